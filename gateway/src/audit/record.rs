@@ -1,0 +1,212 @@
+//! One row of the `calls` table, as it is appended.
+//!
+//! Column names are the serialized names here. Where Kubernetes has a name, it is Kubernetes'.
+//! A column that is not filled is absent in the JSON and null in Parquet; none is renamed later.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    identity::{AgentIdentity, CiRun, Entry, GenAi, ProvenanceSource, UserInfo, Workload},
+    mask::Masked,
+};
+
+/// The version of the columns and of the canonical encoding.
+pub const SCHEMA_VERSION: i32 = 1;
+
+/// `audit.k8s.io/v1` levels.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Level {
+    None,
+    Metadata,
+    Request,
+    RequestResponse,
+}
+
+/// `audit.k8s.io/v1` stages that we write.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub enum Stage {
+    RequestReceived,
+    ResponseComplete,
+}
+
+/// How a call ended, on the row of stage `ResponseComplete`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The whole response was delivered.
+    Complete,
+    /// It may have happened: the answer never reached us.
+    Unknown,
+    /// The response had begun and was cut.
+    Aborted,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Enforcement {
+    Enforce,
+    Observe,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DecisionKind {
+    Allow,
+    Deny,
+}
+
+/// Where the bytes of a body are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BodyState {
+    Inline,
+    SideObject,
+    DigestOnly,
+}
+
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectRef {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub api_group: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub api_version: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub resource: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subresource: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub uid: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub resource_version: String,
+}
+
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResponseStatus {
+    pub code: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<Masked<String>>,
+}
+
+/// A Secret whose value passed in this call, by keyed digest of its data.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretSeen {
+    pub namespace: String,
+    pub name: String,
+    pub key_digest: String,
+}
+
+/// One append. `sequence`, `logID` and `recordDigest` are added by the log.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    pub schema_version: i32,
+    #[serde(rename = "auditID")]
+    pub audit_id: String,
+    #[serde(rename = "sessionID", skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    /// `Kubectl-Session`: one kubectl command. A hint, never authority.
+    #[serde(rename = "stepID", skip_serializing_if = "Option::is_none")]
+    pub step_id: Option<Masked<String>>,
+    #[serde(rename = "traceID", skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    #[serde(rename = "spanID", skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<String>,
+    pub node: String,
+
+    pub request_received_timestamp: Timestamp,
+    pub stage_timestamp: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none", with = "decimal")]
+    pub duration_micros: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none", with = "decimal")]
+    pub held_micros: Option<i64>,
+
+    pub level: Level,
+    pub stage: Stage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    pub entry: Entry,
+    pub enforcement: Enforcement,
+
+    pub verb: String,
+    #[serde(rename = "requestURI")]
+    pub request_uri: Masked<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<Masked<String>>,
+    #[serde(rename = "sourceIPs", skip_serializing_if = "Vec::is_empty")]
+    pub source_ips: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object_ref: Option<ObjectRef>,
+
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserInfo>,
+    /// The synthetic user the API server saw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_user: Option<UserInfo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentIdentity>,
+    #[serde(rename = "gen_ai", skip_serializing_if = "Option::is_none")]
+    pub gen_ai: Option<GenAi>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cicd: Option<CiRun>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provenance_source: Option<ProvenanceSource>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Workload>,
+
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<DecisionKind>,
+    /// `<policy>/<rule>`, or the built-in rule's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_digest: Option<String>,
+
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_status: Option<ResponseStatus>,
+    #[serde(skip_serializing_if = "Option::is_none", with = "decimal")]
+    pub request_bytes: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none", with = "decimal")]
+    pub response_bytes: Option<i64>,
+    /// Items of a list, events of a watch, or calls folded into one record of failed authentication.
+    #[serde(skip_serializing_if = "Option::is_none", with = "decimal")]
+    pub item_count: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masked_request: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masked_response: Option<i32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets_seen: Vec<SecretSeen>,
+
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_object: Option<Masked<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_object: Option<Masked<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_state: Option<BodyState>,
+    /// `hmac-sha256:<key id>:<hex>` of the body as it passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_digest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_digest: Option<String>,
+}
+
+/// 64-bit integers are strings in the canonical form: RFC 8785 numbers are doubles.
+mod decimal {
+    use serde::{Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.map(|number| number.to_string()).serialize(serializer)
+    }
+}

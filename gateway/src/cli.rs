@@ -1,0 +1,51 @@
+//! The command line: noun-verb commands, one file each. Arguments in, a library call, text or JSON out.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod audit;
+mod credential;
+mod debug;
+mod gateway;
+mod kubeconfig;
+
+/// The gateway between AI agents and the Kubernetes API.
+#[derive(Debug, Parser)]
+#[command(name = "sallyport", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Gateway(gateway::Args),
+    /// Read the record.
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Write a kubeconfig for an agent outside the cluster.
+    Kubeconfig(kubeconfig::Args),
+    /// Print an ExecCredential for kubectl; the kubeconfig that `sallyport kubeconfig` writes runs this.
+    #[command(hide = true)]
+    Credential(credential::Args),
+    /// Look inside: how a request is understood, which CRDs belong to this version.
+    #[command(subcommand)]
+    Debug(debug::Command),
+}
+
+/// Runs the command line of this process. An error is printed once, with its causes.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Gateway(args) => gateway::run(args),
+        Command::Audit(command) => audit::run(command),
+        Command::Kubeconfig(args) => kubeconfig::run(args),
+        Command::Credential(args) => credential::run(args),
+        Command::Debug(command) => debug::run(command),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,307 @@
+//! The configuration as it is meant: read from one YAML file, every value parsed.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+pub use self::quantity::{ByteSize, HumanDuration};
+
+mod quantity;
+
+/// `gateway.yaml`. Unknown fields are refused.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Config {
+    /// The cluster's name in records and in the store's paths.
+    pub cluster: String,
+    /// This node's name in records; the host name where absent.
+    pub node: Option<String>,
+    pub explicit: Explicit,
+    pub tls: Tls,
+    #[serde(default)]
+    pub upstream: Upstream,
+    pub authentication: Authentication,
+    #[serde(default)]
+    pub agents: Option<Directory>,
+    pub policy: Directory,
+    pub recording: Recording,
+    pub masking: Masking,
+    #[serde(default)]
+    pub admin: Option<Admin>,
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// The listener for agents that come with a kubeconfig of their own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Explicit {
+    pub listen: SocketAddr,
+    /// No kernel vouches for the pod on this listener, so a stolen pod token would work here.
+    #[serde(default)]
+    pub allow_service_account_tokens: bool,
+}
+
+/// Where the serving certificate comes from.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub enum Tls {
+    /// A CA of our own in a directory, for a laptop, the demo and tests; refused inside a cluster.
+    Local { directory: PathBuf, names: Vec<String> },
+    /// A certificate chain and key in PEM files, re-read on reload.
+    Files { cert_file: PathBuf, key_file: PathBuf },
+}
+
+/// The API server that calls are forwarded to.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Upstream {
+    /// In-cluster configuration where absent.
+    pub kubeconfig: Option<PathBuf>,
+    pub context: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Authentication {
+    #[serde(default)]
+    pub service_accounts: Option<ServiceAccounts>,
+    #[serde(default)]
+    pub oidc: Vec<OidcIssuer>,
+}
+
+/// ServiceAccount tokens of audience `sallyport`: TokenReview is the authority, the keys only a filter.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ServiceAccounts {
+    /// The API server's `--service-account-issuer`.
+    pub issuer: String,
+    /// Keys from a file; from the upstream API server's discovery where absent.
+    pub jwks_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct OidcIssuer {
+    /// A short alias; it is part of the synthetic user's name.
+    pub name: String,
+    pub issuer: String,
+    #[serde(default = "default_audiences")]
+    pub audiences: Vec<String>,
+    #[serde(default)]
+    pub preset: ClaimPreset,
+    /// Keys from a file; by discovery where absent.
+    pub jwks_file: Option<PathBuf>,
+    /// Extra roots for the issuer's HTTPS.
+    pub ca_file: Option<PathBuf>,
+    /// Claims that name the model, where the agent platform's issuer adds them.
+    #[serde(default)]
+    pub model_claim: Option<String>,
+    #[serde(default)]
+    pub model_version_claim: Option<String>,
+}
+
+/// Which claims become the CI columns, always by immutable ids.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClaimPreset {
+    #[default]
+    None,
+    GithubActions,
+    Gitlab,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Directory {
+    pub directory: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Recording {
+    /// An `audit.k8s.io/v1` Policy; the shipped one where absent.
+    pub policy_file: Option<PathBuf>,
+    /// Without it a rule with level `None` is raised to `Metadata`.
+    #[serde(default)]
+    pub allow_none: bool,
+    /// Let reads answer while their outcome is being committed.
+    #[serde(default)]
+    pub read_lag: bool,
+    pub wal: WalConfig,
+    pub store: Directory,
+    #[serde(default)]
+    pub flush: Flush,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct WalConfig {
+    pub directory: PathBuf,
+    /// Nothing is forwarded once 95 % of this is used.
+    #[serde(default = "WalConfig::default_limit")]
+    pub limit: ByteSize,
+    #[serde(default = "WalConfig::default_segment_size")]
+    pub segment_size: ByteSize,
+}
+
+impl WalConfig {
+    fn default_limit() -> ByteSize {
+        ByteSize(10 << 30)
+    }
+
+    fn default_segment_size() -> ByteSize {
+        ByteSize(64 << 20)
+    }
+}
+
+/// When recorded calls become a Parquet file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Flush {
+    pub interval: HumanDuration,
+    /// For denied calls.
+    pub urgent_interval: HumanDuration,
+    pub size: ByteSize,
+}
+
+impl Default for Flush {
+    fn default() -> Self {
+        Self {
+            interval: HumanDuration(Duration::from_secs(60)),
+            urgent_interval: HumanDuration(Duration::from_secs(5)),
+            size: ByteSize(64 << 20),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Masking {
+    /// 32 random bytes in base64; equal values get equal placeholders while it stays the same.
+    pub key_file: PathBuf,
+}
+
+/// `/metrics`, `/healthz` and `/readyz`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Admin {
+    pub listen: SocketAddr,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Limits {
+    /// What all buffered bodies together may take.
+    pub buffered_bytes: ByteSize,
+    /// How long SIGTERM waits for calls in flight.
+    pub drain: HumanDuration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            buffered_bytes: ByteSize(256 << 20),
+            drain: HumanDuration(Duration::from_secs(25)),
+        }
+    }
+}
+
+fn default_audiences() -> Vec<String> {
+    vec![crate::AUDIENCE.to_owned()]
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration {}", path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{}: {message}", path.display())]
+    Invalid { path: PathBuf, message: String },
+}
+
+impl Config {
+    /// Reads and checks `path`. Relative paths inside it are relative to its directory.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut config = Self::parse(&text).map_err(|message| ConfigError::Invalid {
+            path: path.to_owned(),
+            message,
+        })?;
+        config.resolve(path.parent().unwrap_or_else(|| Path::new(".")));
+        Ok(config)
+    }
+
+    /// Parses and checks `text`; the error names line and field.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        check_path_segment("cluster", &self.cluster)?;
+        if self.authentication.service_accounts.is_none() && self.authentication.oidc.is_empty() {
+            return Err("authentication: name at least one of serviceAccounts and oidc, or no agent can call".into());
+        }
+        for (index, issuer) in self.authentication.oidc.iter().enumerate() {
+            check_path_segment(&format!("authentication.oidc[{index}].name"), &issuer.name)?;
+            if issuer.audiences.is_empty() {
+                return Err(format!("authentication.oidc[{index}].audiences: must not be empty"));
+            }
+        }
+        if self.recording.wal.segment_size.0 * 4 > self.recording.wal.limit.0 {
+            return Err(format!(
+                "recording.wal.limit: {} holds fewer than four segments of {}; raise it or lower segmentSize",
+                self.recording.wal.limit, self.recording.wal.segment_size
+            ));
+        }
+        Ok(())
+    }
+
+    fn resolve(&mut self, base: &Path) {
+        let join = |path: &mut PathBuf| *path = base.join(&*path);
+        match &mut self.tls {
+            Tls::Local { directory, .. } => join(directory),
+            Tls::Files { cert_file, key_file } => {
+                join(cert_file);
+                join(key_file);
+            }
+        }
+        let issuers = &mut self.authentication.oidc;
+        let optional = [&mut self.upstream.kubeconfig, &mut self.recording.policy_file]
+            .into_iter()
+            .chain(self.authentication.service_accounts.as_mut().map(|accounts| &mut accounts.jwks_file))
+            .chain(issuers.iter_mut().flat_map(|issuer| [&mut issuer.jwks_file, &mut issuer.ca_file]));
+        optional.flatten().for_each(join);
+        self.agents.iter_mut().for_each(|agents| join(&mut agents.directory));
+        join(&mut self.policy.directory);
+        join(&mut self.recording.wal.directory);
+        join(&mut self.recording.store.directory);
+        join(&mut self.masking.key_file);
+    }
+}
+
+/// The value becomes part of user names and of object-store paths.
+fn check_path_segment(field: &str, value: &str) -> Result<(), String> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
+    if !value.is_empty() && value.len() <= 63 && value.bytes().all(plain) && !value.starts_with('.') {
+        return Ok(());
+    }
+    Err(format!(
+        "{field}: {value:?} must be 1 to 63 of a-z, 0-9, '-' and '.', and not start with '.'"
+    ))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,42 @@
+use super::*;
+
+const MINIMAL: &str = r#"
+cluster: demo
+explicit: {listen: "127.0.0.1:6443"}
+tls: {local: {directory: ca, names: [localhost]}}
+authentication: {serviceAccounts: {issuer: "https://kubernetes.default.svc"}}
+policy: {directory: policies}
+recording: {wal: {directory: wal}, store: {directory: calls}}
+masking: {keyFile: mask.key}
+"#;
+
+#[test]
+fn a_minimal_file_gets_the_documented_defaults() {
+    let config = Config::parse(MINIMAL).expect("the minimal file is valid");
+    assert_eq!(config.recording.wal.limit, ByteSize(10 << 30));
+    assert_eq!(config.recording.wal.segment_size.to_string(), "64MiB");
+    assert_eq!(config.recording.flush.interval.0, Duration::from_secs(60));
+    assert!(!config.explicit.allow_service_account_tokens);
+}
+
+#[test]
+fn an_unknown_field_is_refused_with_its_line() {
+    let text = MINIMAL.replace("masking: {keyFile: mask.key}", "masking: {keyFile: mask.key, keyfile: x}");
+    let error = Config::parse(&text).expect_err("keyfile is not a field");
+    assert!(error.contains("keyfile") && error.contains("line 8"), "{error}");
+}
+
+#[test]
+fn a_wrong_size_says_what_to_write() {
+    let text = MINIMAL.replace("wal: {directory: wal}", "wal: {directory: wal, limit: 10GB}");
+    let error = Config::parse(&text).expect_err("GB is not a unit here");
+    assert!(error.contains("10GB") && error.contains("10GiB"), "{error}");
+}
+
+#[test]
+fn relative_paths_are_relative_to_the_file() {
+    let mut config = Config::parse(MINIMAL).expect("the minimal file is valid");
+    config.resolve(Path::new("/etc/sallyport"));
+    assert_eq!(config.policy.directory, Path::new("/etc/sallyport/policies"));
+    assert_eq!(config.masking.key_file, Path::new("/etc/sallyport/mask.key"));
+}

@@ -1,0 +1,145 @@
+//! Who is calling: the verified user, the pod behind the connection, and where each claim about the
+//! agent comes from.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::request_info::RequestInfo;
+
+/// Kubernetes' `UserInfo`.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct UserInfo {
+    pub username: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// A pod with what we know of it.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Workload {
+    pub namespace: String,
+    pub pod: String,
+    #[serde(rename = "podUID")]
+    pub pod_uid: String,
+    pub service_account: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub container_image_digests: Vec<String>,
+}
+
+/// Where a provenance value comes from, strongest first. Policy may use all but the last.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    LlmReceipt,
+    OidcClaim,
+    /// An `Agent` object, or an annotation that agents cannot write.
+    OperatorDeclared,
+    /// Headers and annotations that the agent itself could set.
+    SelfDeclared,
+}
+
+/// Which agent this is.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct AgentIdentity {
+    pub id: String,
+    pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    #[serde(rename = "instanceID", skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<String>,
+}
+
+/// The model that drives the agent, under OpenTelemetry's GenAI names.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct GenAi {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<String>,
+}
+
+/// The CI job that runs the agent, from verified claims.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct CiRun {
+    pub provider: String,
+    pub repository: String,
+    pub repository_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workflow_ref: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit_sha: Option<String>,
+    pub run_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_attempt: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+}
+
+/// The source of each group of provenance values; absent where there is no value.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct ProvenanceSource {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Source>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<Source>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci: Option<Source>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub human: Option<Source>,
+}
+
+/// What is known of the agent beyond its credential.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Provenance {
+    pub agent: Option<AgentIdentity>,
+    pub gen_ai: Option<GenAi>,
+    pub cicd: Option<CiRun>,
+    pub source: ProvenanceSource,
+}
+
+/// How the request reached the gateway.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Entry {
+    /// Redirected out of a pod by the kernel programs.
+    Captured,
+    /// Sent to the gateway's own address with a kubeconfig that names it.
+    Explicit,
+}
+
+/// One authenticated caller. Made only by `authn`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Identity {
+    /// As the credential says: `system:serviceaccount:<namespace>:<name>`, or `<issuer>:<sub>`.
+    pub user: UserInfo,
+    /// Whom the API server sees: `sallyport:sa:<namespace>:<name>` or `sallyport:oidc:<issuer>:<sub>`.
+    pub upstream_user: UserInfo,
+    /// The pod that a ServiceAccount token is bound to.
+    pub workload: Option<Workload>,
+    pub provenance: Provenance,
+    /// CI run and attempt, else pod UID, prefixed by the principal; `None` where neither is known.
+    pub session_id: Option<String>,
+}
+
+/// The only input of policy: Kubernetes' authorizer attributes with our identity.
+#[derive(Clone, Copy, Debug)]
+pub struct Attributes<'a> {
+    pub identity: &'a Identity,
+    pub request: &'a RequestInfo,
+}
