@@ -130,6 +130,10 @@ pub struct Identity {
     pub user: UserInfo,
     /// Whom the API server sees: `sallyport:sa:<namespace>:<name>` or `sallyport:oidc:<issuer>:<sub>`.
     pub upstream_user: UserInfo,
+    /// The configured alias of the OIDC issuer; `None` for ServiceAccounts.
+    pub issuer: Option<String>,
+    /// The verified token's claims that are strings, numbers or booleans, as text. Policy subjects match on these.
+    pub claims: BTreeMap<String, String>,
     /// The pod that a ServiceAccount token is bound to.
     pub workload: Option<Workload>,
     pub provenance: Provenance,
