@@ -1,14 +1,67 @@
 //! # Sallyport
 //!
-//! The gateway between AI agents and the Kubernetes API.
+//! The gateway between AI agents and the Kubernetes API. An agent holds a token that only the gateway
+//! accepts; the gateway holds the credential that the API server accepts. Between the two, each call is
+//! authenticated, recorded, judged, forwarded once, and followed to its outcome.
+//!
+//! Read on in [`proxy`]: `Gateway::pipeline` is one screen long, and its order is the security model.
+//! [`manual`] says why it is so. The modules below are in the order in which a call meets them.
+//!
+//! A module imports only from lower layers, and `cargo xtask ci` checks it:
+//!
+//! | layer | modules |
+//! |---|---|
+//! | 0 | `config` `drain` `readiness` `telemetry` `api` `request_info` |
+//! | 1 | `identity` |
+//! | 2 | `mask` `tls` |
+//! | 3 | `audit` `authn` `redirect` |
+//! | 4 | `policy` |
+//! | 6 | `proxy` |
+//! | 7 | `admin` `cli` `app` |
 #![deny(unsafe_code)]
+
+pub mod manual;
+
+// The data path, in the order in which a call meets it.
+
+/// Sends an agent's connections to the gateway instead of the API server: kernel programs and their maps.
+#[cfg(target_os = "linux")]
+pub mod redirect;
+/// Shows the gateway's serving certificate.
+pub mod tls;
+/// Serves connections and takes each request through the pipeline. Nobody else names the rest.
+pub mod proxy;
+/// Understands a request exactly as kube-apiserver will.
+pub mod request_info;
+/// Turns a credential into an identity.
+pub mod authn;
+/// Says who is calling: user, pod, agent, model, CI run, and who vouches for each.
+pub mod identity;
+/// Judges a call, and says how much of it is recorded. The only maker of a permit.
+pub mod policy;
+/// Hides secrets. The only maker of what a record accepts.
+pub mod mask;
+/// Makes records durable, writes them as Parquet, and reads them back.
+pub mod audit;
+
+// The life of the process.
+
+/// The objects that people write: policies and agents.
+pub mod api;
+/// The configuration file, parsed.
+pub mod config;
+/// Builds every part and owns the order of going down.
+pub mod app;
+/// Metrics, health and readiness over plain HTTP.
+pub mod admin;
+/// Going down in order.
+pub mod drain;
+/// Who is not ready yet.
+pub mod readiness;
+/// Logs of this process.
+pub mod telemetry;
+/// The command line, a file per noun.
+pub mod cli;
 
 /// The token audience that agents hold: the API server accepts no token of this audience.
 pub const AUDIENCE: &str = "sallyport";
-
-pub mod audit;
-pub mod cli;
-pub mod config;
-pub mod identity;
-pub mod mask;
-pub mod request_info;

@@ -1,0 +1,88 @@
+//! What changes while the gateway runs: policies, agents, record levels, the serving certificate.
+//! Each keeps its last good state; what is wrong with a new one is said once, in the log.
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{AgentSet, AgentSource, Config, LevelPolicy, PolicySet, PolicySource};
+use crate::config::FileWatch;
+
+pub(super) struct Reload {
+    config: Config,
+    policies: PolicySource,
+    agents: AgentSource,
+    levels: watch::Sender<Arc<LevelPolicy>>,
+    tls: watch::Sender<Arc<ServerConfig>>,
+    files: FileWatch,
+}
+
+impl Reload {
+    /// Loads everything once; at the start nothing may be wrong.
+    pub(super) fn open(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            policies: PolicySource::new(&config.policy.directory)?,
+            agents: AgentSource::new(config.agents.as_ref().map(|agents| agents.directory.as_path()))?,
+            levels: watch::Sender::new(Arc::new(super::level_policy(&config.recording)?)),
+            tls: watch::Sender::new(super::server_config(config)?),
+            files: FileWatch::new(&watched(config))?,
+            config: config.clone(),
+        })
+    }
+
+    pub(super) fn policies(&self) -> watch::Receiver<Arc<PolicySet>> {
+        self.policies.subscribe()
+    }
+
+    pub(super) fn agents(&self) -> watch::Receiver<Arc<AgentSet>> {
+        self.agents.subscribe()
+    }
+
+    pub(super) fn levels(&self) -> watch::Receiver<Arc<LevelPolicy>> {
+        self.levels.subscribe()
+    }
+
+    pub(super) fn tls(&self) -> watch::Receiver<Arc<ServerConfig>> {
+        self.tls.subscribe()
+    }
+
+    /// Reloads on SIGHUP and on changed files, until `shutdown`.
+    pub(super) async fn run(mut self, shutdown: CancellationToken) {
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => hangup,
+            Err(error) => {
+                tracing::error!(%error, "SIGHUP cannot be received: nothing will be reloaded until a restart");
+                return;
+            }
+        };
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = hangup.recv() => {}
+                () = self.files.changed() => {}
+            }
+            self.reload();
+        }
+    }
+
+    fn reload(&self) {
+        report("policies", self.policies.reload().map(|changed| changed.to_string()).map_err(Into::into));
+        report("agents", self.agents.reload().map(|changed| changed.to_string()).map_err(Into::into));
+        let levels = super::level_policy(&self.config.recording).map(|levels| self.levels.send_replace(Arc::new(levels)));
+        report("record levels", levels.map(|_| "loaded".to_owned()));
+        let tls = super::server_config(&self.config).map(|tls| self.tls.send_replace(tls));
+        report("serving certificate", tls.map(|_| "loaded".to_owned()));
+    }
+}
+
+fn report(part: &'static str, outcome: anyhow::Result<String>) {
+    match outcome {
+        Ok(state) => tracing::info!(part, state, "reloaded"),
+        Err(error) => tracing::error!(part, error = format!("{error:#}"), "the new state is refused, the last good one stays"),
+    }
+}

@@ -1,0 +1,42 @@
+//! # The life of a request
+//!
+//! 1. **Request info.** Method and raw target become Kubernetes' `RequestInfo`. A target that two parsers
+//!    could read differently is refused with 400; what is forwarded later is the raw target, never one
+//!    that was parsed and written again.
+//! 2. **Authenticate.** Each request, not each connection. Failures are answered 401 and folded into one
+//!    counted record per source and reason, since their number is the attacker's to choose.
+//! 3. **Record the intent.** Level, masked request and identity are durable on local disk before policy
+//!    is asked. So what was denied is recorded as fully as what was allowed, and a gateway that cannot
+//!    write forwards nothing.
+//! 4. **Evaluate.** An allow is a [`Permit`](crate::policy::Permit): it cannot be cloned or built
+//!    elsewhere, and sending takes it by value.
+//! 5. **Send.** The agent's credential and everything else that is not on the allow-list of headers is
+//!    left behind; impersonation of the synthetic user, our `Audit-ID` and our credential are added; the
+//!    built request is checked once more. A request is sent a second time only where hyper proves that
+//!    not one byte of it was written.
+//! 6. **Follow.** Bytes pass to the agent as they come; the record's masker reads along.
+//! 7. **Record the outcome.** Durable before the last byte: where the length is known the frame that
+//!    completes it waits, otherwise the end of the stream does, and where there is no body the head does.
+//!    Events of a watch are therefore never delayed by the disk.
+//!
+//! ## What a failure means to the caller
+//!
+//! | what happened | answer | was it carried out? | recorded as |
+//! |---|---|---|---|
+//! | the intent could not be recorded | 500 `Status` | no | nothing could be |
+//! | denied | 403 `Status` with rule and hint | no | `complete`, `deny` |
+//! | the API server could not be reached | 503 `Status` | no | `complete` |
+//! | the answer was lost | 500 `Status` without `Retry-After` | unknown | `unknown` |
+//! | the outcome could not be recorded, no byte sent yet | 500 `Status` | yes | intent without outcome: `unknown` |
+//! | the outcome could not be recorded, bytes sent | aborted stream | yes | intent without outcome: `unknown` |
+//! | the agent went away before the call was sent | – | no | `aborted` |
+//! | the agent went away while the answer was awaited | – | unknown | `unknown` |
+//! | the agent went away during the answer | – | yes | `aborted` |
+//!
+//! Clients repeat resets, 503 and 504, some with the body. That is why an unknown outcome is a 500, and
+//! a decision is never anything but a 403.
+//!
+//! ## Reads that lag
+//!
+//! `recording.readLag` lets `get`, `list` and `watch` go to the API server while their intent is being
+//! committed. The answer still waits for the intent; only its outcome is committed behind it.

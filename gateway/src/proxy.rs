@@ -1,0 +1,298 @@
+//! The life of a request. [`Gateway::pipeline`] is the security model: its order is the product.
+
+use std::{
+    convert::Infallible,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Request, Response, header};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+use uuid::Uuid;
+
+pub use self::{
+    listener::serve,
+    metrics::Metrics,
+    upstream::{Upstream, UpstreamError},
+};
+use self::{
+    budget::ByteBudget,
+    folding::Folding,
+    follow::FollowedBody,
+    headers::Ours,
+    recording::{Arrival, Recorder, Recording},
+    rejection::Rejection,
+    request_body::RequestBody,
+    upstream::{Forward, SendError, UpstreamBody},
+};
+use crate::{
+    audit::log::Log,
+    authn::Authenticator,
+    drain::DrainWatcher,
+    identity::{Attributes, Identity},
+    mask,
+    policy::{Decision, LevelPolicy, Permit, PolicySet},
+    request_info::RequestInfo,
+};
+
+mod budget;
+mod folding;
+mod follow;
+mod headers;
+mod listener;
+mod metrics;
+mod recording;
+mod rejection;
+mod request_body;
+mod token_request;
+mod upstream;
+
+type Body = Either<Full<Bytes>, FollowedBody>;
+
+/// The data path with everything it asks. One per process.
+#[derive(Debug)]
+pub struct Gateway {
+    authn: Authenticator,
+    policies: watch::Receiver<Arc<PolicySet>>,
+    levels: watch::Receiver<Arc<LevelPolicy>>,
+    recorder: Arc<Recorder>,
+    folding: Folding,
+    upstream: Upstream,
+    budget: ByteBudget,
+    read_lag: bool,
+}
+
+/// The parts of a [`Gateway`], built by the app.
+#[derive(Debug)]
+pub struct Parts {
+    pub authn: Authenticator,
+    pub policies: watch::Receiver<Arc<PolicySet>>,
+    pub levels: watch::Receiver<Arc<LevelPolicy>>,
+    pub log: Log,
+    pub key: Arc<mask::Key>,
+    pub node: String,
+    pub upstream: Upstream,
+    pub metrics: Metrics,
+    /// What all buffered bodies together may take, in bytes.
+    pub buffered_bytes: u64,
+    /// Reads are answered while their records are being committed.
+    pub read_lag: bool,
+}
+
+impl Gateway {
+    pub fn new(parts: Parts) -> Self {
+        let recorder = Recorder {
+            log: parts.log,
+            key: parts.key,
+            node: parts.node,
+            metrics: Arc::new(parts.metrics),
+            appends: TaskTracker::new(),
+        };
+        Self {
+            authn: parts.authn,
+            policies: parts.policies,
+            levels: parts.levels,
+            recorder: Arc::new(recorder),
+            folding: Folding::default(),
+            upstream: parts.upstream,
+            budget: ByteBudget::new(parts.buffered_bytes),
+            read_lag: parts.read_lag,
+        }
+    }
+
+    /// Writes folded refusals as their windows end, until the drain begins.
+    pub async fn record_refusals(&self, drain: DrainWatcher) {
+        self.folding.run(&self.recorder, drain).await;
+    }
+
+    /// After the drain: what is still to be recorded, the appends of clients that went away included.
+    pub async fn settle(&self) {
+        self.folding.flush(&self.recorder, Duration::ZERO).await;
+        self.recorder.appends.close();
+        self.recorder.appends.wait().await;
+    }
+
+    /// Answers one request, whatever comes.
+    async fn serve(&self, client: IpAddr, request: Request<Incoming>, drain: &DrainWatcher) -> Result<Response<Body>, Infallible> {
+        let arrival = Arrival::new(client, &request);
+        let span = tracing::info_span!("request", audit_id = arrival.audit_id);
+        let audit_id = arrival.audit_id.clone();
+        // Boxed: the future of a whole request is large, and most of a connection's life holds none.
+        let pipeline: BoxFuture<'_, _> = Box::pin(self.pipeline(arrival, request.into_body(), drain));
+        let mut response = pipeline
+            .instrument(span)
+            .await
+            .map_or_else(|rejection| self.say(&rejection), |response| response.map(Either::Right));
+        if let Ok(value) = audit_id.parse() {
+            response.headers_mut().insert(headers::AUDIT_ID, value);
+        }
+        Ok(response)
+    }
+
+    /// Request info, authenticate, record the intent, evaluate, send, follow to the outcome.
+    ///
+    /// The intent comes before the judgement, so that what was denied is recorded as fully as what
+    /// was allowed. A [`Permit`] is made only by the evaluation and is used up by the one send.
+    async fn pipeline(&self, arrival: Arrival, body: Incoming, drain: &DrainWatcher) -> Result<Response<FollowedBody>, Rejection> {
+        let parsed = RequestInfo::parse(arrival.method.as_str(), &arrival.target);
+        let identity = self.authenticate(&arrival, parsed.as_ref().ok()).await?;
+        let info = match parsed {
+            Ok(info) => info,
+            Err(ambiguous) => return self.refuse_unread(&arrival, &RequestInfo::default(), &identity, ambiguous.into()).await,
+        };
+        let attributes = Attributes {
+            identity: &identity,
+            request: &info,
+        };
+        let body = match RequestBody::read(&self.budget, &arrival.headers, body).await {
+            Ok(body) => body,
+            Err(rejection) => return self.refuse_unread(&arrival, &info, &identity, rejection).await,
+        };
+
+        let level = self.levels.borrow().level(&attributes);
+        let may_lag = self.read_lag && matches!(info.verb.as_str(), "get" | "list" | "watch");
+        let mut recording = self.recorder.intent(&arrival, &attributes, level, &body, may_lag).await?;
+
+        let permit = match self.judge(&arrival, &attributes, &body, &mut recording) {
+            Ok(permit) => permit,
+            Err(rejection) => return refuse(recording, rejection).await,
+        };
+        let response = match self.forward(permit, &arrival, &identity, body, &mut recording).await {
+            Ok(response) => response,
+            Err(rejection) => return refuse(recording, rejection).await,
+        };
+        follow::follow(recording, response, &info, may_lag, drain).await
+    }
+
+    async fn authenticate(&self, arrival: &Arrival, info: Option<&RequestInfo>) -> Result<Identity, Rejection> {
+        self.authn.authenticate(&arrival.headers).await.map_err(|cause| {
+            let reason = cause.reason();
+            let rejection = Rejection::Unauthenticated(cause);
+            let unknown = RequestInfo::default();
+            self.folding.count(&self.recorder, arrival, info.unwrap_or(&unknown), reason, &rejection);
+            rejection
+        })
+    }
+
+    /// Policy and what no policy can allow.
+    fn judge(
+        &self,
+        arrival: &Arrival,
+        attributes: &Attributes<'_>,
+        body: &RequestBody,
+        recording: &mut Recording,
+    ) -> Result<Permit, Rejection> {
+        if let Some(header) = headers::impersonation(&arrival.headers) {
+            return Err(Rejection::Impersonation {
+                header: header.to_string(),
+            });
+        }
+        let policies = Arc::clone(&self.policies.borrow());
+        let mut decision = policies.evaluate(attributes);
+        if let Decision::Allow(_) = &decision
+            && token_request::mints_token(attributes.request)
+            && let Err(denial) = token_request::check(text(&arrival.headers, header::CONTENT_TYPE), &body.bytes)
+        {
+            decision = Decision::Deny(denial);
+        }
+        match decision {
+            Decision::Allow(_) if arrival.headers.contains_key(header::UPGRADE) => Err(Rejection::UpgradeNotServed),
+            Decision::Allow(permit) => {
+                recording.allowed(&permit);
+                Ok(permit)
+            }
+            Decision::Deny(denial) => {
+                recording.denied(&denial, policies.digest());
+                Err(Rejection::Denied(denial))
+            }
+        }
+    }
+
+    async fn forward(
+        &self,
+        permit: Permit,
+        arrival: &Arrival,
+        identity: &Identity,
+        body: RequestBody,
+        recording: &mut Recording,
+    ) -> Result<Response<UpstreamBody>, Rejection> {
+        let audit_id = recording.audit_id().to_owned();
+        let ours = Ours {
+            authorization: None,
+            user: &identity.upstream_user,
+            audit_id: &audit_id,
+            client: arrival.client,
+        };
+        let forward = Forward {
+            method: arrival.method.clone(),
+            target: &arrival.target,
+            headers: &arrival.headers,
+            body: body.bytes.clone(),
+        };
+        recording.sent();
+        let sent = self.upstream.send(permit, forward, ours).await;
+        sent.map_err(|error| match error {
+            SendError::NotSent(error) => Rejection::Unreachable(error),
+            SendError::Unsafe(violation) => Rejection::Unsafe(violation),
+            SendError::Lost(error) => Rejection::OutcomeUnknown(error),
+        })
+        .map(|response| {
+            let (mut head, body) = response.into_parts();
+            head.headers = headers::downstream(&head.headers);
+            Response::from_parts(head, body)
+        })
+    }
+
+    /// A known agent's request that was not read to its end still leaves a record.
+    async fn refuse_unread<T>(&self, arrival: &Arrival, info: &RequestInfo, identity: &Identity, rejection: Rejection) -> Result<T, Rejection> {
+        refuse(self.recorder.unread(arrival, info, identity), rejection).await
+    }
+
+    fn say(&self, rejection: &Rejection) -> Response<Body> {
+        self.metrics().rejected(rejection.label());
+        rejection.response().map(Either::Left)
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.recorder.metrics
+    }
+}
+
+/// Records the refusal, then gives it. A refusal that cannot be recorded is still a refusal.
+async fn refuse<T>(recording: Recording, rejection: Rejection) -> Result<T, Rejection> {
+    if let Err(error) = recording.rejected(&rejection).await {
+        tracing::error!(%error, rejection = rejection.label(), "a refused call could not be recorded");
+    }
+    Err(rejection)
+}
+
+impl Arrival {
+    fn new(client: IpAddr, request: &Request<Incoming>) -> Self {
+        Self {
+            audit_id: Uuid::now_v7().to_string(),
+            received: Timestamp::now(),
+            started: Instant::now(),
+            client,
+            method: request.method().clone(),
+            target: target(request),
+            headers: request.headers().clone(),
+        }
+    }
+}
+
+/// Path and query as the client wrote them; an absolute-form target is reduced to them.
+fn target(request: &Request<Incoming>) -> String {
+    request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned()
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}

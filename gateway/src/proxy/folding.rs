@@ -1,0 +1,106 @@
+//! Failed authentications, folded: one record per source and reason in ten seconds, with their count,
+//! so that a flood of bad tokens cannot fill the log.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+use super::{
+    recording::{Arrival, Recorder},
+    rejection::Rejection,
+};
+use crate::{
+    audit::record::{DecisionKind, Level, Outcome, Record, ResponseStatus, Stage},
+    drain::DrainWatcher,
+    mask,
+    request_info::RequestInfo,
+};
+
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Sources beyond this share one record per reason: their number is the attacker's to choose.
+const MOST_SOURCES: usize = 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct Folding {
+    open: Mutex<HashMap<Key, Folded>>,
+}
+
+type Key = (Option<IpAddr>, &'static str);
+
+#[derive(Debug)]
+struct Folded {
+    since: Instant,
+    count: i64,
+    record: Record,
+}
+
+impl Folding {
+    /// Counts one refusal. The first of a window brings the record's columns.
+    pub(super) fn count(&self, recorder: &Recorder, arrival: &Arrival, info: &RequestInfo, reason: &'static str, rejection: &Rejection) {
+        let mut open = self.lock();
+        let source = (open.len() < MOST_SOURCES || open.contains_key(&(Some(arrival.client), reason))).then_some(arrival.client);
+        let folded = open.entry((source, reason)).or_insert_with(|| Folded {
+            since: arrival.started,
+            count: 0,
+            record: refused(recorder, arrival, info, reason, rejection),
+        });
+        folded.count += 1;
+    }
+
+    /// Writes windows that are over, until the drain begins.
+    pub(super) async fn run(&self, recorder: &Recorder, drain: DrainWatcher) {
+        let mut draining = std::pin::pin!(drain.draining());
+        loop {
+            tokio::select! {
+                () = &mut draining => return,
+                () = tokio::time::sleep(Duration::from_secs(1)) => self.flush(recorder, WINDOW).await,
+            }
+        }
+    }
+
+    /// Writes the windows that have been open for `age`.
+    pub(super) async fn flush(&self, recorder: &Recorder, age: Duration) {
+        for record in self.over(age) {
+            if let Err(error) = recorder.log.append(&record).await {
+                tracing::error!(%error, "failed authentications could not be recorded");
+            }
+        }
+    }
+
+    fn over(&self, age: Duration) -> Vec<Record> {
+        self.lock()
+            .extract_if(|_, folded| folded.since.elapsed() >= age)
+            .map(|(_, folded)| Record {
+                item_count: Some(folded.count),
+                stage_timestamp: Timestamp::now(),
+                ..folded.record
+            })
+            .collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Folded>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refused(recorder: &Recorder, arrival: &Arrival, info: &RequestInfo, reason: &'static str, rejection: &Rejection) -> Record {
+    Record {
+        stage: Stage::ResponseComplete,
+        outcome: Some(Outcome::Complete),
+        decision: Some(DecisionKind::Deny),
+        rule: Some(format!("authentication/{reason}")),
+        response_status: Some(ResponseStatus {
+            code: i32::from(rejection.code().as_u16()),
+            status: Some("Failure".to_owned()),
+            reason: Some(rejection.reason().to_owned()),
+            message: Some(mask::text(&recorder.key, &rejection.message())),
+        }),
+        ..recorder.begin(arrival, info, None, Level::Metadata)
+    }
+}

@@ -1,0 +1,104 @@
+//! What the data path counts. Labels are closed sets: never an agent, a user, a name or a path.
+
+use std::{sync::atomic::AtomicI64, time::Duration};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+use crate::audit::record::{DecisionKind, Record};
+
+#[derive(Debug)]
+pub struct Metrics {
+    calls: Family<Call, Counter>,
+    rejections: Family<Rejected, Counter>,
+    duration: Family<Verb, Histogram>,
+    pub(super) connections: Gauge<i64, AtomicI64>,
+    pub(super) connection_errors: Family<ConnectionError, Counter>,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Call {
+    verb: &'static str,
+    decision: &'static str,
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Verb {
+    verb: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Rejected {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct ConnectionError {
+    pub(super) stage: &'static str,
+}
+
+impl Metrics {
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            calls: Family::default(),
+            rejections: Family::default(),
+            duration: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 4.0, 8))),
+            connections: Gauge::default(),
+            connection_errors: Family::default(),
+        };
+        registry.register("calls", "Recorded calls", metrics.calls.clone());
+        registry.register("rejections", "Requests the gateway itself refused", metrics.rejections.clone());
+        registry.register("call_duration_seconds", "From the request's head to the recorded outcome", metrics.duration.clone());
+        registry.register("connections", "Open connections of agents", metrics.connections.clone());
+        registry.register(
+            "connection_errors",
+            "Connections that ended in a TLS or HTTP protocol error",
+            metrics.connection_errors.clone(),
+        );
+        metrics
+    }
+
+    pub(super) fn call(&self, record: &Record, duration: Duration) {
+        let verb = verb(&record.verb);
+        let labels = Call {
+            verb,
+            decision: match record.decision {
+                Some(DecisionKind::Allow) => "allow",
+                Some(DecisionKind::Deny) => "deny",
+                None => "none",
+            },
+            code: record.response_status.as_ref().map_or("none", |status| class(status.code)),
+        };
+        self.calls.get_or_create(&labels).inc();
+        self.duration.get_or_create(&Verb { verb }).observe(duration.as_secs_f64());
+    }
+
+    pub(super) fn rejected(&self, reason: &'static str) {
+        self.rejections.get_or_create(&Rejected { reason }).inc();
+    }
+}
+
+/// Verbs are what an agent writes, so only the known ones become labels.
+fn verb(verb: &str) -> &'static str {
+    const KNOWN: [&str; 8] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
+    KNOWN.into_iter().find(|known| *known == verb).unwrap_or("other")
+}
+
+fn class(code: i32) -> &'static str {
+    match code / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    }
+}

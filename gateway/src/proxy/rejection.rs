@@ -1,0 +1,180 @@
+//! Every way the gateway says no: the code and `metav1.Status` that the agent reads, the label that
+//! metrics carry, the reason that the record keeps.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use serde::Serialize;
+
+use crate::{authn::Unauthenticated, policy::Denial, request_info::Ambiguous};
+
+/// Why a request was not served. Messages are for the person at the other end: what happened, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Rejection {
+    #[error("{0}")]
+    Ambiguous(#[from] Ambiguous),
+    #[error("{}", .0.public_message())]
+    Unauthenticated(#[from] Unauthenticated),
+    #[error("{0}")]
+    Denied(Denial),
+    #[error("impersonation through the gateway is not allowed: remove the {header} header (kubectl: --as, --as-group, --as-uid)")]
+    Impersonation { header: String },
+    #[error("the request body is larger than {limit} bytes, the API server's own limit; send less at a time")]
+    BodyTooLarge { limit: usize },
+    #[error("the request body did not arrive within {seconds} s")]
+    BodyTooSlow { seconds: u64 },
+    #[error("the connection broke while the request body was read")]
+    BodyBroken(#[source] hyper::Error),
+    #[error("request bodies with Content-Encoding {encoding:?} are not accepted: send them unencoded")]
+    BodyEncoded { encoding: String },
+    #[error("the gateway has no room to buffer this request now; try again")]
+    Busy,
+    #[error(
+        "upgraded connections (exec, attach, port-forward, cp and WebSocket watches) are not served by this version \
+         of the gateway: use requests that need no upgrade, such as logs and get"
+    )]
+    UpgradeNotServed,
+    #[error("the call was refused because it could not be recorded ({0}); nothing was sent to the API server")]
+    NotRecorded(#[source] crate::audit::wal::NotRecorded),
+    #[error("the API server could not be reached; nothing was sent to it")]
+    Unreachable(#[source] super::upstream::ConnectError),
+    #[error("the API server's answer was lost: the call may have been carried out. Look at the object before repeating it")]
+    OutcomeUnknown(#[source] super::upstream::Lost),
+    #[error(
+        "the API server carried out the call, but its answer could not be recorded and is withheld. \
+         Look at the object before repeating the call"
+    )]
+    AnswerNotRecorded(#[source] crate::audit::wal::NotRecorded),
+    #[error("the gateway built a request that breaks its own rules ({0}) and did not send it; please report this")]
+    Unsafe(#[from] super::headers::Violation),
+}
+
+/// Code, `metav1.Status.reason`, metric label.
+type Row = (StatusCode, &'static str, &'static str);
+
+impl Rejection {
+    fn row(&self) -> Row {
+        match self {
+            Self::Ambiguous(_) => (StatusCode::BAD_REQUEST, "BadRequest", "ambiguous"),
+            Self::Unauthenticated(cause) if cause.is_authority_unavailable() => {
+                (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "authority_unavailable")
+            }
+            Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "Unauthorized", "unauthenticated"),
+            Self::Denied(_) => (StatusCode::FORBIDDEN, "Forbidden", "denied"),
+            Self::Impersonation { .. } => (StatusCode::FORBIDDEN, "Forbidden", "impersonation"),
+            Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", "body_too_large"),
+            Self::BodyTooSlow { .. } => (StatusCode::REQUEST_TIMEOUT, "Timeout", "body_too_slow"),
+            Self::BodyBroken(_) => (StatusCode::BAD_REQUEST, "BadRequest", "body_broken"),
+            Self::BodyEncoded { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", "body_encoded"),
+            Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "busy"),
+            Self::UpgradeNotServed => (StatusCode::NOT_IMPLEMENTED, "NotImplemented", "upgrade"),
+            Self::NotRecorded(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "not_recorded"),
+            Self::Unreachable(_) => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "unreachable"),
+            Self::OutcomeUnknown(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "outcome_unknown"),
+            Self::AnswerNotRecorded(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "answer_not_recorded"),
+            Self::Unsafe(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "unsafe"),
+        }
+    }
+
+    pub(super) fn code(&self) -> StatusCode {
+        self.row().0
+    }
+
+    pub(super) fn reason(&self) -> &'static str {
+        self.row().1
+    }
+
+    /// The metric label and the name in the access line.
+    pub(super) fn label(&self) -> &'static str {
+        self.row().2
+    }
+
+    /// What the agent reads. Control characters are removed: kubectl prints the message on a terminal.
+    pub(super) fn message(&self) -> String {
+        format!("sallyport: {self}").chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    }
+
+    pub(super) fn status(&self) -> Status<'static> {
+        Status {
+            kind: "Status",
+            api_version: "v1",
+            metadata: serde_json::Map::new(),
+            status: "Failure",
+            message: self.message(),
+            reason: self.reason(),
+            code: self.code().as_u16(),
+        }
+    }
+
+    pub(super) fn response(&self) -> Response<Full<Bytes>> {
+        let body = serde_json::to_vec(&self.status()).expect("strings and numbers serialize");
+        let mut response = Response::new(Full::from(body));
+        *response.status_mut() = self.code();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        match self {
+            Self::Unauthenticated(_) => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"sallyport\""));
+            }
+            // Nothing was forwarded, so a repetition is safe and wanted.
+            Self::Busy => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        // The rest of a body that was not read cannot be told from a next request.
+        if matches!(
+            self,
+            Self::BodyTooLarge { .. } | Self::BodyTooSlow { .. } | Self::BodyBroken(_) | Self::BodyEncoded { .. }
+        ) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// `metav1.Status`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Status<'a> {
+    kind: &'a str,
+    api_version: &'a str,
+    metadata: serde_json::Map<String, serde_json::Value>,
+    status: &'a str,
+    message: String,
+    reason: &'a str,
+    code: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_body_is_a_status_that_says_what_to_do() {
+        let rejection = Rejection::Impersonation {
+            header: "impersonate-user".into(),
+        };
+        let status = serde_json::to_value(rejection.status()).expect("it serializes");
+        assert_eq!(status["kind"], "Status");
+        assert_eq!(status["code"], 403);
+        assert_eq!(status["reason"], "Forbidden");
+        assert!(status["message"].as_str().expect("a string").contains("remove the impersonate-user header"));
+    }
+
+    #[test]
+    fn an_outcome_that_is_unknown_never_invites_a_repetition() {
+        let rejection = Rejection::AnswerNotRecorded(crate::audit::wal::NotRecorded::Closed);
+        assert_eq!(rejection.code(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(rejection.response().headers().get(header::RETRY_AFTER).is_none());
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        let rejection = Rejection::BodyEncoded {
+            encoding: "\u{1b}[31mgzip\n".into(),
+        };
+        assert!(!rejection.message().chars().any(char::is_control));
+    }
+}
