@@ -1,0 +1,47 @@
+-- The record in DuckDB. Say where the store is, then read this file:
+--
+--   duckdb -cmd "SET VARIABLE store = '/var/lib/sallyport/calls'" -init deploy/analysis/duckdb.sql
+--
+-- union_by_name: files of older versions lack newer columns, and without it DuckDB drops columns or
+-- fails, depending on the order of the files.
+
+CREATE OR REPLACE VIEW records AS
+SELECT *
+FROM read_parquet(
+    getvariable('store') || '/**/*.parquet',
+    hive_partitioning = true,
+    hive_types_autocast = false,
+    union_by_name = true
+);
+
+-- One row a call: its outcome, or its intent where no outcome was recorded.
+CREATE OR REPLACE VIEW calls AS
+SELECT * FROM records WHERE stage = 'ResponseComplete'
+UNION ALL BY NAME
+SELECT * REPLACE ('unknown' AS outcome)
+FROM records AS intent
+WHERE stage = 'RequestReceived'
+  AND NOT EXISTS (
+      SELECT 1 FROM records AS answer
+      WHERE answer.auditID = intent.auditID AND answer.stage = 'ResponseComplete'
+  );
+
+-- Which agent, which model and which CI job did what, and what came back.
+CREATE OR REPLACE VIEW who_did_what AS
+SELECT
+    requestReceivedTimestamp AS time,
+    agent.name AS agent,
+    gen_ai.request_model AS model,
+    provenanceSource.model AS model_source,
+    cicd.repository AS repository,
+    cicd.run_id AS run,
+    verb,
+    objectRef.resource AS resource,
+    objectRef.namespace AS namespace,
+    objectRef.name AS name,
+    decision,
+    rule,
+    responseStatus.code AS code,
+    outcome
+FROM calls
+ORDER BY time;
