@@ -65,3 +65,11 @@ pub mod cli;
 
 /// The token audience that agents hold: the API server accepts no token of this audience.
 pub const AUDIENCE: &str = "sallyport";
+
+pub mod api;
+pub mod audit;
+pub mod cli;
+pub mod config;
+pub mod identity;
+pub mod mask;
+pub mod request_info;

@@ -1,0 +1,3 @@
+//! The objects people write for Sallyport, as plain data: the CRDs and the same YAML read from files.
+
+pub mod v1alpha1;

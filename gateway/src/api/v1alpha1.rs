@@ -1,0 +1,4 @@
+//! `sallyport.dev/v1alpha1`.
+
+pub mod agent;
+pub mod matching;
