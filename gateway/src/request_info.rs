@@ -1,6 +1,22 @@
 //! Kubernetes' `RequestInfo`: what the API server will understand a request to be.
+//!
+//! Policy judges what is parsed here, and the API server acts on what it parses itself, so the two must
+//! agree on every request. [`kubernetes`] is the server's own algorithm; [`target`] refuses, before it,
+//! every form that servers, libraries and proxies are known to read differently. The request target is
+//! only read: what is forwarded are the bytes that came.
 
 use serde::Serialize;
+
+pub use self::ambiguous::Ambiguous;
+use self::target::Target;
+
+mod ambiguous;
+mod field_selector;
+mod kubernetes;
+mod label_selector;
+mod list_options;
+mod query;
+mod target;
 
 /// What a request asks for, parsed exactly as kube-apiserver parses it.
 /// Field names and meaning: `k8s.io/apiserver/pkg/endpoints/request.RequestInfo`.
@@ -24,3 +40,49 @@ pub struct RequestInfo {
     pub field_selector: String,
     pub label_selector: String,
 }
+
+impl RequestInfo {
+    /// Parses a method and a request target as they came: origin form (`/path?query`), or absolute form,
+    /// of which only path and query count.
+    pub fn parse(method: &str, target: &str) -> Result<Self, Ambiguous> {
+        let target = Target::parse(target)?;
+        target.check_method(method)?;
+        let info = kubernetes::request_info(method, target.path, target.query)?;
+        if info.verb == "proxy" {
+            return Err(Ambiguous::ProxyVerb);
+        }
+        Ok(info)
+    }
+
+    /// Whether kube-apiserver exempts the request from its own time limit.
+    pub fn is_long_running(&self) -> bool {
+        if !self.is_resource_request {
+            return self.path.starts_with("/debug/pprof/");
+        }
+        self.verb == "watch" || self.is_connect() || self.subresource == "log"
+    }
+
+    /// Whether the call opens a channel to something behind the API server instead of naming an object.
+    pub fn is_connect(&self) -> bool {
+        self.is_stream() || self.is_resource_request && self.subresource == "proxy"
+    }
+
+    /// Whether the call is upgraded to SPDY or WebSocket streams: exec, attach and port-forward.
+    pub fn is_stream(&self) -> bool {
+        self.is_resource_request
+            && matches!(self.subresource.as_str(), "attach" | "exec" | "portforward")
+    }
+
+    /// Whether the call cannot change anything. `get` on a channel can.
+    pub fn is_read_only(&self) -> bool {
+        let reads = if self.is_resource_request {
+            matches!(self.verb.as_str(), "get" | "list" | "watch")
+        } else {
+            matches!(self.verb.as_str(), "get" | "head")
+        };
+        reads && !self.is_connect()
+    }
+}
+
+#[cfg(test)]
+mod tests;
