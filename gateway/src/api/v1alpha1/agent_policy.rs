@@ -1,0 +1,109 @@
+//! `AgentPolicy`: what agents may do.
+//!
+//! A policy names subjects and rules. All rules of all policies whose subject is the caller count, and the
+//! strictest effect wins, so neither order nor file layout can weaken a policy; what no rule allows is denied.
+//!
+//! A rule selects either resource requests (`apiGroups`, `resources`, `namespaces` and `names`, all four) or
+//! other paths (`nonResourceURLs`). Every list is required and must not be empty. As in RBAC, `"*"` matches
+//! everything, a bare resource does not match its subresources, and group and resource are compared while the
+//! version is not.
+//!
+//! - `namespaces`: `""` is cluster-scoped objects, as in an audit policy. A list over all namespaces needs `"*"`.
+//!   A `Deny` for one namespace also denies reading or deleting over all of them.
+//! - `names`: the name in the URL. A `Deny` for one name also denies requests without a name, which could read,
+//!   delete or create the object: list, watch, deletecollection and create.
+//! - `verbs`: exec, attach and port-forward come as `get` or as `create`, depending on the client, and are one
+//!   action. A `Deny` of either denies both; an `Allow` must say `create`.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::matching::{OidcMatch, ServiceAccountMatch};
+
+/// The most subjects and the most rules of one policy.
+pub const MAX_ITEMS: usize = 1000;
+
+#[derive(Clone, CustomResource, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[kube(group = "sallyport.dev", version = "v1alpha1", kind = "AgentPolicy", plural = "agentpolicies")]
+#[kube(derive = "PartialEq", doc = "What agents may do: rules that allow and deny, for the callers it names")]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct AgentPolicySpec {
+    /// The callers that the rules apply to; one that matches is enough.
+    #[schemars(length(min = 1, max = "MAX_ITEMS"))]
+    pub subjects: Vec<Subject>,
+    #[schemars(length(min = 1, max = "MAX_ITEMS"))]
+    pub rules: Vec<Rule>,
+}
+
+/// Exactly one way to recognize a caller.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Subject {
+    ServiceAccount(ServiceAccountMatch),
+    Oidc(OidcMatch),
+    Agent(AgentSubject),
+    /// Every authenticated caller; the only value is `"*"`.
+    All(Everyone),
+}
+
+/// An agent by the name that an `Agent` object or a verified claim gives it, never one it gave itself.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct AgentSubject {
+    /// The agent's name, or `"*"` for every agent that has one.
+    #[schemars(length(min = 1))]
+    pub name: String,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Everyone {
+    #[serde(rename = "*")]
+    Any,
+}
+
+/// Some requests, and what becomes of them.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "has(self.nonResourceURLs) ? !has(self.apiGroups) && !has(self.resources) && !has(self.namespaces) && !has(self.names) : has(self.apiGroups) && has(self.resources) && has(self.namespaces) && has(self.names)",
+    "message": "a rule has either apiGroups, resources, namespaces and names, or nonResourceURLs",
+}]))]
+pub struct Rule {
+    /// Names the rule in records and in messages to denied callers; unique in the policy.
+    #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"))]
+    pub name: String,
+    pub effect: Effect,
+    /// Kubernetes' verbs, or `"*"`.
+    #[schemars(length(min = 1), inner(length(min = 1)))]
+    pub verbs: Vec<String>,
+    /// API groups without version, `""` for the core group, or `"*"`.
+    #[schemars(length(min = 1))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_groups: Option<Vec<String>>,
+    /// `pods`, `pods/log`, `*/scale`, or `"*"` for all with their subresources.
+    #[schemars(length(min = 1), inner(length(min = 1)))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Vec<String>>,
+    /// Namespaces, `""` for cluster-scoped objects, or `"*"` for both.
+    #[schemars(length(min = 1))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<Vec<String>>,
+    /// Names of objects, or `"*"` for all, also where the request names none.
+    #[schemars(length(min = 1), inner(length(min = 1)))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<Vec<String>>,
+    /// Paths outside the resource API; `*` at the end matches any rest.
+    #[schemars(length(min = 1), inner(length(min = 1)))]
+    #[serde(default, rename = "nonResourceURLs", skip_serializing_if = "Option::is_none")]
+    pub non_resource_urls: Option<Vec<String>>,
+    /// Shown to the caller that this rule denies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Effect {
+    Allow,
+    Deny,
+}
