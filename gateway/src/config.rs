@@ -11,6 +11,7 @@ use serde::Deserialize;
 pub use self::quantity::{ByteSize, HumanDuration};
 
 mod quantity;
+pub mod watch;
 
 /// `gateway.yaml`. Unknown fields are refused.
 #[derive(Clone, Debug, Deserialize)]

@@ -25,8 +25,16 @@ use super::matching::{OidcMatch, ServiceAccountMatch};
 pub const MAX_ITEMS: usize = 1000;
 
 #[derive(Clone, CustomResource, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[kube(group = "sallyport.dev", version = "v1alpha1", kind = "AgentPolicy", plural = "agentpolicies")]
-#[kube(derive = "PartialEq", doc = "What agents may do: rules that allow and deny, for the callers it names")]
+#[kube(
+    group = "sallyport.dev",
+    version = "v1alpha1",
+    kind = "AgentPolicy",
+    plural = "agentpolicies"
+)]
+#[kube(
+    derive = "PartialEq",
+    doc = "What agents may do: rules that allow and deny, for the callers it names"
+)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct AgentPolicySpec {
     /// The callers that the rules apply to; one that matches is enough.
@@ -95,7 +103,11 @@ pub struct Rule {
     pub names: Option<Vec<String>>,
     /// Paths outside the resource API; `*` at the end matches any rest.
     #[schemars(length(min = 1), inner(length(min = 1)))]
-    #[serde(default, rename = "nonResourceURLs", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "nonResourceURLs",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub non_resource_urls: Option<Vec<String>>,
     /// Shown to the caller that this rule denies.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -24,6 +24,14 @@ pub struct Manifest<S> {
     pub outline: Outline,
 }
 
+/// All objects of a directory.
+#[derive(Debug)]
+pub struct Manifests<S> {
+    pub valid: Vec<Manifest<S>>,
+    /// What is wrong with the others.
+    pub problems: Vec<Problem>,
+}
+
 /// What is wrong in a file, and where.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Problem {
@@ -47,23 +55,22 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Reads every `*.yaml` and `*.yml` of `directory`, in order of name, hidden files excepted. All that is
-/// readable is returned, with the problems of the rest.
-pub fn read_directory<K>(directory: &Path) -> std::io::Result<(Vec<Manifest<K::Spec>>, Vec<Problem>)>
+/// Reads every `*.yaml` and `*.yml` of `directory`, in order of name, hidden files excepted.
+pub fn read_directory<K>(directory: &Path) -> std::io::Result<Manifests<K::Spec>>
 where
     K: Resource<DynamicType = ()> + HasSpec<Spec: DeserializeOwned>,
 {
-    let (mut manifests, mut problems) = (Vec::new(), Vec::new());
+    let (mut valid, mut problems) = (Vec::new(), Vec::new());
     for file in files(directory)? {
         let text = std::fs::read_to_string(&file)?;
         for manifest in parse::<K>(&file, &text) {
             match manifest {
-                Ok(manifest) => manifests.push(manifest),
+                Ok(manifest) => valid.push(manifest),
                 Err(problem) => problems.push(problem),
             }
         }
     }
-    Ok((manifests, problems))
+    Ok(Manifests { valid, problems })
 }
 
 /// A mounted ConfigMap changes by one rename of `..data`; reading behind that link gives one version of
@@ -85,8 +92,12 @@ fn files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 fn is_manifest(path: &Path) -> bool {
-    let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-    let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    let hidden = path
+        .file_name()
+        .is_none_or(|name| name.to_string_lossy().starts_with('.'));
+    let yaml = path
+        .extension()
+        .is_some_and(|extension| extension == "yaml" || extension == "yml");
     yaml && !hidden && path.is_file()
 }
 
@@ -120,12 +131,15 @@ fn parse<K>(file: &Path, text: &str) -> Vec<Result<Manifest<K::Spec>, Problem>>
 where
     K: Resource<DynamicType = ()> + HasSpec<Spec: DeserializeOwned>,
 {
-    let (mut headers, mut outlines, mut documents) = (Cursor::new(text), Cursor::new(text), Cursor::new(text));
+    let (mut headers, mut outlines, mut documents) =
+        (Cursor::new(text), Cursor::new(text), Cursor::new(text));
     let headers = serde_saphyr::read::<_, Header>(&mut headers);
     let outlines = serde_saphyr::read::<_, Outline>(&mut outlines);
     let documents = serde_saphyr::read::<_, Document<K::Spec>>(&mut documents);
     let parsed = headers.zip(outlines).zip(documents);
-    parsed.map(|((header, outline), document)| manifest::<K>(file, header, outline, document)).collect()
+    parsed
+        .map(|((header, outline), document)| manifest::<K>(file, header, outline, document))
+        .collect()
 }
 
 type Parsed<T> = Result<T, serde_saphyr::Error>;
@@ -139,22 +153,43 @@ fn manifest<K>(
 where
     K: Resource<DynamicType = ()> + HasSpec,
 {
-    let problem = |message: String| Problem { file: file.to_owned(), message, ..Problem::default() };
-    let unreadable = |error: serde_saphyr::Error| Problem { line: line(&error), ..problem(message(&error)) };
+    let problem = |message: String| Problem {
+        file: file.to_owned(),
+        message,
+        ..Problem::default()
+    };
+    let unreadable = |error: serde_saphyr::Error| Problem {
+        line: line(&error),
+        ..problem(message(&error))
+    };
     let header = header.map_err(unreadable)?;
     let (api_version, kind) = (K::api_version(&()), K::kind(&()));
     if header.api_version != api_version || header.kind != kind {
         let found = format!("{} {}", header.api_version, header.kind);
-        return Err(problem(format!("expected {api_version} {kind}, found {found}; keep other kinds elsewhere")));
+        return Err(problem(format!(
+            "expected {api_version} {kind}, found {found}; keep other kinds elsewhere"
+        )));
     }
     let name = header.metadata.name;
     let outline = outline.map_err(unreadable)?;
     let document = document.map_err(|error| {
         let line = line(&error);
-        let place = line.and_then(|line| outline.place(line)).map(|place| format!("{place}: ")).unwrap_or_default();
-        Problem { line, object: Some(name.clone()), ..problem(format!("{place}{}", message(&error))) }
+        let place = line
+            .and_then(|line| outline.place(line))
+            .map(|place| format!("{place}: "))
+            .unwrap_or_default();
+        Problem {
+            line,
+            object: Some(name.clone()),
+            ..problem(format!("{place}{}", message(&error)))
+        }
     })?;
-    Ok(Manifest { file: file.to_owned(), name, spec: document.spec, outline })
+    Ok(Manifest {
+        file: file.to_owned(),
+        name,
+        spec: document.spec,
+        outline,
+    })
 }
 
 fn line(error: &serde_saphyr::Error) -> Option<u64> {

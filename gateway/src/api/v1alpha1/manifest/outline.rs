@@ -17,24 +17,44 @@ struct Field {
     /// As in error messages: `spec.rules[2].verbs`.
     path: String,
     line: u64,
-    /// The `name` field of a list item.
+    /// The `name` in a list item.
     name: Option<String>,
 }
 
 impl Outline {
     /// The line of `path`, or of what encloses it where it is absent.
     pub fn line(&self, path: &str) -> Option<u64> {
-        let encloses = |field: &&Field| path.strip_prefix(&*field.path).is_some_and(|rest| {
-            rest.is_empty() || rest.starts_with(['.', '['])
-        });
-        self.0.iter().filter(encloses).max_by_key(|field| field.path.len()).map(|field| field.line)
+        let enclosing = self.0.iter().filter(|field| encloses(&field.path, path));
+        enclosing
+            .max_by_key(|field| field.path.len())
+            .map(|field| field.line)
     }
 
-    /// The named list item that `line` is in, such as `spec.rules[2] (read-pods)`.
+    /// What `line` belongs to: the named list item, such as `spec.rules[2] (read-pods)`, or else the field.
     pub fn place(&self, line: u64) -> Option<String> {
-        let before = self.0.iter().rev().filter(|field| field.path.ends_with(']') && field.line <= line);
-        before.filter_map(|field| Some(format!("{} ({})", field.path, field.name.as_ref()?))).next()
+        let before = |field: &&Field| field.line <= line;
+        let last = self.0.iter().rfind(before)?;
+        let item = self
+            .0
+            .iter()
+            .rfind(|item| item.name.is_some() && encloses(&item.path, &last.path));
+        let field = || {
+            self.0
+                .iter()
+                .filter(before)
+                .rfind(|field| !field.path.ends_with(']'))
+        };
+        let place = item.or_else(field)?;
+        Some(match &place.name {
+            Some(name) => format!("{} ({name})", place.path),
+            None => place.path.clone(),
+        })
     }
+}
+
+fn encloses(outer: &str, path: &str) -> bool {
+    path.strip_prefix(outer)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 impl<'de> Deserialize<'de> for Outline {
@@ -68,7 +88,9 @@ impl Node {
     }
 
     fn name(&self) -> Option<String> {
-        let Self::Map(entries) = self else { return None };
+        let Self::Map(entries) = self else {
+            return None;
+        };
         entries.iter().find_map(|(key, value)| match &value.value {
             Self::Text(text) if key == "name" => Some(text.clone()),
             _ => None,
@@ -77,7 +99,12 @@ impl Node {
 }
 
 fn add(path: &str, node: &Spanned<Node>, fields: &mut Vec<Field>) {
-    fields.push(Field { path: path.to_owned(), line: node.referenced.line(), name: node.value.name() });
+    let name = node.value.name().filter(|_| path.ends_with(']'));
+    fields.push(Field {
+        path: path.to_owned(),
+        line: node.referenced.line(),
+        name,
+    });
     node.value.collect(path, fields);
 }
 

@@ -1,0 +1,30 @@
+//! The judgement: may this caller do this, and how much of it is recorded.
+//!
+//! [`PolicySet::evaluate`] is the only maker of a [`Permit`], and nothing is forwarded without one. The
+//! order is: the [`floor`], which no policy lowers; then every rule of every policy whose subject is the
+//! caller, the strictest effect winning; then the built-in rule for discovery; and `Deny` for the rest.
+
+pub use self::{
+    denial::Denial,
+    error::PolicyError,
+    level::LevelPolicy,
+    permit::{Decision, Permit},
+    set::PolicySet,
+    source::{Changed, PolicySource},
+};
+
+mod builtin;
+mod check;
+mod denial;
+mod error;
+pub mod floor;
+pub mod level;
+mod matching;
+mod permit;
+mod rule;
+mod scope;
+mod set;
+mod source;
+
+#[cfg(test)]
+mod tests;

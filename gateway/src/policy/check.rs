@@ -1,0 +1,255 @@
+//! From what is written to what is evaluated: a rule that could not do what its author means is refused.
+
+use std::sync::Arc;
+
+use super::rule::{Rule, Target};
+use crate::api::v1alpha1::{
+    agent_policy::{self, AgentPolicySpec, MAX_ITEMS, Subject},
+    matching::{ANY, OidcMatch, ServiceAccountMatch},
+};
+
+/// One wrong field.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    /// As in `spec.rules[2].verbs`.
+    pub(super) field: String,
+    pub(super) message: String,
+}
+
+const RESOURCE_VERBS: [&str; 8] = [
+    "get",
+    "list",
+    "watch",
+    "create",
+    "update",
+    "patch",
+    "delete",
+    "deletecollection",
+];
+const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch", "delete"];
+
+pub(super) fn rules(policy: &str, spec: &AgentPolicySpec) -> Result<Vec<Rule>, Vec<Wrong>> {
+    let mut wrong = Vec::new();
+    check_count("spec.subjects", spec.subjects.len(), &mut wrong);
+    check_count("spec.rules", spec.rules.len(), &mut wrong);
+    for (index, subject) in spec.subjects.iter().enumerate() {
+        check_subject(&format!("spec.subjects[{index}]"), subject, &mut wrong);
+    }
+    let subjects: Arc<[Subject]> = spec.subjects.clone().into();
+    let mut rules = Vec::new();
+    for (index, rule) in spec.rules.iter().enumerate() {
+        let twin = spec.rules[..index]
+            .iter()
+            .any(|earlier| earlier.name == rule.name);
+        let mut fields = Fields {
+            prefix: format!("spec.rules[{index}]"),
+            rule: &rule.name,
+            wrong: &mut wrong,
+        };
+        fields.require(
+            "name",
+            is_label(&rule.name),
+            "must be 1 to 63 of a-z, 0-9 and '-'",
+        );
+        fields.require(
+            "name",
+            !twin,
+            "another rule of this policy has the same name",
+        );
+        if let Some(target) = target(rule, &mut fields) {
+            rules.push(Rule {
+                id: format!("{policy}/{}", rule.name).into(),
+                effect: rule.effect,
+                subjects: Arc::clone(&subjects),
+                verbs: rule.verbs.clone(),
+                target,
+                reason: rule.reason.clone(),
+            });
+        }
+    }
+    if wrong.is_empty() {
+        Ok(rules)
+    } else {
+        Err(wrong)
+    }
+}
+
+fn check_count(field: &str, count: usize, wrong: &mut Vec<Wrong>) {
+    if !(1..=MAX_ITEMS).contains(&count) {
+        wrong.push(Wrong {
+            field: field.into(),
+            message: format!("must have 1 to {MAX_ITEMS} entries, has {count}"),
+        });
+    }
+}
+
+fn check_subject(field: &str, subject: &Subject, wrong: &mut Vec<Wrong>) {
+    let texts: Vec<&str> = match subject {
+        Subject::ServiceAccount(ServiceAccountMatch { namespace, name }) => vec![namespace, name],
+        Subject::Oidc(OidcMatch { issuer, claims }) => {
+            if claims.is_empty() {
+                let message =
+                    "must name at least one claim: a public issuer signs for everyone".into();
+                wrong.push(Wrong {
+                    field: format!("{field}.oidc.claims"),
+                    message,
+                });
+            }
+            claims
+                .iter()
+                .flat_map(|(claim, value)| [claim.as_str(), value])
+                .chain([issuer.as_str()])
+                .collect()
+        }
+        Subject::Agent(agent) => vec![&agent.name],
+        Subject::All(_) => Vec::new(),
+    };
+    if texts.iter().any(|text| text.is_empty()) {
+        wrong.push(Wrong {
+            field: field.into(),
+            message: "no value may be empty; \"*\" matches everything".into(),
+        });
+    }
+}
+
+fn target(rule: &agent_policy::Rule, fields: &mut Fields<'_>) -> Option<Target> {
+    let selectors = [
+        ("apiGroups", &rule.api_groups),
+        ("resources", &rule.resources),
+        ("namespaces", &rule.namespaces),
+        ("names", &rule.names),
+    ];
+    let Some(paths) = &rule.non_resource_urls else {
+        fields.check_list("verbs", Some(&rule.verbs), |verb| {
+            check_verb(verb, &RESOURCE_VERBS)
+        });
+        return objects(selectors.map(|(_, list)| list.as_ref()), fields);
+    };
+    for (field, list) in selectors {
+        fields.require(
+            field,
+            list.is_none(),
+            "does not go together with nonResourceURLs; make it a rule of its own",
+        );
+    }
+    fields.check_list("verbs", Some(&rule.verbs), |verb| {
+        check_verb(verb, &PATH_VERBS)
+    });
+    fields
+        .check_list("nonResourceURLs", Some(paths), check_path)
+        .map(Target::Paths)
+}
+
+fn objects(
+    [groups, resources, namespaces, names]: [Option<&Vec<String>>; 4],
+    fields: &mut Fields<'_>,
+) -> Option<Target> {
+    let api_groups = fields.check_list("apiGroups", groups, check_group);
+    let resources = fields.check_list("resources", resources, check_resource);
+    let namespaces = fields.check_list("namespaces", namespaces, check_namespace);
+    let names = fields.check_list("names", names, check_name);
+    Some(Target::Objects {
+        api_groups: api_groups?,
+        resources: resources?,
+        namespaces: namespaces?,
+        names: names?,
+    })
+}
+
+/// Collects what is wrong in one rule.
+struct Fields<'a> {
+    prefix: String,
+    rule: &'a str,
+    wrong: &'a mut Vec<Wrong>,
+}
+
+impl Fields<'_> {
+    fn require(&mut self, field: &str, holds: bool, message: &str) {
+        if !holds {
+            let message = format!("rule {:?}: {message}", self.rule);
+            self.wrong.push(Wrong {
+                field: format!("{}.{field}", self.prefix),
+                message,
+            });
+        }
+    }
+
+    /// Checks a required list and each entry; `check` gives what is wrong with an entry.
+    fn check_list(
+        &mut self,
+        field: &str,
+        list: Option<&Vec<String>>,
+        check: impl Fn(&str) -> Option<String>,
+    ) -> Option<Vec<String>> {
+        let list = list.filter(|list| !list.is_empty());
+        self.require(
+            field,
+            list.is_some(),
+            "is required and must not be empty; write [\"*\"] to match everything",
+        );
+        for (index, entry) in list.into_iter().flatten().enumerate() {
+            if entry != ANY
+                && let Some(message) = check(entry)
+            {
+                self.require(
+                    &format!("{field}[{index}]"),
+                    false,
+                    &format!("{entry:?} {message}"),
+                );
+            }
+        }
+        list.cloned()
+    }
+}
+
+fn check_verb(verb: &str, known: &[&str]) -> Option<String> {
+    (!known.contains(&verb))
+        .then(|| format!("is not a verb here; use {} or \"*\"", known.join(", ")))
+}
+
+fn check_group(group: &str) -> Option<String> {
+    if group == "core" || group == "v1" {
+        return Some("is written \"\", the core group".into());
+    }
+    (!group.is_empty() && !is_subdomain(group))
+        .then(|| "is not an API group; leave the version out".into())
+}
+
+fn check_resource(resource: &str) -> Option<String> {
+    let (parent, child) = resource.split_once('/').unwrap_or((resource, "log"));
+    if child == ANY {
+        return Some("is not known to RBAC; name each subresource".into());
+    }
+    let valid = (parent == ANY || is_subdomain(parent)) && is_subdomain(child);
+    (!valid).then(|| "is not a resource; write the lower-case plural, as in the URL".into())
+}
+
+fn check_namespace(namespace: &str) -> Option<String> {
+    (!namespace.is_empty() && !is_label(namespace))
+        .then(|| "is not the name of a namespace; patterns are not supported".into())
+}
+
+fn check_name(name: &str) -> Option<String> {
+    let impossible =
+        name.is_empty() || matches!(name, "." | "..") || name.contains(['/', '%', '*']);
+    impossible.then(|| "cannot be the name of an object; patterns are not supported".into())
+}
+
+fn check_path(path: &str) -> Option<String> {
+    let beginning = path.strip_suffix(ANY).unwrap_or(path);
+    let valid = path.starts_with('/') && !beginning.contains('*');
+    (!valid).then(|| "must start with '/' and may have '*' only at its end".into())
+}
+
+fn is_label(text: &str) -> bool {
+    text.len() <= 63 && !text.contains('.') && is_subdomain(text)
+}
+
+/// RFC 1123, loosely: also what Kubernetes accepts as the name of a group or resource.
+pub(super) fn is_subdomain(text: &str) -> bool {
+    let inner = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
+    };
+    let is_end = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    text.bytes().all(inner) && is_end(text.as_bytes().first()) && is_end(text.as_bytes().last())
+}

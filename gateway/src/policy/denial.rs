@@ -1,0 +1,75 @@
+//! A refusal in words that the caller can act on.
+
+use std::fmt::Write;
+
+use super::rule::Rule;
+use crate::{identity::Attributes, request_info::RequestInfo};
+
+/// Why a call is denied.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Denial {
+    /// `<policy>/<rule>`, a built-in rule's name, or `default`.
+    pub rule: String,
+    pub reason: String,
+    /// What the caller can do now.
+    pub hint: String,
+}
+
+impl Denial {
+    pub(super) fn by_rule(rule: &Rule) -> Self {
+        Self {
+            rule: rule.id.to_string(),
+            reason: rule
+                .reason
+                .clone()
+                .unwrap_or_else(|| "the rule denies it".into()),
+            hint: "Do not repeat it; ask whoever owns the policy if you need it.".into(),
+        }
+    }
+
+    pub(super) fn by_default() -> Self {
+        Self {
+            rule: "default".into(),
+            reason: "no rule of any AgentPolicy allows it".into(),
+            hint: "Ask whoever owns the policies for a rule that allows it.".into(),
+        }
+    }
+
+    /// One line for `metav1.Status`: who, what, which rule, and what to do. Names that the caller chose
+    /// cannot break out of the line.
+    pub fn message(&self, attributes: &Attributes<'_>) -> String {
+        let who = &attributes.identity.user.username;
+        let mut message = format!("User {who:?} cannot {}", action(attributes.request));
+        let _ = write!(
+            message,
+            ": denied by rule {:?}: {}. {}",
+            self.rule, self.reason, self.hint
+        );
+        message.replace(char::is_control, " ")
+    }
+}
+
+/// Kubernetes' own words for a forbidden request.
+fn action(request: &RequestInfo) -> String {
+    if !request.is_resource_request {
+        return format!("{} path {:?}", request.verb, request.path);
+    }
+    let subresource = if request.subresource.is_empty() {
+        ""
+    } else {
+        "/"
+    };
+    let resource = format!("{}{subresource}{}", request.resource, request.subresource);
+    let mut action = format!(
+        "{} resource {resource:?} in API group {:?}",
+        request.verb, request.api_group
+    );
+    if !request.name.is_empty() {
+        action.push_str(&format!(" named {:?}", request.name));
+    }
+    match request.namespace.as_str() {
+        "" => action.push_str(" at the cluster scope"),
+        namespace => action.push_str(&format!(" in the namespace {namespace:?}")),
+    }
+    action
+}

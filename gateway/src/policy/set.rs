@@ -1,0 +1,118 @@
+//! All policies in force: immutable, replaced as a whole.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use super::{Decision, PolicyError, builtin, check, floor, permit, rule::Rule};
+use crate::{
+    api::v1alpha1::{
+        agent_policy::{AgentPolicy, AgentPolicySpec},
+        manifest::{self, Manifest, Problem},
+    },
+    identity::Attributes,
+};
+
+#[derive(Debug)]
+pub struct PolicySet {
+    /// In order of id, so that the rule that a decision names does not depend on files.
+    rules: Vec<Rule>,
+    digest: Arc<str>,
+}
+
+impl PolicySet {
+    /// Reads every policy of `directory`. The error has everything that is wrong in all files.
+    pub fn load(directory: &Path) -> Result<Self, PolicyError> {
+        let unreadable = |source| PolicyError::Unreadable {
+            directory: directory.to_owned(),
+            source,
+        };
+        let manifests = manifest::read_directory::<AgentPolicy>(directory).map_err(unreadable)?;
+        Self::compile(&manifests.valid, manifests.problems)
+    }
+
+    /// `sha256:<hex>` of the content of all policies, whatever their files and order.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    pub fn evaluate(&self, attributes: &Attributes<'_>) -> Decision {
+        if let Err(denial) = floor::check(attributes) {
+            return Decision::Deny(denial);
+        }
+        permit::decide(
+            self.rules.iter().filter(|rule| rule.matches(attributes)),
+            &self.digest,
+        )
+    }
+
+    pub(super) fn compile(
+        manifests: &[Manifest<AgentPolicySpec>],
+        mut problems: Vec<Problem>,
+    ) -> Result<Self, PolicyError> {
+        let mut rules = Vec::new();
+        let mut names = BTreeSet::from([builtin::POLICY]);
+        for policy in manifests {
+            if !names.insert(&policy.name) {
+                problems.push(problem(
+                    policy,
+                    "metadata.name",
+                    "another policy has this name, or it is reserved",
+                ));
+            }
+            if !check::is_subdomain(&policy.name) {
+                problems.push(problem(
+                    policy,
+                    "metadata.name",
+                    "must be a lower-case RFC 1123 subdomain",
+                ));
+            }
+            match check::rules(&policy.name, &policy.spec) {
+                Ok(checked) => rules.extend(checked),
+                Err(wrong) => problems.extend(
+                    wrong
+                        .iter()
+                        .map(|wrong| problem(policy, &wrong.field, &wrong.message)),
+                ),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(PolicyError::Invalid(problems));
+        }
+        rules.sort_by(|a, b| a.id.cmp(&b.id));
+        rules.extend(builtin::discovery());
+        Ok(Self {
+            rules,
+            digest: content_digest(manifests).into(),
+        })
+    }
+}
+
+fn problem(policy: &Manifest<AgentPolicySpec>, field: &str, message: &str) -> Problem {
+    Problem {
+        file: policy.file.clone(),
+        line: policy.outline.line(field),
+        object: Some(policy.name.clone()),
+        message: format!("{field}: {message}"),
+    }
+}
+
+/// One line of JSON per policy, in order of name, with its rules in order of name.
+fn content_digest(manifests: &[Manifest<AgentPolicySpec>]) -> String {
+    let canonical = |policy: &Manifest<AgentPolicySpec>| {
+        let mut spec = policy.spec.clone();
+        spec.rules.sort_by(|a, b| a.name.cmp(&b.name));
+        let line = serde_json::to_string(&(&policy.name, spec))
+            .expect("plain data with text keys is JSON");
+        (policy.name.clone(), line)
+    };
+    let mut lines: Vec<_> = manifests.iter().map(canonical).collect();
+    lines.sort();
+    let content: String = lines.into_iter().map(|(_, line)| line + "\n").collect();
+    let hex = digest(&SHA256, content.as_bytes())
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>();
+    format!("sha256:{hex}")
+}

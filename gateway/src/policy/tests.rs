@@ -1,0 +1,115 @@
+use std::{collections::BTreeMap, path::Path};
+
+use super::*;
+use crate::{
+    identity::{
+        AgentIdentity, Attributes, Identity, Provenance, ProvenanceSource, Source, UserInfo,
+    },
+    request_info::RequestInfo,
+};
+
+mod decisions;
+mod files;
+mod properties;
+
+fn identity(username: &str) -> Identity {
+    Identity {
+        user: UserInfo {
+            username: username.to_owned(),
+            ..UserInfo::default()
+        },
+        upstream_user: UserInfo::default(),
+        issuer: None,
+        claims: BTreeMap::new(),
+        workload: None,
+        provenance: Provenance::default(),
+        session_id: None,
+    }
+}
+
+fn bot() -> Identity {
+    identity("system:serviceaccount:ci:bot")
+}
+
+fn github(repository_id: &str) -> Identity {
+    Identity {
+        issuer: Some("github".to_owned()),
+        claims: BTreeMap::from([("repository_id".to_owned(), repository_id.to_owned())]),
+        ..identity("github:repo")
+    }
+}
+
+fn agent(name: &str, source: Source) -> Identity {
+    let agent = AgentIdentity {
+        name: name.to_owned(),
+        ..AgentIdentity::default()
+    };
+    let source = ProvenanceSource {
+        agent: Some(source),
+        ..ProvenanceSource::default()
+    };
+    Identity {
+        provenance: Provenance {
+            agent: Some(agent),
+            source,
+            ..Provenance::default()
+        },
+        ..bot()
+    }
+}
+
+fn request(line: &str) -> RequestInfo {
+    let (method, target) = line.split_once(' ').expect("method and target");
+    RequestInfo::parse(method, target).expect("it is unambiguous")
+}
+
+/// Writes each `(file, text)` and loads the directory.
+fn load(files: &[(&str, &str)]) -> Result<PolicySet, PolicyError> {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    write(directory.path(), files);
+    PolicySet::load(directory.path())
+}
+
+fn write(directory: &Path, files: &[(&str, &str)]) {
+    for (name, text) in files {
+        std::fs::write(directory.join(name), text).expect("a file");
+    }
+}
+
+/// A policy for everyone, with `rules` as flow mappings.
+fn policy(name: &str, rules: &[&str]) -> String {
+    policy_for(name, "all: \"*\"", rules)
+}
+
+fn policy_for(name: &str, subject: &str, rules: &[&str]) -> String {
+    let rules: String = rules
+        .iter()
+        .map(|rule| format!("  - {{{rule}}}\n"))
+        .collect();
+    let header = "apiVersion: sallyport.dev/v1alpha1\nkind: AgentPolicy";
+    format!(
+        "{header}\nmetadata: {{name: {name}}}\nspec:\n  subjects: [{{{subject}}}]\n  rules:\n{rules}"
+    )
+}
+
+fn set(rules: &[&str]) -> PolicySet {
+    load(&[("p.yaml", &policy("p", rules))]).expect("the policy is valid")
+}
+
+/// `allow <rule>` or `deny <rule>`.
+fn decide(set: &PolicySet, identity: &Identity, line: &str) -> String {
+    match set.evaluate(&Attributes {
+        identity,
+        request: &request(line),
+    }) {
+        Decision::Allow(permit) => format!("allow {}", permit.rule()),
+        Decision::Deny(denial) => format!("deny {}", denial.rule),
+    }
+}
+
+#[track_caller]
+fn assert_decides(set: &PolicySet, cases: &[(&str, &str)]) {
+    for (line, expected) in cases {
+        assert_eq!(decide(set, &bot(), line), *expected, "{line}");
+    }
+}
