@@ -68,6 +68,7 @@ pub const AUDIENCE: &str = "sallyport";
 
 pub mod api;
 pub mod audit;
+pub mod authn;
 pub mod cli;
 pub mod config;
 pub mod identity;

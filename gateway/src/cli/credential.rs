@@ -1,8 +1,215 @@
-use std::process::ExitCode;
+//! `sallyport credential`: the exec plugin of the kubeconfig that `sallyport kubeconfig` writes.
+//!
+//! Prints an ExecCredential with the agent's token and a time somewhat before the token ends, at which
+//! kubectl asks again. The token goes to standard output, which kubectl reads, and nowhere else.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, bail};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::authn::HttpsClient;
+
+pub(super) const API_VERSION: &str = "client.authentication.k8s.io/v1";
+
+/// A request that starts just before the end must still arrive in time.
+const MARGIN: SignedDuration = SignedDuration::from_secs(30);
+
+const GITHUB_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
+const GITHUB_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    #[command(flatten)]
+    source: TokenSource,
+}
 
-pub(super) fn run(_: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+/// Where the agent's token comes from.
+#[derive(clap::Args, Debug)]
+#[group(skip)]
+#[command(group(clap::ArgGroup::new("source").required(true).args(["github", "gitlab", "token_file"])))]
+pub(super) struct TokenSource {
+    /// Ask GitHub Actions for a token of this job.
+    #[arg(long)]
+    pub(super) github: bool,
+    /// Use the ID token of this GitLab job.
+    #[arg(long)]
+    pub(super) gitlab: bool,
+    /// Read a file that something else keeps fresh, such as a projected ServiceAccount token.
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+    /// The audience to ask GitHub for.
+    #[arg(long, default_value = crate::AUDIENCE)]
+    pub(super) audience: String,
+    /// The variable that GitLab's `id_tokens` fills.
+    #[arg(long, value_name = "NAME", default_value = "SALLYPORT_ID_TOKEN")]
+    pub(super) variable: String,
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let token = read_token(&args.source, |variable| std::env::var(variable).ok())?;
+    println!("{}", exec_credential(&token, Timestamp::now())?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_token(source: &TokenSource, environment: impl Fn(&str) -> Option<String>) -> anyhow::Result<String> {
+    match &source.token_file {
+        Some(file) => token_file(file),
+        None if source.gitlab => gitlab_token(&source.variable, environment),
+        None => github_token(&source.audience, environment),
+    }
+}
+
+fn token_file(path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading the token file {}", path.display()))?;
+    match text.trim() {
+        "" => bail!("the token file {} is empty", path.display()),
+        token => Ok(token.to_owned()),
+    }
+}
+
+fn gitlab_token(variable: &str, environment: impl Fn(&str) -> Option<String>) -> anyhow::Result<String> {
+    environment(variable).filter(|token| !token.is_empty()).with_context(|| {
+        format!(
+            "the variable {variable} is not set; add `id_tokens: {{{variable}: {{aud: {}}}}}` to the job",
+            crate::AUDIENCE
+        )
+    })
+}
+
+fn github_token(audience: &str, environment: impl Fn(&str) -> Option<String>) -> anyhow::Result<String> {
+    let variable = |name: &str| {
+        environment(name).filter(|value| !value.is_empty()).with_context(|| {
+            format!("the variable {name} is not set; in GitHub Actions, add `permissions: id-token: write` to the job")
+        })
+    };
+    let url = github_url(&variable(GITHUB_URL)?, audience);
+    let bearer = variable(GITHUB_TOKEN)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let body = runtime
+        .block_on(async { HttpsClient::new(None)?.fetch(&url, Some(&bearer)).await })
+        .context("asking GitHub for the job's ID token")?;
+    github_answer(&body)
+}
+
+/// GitHub's URL already has a query.
+fn github_url(url: &str, audience: &str) -> String {
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}audience={}", query_value(audience))
+}
+
+fn query_value(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
+/// The body is a credential, so no error quotes it.
+fn github_answer(body: &[u8]) -> anyhow::Result<String> {
+    #[derive(Deserialize)]
+    struct Answer {
+        value: String,
+    }
+    match serde_json::from_slice::<Answer>(body) {
+        Ok(answer) => Ok(answer.value),
+        Err(_) => bail!("GitHub's answer holds no ID token in `value`"),
+    }
+}
+
+fn exec_credential(token: &str, now: Timestamp) -> anyhow::Result<Value> {
+    let expires = expiration(token)?;
+    if expires <= now {
+        bail!("the token expired at {expires}; whatever provides it must renew it");
+    }
+    Ok(json!({
+        "apiVersion": API_VERSION,
+        "kind": "ExecCredential",
+        "status": {
+            "token": token,
+            "expirationTimestamp": (expires - MARGIN).to_string(),
+        },
+    }))
+}
+
+/// `exp` of a token that the gateway, not this program, verifies.
+fn expiration(token: &str) -> anyhow::Result<Timestamp> {
+    #[derive(Deserialize)]
+    struct Payload {
+        exp: i64,
+    }
+    let payload = token.split('.').nth(1).and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
+    let payload = payload.and_then(|json| serde_json::from_slice::<Payload>(&json).ok());
+    let payload = payload.context("the token is not a JWT with an expiry; the gateway accepts no other kind")?;
+    Timestamp::from_second(payload.exp).context("the token's expiry is out of range")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jwt(payload: &Value) -> String {
+        format!("e30.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(payload.to_string()))
+    }
+
+    fn no_variables(_: &str) -> Option<String> {
+        None
+    }
+
+    #[test]
+    fn kubectl_asks_again_before_the_token_ends() {
+        let now = Timestamp::from_second(1_700_000_000).expect("in range");
+        let token = jwt(&json!({ "exp": 1_700_000_300 }));
+        let credential = exec_credential(&token, now).expect("a credential");
+        assert_eq!(credential["apiVersion"], "client.authentication.k8s.io/v1");
+        assert_eq!(credential["kind"], "ExecCredential");
+        assert_eq!(credential["status"]["token"], token);
+        assert_eq!(credential["status"]["expirationTimestamp"], "2023-11-14T22:17:50Z");
+    }
+
+    #[test]
+    fn an_expired_or_opaque_token_is_refused_without_showing_it() {
+        let now = Timestamp::from_second(1_700_000_000).expect("in range");
+        for token in [jwt(&json!({ "exp": 1_700_000_000 })), "opaque".into(), jwt(&json!({}))] {
+            let error = exec_credential(&token, now).expect_err("refused");
+            assert!(!format!("{error:?}").contains(&token));
+        }
+    }
+
+    #[test]
+    fn a_missing_variable_is_named_with_its_remedy() {
+        let github = github_token("sallyport", no_variables).expect_err("refused").to_string();
+        assert!(github.contains(GITHUB_URL) && github.contains("id-token: write"), "{github}");
+        let half = |name: &str| (name == GITHUB_URL).then(|| "https://issuer.example?v=1".to_owned());
+        let half = github_token("sallyport", half).expect_err("refused").to_string();
+        assert!(half.contains(GITHUB_TOKEN), "{half}");
+        let gitlab = gitlab_token("SALLYPORT_ID_TOKEN", no_variables).expect_err("refused").to_string();
+        assert!(gitlab.contains("SALLYPORT_ID_TOKEN") && gitlab.contains("id_tokens"), "{gitlab}");
+    }
+
+    #[test]
+    fn the_audience_is_a_query_parameter_of_its_own() {
+        assert_eq!(github_url("https://i.example/t?v=2", "a&b=c d"), "https://i.example/t?v=2&audience=a%26b%3Dc%20d");
+        assert_eq!(github_url("https://i.example/t", "sallyport"), "https://i.example/t?audience=sallyport");
+    }
+
+    #[test]
+    fn a_token_file_is_read_anew_each_time() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("token");
+        std::fs::write(&path, "first\n").expect("written");
+        assert_eq!(token_file(&path).expect("a token"), "first");
+        std::fs::write(&path, "second\n").expect("written");
+        assert_eq!(token_file(&path).expect("a token"), "second");
+        std::fs::write(&path, "\n").expect("written");
+        assert!(token_file(&path).is_err());
+    }
 }

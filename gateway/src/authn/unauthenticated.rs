@@ -1,0 +1,144 @@
+//! Every way a caller is not who it would have to be.
+
+use std::sync::Arc;
+
+use super::{keys::KeysError, token_review::ReviewError};
+
+/// Why a request has no identity. No variant holds anything of the token.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Unauthenticated {
+    #[error("no bearer token")]
+    Missing,
+    #[error("more than one authorization header")]
+    SeveralCredentials,
+    #[error("the authorization scheme is not bearer")]
+    NotBearer,
+    #[error("the bearer token is longer than 16 KiB")]
+    Oversized,
+    #[error("the bearer token is not a signed JWT with the claims that are required")]
+    Malformed,
+    #[error("the token's issuer is not configured")]
+    UnknownIssuer,
+    #[error("ServiceAccount tokens are not accepted on this listener")]
+    ServiceAccountTokenNotAccepted,
+    #[error("the token's signature algorithm is not allowed")]
+    AlgorithmNotAllowed,
+    #[error("the token's issuer has no such key")]
+    UnknownKey,
+    #[error("the token's signature is wrong")]
+    BadSignature,
+    #[error("the token has expired")]
+    Expired,
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    #[error("the token's audiences are not exactly the accepted ones")]
+    WrongAudience,
+    #[error("the token's subject cannot be a user name")]
+    UnusableSubject,
+    #[error("the token lacks the claim {0:?} that the issuer's preset requires")]
+    MissingClaim(&'static str),
+    #[error("the API server does not accept the token")]
+    RefusedByAuthority,
+    #[error("the identity matches several Agent objects equally: {0:?}")]
+    AmbiguousAgent(Vec<String>),
+    #[error("the API server could not be asked about the token")]
+    AuthorityUnavailable(#[source] Arc<ReviewError>),
+    #[error("the keys of the token's issuer are not to be had")]
+    KeysUnavailable(#[source] Arc<KeysError>),
+}
+
+impl Unauthenticated {
+    /// The label for metrics and records.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::SeveralCredentials => "several_credentials",
+            Self::NotBearer => "not_bearer",
+            Self::Oversized => "oversized",
+            Self::Malformed => "malformed",
+            Self::UnknownIssuer => "unknown_issuer",
+            Self::ServiceAccountTokenNotAccepted => "service_account_token_not_accepted",
+            Self::AlgorithmNotAllowed => "algorithm_not_allowed",
+            Self::UnknownKey => "unknown_key",
+            Self::BadSignature => "bad_signature",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::WrongAudience => "wrong_audience",
+            Self::UnusableSubject => "unusable_subject",
+            Self::MissingClaim(_) => "missing_claim",
+            Self::RefusedByAuthority => "refused_by_authority",
+            Self::AmbiguousAgent(_) => "ambiguous_agent",
+            Self::AuthorityUnavailable(_) => "authority_unavailable",
+            Self::KeysUnavailable(_) => "keys_unavailable",
+        }
+    }
+
+    /// Whether the credential could not be judged, as opposed to being no good.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::AuthorityUnavailable(_) | Self::KeysUnavailable(_))
+    }
+
+    /// What the caller is told: what is wrong and what to do about it.
+    pub fn public_message(&self) -> String {
+        let text = match self {
+            Self::Missing => "no bearer token was sent; use the kubeconfig that `sallyport kubeconfig` writes",
+            Self::SeveralCredentials => "several Authorization headers were sent; send exactly one",
+            Self::NotBearer => "only bearer tokens are accepted; send `Authorization: Bearer <token>`",
+            Self::Oversized => "the bearer token is longer than 16 KiB; ask its issuer for a smaller one",
+            Self::Malformed => {
+                "the bearer token is not a signed JWT with iss, sub, aud, exp and iat; \
+                 send the agent's OIDC or ServiceAccount token"
+            }
+            Self::UnknownIssuer => {
+                "the token's issuer is not accepted here; \
+                 the operator lists issuers under authentication in the gateway's configuration"
+            }
+            Self::ServiceAccountTokenNotAccepted => {
+                "ServiceAccount tokens are not accepted on this address, since nothing here proves which pod sent one; \
+                 use an OIDC token, or have the operator set explicit.allowServiceAccountTokens \
+                 and authentication.serviceAccounts"
+            }
+            Self::AlgorithmNotAllowed => {
+                "the token's signature algorithm is not allowed; use one of RS256, RS384, RS512, PS256, PS384, PS512, \
+                 ES256, ES384 and EdDSA"
+            }
+            Self::UnknownKey => {
+                "the token is signed with a key that its issuer does not publish; \
+                 get a new token, and after a key rotation try again in a few seconds"
+            }
+            Self::BadSignature => "the token's signature is wrong; get a new token from its issuer",
+            Self::Expired => {
+                "the token has expired; get a new one (a client that reads its token file only once must read it again)"
+            }
+            Self::NotYetValid => "the token is not valid yet; check the clocks of its issuer and of the gateway",
+            Self::WrongAudience => {
+                "the token's audiences are not accepted; request it for the gateway's audience alone, \
+                 by default `sallyport`"
+            }
+            Self::UnusableSubject => {
+                "the token's subject must be 1 to 255 printable ASCII characters without a space at either end"
+            }
+            Self::MissingClaim(claim) => {
+                return format!(
+                    "the token lacks the claim `{claim}`; \
+                     the operator's preset for this issuer requires it, so use a token of that kind of CI job"
+                );
+            }
+            Self::RefusedByAuthority => {
+                "the API server no longer accepts the token: its pod or ServiceAccount is gone, or it is revoked; \
+                 get a new one"
+            }
+            Self::AmbiguousAgent(agents) => {
+                return format!(
+                    "this identity matches the Agent objects {} equally; have the operator make one more specific",
+                    agents.join(" and ")
+                );
+            }
+            Self::AuthorityUnavailable(_) => {
+                "the API server could not be asked whether the token is still valid; try again shortly"
+            }
+            Self::KeysUnavailable(_) => "the keys of the token's issuer could not be fetched; try again shortly",
+        };
+        text.to_owned()
+    }
+}
