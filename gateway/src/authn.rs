@@ -7,7 +7,7 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -81,13 +81,17 @@ pub enum AuthenticatorError {
         "explicit.allowServiceAccountTokens needs authentication.serviceAccounts: name the API server's token issuer"
     )]
     NoServiceAccountIssuer,
-    #[error("{field}: {issuer:?} must be an https URL (http is for loopback only); or give jwksFile")]
+    #[error(
+        "{field}: {issuer:?} must be an https URL (http is for loopback only); or give jwksFile"
+    )]
     InsecureIssuer { field: String, issuer: String },
     #[error("{field}: {issuer:?} is not a URL")]
     NotAUrl { field: String, issuer: String },
     #[error("{field}: the issuer {issuer:?} is named twice; tokens could not be told apart")]
     IssuerTwice { field: String, issuer: String },
-    #[error("{field}: {name:?} is taken; every issuer needs a name of its own, and system and sallyport are reserved")]
+    #[error(
+        "{field}: {name:?} is taken; every issuer needs a name of its own, and system and sallyport are reserved"
+    )]
     NameTaken { field: String, name: String },
     #[error("{field}")]
     Keys {
@@ -175,7 +179,9 @@ impl Authenticator {
             return outcome;
         }
         match self.issuer_of(token)? {
-            Issuer::ServiceAccountsNotAccepted => Err(Unauthenticated::ServiceAccountTokenNotAccepted),
+            Issuer::ServiceAccountsNotAccepted => {
+                Err(Unauthenticated::ServiceAccountTokenNotAccepted)
+            }
             Issuer::ServiceAccounts(issuer) => {
                 let (verifier, reviewer) = &**issuer;
                 let verified = verifier.verify(token).await?;
@@ -196,7 +202,9 @@ impl Authenticator {
         let origin = UnverifiedOrigin::of(token)?;
         match self.issuers.get(&origin.issuer) {
             Some(issuer) => Ok(issuer),
-            None if origin.is_service_account() => Err(Unauthenticated::ServiceAccountTokenNotAccepted),
+            None if origin.is_service_account() => {
+                Err(Unauthenticated::ServiceAccountTokenNotAccepted)
+            }
             None => Err(Unauthenticated::UnknownIssuer),
         }
     }
@@ -227,7 +235,10 @@ fn remaining(expires: Timestamp) -> Duration {
     last.duration_since(SystemTime::now()).unwrap_or_default()
 }
 
-fn service_accounts(accounts: &ServiceAccounts, upstream: kube::Client) -> Result<Issuer, AuthenticatorError> {
+fn service_accounts(
+    accounts: &ServiceAccounts,
+    upstream: kube::Client,
+) -> Result<Issuer, AuthenticatorError> {
     let field = "authentication.serviceAccounts";
     let origin = match &accounts.jwks_file {
         Some(path) => file_origin(field, path)?,
@@ -236,7 +247,10 @@ fn service_accounts(accounts: &ServiceAccounts, upstream: kube::Client) -> Resul
     let audiences = vec![crate::AUDIENCE.to_owned()];
     let issuer = issuer_url(field, &accounts.issuer)?;
     let verifier = TokenVerifier::new(issuer, audiences, origin, CLUSTER_FRESHNESS);
-    Ok(Issuer::ServiceAccounts(Box::new((verifier, Reviewer::new(upstream)))))
+    Ok(Issuer::ServiceAccounts(Box::new((
+        verifier,
+        Reviewer::new(upstream),
+    ))))
 }
 
 fn oidc_issuer(field: &str, config: &OidcIssuer) -> Result<Issuer, AuthenticatorError> {
@@ -256,12 +270,12 @@ fn issuer_url(field: &str, issuer: &str) -> Result<IssuerUrl, AuthenticatorError
     })
 }
 
-fn file_origin(field: &str, path: &PathBuf) -> Result<Origin, AuthenticatorError> {
+fn file_origin(field: &str, path: &Path) -> Result<Origin, AuthenticatorError> {
     keys::check_file(path).map_err(|source| AuthenticatorError::Keys {
         field: format!("{field}.jwksFile"),
         source,
     })?;
-    Ok(Origin::File(path.clone()))
+    Ok(Origin::File(path.to_owned()))
 }
 
 fn discovery_origin(field: &str, config: &OidcIssuer) -> Result<Origin, AuthenticatorError> {
@@ -271,9 +285,11 @@ fn discovery_origin(field: &str, config: &OidcIssuer) -> Result<Origin, Authenti
             issuer: config.issuer.clone(),
         });
     }
-    let client = HttpsClient::new(config.ca_file.as_deref()).map_err(|source| AuthenticatorError::Roots {
-        field: format!("{field}.caFile"),
-        source,
+    let client = HttpsClient::new(config.ca_file.as_deref()).map_err(|source| {
+        AuthenticatorError::Roots {
+            field: format!("{field}.caFile"),
+            source,
+        }
     })?;
     Ok(Origin::Discovery {
         issuer: config.issuer.clone(),
@@ -283,7 +299,9 @@ fn discovery_origin(field: &str, config: &OidcIssuer) -> Result<Origin, Authenti
 
 fn check_names(issuers: &[OidcIssuer]) -> Result<(), AuthenticatorError> {
     for (index, issuer) in issuers.iter().enumerate() {
-        let earlier = issuers[..index].iter().any(|other| other.name == issuer.name);
+        let earlier = issuers[..index]
+            .iter()
+            .any(|other| other.name == issuer.name);
         if earlier || RESERVED_ALIASES.contains(&issuer.name.as_str()) {
             return Err(AuthenticatorError::NameTaken {
                 field: format!("authentication.oidc[{index}].name"),

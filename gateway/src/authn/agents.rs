@@ -35,7 +35,11 @@ pub enum AgentError {
     #[error("{}: {message}", path.display())]
     Invalid { path: PathBuf, message: String },
     #[error("{}: metadata.name: agent {name:?} is also in {}; give each agent its own name", path.display(), other.display())]
-    NameTaken { path: PathBuf, other: PathBuf, name: String },
+    NameTaken {
+        path: PathBuf,
+        other: PathBuf,
+        name: String,
+    },
     #[error(
         "{}: spec.match: agent {name:?} matches the same identities as {other:?} of {}; make one more specific",
         path.display(),
@@ -120,7 +124,11 @@ impl AgentSet {
 
     /// The most specific agent of `subject`, if any matches.
     pub(super) fn resolve(&self, subject: Subject<'_>) -> Result<Option<&Agent>, Unauthenticated> {
-        let matching: Vec<&Agent> = self.agents.iter().filter(|agent| agent.matches(subject)).collect();
+        let matching: Vec<&Agent> = self
+            .agents
+            .iter()
+            .filter(|agent| agent.matches(subject))
+            .collect();
         let implies_all = |agent: &&&Agent| {
             matching
                 .iter()
@@ -142,7 +150,9 @@ impl Agent {
             (AgentMatch::ServiceAccount(wanted), Subject::ServiceAccount { namespace, name }) => {
                 wanted.matches(namespace, name)
             }
-            (AgentMatch::Oidc(wanted), Subject::Oidc { issuer, claims }) => wanted.matches(issuer, claims),
+            (AgentMatch::Oidc(wanted), Subject::Oidc { issuer, claims }) => {
+                wanted.matches(issuer, claims)
+            }
             _ => false,
         }
     }
@@ -246,9 +256,11 @@ fn is_object_file(path: &Path) -> bool {
     let hidden = path
         .file_name()
         .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    let known = path
-        .extension()
-        .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known));
+    let known = path.extension().is_some_and(|extension| {
+        ["yaml", "yml", "json"]
+            .iter()
+            .any(|known| extension == *known)
+    });
     known && !hidden
 }
 
@@ -283,15 +295,23 @@ fn read_agents(path: &Path) -> Result<Vec<Agent>, AgentError> {
 }
 
 fn parse_agents(text: &str, path: &Path) -> Result<Vec<Agent>, String> {
-    let types: Vec<TypeMeta> = serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
+    let types: Vec<TypeMeta> =
+        serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
     types.iter().try_for_each(check_type)?;
-    let documents: Vec<Document> = serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
-    documents.into_iter().map(|document| check_agent(document, path)).collect()
+    let documents: Vec<Document> =
+        serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
+    documents
+        .into_iter()
+        .map(|document| check_agent(document, path))
+        .collect()
 }
 
 fn check_type(found: &TypeMeta) -> Result<(), String> {
     if found.api_version != "sallyport.dev/v1alpha1" {
-        return Err(format!("apiVersion: {:?} must be sallyport.dev/v1alpha1", found.api_version));
+        return Err(format!(
+            "apiVersion: {:?} must be sallyport.dev/v1alpha1",
+            found.api_version
+        ));
     }
     if found.kind != "Agent" {
         return Err(format!(

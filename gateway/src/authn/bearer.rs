@@ -54,7 +54,9 @@ pub(super) struct UnverifiedOrigin {
 impl UnverifiedOrigin {
     pub(super) fn of(token: &str) -> Result<Self, Unauthenticated> {
         let payload = token.split('.').nth(1).ok_or(Unauthenticated::Malformed)?;
-        let json = BASE64_URL_SAFE_NO_PAD.decode(payload).map_err(|_| Unauthenticated::Malformed)?;
+        let json = BASE64_URL_SAFE_NO_PAD
+            .decode(payload)
+            .map_err(|_| Unauthenticated::Malformed)?;
         serde_json::from_slice(&json).map_err(|_| Unauthenticated::Malformed)
     }
 
@@ -71,12 +73,19 @@ mod tests {
     use super::*;
 
     fn headers(values: &[&str]) -> HeaderMap {
-        let value = |text: &&str| (AUTHORIZATION, HeaderValue::from_str(text).expect("a header value"));
+        let value = |text: &&str| {
+            (
+                AUTHORIZATION,
+                HeaderValue::from_str(text).expect("a header value"),
+            )
+        };
         values.iter().map(value).collect()
     }
 
     fn reason(values: &[&str]) -> &'static str {
-        bearer_token(&headers(values)).expect_err("refused").reason()
+        bearer_token(&headers(values))
+            .expect_err("refused")
+            .reason()
     }
 
     #[test]
@@ -92,7 +101,10 @@ mod tests {
         assert_eq!(reason(&["Bearer "]), "missing");
         assert_eq!(reason(&["Bearer"]), "not_bearer");
         assert_eq!(reason(&["Basic dXNlcjpwYXNz"]), "not_bearer");
-        assert_eq!(reason(&["Bearer a.b.c", "Bearer a.b.c"]), "several_credentials");
+        assert_eq!(
+            reason(&["Bearer a.b.c", "Bearer a.b.c"]),
+            "several_credentials"
+        );
         assert_eq!(reason(&["Bearer a.b.c, Bearer d.e.f"]), "malformed");
         assert_eq!(reason(&["Bearer a b"]), "malformed");
     }

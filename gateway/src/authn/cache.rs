@@ -54,7 +54,11 @@ impl TokenCache {
     }
 
     /// The outcome that still holds, else what `settle` says.
-    pub(super) async fn get_or_settle<F>(&self, token: TokenDigest, settle: impl FnOnce() -> F) -> Outcome
+    pub(super) async fn get_or_settle<F>(
+        &self,
+        token: TokenDigest,
+        settle: impl FnOnce() -> F,
+    ) -> Outcome
     where
         F: Future<Output = Settled>,
     {
@@ -64,7 +68,10 @@ impl TokenCache {
 
     fn entry(&self, token: TokenDigest) -> Entry {
         let mut entries = self.entries();
-        if let Some(entry) = entries.get(&token).filter(|entry| entry.get().is_none_or(holds)) {
+        if let Some(entry) = entries
+            .get(&token)
+            .filter(|entry| entry.get().is_none_or(holds))
+        {
             return Arc::clone(entry);
         }
         if entries.len() >= self.capacity {
@@ -169,7 +176,10 @@ mod tests {
         abandoned.abort();
         for follower in followers {
             let outcome = follower.await.expect("no panic");
-            assert_eq!(outcome.expect_err("refused").reason(), "refused_by_authority");
+            assert_eq!(
+                outcome.expect_err("refused").reason(),
+                "refused_by_authority"
+            );
         }
         assert_eq!(settled.load(Ordering::SeqCst), 1);
     }
@@ -178,7 +188,11 @@ mod tests {
     async fn the_cache_never_exceeds_its_capacity() {
         let cache = TokenCache::new(16);
         for number in 0..200_u8 {
-            drop(cache.get_or_settle([number; 32], || async { refused(in_an_hour()) }).await);
+            drop(
+                cache
+                    .get_or_settle([number; 32], || async { refused(in_an_hour()) })
+                    .await,
+            );
             assert!(cache.entries().len() <= 16);
             assert!(cache.get(&[number; 32]).is_some());
         }

@@ -25,7 +25,10 @@ pub(super) fn text_claims(claims: &Map<String, Value>) -> TextClaims {
 }
 
 /// The job that a verified token was issued to.
-pub(super) fn ci_run(preset: ClaimPreset, claims: &TextClaims) -> Result<Option<CiRun>, Unauthenticated> {
+pub(super) fn ci_run(
+    preset: ClaimPreset,
+    claims: &TextClaims,
+) -> Result<Option<CiRun>, Unauthenticated> {
     match preset {
         ClaimPreset::None => Ok(None),
         ClaimPreset::GithubActions => github_actions(claims).map(Some),
@@ -98,8 +101,13 @@ mod tests {
 
     #[test]
     fn a_github_job_is_named_by_its_ids_and_its_reusable_workflow() {
-        let run = run(ClaimPreset::GithubActions, &github()).expect("claims").expect("a job");
-        assert_eq!((run.repository_id.as_str(), run.job_id.as_deref()), ("74", Some("7001")));
+        let run = run(ClaimPreset::GithubActions, &github())
+            .expect("claims")
+            .expect("a job");
+        assert_eq!(
+            (run.repository_id.as_str(), run.job_id.as_deref()),
+            ("74", Some("7001"))
+        );
         assert_eq!(
             run.workflow_ref.as_deref(),
             Some("octo-org/shared/.github/workflows/b.yml@refs/tags/v1")
@@ -110,9 +118,18 @@ mod tests {
     #[test]
     fn a_github_job_without_a_reusable_workflow_is_named_by_its_own() {
         let mut claims = github();
-        claims.as_object_mut().expect("an object").remove("job_workflow_ref");
-        let run = run(ClaimPreset::GithubActions, &claims).expect("claims").expect("a job");
-        assert!(run.workflow_ref.expect("a workflow").ends_with("a.yml@refs/heads/main"));
+        claims
+            .as_object_mut()
+            .expect("an object")
+            .remove("job_workflow_ref");
+        let run = run(ClaimPreset::GithubActions, &claims)
+            .expect("claims")
+            .expect("a job");
+        assert!(
+            run.workflow_ref
+                .expect("a workflow")
+                .ends_with("a.yml@refs/heads/main")
+        );
     }
 
     #[test]
@@ -123,7 +140,11 @@ mod tests {
             let error = run(ClaimPreset::GithubActions, &claims).expect_err("refused");
             assert!(error.public_message().contains(missing));
         }
-        assert!(run(ClaimPreset::None, &json!({})).expect("no preset").is_none());
+        assert!(
+            run(ClaimPreset::None, &json!({}))
+                .expect("no preset")
+                .is_none()
+        );
     }
 
     #[test]
@@ -132,8 +153,13 @@ mod tests {
             "project_path": "group/project", "project_id": 42, "pipeline_id": 1212, "job_id": "3434",
             "ci_config_ref_uri": "gitlab.example/group/project//.gitlab-ci.yml@refs/heads/main", "sha": "714a", "user_login": "user"
         });
-        let run = run(ClaimPreset::Gitlab, &claims).expect("claims").expect("a job");
-        assert_eq!((run.repository_id.as_str(), run_name(&run).as_str()), ("42", "1212"));
+        let run = run(ClaimPreset::Gitlab, &claims)
+            .expect("claims")
+            .expect("a job");
+        assert_eq!(
+            (run.repository_id.as_str(), run_name(&run).as_str()),
+            ("42", "1212")
+        );
         assert_eq!(run.actor.as_deref(), Some("user"));
     }
 }

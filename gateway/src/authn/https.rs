@@ -92,7 +92,9 @@ impl HttpsClient {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { tls: Arc::new(config) })
+        Ok(Self {
+            tls: Arc::new(config),
+        })
     }
 
     /// The body of a 200 answer.
@@ -132,7 +134,9 @@ fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), FetchError> {
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(unreadable)?;
     if roots.add_parsable_certificates(certificates).0 == 0 {
-        return Err(FetchError::NoCertificate { path: path.to_owned() });
+        return Err(FetchError::NoCertificate {
+            path: path.to_owned(),
+        });
     }
     Ok(())
 }
@@ -152,17 +156,23 @@ async fn exchange_on(
         .await
         .map_err(broken)?;
     let exchange = pin!(async {
-        let response = sender.send_request(target.request(bearer)).await.map_err(broken)?;
+        let response = sender
+            .send_request(target.request(bearer))
+            .await
+            .map_err(broken)?;
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status {
                 host: target.host.clone(),
                 status: response.status(),
             });
         }
-        let body = Limited::new(response.into_body(), MAX_BODY_BYTES).collect().await;
-        body.map(|whole| whole.to_bytes()).map_err(|_| FetchError::Body {
-            host: target.host.clone(),
-        })
+        let body = Limited::new(response.into_body(), MAX_BODY_BYTES)
+            .collect()
+            .await;
+        body.map(|whole| whole.to_bytes())
+            .map_err(|_| FetchError::Body {
+                host: target.host.clone(),
+            })
     });
     // The connection may end, all bytes delivered, before the exchange has taken the last of them.
     match select(exchange, pin!(connection)).await {
@@ -183,14 +193,22 @@ impl Target {
         let refused = || FetchError::InsecureUrl(without_query(url).to_owned());
         let uri: Uri = url.parse().map_err(|_| refused())?;
         let host = uri.host().ok_or_else(refused)?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
         let tls = match uri.scheme_str() {
             Some("https") => true,
             Some("http") if is_loopback(&host) => false,
             _ => return Err(refused()),
         };
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        Ok(Self { uri, host, port, tls })
+        Ok(Self {
+            uri,
+            host,
+            port,
+            tls,
+        })
     }
 
     fn request(&self, bearer: Option<&str>) -> Request<Empty<Bytes>> {
@@ -198,12 +216,20 @@ impl Target {
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
         *request.uri_mut() = path.parse().expect("the path of a URI is a URI");
         let headers = request.headers_mut();
-        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
+        let authority = self
+            .uri
+            .authority()
+            .map_or("", |authority| authority.as_str());
         let host = authority.rsplit('@').next().unwrap_or_default();
-        headers.insert(HOST, HeaderValue::from_str(host).expect("an authority is a header value"));
+        headers.insert(
+            HOST,
+            HeaderValue::from_str(host).expect("an authority is a header value"),
+        );
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static("sallyport"));
-        if let Some(mut value) = bearer.and_then(|token| HeaderValue::from_str(&format!("Bearer {token}")).ok()) {
+        if let Some(mut value) =
+            bearer.and_then(|token| HeaderValue::from_str(&format!("Bearer {token}")).ok())
+        {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
@@ -217,7 +243,10 @@ pub fn is_fetchable(url: &str) -> bool {
 }
 
 fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+    host == "localhost"
+        || host
+            .parse()
+            .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 fn without_query(url: &str) -> &str {
@@ -253,7 +282,9 @@ mod tests {
 
     #[test]
     fn an_error_shows_no_query() {
-        let error = Target::parse("http://issuer.example/x?token=hidden").err().expect("refused");
+        let error = Target::parse("http://issuer.example/x?token=hidden")
+            .err()
+            .expect("refused");
         assert!(!format!("{error} {error:?}").contains("hidden"));
     }
 }

@@ -38,7 +38,9 @@ pub enum KeysError {
         #[source]
         source: FetchError,
     },
-    #[error("cannot read the API server's key set; its discovery role must be bound to the gateway")]
+    #[error(
+        "cannot read the API server's key set; its discovery role must be bound to the gateway"
+    )]
     ApiServer(#[source] Box<kube::Error>),
     #[error("no answer from the API server within 10 s")]
     TimedOut,
@@ -48,7 +50,9 @@ pub enum KeysError {
         #[source]
         source: serde_json::Error,
     },
-    #[error("the discovery document names the issuer {found:?} instead of {expected:?}; they must be equal to the byte")]
+    #[error(
+        "the discovery document names the issuer {found:?} instead of {expected:?}; they must be equal to the byte"
+    )]
     IssuerMismatch { expected: String, found: String },
     #[error("the key set holds no key that can verify a signature")]
     NoUsableKey,
@@ -60,7 +64,10 @@ pub enum KeysError {
 pub(super) enum Origin {
     File(PathBuf),
     /// OpenID Connect Discovery 1.0, section 4.
-    Discovery { issuer: String, client: HttpsClient },
+    Discovery {
+        issuer: String,
+        client: HttpsClient,
+    },
     /// The upstream API server's `/openid/v1/jwks`, with the gateway's own credential.
     ApiServer(kube::Client),
 }
@@ -138,7 +145,9 @@ impl<T: Send + Sync + 'static> IssuerKeys<T> {
     /// Newer keys than `seen`, which lacked the one that a token names; `None` where there are none.
     pub(super) async fn newer_than(&self, seen: &Arc<Loaded<T>>) -> Option<Arc<Loaded<T>>> {
         self.refresh(Some(seen)).await;
-        self.shared.usable().filter(|latest| !Arc::ptr_eq(latest, seen))
+        self.shared
+            .usable()
+            .filter(|latest| !Arc::ptr_eq(latest, seen))
     }
 
     async fn refresh(&self, seen: Option<&Arc<Loaded<T>>>) {
@@ -174,7 +183,11 @@ async fn fetch<T>(shared: Arc<Shared<T>>, _turn: OwnedMutexGuard<()>) {
         }
         Err(error) => {
             let error = Arc::new(error);
-            tracing::warn!(error = &*error as &dyn std::error::Error, origin = shared.origin.name(), "cannot refresh an issuer's keys");
+            tracing::warn!(
+                error = &*error as &dyn std::error::Error,
+                origin = shared.origin.name(),
+                "cannot refresh an issuer's keys"
+            );
             latest.error = Some(error);
         }
     }
@@ -219,7 +232,11 @@ impl Origin {
     /// The keys as they are at the origin now.
     async fn load(&self) -> Result<KeySet, KeysError> {
         match self {
-            Self::File(path) => parse_key_set(&tokio::fs::read(path).await.map_err(|source| unreadable(path, source))?),
+            Self::File(path) => parse_key_set(
+                &tokio::fs::read(path)
+                    .await
+                    .map_err(|source| unreadable(path, source))?,
+            ),
             Self::Discovery { issuer, client } => discover(issuer, client).await,
             Self::ApiServer(client) => parse_key_set(api_server_keys(client).await?.as_bytes()),
         }
@@ -256,8 +273,14 @@ struct DiscoveryDocument {
 }
 
 async fn discover(issuer: &str, client: &HttpsClient) -> Result<KeySet, KeysError> {
-    let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
-    let document: DiscoveryDocument = parse(&get(client, &url, "the discovery document").await?, "the discovery document")?;
+    let url = format!(
+        "{}/.well-known/openid-configuration",
+        issuer.trim_end_matches('/')
+    );
+    let document: DiscoveryDocument = parse(
+        &get(client, &url, "the discovery document").await?,
+        "the discovery document",
+    )?;
     if document.issuer != issuer {
         return Err(KeysError::IssuerMismatch {
             expected: issuer.to_owned(),

@@ -1,7 +1,5 @@
 //! From a verified credential to the [`Identity`] that the rest of the gateway works with.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::authentication::v1 as kubernetes;
 
 use crate::{
@@ -57,7 +55,8 @@ impl Principal {
         if user.username != token.subject {
             return Err(Unauthenticated::RefusedByAuthority);
         }
-        let (namespace, name) = service_account_name(&user.username).ok_or(Unauthenticated::UnusableSubject)?;
+        let (namespace, name) =
+            service_account_name(&user.username).ok_or(Unauthenticated::UnusableSubject)?;
         let credential = Credential::ServiceAccount {
             workload: workload(&user, namespace, name),
             namespace: namespace.to_owned(),
@@ -71,7 +70,10 @@ impl Principal {
     }
 
     /// Of a token that a configured OIDC issuer has signed.
-    pub(super) fn oidc(token: &VerifiedToken, issuer: &OidcIssuer) -> Result<Self, Unauthenticated> {
+    pub(super) fn oidc(
+        token: &VerifiedToken,
+        issuer: &OidcIssuer,
+    ) -> Result<Self, Unauthenticated> {
         check_subject(&token.subject)?;
         let claims = text_claims(&token.claims);
         let credential = Credential::Oidc {
@@ -92,11 +94,22 @@ impl Principal {
     }
 
     /// The caller as everything behind sees it; `gateway` is the name that the API server's log shows.
-    pub(super) fn identity(&self, agents: &AgentSet, gateway: &str) -> Result<Identity, Unauthenticated> {
+    pub(super) fn identity(
+        &self,
+        agents: &AgentSet,
+        gateway: &str,
+    ) -> Result<Identity, Unauthenticated> {
         let provenance = self.provenance(agents)?;
-        let session_id = self.piece_of_work().map(|work| format!("{}/{work}", self.user.username));
+        let session_id = self
+            .piece_of_work()
+            .map(|work| format!("{}/{work}", self.user.username));
         Ok(Identity {
-            upstream_user: upstream_user(self.upstream_name(), &provenance, session_id.as_deref(), gateway),
+            upstream_user: upstream_user(
+                self.upstream_name(),
+                &provenance,
+                session_id.as_deref(),
+                gateway,
+            ),
             user: self.user.clone(),
             issuer: self.issuer().map(str::to_owned),
             claims: self.claims.clone(),
@@ -108,11 +121,12 @@ impl Principal {
 
     fn provenance(&self, agents: &AgentSet) -> Result<Provenance, Unauthenticated> {
         let agent = agents.resolve(self.subject())?;
-        let (model, model_source) = match (self.claimed_model(), agent.and_then(|agent| agent.model())) {
-            (Some(claimed), _) => (Some(claimed.clone()), Some(Source::OidcClaim)),
-            (None, Some(declared)) => (Some(declared), Some(Source::OperatorDeclared)),
-            (None, None) => (None, None),
-        };
+        let (model, model_source) =
+            match (self.claimed_model(), agent.and_then(|agent| agent.model())) {
+                (Some(claimed), _) => (Some(claimed.clone()), Some(Source::OidcClaim)),
+                (None, Some(declared)) => (Some(declared), Some(Source::OperatorDeclared)),
+                (None, None) => (None, None),
+            };
         Ok(Provenance {
             agent: agent.map(|agent| agent.identity(self.piece_of_work())),
             gen_ai: model,
@@ -128,7 +142,9 @@ impl Principal {
 
     fn subject(&self) -> Subject<'_> {
         match &self.credential {
-            Credential::ServiceAccount { namespace, name, .. } => Subject::ServiceAccount { namespace, name },
+            Credential::ServiceAccount {
+                namespace, name, ..
+            } => Subject::ServiceAccount { namespace, name },
             Credential::Oidc { issuer, .. } => Subject::Oidc {
                 issuer,
                 claims: &self.claims,
@@ -138,8 +154,12 @@ impl Principal {
 
     fn upstream_name(&self) -> String {
         match &self.credential {
-            Credential::ServiceAccount { namespace, name, .. } => format!("sallyport:sa:{namespace}:{name}"),
-            Credential::Oidc { issuer, subject, .. } => format!("sallyport:oidc:{issuer}:{subject}"),
+            Credential::ServiceAccount {
+                namespace, name, ..
+            } => format!("sallyport:sa:{namespace}:{name}"),
+            Credential::Oidc {
+                issuer, subject, ..
+            } => format!("sallyport:oidc:{issuer}:{subject}"),
         }
     }
 
@@ -183,7 +203,11 @@ impl Principal {
 /// subjects could become one.
 fn check_subject(subject: &str) -> Result<(), Unauthenticated> {
     let printable = subject.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-    if subject.is_empty() || subject.len() > MAX_SUBJECT_BYTES || !printable || subject.trim() != subject {
+    if subject.is_empty()
+        || subject.len() > MAX_SUBJECT_BYTES
+        || !printable
+        || subject.trim() != subject
+    {
         return Err(Unauthenticated::UnusableSubject);
     }
     Ok(())
@@ -203,13 +227,20 @@ fn user_info(reviewed: kubernetes::UserInfo) -> UserInfo {
         username: reviewed.username.unwrap_or_default(),
         uid: reviewed.uid.filter(|uid| !uid.is_empty()),
         groups: reviewed.groups.unwrap_or_default(),
-        extra: reviewed.extra.unwrap_or_else(BTreeMap::new),
+        extra: reviewed.extra.unwrap_or_default(),
     }
 }
 
 fn service_account_name(username: &str) -> Option<(&str, &str)> {
-    let (namespace, name) = username.strip_prefix("system:serviceaccount:")?.split_once(':')?;
-    let plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
+    let (namespace, name) = username
+        .strip_prefix("system:serviceaccount:")?
+        .split_once(':')?;
+    let plain = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && byte != b':')
+    };
     (plain(namespace) && plain(name)).then_some((namespace, name))
 }
 

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus, UserInfo};
+use k8s_openapi::api::authentication::v1::{
+    TokenReview, TokenReviewSpec, TokenReviewStatus, UserInfo,
+};
 use kube::{Api, api::PostParams};
 
 use super::Unauthenticated;
@@ -35,7 +37,10 @@ impl Reviewer {
     /// The user behind `token`, if the API server accepts it for our audience now.
     pub(super) async fn review(&self, token: &str) -> Result<UserInfo, Unauthenticated> {
         let status = self.status(token).await.map_err(|error| {
-            tracing::warn!(error = &error as &dyn std::error::Error, "cannot review a ServiceAccount token");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot review a ServiceAccount token"
+            );
             Unauthenticated::AuthorityUnavailable(Arc::new(error))
         })?;
         accepted_user(status)
@@ -49,12 +54,15 @@ impl Reviewer {
             },
             ..TokenReview::default()
         };
-        tokio::time::timeout(TIMEOUT, self.reviews.create(&PostParams::default(), &review))
-            .await
-            .map_err(|_| ReviewError::TimedOut)?
-            .map_err(|error| ReviewError::Failed(Box::new(error)))?
-            .status
-            .ok_or(ReviewError::NoStatus)
+        tokio::time::timeout(
+            TIMEOUT,
+            self.reviews.create(&PostParams::default(), &review),
+        )
+        .await
+        .map_err(|_| ReviewError::TimedOut)?
+        .map_err(|error| ReviewError::Failed(Box::new(error)))?
+        .status
+        .ok_or(ReviewError::NoStatus)
     }
 }
 
@@ -91,10 +99,19 @@ mod tests {
 
     #[test]
     fn only_a_review_for_our_audience_authenticates() {
-        assert_eq!(answer(true, Some(&["sallyport"])), Ok("system:serviceaccount:ns:sa".into()));
+        assert_eq!(
+            answer(true, Some(&["sallyport"])),
+            Ok("system:serviceaccount:ns:sa".into())
+        );
         assert_eq!(answer(true, Some(&[])), Err("wrong_audience"));
         assert_eq!(answer(true, None), Err("wrong_audience"));
-        assert_eq!(answer(true, Some(&["https://kubernetes.default.svc"])), Err("wrong_audience"));
-        assert_eq!(answer(false, Some(&["sallyport"])), Err("refused_by_authority"));
+        assert_eq!(
+            answer(true, Some(&["https://kubernetes.default.svc"])),
+            Err("wrong_audience")
+        );
+        assert_eq!(
+            answer(false, Some(&["sallyport"])),
+            Err("refused_by_authority")
+        );
     }
 }

@@ -75,16 +75,25 @@ impl Unauthenticated {
 
     /// Whether the credential could not be judged, as opposed to being no good.
     pub fn is_outage(&self) -> bool {
-        matches!(self, Self::AuthorityUnavailable(_) | Self::KeysUnavailable(_))
+        matches!(
+            self,
+            Self::AuthorityUnavailable(_) | Self::KeysUnavailable(_)
+        )
     }
 
     /// What the caller is told: what is wrong and what to do about it.
     pub fn public_message(&self) -> String {
         let text = match self {
-            Self::Missing => "no bearer token was sent; use the kubeconfig that `sallyport kubeconfig` writes",
+            Self::Missing => {
+                "no bearer token was sent; use the kubeconfig that `sallyport kubeconfig` writes"
+            }
             Self::SeveralCredentials => "several Authorization headers were sent; send exactly one",
-            Self::NotBearer => "only bearer tokens are accepted; send `Authorization: Bearer <token>`",
-            Self::Oversized => "the bearer token is longer than 16 KiB; ask its issuer for a smaller one",
+            Self::NotBearer => {
+                "only bearer tokens are accepted; send `Authorization: Bearer <token>`"
+            }
+            Self::Oversized => {
+                "the bearer token is longer than 16 KiB; ask its issuer for a smaller one"
+            }
             Self::Malformed => {
                 "the bearer token is not a signed JWT with iss, sub, aud, exp and iat; \
                  send the agent's OIDC or ServiceAccount token"
@@ -110,7 +119,9 @@ impl Unauthenticated {
             Self::Expired => {
                 "the token has expired; get a new one (a client that reads its token file only once must read it again)"
             }
-            Self::NotYetValid => "the token is not valid yet; check the clocks of its issuer and of the gateway",
+            Self::NotYetValid => {
+                "the token is not valid yet; check the clocks of its issuer and of the gateway"
+            }
             Self::WrongAudience => {
                 "the token's audiences are not accepted; request it for the gateway's audience alone, \
                  by default `sallyport`"
@@ -137,7 +148,9 @@ impl Unauthenticated {
             Self::AuthorityUnavailable(_) => {
                 "the API server could not be asked whether the token is still valid; try again shortly"
             }
-            Self::KeysUnavailable(_) => "the keys of the token's issuer could not be fetched; try again shortly",
+            Self::KeysUnavailable(_) => {
+                "the keys of the token's issuer could not be fetched; try again shortly"
+            }
         };
         text.to_owned()
     }

@@ -22,8 +22,16 @@ pub(super) fn upstream_user(
     gateway: &str,
 ) -> UserInfo {
     let agent = provenance.agent.as_ref().map(|agent| agent.id.as_str());
-    let model = provenance.gen_ai.as_ref().and_then(|model| model.request_model.as_deref());
-    let extra = [(AGENT, agent), (MODEL, model), (SESSION, session), (VIA, Some(gateway))];
+    let model = provenance
+        .gen_ai
+        .as_ref()
+        .and_then(|model| model.request_model.as_deref());
+    let extra = [
+        (AGENT, agent),
+        (MODEL, model),
+        (SESSION, session),
+        (VIA, Some(gateway)),
+    ];
     UserInfo {
         username,
         uid: None,
@@ -37,14 +45,16 @@ pub(super) fn upstream_user(
 
 /// Printable ASCII without spaces; other bytes, and the percent sign itself, are percent-encoded.
 fn header_text(value: &str) -> String {
-    value.bytes().fold(String::with_capacity(value.len()), |mut text, byte| {
-        if byte.is_ascii_graphic() && byte != b'%' {
-            text.push(char::from(byte));
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-        text
-    })
+    value
+        .bytes()
+        .fold(String::with_capacity(value.len()), |mut text, byte| {
+            if byte.is_ascii_graphic() && byte != b'%' {
+                text.push(char::from(byte));
+            } else {
+                text.push_str(&format!("%{byte:02X}"));
+            }
+            text
+        })
 }
 
 #[cfg(test)]

@@ -4,9 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use openidconnect::{
-    AdditionalClaims, ClaimsVerificationError, ClientId, IdToken, IdTokenClaims, IdTokenVerifier, IssuerUrl, Nonce,
-    SignatureVerificationError,
-    core::{CoreGenderClaim, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm},
+    AdditionalClaims, ClaimsVerificationError, ClientId, IdToken, IdTokenClaims, IdTokenVerifier,
+    IssuerUrl, Nonce, SignatureVerificationError,
+    core::{
+        CoreGenderClaim, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm,
+    },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -33,7 +35,12 @@ const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
 
 type Verifier = IdTokenVerifier<'static, CoreJsonWebKey>;
 type Claims = IdTokenClaims<OtherClaims, CoreGenderClaim>;
-type Token = IdToken<OtherClaims, CoreGenderClaim, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm>;
+type Token = IdToken<
+    OtherClaims,
+    CoreGenderClaim,
+    CoreJweContentEncryptionAlgorithm,
+    CoreJwsSigningAlgorithm,
+>;
 
 /// The claims that OpenID Connect does not define.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -57,9 +64,16 @@ pub(super) struct TokenVerifier {
 }
 
 impl TokenVerifier {
-    pub(super) fn new(issuer: IssuerUrl, audiences: Vec<String>, origin: Origin, freshness: Freshness) -> Self {
+    pub(super) fn new(
+        issuer: IssuerUrl,
+        audiences: Vec<String>,
+        origin: Origin,
+        freshness: Freshness,
+    ) -> Self {
         Self {
-            keys: IssuerKeys::new(origin, freshness, move |keys| verifier(issuer.clone(), keys)),
+            keys: IssuerKeys::new(origin, freshness, move |keys| {
+                verifier(issuer.clone(), keys)
+            }),
             audiences,
         }
     }
@@ -83,7 +97,8 @@ impl TokenVerifier {
         check_not_before(&claims, SystemTime::now())?;
         Ok(VerifiedToken {
             subject: verified.subject().to_string(),
-            expires: Timestamp::from_second(verified.expiration().timestamp()).unwrap_or(Timestamp::MAX),
+            expires: Timestamp::from_second(verified.expiration().timestamp())
+                .unwrap_or(Timestamp::MAX),
             claims,
         })
     }
@@ -92,7 +107,9 @@ impl TokenVerifier {
     /// and one that is also for the API server would open it without us.
     fn check_audiences(&self, verified: &Claims) -> Result<(), Unauthenticated> {
         let mut audiences = verified.audiences().iter().peekable();
-        if audiences.peek().is_none() || !audiences.all(|audience| self.audiences.contains(audience)) {
+        if audiences.peek().is_none()
+            || !audiences.all(|audience| self.audiences.contains(audience))
+        {
             return Err(Unauthenticated::WrongAudience);
         }
         Ok(())
@@ -108,17 +125,23 @@ fn verifier(issuer: IssuerUrl, keys: KeySet) -> Verifier {
         .set_time_fn(|| (SystemTime::now() - LEEWAY).into())
 }
 
-fn verified_claims<'t>(token: &'t Token, verifier: &Verifier) -> Result<&'t Claims, Unauthenticated> {
+fn verified_claims<'t>(
+    token: &'t Token,
+    verifier: &Verifier,
+) -> Result<&'t Claims, Unauthenticated> {
     // Workload tokens answer no authorization request, so there is no nonce to compare.
     let any_nonce = |_: Option<&Nonce>| Ok(());
-    token.claims(verifier, any_nonce).map_err(|error| refusal(&error))
+    token
+        .claims(verifier, any_nonce)
+        .map_err(|error| refusal(&error))
 }
 
 /// The crate's texts quote claims, so only the kind is kept.
 fn refusal(error: &ClaimsVerificationError) -> Unauthenticated {
     use ClaimsVerificationError::{Expired, InvalidIssuer, SignatureVerification};
     use SignatureVerificationError::{
-        AmbiguousKeyId, CryptoError, DisallowedAlg, InvalidKey, NoMatchingKey, NoSignature, UnsupportedAlg,
+        AmbiguousKeyId, CryptoError, DisallowedAlg, InvalidKey, NoMatchingKey, NoSignature,
+        UnsupportedAlg,
     };
     match error {
         Expired(_) => Unauthenticated::Expired,
@@ -165,7 +188,10 @@ mod tests {
     fn not_before_has_thirty_seconds_of_leeway() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let check = |nbf: Value| {
-            let claims = json!({ "nbf": nbf }).as_object().cloned().expect("an object");
+            let claims = json!({ "nbf": nbf })
+                .as_object()
+                .cloned()
+                .expect("an object");
             check_not_before(&claims, now).map_err(|error| error.reason())
         };
         assert_eq!(check(json!(1_000_000)), Ok(()));

@@ -58,7 +58,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read_token(source: &TokenSource, environment: impl Fn(&str) -> Option<String>) -> anyhow::Result<String> {
+fn read_token(
+    source: &TokenSource,
+    environment: impl Fn(&str) -> Option<String>,
+) -> anyhow::Result<String> {
     match &source.token_file {
         Some(file) => token_file(file),
         None if source.gitlab => gitlab_token(&source.variable, environment),
@@ -67,14 +70,18 @@ fn read_token(source: &TokenSource, environment: impl Fn(&str) -> Option<String>
 }
 
 fn token_file(path: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading the token file {}", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("reading the token file {}", path.display()))?;
     match text.trim() {
         "" => bail!("the token file {} is empty", path.display()),
         token => Ok(token.to_owned()),
     }
 }
 
-fn gitlab_token(variable: &str, environment: impl Fn(&str) -> Option<String>) -> anyhow::Result<String> {
+fn gitlab_token(
+    variable: &str,
+    environment: impl Fn(&str) -> Option<String>,
+) -> anyhow::Result<String> {
     environment(variable).filter(|token| !token.is_empty()).with_context(|| {
         format!(
             "the variable {variable} is not set; add `id_tokens: {{{variable}: {{aud: {}}}}}` to the job",
@@ -83,7 +90,10 @@ fn gitlab_token(variable: &str, environment: impl Fn(&str) -> Option<String>) ->
     })
 }
 
-fn github_token(audience: &str, environment: impl Fn(&str) -> Option<String>) -> anyhow::Result<String> {
+fn github_token(
+    audience: &str,
+    environment: impl Fn(&str) -> Option<String>,
+) -> anyhow::Result<String> {
     let variable = |name: &str| {
         environment(name).filter(|value| !value.is_empty()).with_context(|| {
             format!("the variable {name} is not set; in GitHub Actions, add `permissions: id-token: write` to the job")
@@ -91,7 +101,9 @@ fn github_token(audience: &str, environment: impl Fn(&str) -> Option<String>) ->
     };
     let url = github_url(&variable(GITHUB_URL)?, audience);
     let bearer = variable(GITHUB_TOKEN)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let body = runtime
         .block_on(async { HttpsClient::new(None)?.fetch(&url, Some(&bearer)).await })
         .context("asking GitHub for the job's ID token")?;
@@ -146,9 +158,13 @@ fn expiration(token: &str) -> anyhow::Result<Timestamp> {
     struct Payload {
         exp: i64,
     }
-    let payload = token.split('.').nth(1).and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
+    let payload = token
+        .split('.')
+        .nth(1)
+        .and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
     let payload = payload.and_then(|json| serde_json::from_slice::<Payload>(&json).ok());
-    let payload = payload.context("the token is not a JWT with an expiry; the gateway accepts no other kind")?;
+    let payload = payload
+        .context("the token is not a JWT with an expiry; the gateway accepts no other kind")?;
     Timestamp::from_second(payload.exp).context("the token's expiry is out of range")
 }
 
@@ -157,7 +173,10 @@ mod tests {
     use super::*;
 
     fn jwt(payload: &Value) -> String {
-        format!("e30.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(payload.to_string()))
+        format!(
+            "e30.{}.c2ln",
+            BASE64_URL_SAFE_NO_PAD.encode(payload.to_string())
+        )
     }
 
     fn no_variables(_: &str) -> Option<String> {
@@ -172,13 +191,20 @@ mod tests {
         assert_eq!(credential["apiVersion"], "client.authentication.k8s.io/v1");
         assert_eq!(credential["kind"], "ExecCredential");
         assert_eq!(credential["status"]["token"], token);
-        assert_eq!(credential["status"]["expirationTimestamp"], "2023-11-14T22:17:50Z");
+        assert_eq!(
+            credential["status"]["expirationTimestamp"],
+            "2023-11-14T22:17:50Z"
+        );
     }
 
     #[test]
     fn an_expired_or_opaque_token_is_refused_without_showing_it() {
         let now = Timestamp::from_second(1_700_000_000).expect("in range");
-        for token in [jwt(&json!({ "exp": 1_700_000_000 })), "opaque".into(), jwt(&json!({}))] {
+        for token in [
+            jwt(&json!({ "exp": 1_700_000_000 })),
+            "n0-jwt".into(),
+            jwt(&json!({})),
+        ] {
             let error = exec_credential(&token, now).expect_err("refused");
             assert!(!format!("{error:?}").contains(&token));
         }
@@ -186,19 +212,38 @@ mod tests {
 
     #[test]
     fn a_missing_variable_is_named_with_its_remedy() {
-        let github = github_token("sallyport", no_variables).expect_err("refused").to_string();
-        assert!(github.contains(GITHUB_URL) && github.contains("id-token: write"), "{github}");
-        let half = |name: &str| (name == GITHUB_URL).then(|| "https://issuer.example?v=1".to_owned());
-        let half = github_token("sallyport", half).expect_err("refused").to_string();
+        let github = github_token("sallyport", no_variables)
+            .expect_err("refused")
+            .to_string();
+        assert!(
+            github.contains(GITHUB_URL) && github.contains("id-token: write"),
+            "{github}"
+        );
+        let half =
+            |name: &str| (name == GITHUB_URL).then(|| "https://issuer.example?v=1".to_owned());
+        let half = github_token("sallyport", half)
+            .expect_err("refused")
+            .to_string();
         assert!(half.contains(GITHUB_TOKEN), "{half}");
-        let gitlab = gitlab_token("SALLYPORT_ID_TOKEN", no_variables).expect_err("refused").to_string();
-        assert!(gitlab.contains("SALLYPORT_ID_TOKEN") && gitlab.contains("id_tokens"), "{gitlab}");
+        let gitlab = gitlab_token("SALLYPORT_ID_TOKEN", no_variables)
+            .expect_err("refused")
+            .to_string();
+        assert!(
+            gitlab.contains("SALLYPORT_ID_TOKEN") && gitlab.contains("id_tokens"),
+            "{gitlab}"
+        );
     }
 
     #[test]
     fn the_audience_is_a_query_parameter_of_its_own() {
-        assert_eq!(github_url("https://i.example/t?v=2", "a&b=c d"), "https://i.example/t?v=2&audience=a%26b%3Dc%20d");
-        assert_eq!(github_url("https://i.example/t", "sallyport"), "https://i.example/t?audience=sallyport");
+        assert_eq!(
+            github_url("https://i.example/t?v=2", "a&b=c d"),
+            "https://i.example/t?v=2&audience=a%26b%3Dc%20d"
+        );
+        assert_eq!(
+            github_url("https://i.example/t", "sallyport"),
+            "https://i.example/t?audience=sallyport"
+        );
     }
 
     #[test]

@@ -44,11 +44,18 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let program = std::env::current_exe().context("finding this program's own path")?;
-    let out = args.out.clone().unwrap_or_else(|| format!("{}.kubeconfig", args.name).into());
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| format!("{}.kubeconfig", args.name).into());
     refuse_default_kubeconfig(&out)?;
     let kubeconfig = kubeconfig(&args, &program)?;
     write_private(&out, &serde_saphyr::to_string(&kubeconfig)?, args.force)?;
-    println!("wrote {}; try: kubectl --kubeconfig {} version", out.display(), out.display());
+    println!(
+        "wrote {}; try: kubectl --kubeconfig {} version",
+        out.display(),
+        out.display()
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -86,11 +93,20 @@ fn kubeconfig(args: &Args, program: &Path) -> anyhow::Result<Value> {
 fn credential_args(source: &TokenSource) -> anyhow::Result<Vec<String>> {
     let mut args = vec!["credential".to_owned()];
     if source.github {
-        args.extend(["--github".into(), "--audience".into(), source.audience.clone()]);
+        args.extend([
+            "--github".into(),
+            "--audience".into(),
+            source.audience.clone(),
+        ]);
     } else if source.gitlab {
-        args.extend(["--gitlab".into(), "--variable".into(), source.variable.clone()]);
+        args.extend([
+            "--gitlab".into(),
+            "--variable".into(),
+            source.variable.clone(),
+        ]);
     } else if let Some(file) = &source.token_file {
-        let absolute = std::path::absolute(file).with_context(|| format!("resolving {}", file.display()))?;
+        let absolute =
+            std::path::absolute(file).with_context(|| format!("resolving {}", file.display()))?;
         args.extend(["--token-file".into(), utf8(&absolute)?.to_owned()]);
     }
     Ok(args)
@@ -98,21 +114,34 @@ fn credential_args(source: &TokenSource) -> anyhow::Result<Vec<String>> {
 
 fn read_ca(path: &Path) -> anyhow::Result<Vec<u8>> {
     let pem = std::fs::read(path).with_context(|| format!("reading the CA {}", path.display()))?;
-    let certificates = CertificateDer::pem_slice_iter(&pem).filter(Result::is_ok).count();
-    ensure!(certificates > 0, "{} holds no PEM certificate", path.display());
+    let certificates = CertificateDer::pem_slice_iter(&pem)
+        .filter(Result::is_ok)
+        .count();
+    ensure!(
+        certificates > 0,
+        "{} holds no PEM certificate",
+        path.display()
+    );
     Ok(pem)
 }
 
 fn utf8(path: &Path) -> anyhow::Result<&str> {
-    path.to_str()
-        .with_context(|| format!("{} is not UTF-8, which a kubeconfig must be", path.display()))
+    path.to_str().with_context(|| {
+        format!(
+            "{} is not UTF-8, which a kubeconfig must be",
+            path.display()
+        )
+    })
 }
 
 /// A person's own contexts are in there; this command never writes among them, nor over them.
 fn refuse_default_kubeconfig(out: &Path) -> anyhow::Result<()> {
     let home = std::env::home_dir().unwrap_or_default();
     if std::path::absolute(out)? == home.join(".kube/config") {
-        bail!("{} is your own kubeconfig; choose another file with --out", out.display());
+        bail!(
+            "{} is your own kubeconfig; choose another file with --out",
+            out.display()
+        );
     }
     Ok(())
 }
@@ -122,7 +151,10 @@ fn write_private(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {
     if !force {
         return create_private(path, text).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => {
-                anyhow::anyhow!("{} exists; replace it with --force or choose another file with --out", path.display())
+                anyhow::anyhow!(
+                    "{} exists; replace it with --force or choose another file with --out",
+                    path.display()
+                )
             }
             _ => anyhow::Error::new(error).context(format!("writing {}", path.display())),
         });
@@ -137,7 +169,11 @@ fn write_private(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {
 
 fn create_private(path: &Path, text: &str) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }

@@ -11,15 +11,23 @@ fn directory(files: &[(&str, &str)]) -> TempDir {
 }
 
 fn agent(name: &str, wanted: &str) -> String {
-    format!("apiVersion: sallyport.dev/v1alpha1\nkind: Agent\nmetadata: {{name: {name}}}\nspec:\n  match: {wanted}\n")
+    format!(
+        "apiVersion: sallyport.dev/v1alpha1\nkind: Agent\nmetadata: {{name: {name}}}\nspec:\n  match: {wanted}\n"
+    )
 }
 
 fn account(name: &str, namespace: &str, account: &str) -> String {
-    agent(name, &format!("{{serviceAccount: {{namespace: \"{namespace}\", name: \"{account}\"}}}}"))
+    agent(
+        name,
+        &format!("{{serviceAccount: {{namespace: \"{namespace}\", name: \"{account}\"}}}}"),
+    )
 }
 
 fn job(name: &str, claims: &str) -> String {
-    agent(name, &format!("{{oidc: {{issuer: github, claims: {claims}}}}}"))
+    agent(
+        name,
+        &format!("{{oidc: {{issuer: github, claims: {claims}}}}}"),
+    )
 }
 
 fn load(documents: &[String]) -> Result<AgentSet, String> {
@@ -29,11 +37,16 @@ fn load(documents: &[String]) -> Result<AgentSet, String> {
 
 fn of_account(set: &AgentSet, namespace: &str, name: &str) -> Option<String> {
     let found = set.resolve(Subject::ServiceAccount { namespace, name });
-    found.expect("not ambiguous").map(|agent| agent.name.clone())
+    found
+        .expect("not ambiguous")
+        .map(|agent| agent.name.clone())
 }
 
 fn of_job(set: &AgentSet, claims: &[(&str, &str)]) -> Result<Option<String>, &'static str> {
-    let claims = claims.iter().map(|(claim, value)| ((*claim).into(), (*value).into())).collect();
+    let claims = claims
+        .iter()
+        .map(|(claim, value)| ((*claim).into(), (*value).into()))
+        .collect();
     let subject = Subject::Oidc {
         issuer: "github",
         claims: &claims,
@@ -72,7 +85,10 @@ fn overlapping_claims_are_refused_only_for_a_token_that_has_both() {
         job("repo-prod", "{repository_id: \"1\", environment: prod}"),
     ])
     .expect("loaded");
-    assert_eq!(of_job(&set, &[("repository_id", "1")]), Ok(Some("repo".into())));
+    assert_eq!(
+        of_job(&set, &[("repository_id", "1")]),
+        Ok(Some("repo".into()))
+    );
     assert_eq!(
         of_job(&set, &[("repository_id", "1"), ("environment", "prod")]),
         Ok(Some("repo-prod".into()))
@@ -87,10 +103,23 @@ fn overlapping_claims_are_refused_only_for_a_token_that_has_both() {
 #[test]
 fn agents_that_can_never_be_told_apart_are_refused_by_name() {
     let same = load(&[account("a", "ns", "sa"), account("b", "ns", "sa")]).expect_err("refused");
-    assert!(same.contains("\"a\"") && same.contains("\"b\"") && same.contains("spec.match"), "{same}");
+    assert!(
+        same.contains("\"a\"") && same.contains("\"b\"") && same.contains("spec.match"),
+        "{same}"
+    );
     assert!(load(&[account("a", "ns", "*"), account("b", "*", "sa")]).is_err());
-    assert!(load(&[job("a", "{x: \"1\", y: \"2\"}"), job("b", "{y: \"2\", x: \"1\"}")]).is_err());
-    assert!(load(&[account("a", "ns", "sa"), account("a", "ns", "other")]).expect_err("refused").contains("metadata.name"));
+    assert!(
+        load(&[
+            job("a", "{x: \"1\", y: \"2\"}"),
+            job("b", "{y: \"2\", x: \"1\"}")
+        ])
+        .is_err()
+    );
+    assert!(
+        load(&[account("a", "ns", "sa"), account("a", "ns", "other")])
+            .expect_err("refused")
+            .contains("metadata.name")
+    );
 }
 
 #[test]
@@ -99,13 +128,25 @@ fn an_error_names_the_file_and_the_field() {
     for (text, field) in [
         (misspelt, "modle"),
         (job("a", "{}"), "spec.match.oidc.claims"),
-        (agent("\"\"", "{serviceAccount: {namespace: a, name: b}}"), "metadata.name"),
-        (account("a", "ns", "sa").replace("kind: Agent", "kind: AgentPolicy"), "kind"),
-        (account("a", "ns", "sa").replace("v1alpha1", "v9"), "apiVersion"),
+        (
+            agent("\"\"", "{serviceAccount: {namespace: a, name: b}}"),
+            "metadata.name",
+        ),
+        (
+            account("a", "ns", "sa").replace("kind: Agent", "kind: AgentPolicy"),
+            "kind",
+        ),
+        (
+            account("a", "ns", "sa").replace("v1alpha1", "v9"),
+            "apiVersion",
+        ),
         (account("a", "", "sa"), "spec.match.serviceAccount"),
     ] {
         let error = load(&[text]).expect_err("refused");
-        assert!(error.contains("agents.yaml") && error.contains(field), "{error}");
+        assert!(
+            error.contains("agents.yaml") && error.contains(field),
+            "{error}"
+        );
     }
 }
 
@@ -128,7 +169,13 @@ fn a_bad_reload_keeps_the_last_good_set() {
     let seen = source.subscribe();
     assert_eq!(source.reload().expect("loaded"), Changed::No);
     std::fs::write(directory.path().join("b.yaml"), "kind: [").expect("written");
-    assert!(source.reload().expect_err("refused").to_string().contains("b.yaml"));
+    assert!(
+        source
+            .reload()
+            .expect_err("refused")
+            .to_string()
+            .contains("b.yaml")
+    );
     assert_eq!(seen.borrow().len(), 1);
     std::fs::write(directory.path().join("b.yaml"), account("b", "ns", "other")).expect("written");
     assert_eq!(source.reload().expect("loaded"), Changed::Yes);

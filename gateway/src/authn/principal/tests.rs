@@ -57,7 +57,8 @@ fn job_claims() -> Value {
 fn a_pod_token_gives_the_pod_its_session_and_a_synthetic_user() {
     const NAME: &str = "system:serviceaccount:build:bot";
     let review = reviewed(NAME, &[(POD_NAME, "bot-0"), (POD_UID, "uid-1")]);
-    let principal = Principal::service_account(&token(NAME, &json!({ "sub": NAME })), review).expect("a principal");
+    let principal = Principal::service_account(&token(NAME, &json!({ "sub": NAME })), review)
+        .expect("a principal");
     let set = agents("{serviceAccount: {namespace: build, name: bot}}");
     let identity = principal.identity(&set, "node-1").expect("an identity");
 
@@ -65,38 +66,70 @@ fn a_pod_token_gives_the_pod_its_session_and_a_synthetic_user() {
     assert_eq!(identity.user.uid.as_deref(), Some("sa-uid"));
     assert_eq!(identity.issuer, None);
     let workload = identity.workload.expect("a pod");
-    assert_eq!((workload.namespace.as_str(), workload.pod.as_str()), ("build", "bot-0"));
-    assert_eq!((workload.pod_uid.as_str(), workload.service_account.as_str()), ("uid-1", "bot"));
-    assert_eq!(identity.session_id.as_deref(), Some("system:serviceaccount:build:bot/uid-1"));
+    assert_eq!(
+        (workload.namespace.as_str(), workload.pod.as_str()),
+        ("build", "bot-0")
+    );
+    assert_eq!(
+        (workload.pod_uid.as_str(), workload.service_account.as_str()),
+        ("uid-1", "bot")
+    );
+    assert_eq!(
+        identity.session_id.as_deref(),
+        Some("system:serviceaccount:build:bot/uid-1")
+    );
 
     let agent = identity.provenance.agent.expect("an agent");
-    assert_eq!((agent.id.as_str(), agent.owner.as_deref()), ("fixer", Some("platform")));
+    assert_eq!(
+        (agent.id.as_str(), agent.owner.as_deref()),
+        ("fixer", Some("platform"))
+    );
     assert_eq!(agent.instance_id.as_deref(), Some("uid-1"));
-    assert_eq!(identity.provenance.source.agent, Some(Source::OperatorDeclared));
-    assert_eq!(identity.provenance.source.model, Some(Source::OperatorDeclared));
+    assert_eq!(
+        identity.provenance.source.agent,
+        Some(Source::OperatorDeclared)
+    );
+    assert_eq!(
+        identity.provenance.source.model,
+        Some(Source::OperatorDeclared)
+    );
 
     let upstream = identity.upstream_user;
     assert_eq!(upstream.username, "sallyport:sa:build:bot");
     assert_eq!(upstream.groups, ["sallyport:agents"]);
-    let extra: Vec<_> = upstream.extra.iter().map(|(key, value)| (key.as_str(), value[0].as_str())).collect();
+    let extra: Vec<_> = upstream
+        .extra
+        .iter()
+        .map(|(key, value)| (key.as_str(), value[0].as_str()))
+        .collect();
     assert_eq!(
         extra,
         [
             ("sallyport.dev/agent", "fixer"),
             ("sallyport.dev/model", "declared"),
-            ("sallyport.dev/session", "system:serviceaccount:build:bot/uid-1"),
+            (
+                "sallyport.dev/session",
+                "system:serviceaccount:build:bot/uid-1"
+            ),
             ("sallyport.dev/via", "node-1"),
         ]
     );
-    assert!(upstream.extra.keys().all(|key| crate::authn::EXTRA_KEYS.contains(&key.as_str())));
+    assert!(
+        upstream
+            .extra
+            .keys()
+            .all(|key| crate::authn::EXTRA_KEYS.contains(&key.as_str()))
+    );
 }
 
 #[test]
 fn a_token_without_a_pod_has_no_workload_and_no_session() {
     const NAME: &str = "system:serviceaccount:build:bot";
-    let principal =
-        Principal::service_account(&token(NAME, &json!({})), reviewed(NAME, &[])).expect("a principal");
-    let identity = principal.identity(&AgentSet::default(), "g").expect("an identity");
+    let principal = Principal::service_account(&token(NAME, &json!({})), reviewed(NAME, &[]))
+        .expect("a principal");
+    let identity = principal
+        .identity(&AgentSet::default(), "g")
+        .expect("an identity");
     assert_eq!((identity.workload, identity.session_id), (None, None));
     assert_eq!(identity.provenance, Provenance::default());
 }
@@ -104,11 +137,23 @@ fn a_token_without_a_pod_has_no_workload_and_no_session() {
 #[test]
 fn a_review_about_someone_else_is_refused() {
     let review = reviewed("system:serviceaccount:build:admin", &[]);
-    let error = Principal::service_account(&token("system:serviceaccount:build:bot", &json!({})), review);
+    let error = Principal::service_account(
+        &token("system:serviceaccount:build:bot", &json!({})),
+        review,
+    );
     assert_eq!(error.expect_err("refused").reason(), "refused_by_authority");
-    for name in ["system:admin", "system:serviceaccount:build", "system:serviceaccount::x", "system:serviceaccount:a:b:c"] {
+    for name in [
+        "system:admin",
+        "system:serviceaccount:build",
+        "system:serviceaccount::x",
+        "system:serviceaccount:a:b:c",
+    ] {
         let error = Principal::service_account(&token(name, &json!({})), reviewed(name, &[]));
-        assert_eq!(error.expect_err("refused").reason(), "unusable_subject", "{name}");
+        assert_eq!(
+            error.expect_err("refused").reason(),
+            "unusable_subject",
+            "{name}"
+        );
     }
 }
 
@@ -119,13 +164,22 @@ fn a_ci_token_gives_the_job_its_session_and_its_claims() {
     claims["model_version"] = json!(4);
     claims["ref_protected"] = json!(true);
     claims["nested"] = json!({ "not": "text" });
-    let principal = Principal::oidc(&token("repo:o/r:ref:refs/heads/main", &claims), &issuer(ClaimPreset::GithubActions))
-        .expect("a principal");
+    let principal = Principal::oidc(
+        &token("repo:o/r:ref:refs/heads/main", &claims),
+        &issuer(ClaimPreset::GithubActions),
+    )
+    .expect("a principal");
     let set = agents("{oidc: {issuer: github, claims: {repository_id: \"74\"}}}");
     let identity = principal.identity(&set, "g").expect("an identity");
 
-    assert_eq!(identity.user.username, "github:repo:o/r:ref:refs/heads/main");
-    assert_eq!(identity.upstream_user.username, "sallyport:oidc:github:repo:o/r:ref:refs/heads/main");
+    assert_eq!(
+        identity.user.username,
+        "github:repo:o/r:ref:refs/heads/main"
+    );
+    assert_eq!(
+        identity.upstream_user.username,
+        "sallyport:oidc:github:repo:o/r:ref:refs/heads/main"
+    );
     assert_eq!(identity.issuer.as_deref(), Some("github"));
     assert_eq!(identity.claims["ref_protected"], "true");
     assert!(!identity.claims.contains_key("nested"));
@@ -137,21 +191,45 @@ fn a_ci_token_gives_the_job_its_session_and_its_claims() {
     assert_eq!(provenance.source.ci, Some(Source::OidcClaim));
     assert_eq!(provenance.cicd.expect("a job").repository_id, "74");
     let model = provenance.gen_ai.expect("a model");
-    assert_eq!((model.request_model.as_deref(), model.model_version.as_deref()), (Some("claimed"), Some("4")));
+    assert_eq!(
+        (
+            model.request_model.as_deref(),
+            model.model_version.as_deref()
+        ),
+        (Some("claimed"), Some("4"))
+    );
     assert_eq!(model.provider_name, None);
     assert_eq!(provenance.source.model, Some(Source::OidcClaim));
-    assert_eq!(provenance.agent.expect("an agent").instance_id.as_deref(), Some("100-2"));
+    assert_eq!(
+        provenance.agent.expect("an agent").instance_id.as_deref(),
+        Some("100-2")
+    );
 }
 
 #[test]
 fn a_subject_that_a_header_would_change_is_refused() {
     let longest = "s".repeat(MAX_SUBJECT_BYTES);
     for subject in ["a", "repo:o/r:environment:my env", &longest] {
-        assert!(Principal::oidc(&token(subject, &json!({})), &issuer(ClaimPreset::None)).is_ok(), "{subject}");
+        assert!(
+            Principal::oidc(&token(subject, &json!({})), &issuer(ClaimPreset::None)).is_ok(),
+            "{subject}"
+        );
     }
     let too_long = format!("{longest}s");
-    for subject in ["", " a", "a ", "a\r\nImpersonate-Group: system:masters", "a\0", "é", &too_long] {
+    for subject in [
+        "",
+        " a",
+        "a ",
+        "a\r\nImpersonate-Group: system:masters",
+        "a\0",
+        "é",
+        &too_long,
+    ] {
         let error = Principal::oidc(&token(subject, &json!({})), &issuer(ClaimPreset::None));
-        assert_eq!(error.expect_err("refused").reason(), "unusable_subject", "{subject:?}");
+        assert_eq!(
+            error.expect_err("refused").reason(),
+            "unusable_subject",
+            "{subject:?}"
+        );
     }
 }

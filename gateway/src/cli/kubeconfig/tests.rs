@@ -18,7 +18,8 @@ struct Setup {
 impl Setup {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let key = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).expect("a certificate");
+        let key =
+            rcgen::generate_simple_self_signed(["ca.example".to_owned()]).expect("a certificate");
         std::fs::write(directory.path().join("ca.pem"), key.cert.pem()).expect("written");
         Self { directory }
     }
@@ -30,9 +31,19 @@ impl Setup {
     fn args(&self, rest: &[&str]) -> Result<Args, clap::Error> {
         let ca = self.directory.path().join("ca.pem");
         let out = self.out();
-        let fixed = ["kubeconfig", "--server", "https://gateway.example:6443", "--certificate-authority"];
-        let paths = [ca.to_str().expect("UTF-8"), "--out", out.to_str().expect("UTF-8")];
-        TestCommand::try_parse_from(fixed.iter().chain(&paths).chain(rest)).map(|command| command.args)
+        let fixed = [
+            "kubeconfig",
+            "--server",
+            "https://gateway.example:6443",
+            "--certificate-authority",
+        ];
+        let paths = [
+            ca.to_str().expect("UTF-8"),
+            "--out",
+            out.to_str().expect("UTF-8"),
+        ];
+        TestCommand::try_parse_from(fixed.iter().chain(&paths).chain(rest))
+            .map(|command| command.args)
     }
 
     fn written(&self, rest: &[&str]) -> Value {
@@ -46,18 +57,34 @@ impl Setup {
 fn the_file_is_private_and_holds_an_exec_plugin_instead_of_a_token() {
     let setup = Setup::new();
     let config = setup.written(&["--github", "--audience", "mine", "--namespace", "prod"]);
-    let mode = std::fs::metadata(setup.out()).expect("a file").permissions().mode();
+    let mode = std::fs::metadata(setup.out())
+        .expect("a file")
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
     let exec = &config["users"][0]["user"]["exec"];
     assert_eq!(exec["apiVersion"], "client.authentication.k8s.io/v1");
     assert_eq!(exec["interactiveMode"], "Never");
-    assert_eq!(exec["args"], json!(["credential", "--github", "--audience", "mine"]));
+    assert_eq!(
+        exec["args"],
+        json!(["credential", "--github", "--audience", "mine"])
+    );
     assert!(Path::new(exec["command"].as_str().expect("a path")).is_absolute());
-    assert_eq!(config["clusters"][0]["cluster"]["server"], "https://gateway.example:6443");
+    assert_eq!(
+        config["clusters"][0]["cluster"]["server"],
+        "https://gateway.example:6443"
+    );
     assert_eq!(config["contexts"][0]["context"]["namespace"], "prod");
     assert_eq!(config["current-context"], "sallyport");
-    let ca = config["clusters"][0]["cluster"]["certificate-authority-data"].as_str().expect("base64");
-    assert!(BASE64_STANDARD.decode(ca).expect("base64").starts_with(b"-----BEGIN CERTIFICATE-----"));
+    let ca = config["clusters"][0]["cluster"]["certificate-authority-data"]
+        .as_str()
+        .expect("base64");
+    assert!(
+        BASE64_STANDARD
+            .decode(ca)
+            .expect("base64")
+            .starts_with(b"-----BEGIN CERTIFICATE-----")
+    );
 }
 
 #[test]
@@ -68,7 +95,10 @@ fn the_plugin_is_told_the_same_source_from_any_directory() {
         json!(["credential", "--gitlab", "--variable", "OTHER"])
     );
     let file = Setup::new().written(&["--token-file", "relative/token"]);
-    let path = file["users"][0]["user"]["exec"]["args"][2].as_str().expect("a path").to_owned();
+    let path = file["users"][0]["user"]["exec"]["args"][2]
+        .as_str()
+        .expect("a path")
+        .to_owned();
     assert!(Path::new(&path).is_absolute() && path.ends_with("relative/token"));
 }
 
@@ -80,7 +110,10 @@ fn an_existing_file_is_replaced_only_by_force() {
     assert!(error.to_string().contains("--force"), "{error}");
     let replaced = setup.written(&["--gitlab", "--force"]);
     assert_eq!(replaced["users"][0]["user"]["exec"]["args"][1], "--gitlab");
-    let mode = std::fs::metadata(setup.out()).expect("a file").permissions().mode();
+    let mode = std::fs::metadata(setup.out())
+        .expect("a file")
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
