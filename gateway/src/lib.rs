@@ -65,12 +65,3 @@ pub mod cli;
 
 /// The token audience that agents hold: the API server accepts no token of this audience.
 pub const AUDIENCE: &str = "sallyport";
-
-pub mod api;
-pub mod audit;
-pub mod authn;
-pub mod cli;
-pub mod config;
-pub mod identity;
-pub mod mask;
-pub mod request_info;

@@ -254,7 +254,7 @@ async fn a_pod_token_is_closed_while_the_api_server_cannot_review_it() {
         .await;
     let error = error.expect_err("closed");
     assert_eq!(
-        (error.reason(), error.is_outage()),
+        (error.reason(), error.is_authority_unavailable()),
         ("authority_unavailable", true)
     );
     // What the keys already refuse never reaches the API server.
@@ -285,7 +285,7 @@ async fn an_agent_declared_later_is_known_at_the_next_request() {
     let mut setup = Setup::new(&[&signer], false);
     let agents = setup.directory.path().join("agents");
     std::fs::create_dir(&agents).expect("created");
-    let source = AgentSource::open(Some(&agents)).expect("loaded");
+    let source = AgentSource::new(Some(&agents)).expect("loaded");
     setup.authenticator.agents = source.subscribe();
     let request = bearer(&signer.token(&claims(ISSUER)));
     let agent = async || {
@@ -300,7 +300,7 @@ async fn an_agent_declared_later_is_known_at_the_next_request() {
     let text = "apiVersion: sallyport.dev/v1alpha1\nkind: Agent\nmetadata: {name: fixer}\n\
                 spec: {match: {oidc: {issuer: ci, claims: {sub: agent}}}}\n";
     std::fs::write(agents.join("fixer.yaml"), text).expect("written");
-    assert_eq!(source.reload().expect("loaded"), Changed::Yes);
+    assert_eq!(source.reload().expect("loaded"), Changed::Replaced);
     assert_eq!(agent().await.as_deref(), Some("fixer"));
 }
 

@@ -74,7 +74,7 @@ impl Unauthenticated {
     }
 
     /// Whether the credential could not be judged, as opposed to being no good.
-    pub fn is_outage(&self) -> bool {
+    pub fn is_authority_unavailable(&self) -> bool {
         matches!(
             self,
             Self::AuthorityUnavailable(_) | Self::KeysUnavailable(_)

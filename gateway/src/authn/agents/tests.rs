@@ -165,9 +165,9 @@ fn only_object_files_are_read_and_hidden_ones_are_not() {
 #[test]
 fn a_bad_reload_keeps_the_last_good_set() {
     let directory = directory(&[("a.yaml", &account("a", "ns", "sa"))]);
-    let source = AgentSource::open(Some(directory.path())).expect("loaded");
+    let source = AgentSource::new(Some(directory.path())).expect("loaded");
     let seen = source.subscribe();
-    assert_eq!(source.reload().expect("loaded"), Changed::No);
+    assert_eq!(source.reload().expect("loaded"), Changed::Unchanged);
     std::fs::write(directory.path().join("b.yaml"), "kind: [").expect("written");
     assert!(
         source
@@ -178,13 +178,13 @@ fn a_bad_reload_keeps_the_last_good_set() {
     );
     assert_eq!(seen.borrow().len(), 1);
     std::fs::write(directory.path().join("b.yaml"), account("b", "ns", "other")).expect("written");
-    assert_eq!(source.reload().expect("loaded"), Changed::Yes);
+    assert_eq!(source.reload().expect("loaded"), Changed::Replaced);
     assert_eq!(seen.borrow().len(), 2);
 }
 
 #[test]
 fn without_a_directory_there_are_no_agents() {
-    let source = AgentSource::open(None).expect("opened");
+    let source = AgentSource::new(None).expect("opened");
     assert!(source.subscribe().borrow().is_empty());
-    assert!(AgentSource::open(Some(Path::new("/nonexistent"))).is_err());
+    assert!(AgentSource::new(Some(Path::new("/nonexistent"))).is_err());
 }
