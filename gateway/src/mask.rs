@@ -1,6 +1,40 @@
 //! The only maker of [`Masked`]: nothing reaches a record that has not been through here.
+//!
+//! A body is masked while it passes, in constant memory and whatever its chunks are:
+//!
+//! - [`Rule`] says what is secret, from the group and resource of the URL.
+//! - `lexer` reads JSON from chunks and refuses what is not JSON.
+//! - `scanner` follows the lexer through the few places where Kubernetes keeps secrets, copies every
+//!   other byte as it came, and puts a placeholder where a value was.
+//! - [`BodyMasker`] is what the data path feeds; [`RecordedBody`] is what the record gets.
+//!
+//! Whatever cannot be followed (other formats, malformed or ambiguous JSON, a body cut short) leaves
+//! length and keyed digest in the record, never bytes.
 
 use serde::Serialize;
+
+pub use self::{
+    body::{Body, BodyMasker, DigestOnly, RecordedBody},
+    findings::{Findings, ObjectFacts, SecretPassed, StatusFacts},
+    key::{Digest, Key, KeyError},
+    rule::Rule,
+    text::{request_uri, text, user_agent},
+};
+
+mod body;
+mod findings;
+mod key;
+mod lexer;
+mod object;
+mod rule;
+mod scanner;
+mod sink;
+mod text;
+mod utf8;
+mod value;
+
+#[cfg(test)]
+mod tests;
 
 /// A value that has been through the masker, also when nothing in it had to be hidden.
 ///

@@ -1,0 +1,185 @@
+//! The masking key, and what is made with it: placeholders for values, digests of bodies.
+
+use std::{
+    fmt::{self, Write as _},
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use aws_lc_rs::{digest, hmac};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::value::{Encoding, ValueDigest};
+
+const KEY_BYTES: usize = 32;
+const REMEDY: &str = "make one with `head -c 32 /dev/urandom | base64`, readable by its owner alone (mode 0600)";
+
+/// Equal values get equal placeholders under one key, and nobody without the key can test a guess.
+///
+/// Each use has a key of its own, derived from the file's: otherwise a body that is nothing but a
+/// secret value would have a digest that begins like the value's placeholder.
+#[derive(Clone)]
+pub struct Key {
+    id: String,
+    values: hmac::Key,
+    bodies: hmac::Key,
+    secrets: hmac::Key,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error("cannot read masking.keyFile {}; {REMEDY}", path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("masking.keyFile {} can be read by others than its owner (mode {mode:04o}); run `chmod 600` on it", path.display())]
+    Exposed { path: PathBuf, mode: u32 },
+    #[error("masking.keyFile {} does not hold 32 bytes in base64; {REMEDY}", path.display())]
+    NotAKey { path: PathBuf },
+}
+
+impl Key {
+    /// Reads 32 random bytes, written in base64, from a file that only its owner can read.
+    pub fn from_file(path: &Path) -> Result<Self, KeyError> {
+        let unreadable = |source| KeyError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(unreadable)?;
+        check_mode(path, &file.metadata().map_err(unreadable)?)?;
+        let mut text = Zeroizing::new(Vec::with_capacity(256));
+        file.take(256).read_to_end(&mut text).map_err(unreadable)?;
+        let bytes = Zeroizing::new(STANDARD.decode(text.trim_ascii()).unwrap_or_default());
+        let bytes = <[u8; KEY_BYTES]>::try_from(bytes.as_slice()).map_err(|_| KeyError::NotAKey { path: path.to_owned() })?;
+        Ok(Self::from_bytes(bytes))
+    }
+
+    pub fn from_bytes(mut bytes: [u8; KEY_BYTES]) -> Self {
+        let mut named = digest::Context::new(&digest::SHA256);
+        named.update(b"sallyport masking key id\0");
+        named.update(&bytes);
+        let root = hmac::Key::new(hmac::HMAC_SHA256, &bytes);
+        bytes.zeroize();
+        Self {
+            id: hex(&named.finish().as_ref()[..4]),
+            values: derived(&root, b"sallyport values"),
+            bodies: derived(&root, b"sallyport bodies"),
+            secrets: derived(&root, b"sallyport secrets"),
+        }
+    }
+
+    /// Eight hexadecimal digits that name the key and say nothing about it.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// `masked:<key id>:<32 hex>` for a value in plain form.
+    pub fn placeholder(&self, value: &[u8]) -> String {
+        self.placeholder_of(value, Encoding::Plain)
+    }
+
+    /// The placeholder of a value of `Secret.data`: the same as for `stringData` with the decoded value.
+    pub fn placeholder_base64(&self, value: &[u8]) -> String {
+        self.placeholder_of(value, Encoding::Base64)
+    }
+
+    /// Starts a digest of a body as it passes.
+    pub fn digest(&self) -> Digest {
+        Digest {
+            id: self.id.clone(),
+            context: hmac::Context::with_key(&self.bodies),
+        }
+    }
+
+    pub(super) fn value_digest(&self, encoding: Encoding) -> ValueDigest {
+        ValueDigest::new(hmac::Context::with_key(&self.values), encoding)
+    }
+
+    pub(super) fn placeholder_from(&self, digest: &[u8]) -> String {
+        format!("masked:{}:{}", self.id, hex(&digest[..16]))
+    }
+
+    /// One member's part in a Secret's digest; the parts are added, so order does not matter.
+    pub(super) fn member(&self, name: &[u8], value: &[u8]) -> u128 {
+        let mut context = hmac::Context::with_key(&self.secrets);
+        context.update(value);
+        context.update(name);
+        let mut part = [0; 16];
+        part.copy_from_slice(&context.sign().as_ref()[..16]);
+        u128::from_be_bytes(part)
+    }
+
+    pub(super) fn secret_digest(&self, members: u128) -> String {
+        labelled(&self.id, hmac::sign(&self.secrets, &members.to_be_bytes()).as_ref())
+    }
+
+    fn placeholder_of(&self, value: &[u8], encoding: Encoding) -> String {
+        let mut digest = self.value_digest(encoding);
+        digest.update(value);
+        self.placeholder_from(digest.finish().as_ref())
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A keyed digest of a body, fed chunk by chunk.
+pub struct Digest {
+    id: String,
+    context: hmac::Context,
+}
+
+impl Digest {
+    pub fn update(&mut self, chunk: &[u8]) {
+        self.context.update(chunk);
+    }
+
+    /// `hmac-sha256:<key id>:<64 hex>`.
+    pub fn finish(self) -> String {
+        labelled(&self.id, self.context.sign().as_ref())
+    }
+}
+
+fn labelled(id: &str, digest: &[u8]) -> String {
+    format!("hmac-sha256:{id}:{}", hex(digest))
+}
+
+fn derived(root: &hmac::Key, label: &[u8]) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(root, label).as_ref())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
+    }
+    text
+}
+
+#[cfg(unix)]
+fn check_mode(path: &Path, metadata: &std::fs::Metadata) -> Result<(), KeyError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(KeyError::Exposed {
+        path: path.to_owned(),
+        mode,
+    })
+}
+
+#[cfg(not(unix))]
+fn check_mode(_: &Path, _: &std::fs::Metadata) -> Result<(), KeyError> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

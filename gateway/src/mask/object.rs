@@ -1,0 +1,172 @@
+//! Where Kubernetes keeps secrets inside a body: from a place and a member's name to the next place.
+
+use super::{
+    rule::Secret,
+    value::Encoding,
+};
+
+pub(super) const LAST_APPLIED: &[u8] = b"kubectl.kubernetes.io/last-applied-configuration";
+
+/// A container that is open.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Place {
+    /// Nothing in it matters.
+    Opaque,
+    /// A Kubernetes object, a list, a Table, a watch event, a patch: they are told apart by their members.
+    Object,
+    /// A JSON Patch.
+    Operations,
+    Items,
+    Rows,
+    Row,
+    Metadata,
+    Annotations,
+    /// `data` or `stringData`: every member is secret.
+    Values(Encoding),
+    /// `spec` or `status` beside a token.
+    Tokens,
+}
+
+/// What a value is, before its first byte is seen.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Slot {
+    Opaque,
+    Top,
+    Inside(Place),
+    /// `status`: a text in a `metav1.Status`, else an object.
+    Status,
+    Field(Field),
+    LastApplied,
+    Message,
+    Secret(Encoding),
+}
+
+/// A short value that is learned while it is copied.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Field {
+    ApiVersion,
+    Kind,
+    Name,
+    GenerateName,
+    Namespace,
+    Uid,
+    ResourceVersion,
+    Status,
+    Reason,
+    Code,
+    Path,
+}
+
+/// An object that is open.
+#[derive(Default)]
+pub(super) struct Object {
+    /// Its own values are secret.
+    pub(super) secret: bool,
+    /// Its items are Secrets.
+    pub(super) lists_secrets: bool,
+    /// It became known as secret only after something in it had been copied.
+    pub(super) late: bool,
+    pub(super) exposed: bool,
+    /// Where it begins in the output.
+    pub(super) mark: usize,
+    pub(super) operation: bool,
+    pub(super) path: Option<PathClass>,
+    pub(super) has_type: bool,
+    pub(super) has_object: bool,
+    pub(super) name: Option<String>,
+    pub(super) namespace: Option<String>,
+    /// The sum of its members' digests, and how many.
+    pub(super) members: u128,
+    pub(super) member_count: u32,
+}
+
+/// What a JSON Patch operation touches in a Secret.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum PathClass {
+    Data,
+    Secret,
+    Harmless,
+}
+
+impl PathClass {
+    /// The API server's library ignores everything before the first slash, so `x/data/y` is `/data/y`.
+    pub(super) fn of(path: &[u8]) -> Self {
+        let Some(slash) = memchr::memchr(b'/', path) else {
+            return Self::Secret;
+        };
+        let within = |prefix: &[u8]| path[slash..].get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+        let whole = path[slash..].trim_ascii() == b"/" || path[slash..].eq_ignore_ascii_case(b"/metadata");
+        if within(b"/data") {
+            Self::Data
+        } else if whole || within(b"/stringData") || within(b"/metadata/annotations") {
+            Self::Secret
+        } else {
+            Self::Harmless
+        }
+    }
+}
+
+impl Object {
+    /// What the member called `name` holds. Field names are compared without case: the API server would
+    /// drop `StringData`, but an agent that misspelt it has still sent a secret.
+    pub(super) fn member(&mut self, name: &[u8], rule: Secret) -> Slot {
+        let slot = match name {
+            b"kind" => return Slot::Field(Field::Kind),
+            b"apiVersion" => return Slot::Field(Field::ApiVersion),
+            b"reason" => return Slot::Field(Field::Reason),
+            b"code" => return Slot::Field(Field::Code),
+            b"type" => {
+                self.has_type = true;
+                return Slot::Opaque;
+            }
+            b"path" if self.operation => return Slot::Field(Field::Path),
+            b"value" if self.operation => self.operand(),
+            b"message" => Slot::Message,
+            b"items" => Slot::Inside(Place::Items),
+            b"rows" => Slot::Inside(Place::Rows),
+            b"object" => {
+                self.has_object = true;
+                Slot::Inside(Place::Object)
+            }
+            b"status" => return Slot::Status,
+            b"spec" if rule == Secret::Tokens => return Slot::Inside(Place::Tokens),
+            _ if name.eq_ignore_ascii_case(b"metadata") => Slot::Inside(Place::Metadata),
+            _ if name.eq_ignore_ascii_case(b"data") => Slot::Inside(Place::Values(Encoding::Base64)),
+            #[cfg(not(sallyport_bug = "masked-field-skipped"))]
+            _ if name.eq_ignore_ascii_case(b"stringData") => Slot::Inside(Place::Values(Encoding::Plain)),
+            _ => return Slot::Opaque,
+        };
+        self.exposed |= !self.secret;
+        match slot {
+            Slot::Inside(Place::Values(_)) if !self.secret => Slot::Opaque,
+            slot => slot,
+        }
+    }
+
+    /// `value` of a JSON Patch operation. Before the path is known it may be anything.
+    fn operand(&self) -> Slot {
+        match self.path {
+            _ if !self.secret => Slot::Inside(Place::Object),
+            Some(PathClass::Harmless) => Slot::Opaque,
+            Some(PathClass::Data) => Slot::Secret(Encoding::Base64),
+            Some(PathClass::Secret) | None => Slot::Secret(Encoding::Plain),
+        }
+    }
+
+    pub(super) fn is_event(&self) -> bool {
+        self.has_type && self.has_object
+    }
+}
+
+/// What the member called `name` of `metadata` holds.
+pub(super) fn metadata_member(name: &[u8]) -> Slot {
+    match name {
+        b"name" => Slot::Field(Field::Name),
+        b"generateName" => Slot::Field(Field::GenerateName),
+        b"namespace" => Slot::Field(Field::Namespace),
+        b"uid" => Slot::Field(Field::Uid),
+        b"resourceVersion" => Slot::Field(Field::ResourceVersion),
+        _ if name.eq_ignore_ascii_case(b"annotations") => Slot::Inside(Place::Annotations),
+        _ => Slot::Opaque,
+    }
+}

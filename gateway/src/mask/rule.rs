@@ -1,0 +1,55 @@
+//! What is secret in a body, by the URL that it belongs to.
+
+use crate::request_info::RequestInfo;
+
+/// Selected by the URL and never by what the body says of itself: the API server reads a body as what
+/// its URL names, whatever `kind` it claims.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub(super) secret: Secret,
+    /// From the URL, for bodies that do not name their object.
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Secret {
+    /// Every object is a Secret: `data`, `stringData` and all annotations.
+    Objects,
+    /// `token` in `spec` and `status`.
+    Tokens,
+    /// Only what turns out to be a Secret inside, and `last-applied-configuration`.
+    Embedded,
+}
+
+impl Rule {
+    pub fn select(request: &RequestInfo) -> Self {
+        let secret = match (&*request.api_group, &*request.resource, &*request.subresource) {
+            ("", "secrets", _) => Secret::Objects,
+            ("", "serviceaccounts", "token") | ("authentication.k8s.io", "tokenreviews", _) => Secret::Tokens,
+            _ => Secret::Embedded,
+        };
+        Self {
+            secret,
+            namespace: request.namespace.clone(),
+            name: request.name.clone(),
+        }
+    }
+
+    /// For a part of a body that was found to be a Secret.
+    pub(super) fn secrets(&self) -> Self {
+        Self {
+            secret: Secret::Objects,
+            namespace: self.namespace.clone(),
+            name: String::new(),
+        }
+    }
+
+    /// For the object inside `last-applied-configuration`.
+    pub(super) fn embedded(&self) -> Self {
+        Self {
+            secret: Secret::Embedded,
+            ..self.secrets()
+        }
+    }
+}

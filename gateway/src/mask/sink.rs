@@ -1,0 +1,80 @@
+//! Where masked bytes go while the body may still be recorded inline.
+
+/// A buffer with a hard limit. Beyond it the bytes are given up, and the buffer with them.
+pub(super) struct Sink {
+    bytes: Vec<u8>,
+    limit: usize,
+    open: bool,
+}
+
+impl Sink {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            bytes: Vec::new(),
+            limit,
+            open: true,
+        }
+    }
+
+    pub(super) fn closed() -> Self {
+        Self {
+            open: false,
+            ..Self::new(0)
+        }
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        if !self.open {
+            return;
+        }
+        if self.limit - self.bytes.len() < bytes.len() {
+            return self.close();
+        }
+        self.reserve(bytes.len());
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    pub(super) fn close(&mut self) {
+        self.open = false;
+        self.bytes = Vec::new();
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+
+    /// Takes back what was written since the buffer had this length.
+    pub(super) fn take_from(&mut self, len: usize) -> Vec<u8> {
+        self.bytes.split_off(len.min(self.bytes.len()))
+    }
+
+    pub(super) fn into_bytes(self) -> Option<Vec<u8>> {
+        self.open.then_some(self.bytes)
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Doubles like `Vec`, but never reserves beyond the limit.
+    fn reserve(&mut self, more: usize) {
+        let needed = self.bytes.len() + more;
+        if needed > self.bytes.capacity() {
+            let target = needed.max(self.bytes.capacity() * 2).min(self.limit);
+            self.bytes.reserve_exact(target - self.bytes.len());
+        }
+    }
+}

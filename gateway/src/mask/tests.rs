@@ -1,0 +1,4 @@
+mod reference;
+mod streaming;
+mod kubernetes;
+mod refusal;
