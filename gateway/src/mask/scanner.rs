@@ -108,13 +108,18 @@ impl Scanner {
     pub(super) fn feed(&mut self, chunk: &[u8]) -> Result<(), Refused> {
         #[cfg(sallyport_bug = "chunk-boundary")]
         self.lexer.forget_escape();
-        let (sound, verdict) = self.utf8.check(chunk);
-        self.scan(&chunk[..sound])?;
+        let (character, rest) = self.utf8.rejoin(chunk)?;
+        self.scan(&character)?;
+        let (whole, verdict) = self.utf8.whole(rest);
+        self.scan(whole)?;
         verdict
     }
 
     /// The body is over; whether it was whole.
     pub(super) fn finish(&mut self) -> Result<(), Refused> {
+        if self.utf8.is_cut() {
+            return Err(Refused::Incomplete);
+        }
         self.from = 0;
         if self.lexer.finish()?.is_some() {
             self.end(&[], 0)?;
