@@ -36,7 +36,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     let mut registry = Registry::with_prefix("sallyport");
 
     let node = node_name(&config);
-    let key = Arc::new(mask::Key::load(&config.masking.key_file)?);
+    let key = Arc::new(mask::Key::from_file(&config.masking.key_file)?);
     let reload = Reload::open(&config)?;
     let upstream = upstream_config(&config.upstream).await?;
     let client = kube::Client::try_from(upstream.clone()).context("making a client for the API server")?;
@@ -45,9 +45,9 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         config.explicit.allow_service_account_tokens,
         client,
         reload.agents(),
-    )
-    .await?;
-    let (log, shipper) = Log::open(&config.recording, &config.cluster, &node).context("opening the record")?;
+    )?
+    .named(&*node);
+    let (log, shipper) = Log::open(&config.recording, &config.cluster).context("opening the record")?;
 
     let gateway = Arc::new(Gateway::new(Parts {
         authn,
@@ -107,15 +107,12 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
 /// Reads everything the configuration names, changes nothing, and says what was found.
 pub fn check(path: &Path) -> anyhow::Result<String> {
     let config = Config::load(path)?;
-    mask::Key::load(&config.masking.key_file)?;
+    mask::Key::from_file(&config.masking.key_file)?;
     let policies = PolicySet::load(&config.policy.directory)?;
     level_policy(&config.recording)?;
-    let agents = match &config.agents {
-        Some(agents) => AgentSet::load(&agents.directory)?,
-        None => AgentSet::default(),
-    };
+    let agents = config.agents.as_ref().map(|agents| AgentSet::load(&agents.directory)).transpose()?.unwrap_or_default();
     let mut summary = format!("{}: valid\n", path.display());
-    write!(summary, "  policies: {} rules, digest {}\n  agents: {}", policies.len(), policies.digest(), agents.len())?;
+    write!(summary, "  policies: digest {}\n  agents: {}", policies.digest(), agents.len())?;
     Ok(summary)
 }
 

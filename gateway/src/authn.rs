@@ -23,7 +23,7 @@ use crate::{
 };
 
 pub use self::{
-    agents::{AgentError, AgentSet, AgentSource, Changed},
+    agents::{AgentError, AgentSet, AgentSource},
     https::{FetchError, HttpsClient, is_fetchable},
     keys::KeysError,
     token_review::ReviewError,

@@ -10,7 +10,7 @@ pub use self::{
     level::LevelPolicy,
     permit::{Decision, Permit},
     set::PolicySet,
-    source::{Changed, PolicySource},
+    source::PolicySource,
 };
 
 mod builtin;

@@ -58,7 +58,6 @@ mod upstream;
 type Body = Either<Full<Bytes>, FollowedBody>;
 
 /// The data path with everything it asks. One per process.
-#[derive(Debug)]
 pub struct Gateway {
     authn: Authenticator,
     policies: watch::Receiver<Arc<PolicySet>>,
@@ -71,7 +70,6 @@ pub struct Gateway {
 }
 
 /// The parts of a [`Gateway`], built by the app.
-#[derive(Debug)]
 pub struct Parts {
     pub authn: Authenticator,
     pub policies: watch::Receiver<Arc<PolicySet>>,
@@ -211,7 +209,7 @@ impl Gateway {
             }
             Decision::Deny(denial) => {
                 recording.denied(&denial, policies.digest());
-                Err(Rejection::Denied(denial))
+                Err(Rejection::Denied(denial.message(attributes)))
             }
         }
     }

@@ -1,4 +1,16 @@
 //! `sallyport.dev/v1alpha1`.
 
+use kube::CustomResourceExt;
+
 pub mod agent;
+pub mod agent_policy;
+pub mod manifest;
 pub mod matching;
+
+/// The CustomResourceDefinitions as one YAML stream, in alphabetical order.
+pub fn crds_yaml() -> Result<String, serde_saphyr::ser_error::Error> {
+    serde_saphyr::to_string_multiple(&[agent_policy::AgentPolicy::crd(), agent::Agent::crd()])
+}
+
+#[cfg(test)]
+mod tests;

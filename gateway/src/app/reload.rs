@@ -11,7 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{AgentSet, AgentSource, Config, LevelPolicy, PolicySet, PolicySource};
-use crate::config::FileWatch;
+use crate::config::{Tls, watch::FileWatch};
 
 pub(super) struct Reload {
     config: Config,
@@ -19,7 +19,7 @@ pub(super) struct Reload {
     agents: AgentSource,
     levels: watch::Sender<Arc<LevelPolicy>>,
     tls: watch::Sender<Arc<ServerConfig>>,
-    files: FileWatch,
+    files: Option<FileWatch>,
 }
 
 impl Reload {
@@ -30,7 +30,7 @@ impl Reload {
             agents: AgentSource::new(config.agents.as_ref().map(|agents| agents.directory.as_path()))?,
             levels: watch::Sender::new(Arc::new(super::level_policy(&config.recording)?)),
             tls: watch::Sender::new(super::server_config(config)?),
-            files: FileWatch::new(&watched(config))?,
+            files: watch_files(config),
             config: config.clone(),
         })
     }
@@ -64,7 +64,7 @@ impl Reload {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = hangup.recv() => {}
-                () = self.files.changed() => {}
+                () = changed(&mut self.files) => {}
             }
             self.reload();
         }
@@ -84,5 +84,24 @@ fn report(part: &'static str, outcome: anyhow::Result<String>) {
     match outcome {
         Ok(state) => tracing::info!(part, state, "reloaded"),
         Err(error) => tracing::error!(part, error = format!("{error:#}"), "the new state is refused, the last good one stays"),
+    }
+}
+
+/// Without inotify SIGHUP still reloads, so the gateway serves.
+fn watch_files(config: &Config) -> Option<FileWatch> {
+    let recording = config.recording.policy_file.iter().cloned();
+    let agents = config.agents.iter().map(|agents| agents.directory.clone());
+    let tls = match &config.tls {
+        Tls::Files { cert_file, key_file } => vec![cert_file.clone(), key_file.clone()],
+        Tls::Local { .. } => Vec::new(),
+    };
+    let paths = [config.policy.directory.clone()].into_iter().chain(agents).chain(recording).chain(tls);
+    FileWatch::new(paths).inspect_err(|error| tracing::warn!(%error, "changes need SIGHUP")).ok()
+}
+
+async fn changed(files: &mut Option<FileWatch>) {
+    match files {
+        Some(files) => files.changed().await,
+        None => std::future::pending().await,
     }
 }

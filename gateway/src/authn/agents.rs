@@ -19,7 +19,7 @@ use crate::{
 
 use super::Unauthenticated;
 
-pub use self::source::{AgentSource, Changed};
+pub use self::source::AgentSource;
 
 use self::files::{object_files, read_agents};
 

@@ -1,6 +1,7 @@
 //! Notices that files changed: configuration that is reloaded while the gateway runs.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -30,6 +31,22 @@ pub enum WatchError {
         #[source]
         source: notify::Error,
     },
+}
+
+/// Whether a reload changed anything.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Changed {
+    Unchanged,
+    Replaced,
+}
+
+impl fmt::Display for Changed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unchanged => "unchanged",
+            Self::Replaced => "replaced",
+        })
+    }
 }
 
 /// Watches files and directories, those of a mounted ConfigMap included. (A `subPath` mount never changes.)

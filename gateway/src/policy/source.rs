@@ -8,13 +8,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{PolicyError, PolicySet};
-
-/// Whether a reload changed anything.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Changed {
-    Unchanged,
-    Replaced,
-}
+use crate::config::watch::Changed;
 
 /// A directory of policies and the last set of them that was valid.
 #[derive(Debug)]

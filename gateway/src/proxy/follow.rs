@@ -46,7 +46,6 @@ enum State {
 struct Following {
     recording: Recording,
     masker: BodyMasker,
-    wanted: bool,
     read_lag: bool,
 }
 
@@ -65,7 +64,6 @@ pub(super) async fn follow(
     let following = Following {
         masker: recording.recorder().masker(&head.headers, info, wanted),
         recording,
-        wanted,
         read_lag,
     };
     let mut body = FollowedBody {
@@ -87,10 +85,9 @@ impl Following {
         let Self {
             mut recording,
             masker,
-            wanted,
             read_lag,
         } = self;
-        recording.answered(wanted, masker.finish());
+        recording.answered(masker.finish());
         if read_lag {
             recording.finish_later(outcome);
             return Ok(());
@@ -103,10 +100,9 @@ impl Following {
         let Self {
             mut recording,
             masker,
-            wanted,
             ..
         } = self;
-        recording.answered(wanted, masker.finish());
+        recording.answered(masker.finish());
     }
 }
 

@@ -18,12 +18,13 @@ use crate::{
     audit::{
         log::Log,
         record::{
-            BodyState, DecisionKind, Enforcement, Level, ObjectRef, Outcome, Record, ResponseStatus, SCHEMA_VERSION, Stage,
+            BodyState, DecisionKind, Enforcement, Level, ObjectRef, Outcome, Record, ResponseStatus, SCHEMA_VERSION, SecretSeen,
+            Stage,
         },
         wal::NotRecorded,
     },
     identity::{Attributes, Entry, Identity},
-    mask::{self, BodyMasker, RecordedBody, Rule},
+    mask::{self, Body, BodyMasker, Findings, RecordedBody, Rule},
     policy::{Denial, Permit},
     request_info::RequestInfo,
 };
@@ -32,7 +33,6 @@ use crate::{
 pub(super) const INLINE_LIMIT: usize = 1 << 20;
 
 /// What every record of this gateway needs.
-#[derive(Debug)]
 pub(super) struct Recorder {
     pub(super) log: Log,
     pub(super) key: Arc<mask::Key>,
@@ -55,7 +55,6 @@ pub(super) struct Arrival {
 }
 
 /// One call between its intent and its outcome.
-#[derive(Debug)]
 pub(super) struct Recording {
     recorder: Arc<Recorder>,
     started: Instant,
@@ -99,9 +98,6 @@ impl Recorder {
     fn append(self: &Arc<Self>, record: Record) -> JoinHandle<Result<(), NotRecorded>> {
         let recorder = Arc::clone(self);
         self.appends.spawn(async move {
-            if record.decision == Some(DecisionKind::Deny) {
-                recorder.log.urgent();
-            }
             let appended = recorder.log.append(&record).await;
             appended.map(drop).inspect_err(|error| {
                 tracing::error!(audit_id = record.audit_id, stage = ?record.stage, %error, "a call could not be recorded");
@@ -147,7 +143,7 @@ impl Recorder {
             enforcement: Enforcement::Enforce,
             verb: info.verb.clone(),
             request_uri: mask::request_uri(&self.key, info, &arrival.target),
-            user_agent: text(header::USER_AGENT.as_str()).map(|agent| mask::text(&self.key, agent)),
+            user_agent: text(header::USER_AGENT.as_str()).map(|agent| mask::user_agent(&self.key, agent)),
             source_ips: vec![arrival.client.to_string()],
             object_ref: object_ref(info),
             user: identity.map(|identity| identity.user.clone()),
@@ -184,11 +180,11 @@ impl Recorder {
         masker.update(body);
         let recorded = masker.finish();
         record.request_bytes = i64::try_from(recorded.bytes).ok();
-        record.request_digest = Some(recorded.digest.clone());
-        record.masked_request = i32::try_from(recorded.masked).ok();
-        note_body_state(record, wanted, &recorded);
-        record.secrets_seen = recorded.secrets_seen;
-        record.request_object = recorded.object;
+        record.request_digest = Some(recorded.digest);
+        record.masked_request = i32::try_from(recorded.findings.masked).ok();
+        record.secrets_seen = secrets_seen(&recorded.findings);
+        note_body_state(record, &recorded.body);
+        record.request_object = recorded.body.into_object();
     }
 
     pub(super) fn masker(&self, headers: &HeaderMap, info: &RequestInfo, wanted: bool) -> BodyMasker {
@@ -228,7 +224,7 @@ impl Recording {
     pub(super) fn denied(&mut self, denial: &Denial, policy_digest: &str) {
         self.change(|record| {
             record.decision = Some(DecisionKind::Deny);
-            record.rule = Some(denial.rule().to_owned());
+            record.rule = Some(denial.rule.clone());
             record.policy_digest = Some(policy_digest.to_owned());
         });
     }
@@ -250,18 +246,17 @@ impl Recording {
     }
 
     /// What passed of the answer's body.
-    pub(super) fn answered(&mut self, wanted: bool, recorded: RecordedBody) {
+    pub(super) fn answered(&mut self, recorded: RecordedBody) {
         self.change(|record| {
+            let findings = &recorded.findings;
             record.response_bytes = i64::try_from(recorded.bytes).ok();
-            record.masked_response = i32::try_from(recorded.masked).ok();
-            record.item_count = recorded.item_count.and_then(|count| i64::try_from(count).ok());
-            if recorded.bytes > 0 {
-                record.response_digest = Some(recorded.digest.clone());
-                note_body_state(record, wanted, &recorded);
-            }
-            learn(record, &recorded);
-            record.secrets_seen.extend(recorded.secrets_seen);
-            record.response_object = recorded.object;
+            record.masked_response = i32::try_from(findings.masked).ok();
+            record.item_count = findings.item_count.and_then(|count| i64::try_from(count).ok());
+            record.response_digest = (recorded.bytes > 0).then_some(recorded.digest);
+            record.secrets_seen.extend(secrets_seen(findings));
+            learn(record, findings);
+            note_body_state(record, &recorded.body);
+            record.response_object = recorded.body.into_object();
         });
     }
 
@@ -342,8 +337,8 @@ impl Drop for Recording {
 }
 
 /// What the answer says of the object: a created object's name, its uid and version, a failure's reason.
-fn learn(record: &mut Record, recorded: &RecordedBody) {
-    let facts = &recorded.facts;
+fn learn(record: &mut Record, findings: &Findings) {
+    let facts = &findings.facts;
     if let Some(status) = &facts.status {
         if let Some(ours) = &mut record.response_status {
             ours.status.clone_from(&status.status);
@@ -364,18 +359,24 @@ fn learn(record: &mut Record, recorded: &RecordedBody) {
     object.resource_version = facts.resource_version.clone().unwrap_or_default();
 }
 
-fn note_body_state(record: &mut Record, wanted: bool, recorded: &RecordedBody) {
-    if !wanted {
-        return;
+/// One column speaks for both bodies: digest-only as soon as one of them is.
+fn note_body_state(record: &mut Record, body: &Body) {
+    match body {
+        Body::Empty | Body::Unwanted => {}
+        Body::Inline(_) => {
+            record.body_state.get_or_insert(BodyState::Inline);
+        }
+        Body::DigestOnly(_) => record.body_state = Some(BodyState::DigestOnly),
     }
-    let state = match &recorded.object {
-        Some(_) => BodyState::Inline,
-        None => BodyState::DigestOnly,
-    };
-    // One column speaks for both bodies: digest-only as soon as one of them is.
-    if record.body_state != Some(BodyState::DigestOnly) {
-        record.body_state = Some(state);
-    }
+}
+
+fn secrets_seen(findings: &Findings) -> Vec<SecretSeen> {
+    let seen = findings.secrets.iter().map(|secret| SecretSeen {
+        namespace: secret.namespace.clone(),
+        name: secret.name.clone(),
+        key_digest: secret.key_digest.clone(),
+    });
+    seen.collect()
 }
 
 fn object_ref(info: &RequestInfo) -> Option<ObjectRef> {

@@ -6,7 +6,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde::Serialize;
 
-use crate::{authn::Unauthenticated, policy::Denial, request_info::Ambiguous};
+use crate::{authn::Unauthenticated, request_info::Ambiguous};
 
 /// Why a request was not served. Messages are for the person at the other end: what happened, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +16,7 @@ pub(super) enum Rejection {
     #[error("{}", .0.public_message())]
     Unauthenticated(#[from] Unauthenticated),
     #[error("{0}")]
-    Denied(Denial),
+    Denied(String),
     #[error("impersonation through the gateway is not allowed: remove the {header} header (kubectl: --as, --as-group, --as-uid)")]
     Impersonation { header: String },
     #[error("the request body is larger than {limit} bytes, the API server's own limit; send less at a time")]

@@ -9,7 +9,12 @@ use super::matching::{OidcMatch, ServiceAccountMatch};
 /// Names the agent behind a credential, who answers for it, and the model that drives it. The object's
 /// name is the agent's name.
 #[derive(Clone, CustomResource, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[kube(group = "sallyport.dev", version = "v1alpha1", kind = "Agent", derive = "PartialEq")]
+#[kube(
+    group = "sallyport.dev",
+    version = "v1alpha1",
+    kind = "Agent",
+    derive = "PartialEq"
+)]
 #[kube(doc = "An AI agent: the credential it comes with, its owner and its model")]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct AgentSpec {

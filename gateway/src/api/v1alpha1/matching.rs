@@ -41,9 +41,13 @@ pub struct OidcMatch {
 
 impl OidcMatch {
     pub fn matches(&self, issuer: &str, claims: &BTreeMap<String, String>) -> bool {
-        self.issuer == issuer && !self.claims.is_empty() && self.claims.iter().all(|(claim, value)| {
-            claims.get(claim).is_some_and(|actual| is_any_or(value, actual))
-        })
+        self.issuer == issuer
+            && !self.claims.is_empty()
+            && self.claims.iter().all(|(claim, value)| {
+                claims
+                    .get(claim)
+                    .is_some_and(|actual| is_any_or(value, actual))
+            })
     }
 }
 

@@ -1,7 +1,6 @@
 //! The agents in use, replaced while the gateway runs.
 
 use std::{
-    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -9,22 +8,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{AgentError, AgentSet};
-
-/// Whether a reload brought anything new.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Changed {
-    Unchanged,
-    Replaced,
-}
-
-impl fmt::Display for Changed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unchanged => "unchanged",
-            Self::Replaced => "replaced",
-        })
-    }
-}
+use crate::config::watch::Changed;
 
 /// The directory of agents and the last set of it that was good.
 #[derive(Debug)]
