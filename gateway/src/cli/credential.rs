@@ -170,6 +170,11 @@ fn expiration(token: &str) -> anyhow::Result<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::TcpListener,
+    };
+
     use super::*;
 
     fn jwt(payload: &Value) -> String {
@@ -232,6 +237,57 @@ mod tests {
             gitlab.contains("SALLYPORT_ID_TOKEN") && gitlab.contains("id_tokens"),
             "{gitlab}"
         );
+    }
+
+    /// Answers one request and gives back its head.
+    fn answer_once(listener: &TcpListener, body: &str) -> String {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut head = String::new();
+        let mut lines = BufReader::new(&stream);
+        while !head.ends_with("\r\n\r\n") {
+            lines.read_line(&mut head).expect("a request");
+        }
+        let length = body.len();
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .expect("answered");
+        head
+    }
+
+    #[test]
+    fn github_is_asked_for_a_token_of_the_audience_with_the_jobs_own_token() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!(
+            "http://{}/token?version=2",
+            listener.local_addr().expect("an address")
+        );
+        let variable = move |name: &str| match name {
+            GITHUB_URL => Some(url.clone()),
+            GITHUB_TOKEN => Some("job-token".to_owned()),
+            _ => None,
+        };
+        let asking = std::thread::spawn(move || github_token("sallyport", variable));
+        let head = answer_once(&listener, r#"{"count":1,"value":"an.id.token"}"#);
+        assert_eq!(
+            asking.join().expect("no panic").expect("a token"),
+            "an.id.token"
+        );
+        assert!(
+            head.starts_with("GET /token?version=2&audience=sallyport HTTP/1.1\r\n"),
+            "{head}"
+        );
+        assert!(
+            head.contains("authorization: Bearer job-token\r\n"),
+            "{head}"
+        );
+    }
+
+    #[test]
+    fn an_answer_without_a_token_is_not_quoted() {
+        let error = github_answer(br#"{"secret":"hidden"}"#).expect_err("refused");
+        assert!(!format!("{error:?}").contains("hidden"));
     }
 
     #[test]
