@@ -20,13 +20,13 @@ use super::credential::TokenSource;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// The gateway's address, such as https://sallyport.example:6443.
+    /// The gateway's address, such as `https://sallyport.example:6443`.
     #[arg(long, value_name = "URL")]
     server: String,
     /// The CA of the gateway's certificate; it is copied into the file.
     #[arg(long, value_name = "FILE")]
     certificate_authority: PathBuf,
-    /// Where to write; <NAME>.kubeconfig where absent.
+    /// Where to write; `NAME.kubeconfig` where absent.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Replace the file if it exists.
