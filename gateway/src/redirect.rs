@@ -20,7 +20,7 @@ use aya::{
 use sallyport_common::{Counter, Destination, Listener, MAX_DESTINATIONS};
 
 pub use self::{
-    address::{ListenerPort, OrigDstAddr},
+    address::{Action, ListenerPort, OrigDstAddr},
     bpffs::{BPFFS, mount_bpffs},
     cgroup::{Cgroup2, cgroup2_mount},
     error::Error,
@@ -85,7 +85,7 @@ impl Redirect {
     /// Makes `wanted` the whole list. An entry that stays is in force throughout.
     pub fn set_destinations(
         &mut self,
-        wanted: &BTreeMap<OrigDstAddr, ListenerPort>,
+        wanted: &BTreeMap<OrigDstAddr, Action>,
     ) -> Result<(), Error> {
         if wanted.len() > MAX_DESTINATIONS as usize {
             return Err(Error::TooManyDestinations {
@@ -95,7 +95,7 @@ impl Redirect {
         }
         let wanted: std::collections::HashMap<Destination, Listener> = wanted
             .iter()
-            .map(|(destination, listener)| (destination.into(), (*listener).into()))
+            .map(|(destination, action)| (destination.into(), (*action).into()))
             .collect();
         self.remove_destinations_except(&wanted)?;
         for (destination, listener) in &wanted {

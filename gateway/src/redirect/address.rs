@@ -57,10 +57,21 @@ impl ListenerPort {
     }
 }
 
-impl From<ListenerPort> for Listener {
-    fn from(port: ListenerPort) -> Self {
-        Self {
-            port: port.0.get().to_be(),
+/// What becomes of a connection to a destination.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Action {
+    Redirect(ListenerPort),
+    /// `connect` fails with `EPERM`: for a destination whose listener could not be opened.
+    Deny,
+}
+
+impl From<Action> for Listener {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Redirect(ListenerPort(port)) => Self {
+                port: port.get().to_be(),
+            },
+            Action::Deny => Self { port: 0 },
         }
     }
 }
