@@ -44,9 +44,7 @@ fn greet(listener: &TcpListener, greeting: &str, stopping: &AtomicBool) {
             return;
         }
         // A client that has gone already is the client's failure to report.
-        connection
-            .and_then(|mut stream| stream.write_all(greeting.as_bytes()))
-            .ok();
+        let _ = connection.and_then(|mut stream| stream.write_all(greeting.as_bytes()));
     }
 }
 

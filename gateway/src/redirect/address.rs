@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     fn destination(address: &str) -> Destination {
-        (&OrigDstAddr::new(address.parse().unwrap())).into()
+        (&OrigDstAddr::new(address.parse().expect("the test spells it right"))).into()
     }
 
     /// The bytes as the kernel compares them.
