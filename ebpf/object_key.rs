@@ -108,3 +108,65 @@ impl Fnv {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCK: &str = r#"version = 4
+
+[[package]]
+name = "aya-ebpf"
+version = "0.2.1"
+dependencies = [
+ "cty",
+ "syn 2.0.1",
+]
+
+[[package]]
+name = "cty"
+version = "0.3.0"
+
+[[package]]
+name = "hyper"
+version = "1.12.0"
+
+[[package]]
+name = "sallyport-ebpf"
+version = "0.1.0"
+dependencies = [
+ "aya-ebpf",
+]
+
+[[package]]
+name = "syn"
+version = "1.0.9"
+
+[[package]]
+name = "syn"
+version = "2.0.1"
+"#;
+
+    #[test]
+    fn the_key_covers_what_the_programs_depend_on_and_nothing_else() {
+        let names: Vec<_> = locked_below(LOCK, PACKAGE)
+            .filter_map(|package| package.lines().next())
+            .collect();
+        let expected = ["aya-ebpf", "cty", "sallyport-ebpf", "syn", "syn"];
+        assert_eq!(names, expected.map(|name| format!("name = \"{name}\"")));
+    }
+
+    #[test]
+    fn only_release_profiles_of_the_manifest_count() {
+        let manifest = "[workspace]\n[profile.dev]\nx = 1\n[profile.release]\nlto = 1\n\
+            [profile.release.package.p]\ny = 2\n";
+        let sections: Vec<_> = release_profiles(manifest).collect();
+        assert_eq!(
+            sections,
+            [
+                "profile.release]\nlto = 1",
+                "profile.release.package.p]\ny = 2\n"
+            ]
+        );
+    }
+}

@@ -24,7 +24,8 @@ pub(crate) struct NoListener;
 /// The listener that stands in for `destination`; none if connections to it are to pass.
 #[inline(always)]
 pub(crate) fn listener_for(destination: &Destination) -> Result<Option<Listener>, NoListener> {
-    // SAFETY: the value is two aligned bytes, so a concurrent update cannot tear it.
+    // SAFETY: the value is two aligned bytes, so no update can tear it. Should the entry be removed
+    // and reused at this very moment, what is read is another destination's listener: closed still.
     match unsafe { DESTINATIONS.get(destination) }.copied() {
         None => Ok(None),
         Some(Listener { port: 0 }) => Err(NoListener),
@@ -36,7 +37,8 @@ pub(crate) fn listener_for(destination: &Destination) -> Result<Option<Listener>
 #[inline(always)]
 pub(crate) fn count(counter: Counter) {
     if let Some(slot) = COUNTERS.get_ptr_mut(counter as u32) {
-        // SAFETY: the slot is this CPU's own, and the program is not preempted by itself.
+        // SAFETY: the slot is this CPU's own, and the kernel keeps a program on its CPU. Another
+        // program that preempts this one here can cost a count, and nothing else.
         unsafe { *slot += 1 };
     }
 }
