@@ -7,11 +7,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    env,
+    fs::{self, File},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroU16,
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use nix::{
@@ -240,7 +240,7 @@ struct Scene {
     cgroup: TestCgroup,
     api_server: Greeter,
     gateway: Option<LoopbackGreeters>,
-    _turn: MutexGuard<'static, ()>,
+    _turn: File,
 }
 
 impl Scene {
@@ -248,7 +248,7 @@ impl Scene {
         Self::set(take_turn(), Greeter::start(API_SERVER, address))
     }
 
-    fn set(turn: MutexGuard<'static, ()>, api_server: Greeter) -> Self {
+    fn set(turn: File, api_server: Greeter) -> Self {
         let (redirect, events) = load();
         let cgroup = TestCgroup::new();
         let gateway = Some(LoopbackGreeters::start(GATEWAY));
@@ -300,12 +300,14 @@ fn to_port(
         .collect()
 }
 
-/// One test at a time: some of them look at what the whole machine holds.
-fn take_turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
+/// One test at a time, also where each has a process of its own: some look at the whole machine.
+/// The lock is on this binary, so that no lock file is left behind.
+fn take_turn() -> File {
     let root = nix::unistd::geteuid().is_root();
     assert!(root, "these tests load kernel programs: run them as root");
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+    let turn = File::open(env::current_exe().unwrap()).unwrap();
+    turn.lock().unwrap();
+    turn
 }
 
 /// Runs `check` on a thread whose mounts nobody else sees and that are gone when it ends.
