@@ -125,7 +125,9 @@ pub struct Record {
     pub span_id: Option<String>,
     pub node: String,
 
+    #[serde(with = "micros")]
     pub request_received_timestamp: Timestamp,
+    #[serde(with = "micros")]
     pub stage_timestamp: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none", with = "decimal")]
     pub duration_micros: Option<i64>,
@@ -206,7 +208,26 @@ pub struct Record {
 mod decimal {
     use serde::{Serialize, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(value: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<i64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         value.map(|number| number.to_string()).serialize(serializer)
     }
 }
+
+/// RFC 3339 with six fractional digits, so that equal times have equal bytes.
+mod micros {
+    use jiff::Timestamp;
+    use serde::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(
+        time: &Timestamp,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{time:.6}"))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod sample;
