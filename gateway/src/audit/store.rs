@@ -5,6 +5,7 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -102,7 +103,9 @@ fn file_name(range: &Range) -> String {
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let mut file = File::create(path).map_err(io_error("create", path))?;
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(0o640);
+    let mut file = options.open(path).map_err(io_error("create", path))?;
     file.write_all(bytes).map_err(io_error("write", path))?;
     file.sync_all().map_err(io_error("sync", path))
 }

@@ -1,8 +1,115 @@
-use std::process::ExitCode;
+//! `sallyport audit`: the record, read by a person.
+
+use std::{io, path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    audit::query::{Report, Sources, is_contained},
+    config::Config,
+};
+
+mod list;
+mod show;
+mod table;
+mod text;
 
 #[derive(clap::Subcommand, Debug)]
-pub(super) enum Command {}
-
-pub(super) fn run(_: Command) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+pub(super) enum Command {
+    /// List recorded calls, the latest at the end.
+    List(list::Args),
+    /// Show one call in full and check its digests.
+    Show(show::Args),
 }
+
+/// Exit code 0: everything was read. 1: something could not be read, was not found, or is not what was
+/// recorded; what could be read is shown all the same.
+pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
+    keep_contained_panics_quiet();
+    let outcome = match command {
+        Command::List(args) => list::run(args),
+        Command::Show(args) => show::run(args),
+    };
+    match outcome {
+        Err(error) if is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
+        outcome => outcome,
+    }
+}
+
+/// Where the record is.
+#[derive(clap::Args, Debug)]
+#[group(required = true, multiple = true)]
+struct Location {
+    /// The gateway's configuration; its store and write-ahead log are read.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["store", "wal"])]
+    config: Option<PathBuf>,
+    /// The directory of a store.
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+    /// The directory of a write-ahead log, for calls that are not in the store yet.
+    #[arg(long, value_name = "DIR", requires = "store")]
+    wal: Option<PathBuf>,
+}
+
+impl Location {
+    fn sources(self) -> anyhow::Result<Sources> {
+        if let Some(path) = self.config {
+            let recording = Config::load(&path)?.recording;
+            return Ok(Sources {
+                store: recording.store.directory,
+                wal: Some(recording.wal.directory),
+            });
+        }
+        Ok(Sources {
+            store: self.store.context("name --config FILE or --store DIR")?,
+            wal: self.wal,
+        })
+    }
+}
+
+/// `10m` and `7d` are that long ago; else an RFC 3339 time.
+fn time(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    let ago = days(text).or_else(|| text.parse::<SignedDuration>().ok());
+    ago.and_then(|ago| now.checked_sub(ago.abs()).ok())
+        .with_context(|| format!("{text:?} is not a time: write 10m, 2h, 7d, or 2026-01-31T08:00:00Z"))
+}
+
+fn days(text: &str) -> Option<SignedDuration> {
+    let days: u32 = text.strip_suffix('d')?.parse().ok()?;
+    Some(SignedDuration::from_hours(i64::from(days) * 24))
+}
+
+/// Names on stderr what could not be read.
+fn complain(report: &Report) -> bool {
+    for problem in &report.problems {
+        eprintln!("error: cannot read all of {}", text::printable(&problem.to_string()));
+    }
+    !report.problems.is_empty()
+}
+
+fn code(failed: bool) -> ExitCode {
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// They are reported as a file that cannot be read; a backtrace would look like a fault of ours.
+fn keep_contained_panics_quiet() {
+    let others = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !is_contained() {
+            others(panic);
+        }
+    }));
+}
+
+/// Whoever read our output has seen enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().filter_map(|cause| cause.downcast_ref()).any(closed)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! The log of one gateway: append a record, and it is durable when the call returns.
+
+use std::time::Duration;
+
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    audit::{
+        canonical,
+        record::{DecisionKind, Record},
+        ship::Shipper,
+        store::{Store, StoreError},
+        wal::{self, Appended, FileSystem, NotRecorded, Options, Payload, Usage, Wal},
+    },
+    config::{Flush, Recording, WalConfig},
+};
+
+/// Appends records. Clones share one log.
+#[derive(Clone)]
+pub struct Log {
+    wal: Wal,
+    backlog: watch::Sender<Backlog>,
+    flush: Flush,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenLogError {
+    #[error("cannot open the write-ahead log")]
+    Wal(#[from] wal::OpenError),
+    #[error("cannot open the store")]
+    Store(#[from] StoreError),
+}
+
+/// What was appended since the last cut, and when that should become a file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Backlog {
+    bytes: u64,
+    due: Option<Instant>,
+}
+
+impl Log {
+    /// Recovers the log and opens the store. Blocks. The shipper must be run, or the log fills up.
+    pub fn open(config: &Recording, cluster: &str) -> Result<(Self, Shipper), OpenLogError> {
+        let store = Store::open(&config.store.directory, cluster)?;
+        let (wal, recovery) = open_wal(&config.wal)?;
+        tracing::info!(
+            log = recovery.log_id,
+            created = recovery.created,
+            last_sequence = recovery.last_sequence,
+            torn_tail = recovery.torn_tail.is_some(),
+            pending_cuts = recovery.pending_cuts.len(),
+            "log opened"
+        );
+        let flush = config.flush.clone();
+        let backlog = watch::Sender::new(Backlog::left_by_earlier_process(&recovery));
+        let shipper = Shipper::new(wal.clone(), store, backlog.clone());
+        Ok((Self { wal, backlog, flush }, shipper))
+    }
+
+    /// Returns once the record is on disk.
+    pub async fn append(&self, record: &Record) -> Result<Appended, NotRecorded> {
+        let (before, after) = canonical::split(record, self.wal.log_id());
+        let bytes = before.len() + after.len();
+        let appended = self.wal.append(Payload { before, after }).await?;
+        let urgent = record.decision == Some(DecisionKind::Deny);
+        let delay = if urgent { self.flush.urgent_interval } else { self.flush.interval };
+        self.note(bytes as u64, delay.0);
+        Ok(appended)
+    }
+
+    /// Ships soon, as after a denied call: a person may be waiting to see what was appended.
+    pub fn urgent(&self) {
+        self.note(0, self.flush.urgent_interval.0);
+    }
+
+    pub fn log_id(&self) -> &str {
+        self.wal.log_id()
+    }
+
+    /// How full the log is.
+    pub fn usage(&self) -> Usage {
+        self.wal.usage()
+    }
+
+    /// Seals the log once the shipper has drained it; appends are refused from then on.
+    pub async fn close(self) {
+        self.wal.close().await;
+    }
+
+    /// Wakes the shipper only where that changes when it must act.
+    fn note(&self, bytes: u64, delay: Duration) {
+        let full = self.flush.size.0;
+        self.backlog.send_if_modified(|backlog| backlog.add(bytes, delay, full));
+    }
+}
+
+fn open_wal(config: &WalConfig) -> Result<(Wal, wal::Recovery), wal::OpenError> {
+    let options = Options {
+        segment_size: config.segment_size.0,
+        limit: config.limit.0,
+        ..Options::default()
+    };
+    Wal::open(FileSystem::lock(&config.directory)?, options)
+}
+
+impl Backlog {
+    /// How much is not cut yet is not known, so it is due at once.
+    fn left_by_earlier_process(recovery: &wal::Recovery) -> Self {
+        let due = (recovery.last_sequence > 0).then(Instant::now);
+        Self { bytes: 0, due }
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Returns whether this brought the next file nearer.
+    fn add(&mut self, bytes: u64, delay: Duration, full: u64) -> bool {
+        self.bytes = self.bytes.saturating_add(bytes);
+        let now = Instant::now();
+        let wanted = if self.bytes >= full { now } else { now + delay };
+        let sooner = self.due.is_none_or(|due| wanted < due);
+        if sooner {
+            self.due = Some(wanted);
+        }
+        sooner
+    }
+}
+
+#[cfg(test)]
+mod tests;

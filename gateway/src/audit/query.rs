@@ -1,0 +1,148 @@
+//! Recorded calls, read back: sealed files and the live log together, each record once.
+//!
+//! The log is read before the store is listed. A record that is shipped meanwhile is then seen twice, and
+//! shown once; the other way round it could be missed.
+//!
+//! Sources are read newest first. A call's outcome is appended after its intent, so what is remembered of
+//! newer sources are only outcomes whose intent is still to come: the calls that were in flight where one
+//! source ends and the next begins. Bodies are read for single calls only.
+
+use std::{
+    fmt,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+
+pub use self::{
+    file::is_contained,
+    filter::{Filter, Status},
+    record::Record,
+    show::{Digest, Evidence, Found, show},
+};
+use self::{
+    file::{Columns, Window},
+    join::Join,
+    newest::Newest,
+};
+use crate::audit::store::listing::{StoredFile, newest_first};
+
+mod file;
+mod filter;
+mod join;
+mod live;
+mod newest;
+mod record;
+mod show;
+
+/// Where the record is kept.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    pub store: PathBuf,
+    /// The log of a gateway on this machine, running or not.
+    pub wal: Option<PathBuf>,
+}
+
+/// How much was read, and what could not be.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Files in the store.
+    pub files: usize,
+    /// Files that could hold what was asked for.
+    pub files_read: usize,
+    /// Records that were not yet in a file.
+    pub live_records: usize,
+    pub problems: Vec<Problem>,
+}
+
+/// A file that could not be read, or not to its end. What was read before is shown.
+#[derive(Debug)]
+pub struct Problem {
+    pub path: PathBuf,
+    pub error: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.error)?;
+        let mut source = self.error.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    fn problem(&mut self, path: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) {
+        self.problems.push(Problem {
+            path: path.to_owned(),
+            error: error.into(),
+        });
+    }
+}
+
+/// Hands every matching call to `emit` as it is found: newest file first, in the order of the log within
+/// one. A call is its outcome's record; an intent without an outcome is one of outcome `unknown`.
+/// After a `Break` nothing more is handed on, and no further file is read.
+pub fn every_call(sources: &Sources, filter: &Filter, mut emit: impl FnMut(Record) -> ControlFlow<()>) -> Report {
+    let mut ended = false;
+    scan(sources, filter, |record| {
+        ended = ended || emit(record).is_break();
+        ended.then_some(Timestamp::MAX)
+    })
+}
+
+/// The `limit` calls received last, oldest first.
+pub fn newest_calls(sources: &Sources, filter: &Filter, limit: usize) -> (Vec<Record>, Report) {
+    let mut newest = Newest::new(limit);
+    let report = scan(sources, filter, |record| newest.offer(record));
+    (newest.into_sorted(), report)
+}
+
+/// `emit` answers from when on calls still matter.
+fn scan(sources: &Sources, filter: &Filter, mut emit: impl FnMut(Record) -> Option<Timestamp>) -> Report {
+    let mut report = Report::default();
+    let mut window = Window::new(filter.since, filter.until);
+    let mut join = Join::default();
+    let mut matching = |record: Record, window: &mut Window| {
+        if filter.matches(&record) {
+            window.raise(emit(record));
+        }
+    };
+    if let Some(directory) = &sources.wal {
+        live::read(directory, &mut report, Columns::Metadata, |found| {
+            join.add(found.record, &mut |record| matching(record, &mut window));
+        });
+        join.end_source(&mut |record| matching(record, &mut window));
+    }
+    for stored in list(&sources.store, &mut report) {
+        if window.excludes_file(&stored) {
+            continue;
+        }
+        report.files_read += 1;
+        let span = window;
+        let outcome = file::read(&stored.path, Columns::Metadata, &span, |found| {
+            join.add(found.record, &mut |record| matching(record, &mut window));
+        });
+        join.end_source(&mut |record| matching(record, &mut window));
+        if let Err(error) = outcome {
+            report.problem(&stored.path, error);
+        }
+    }
+    report
+}
+
+fn list(store: &Path, report: &mut Report) -> Vec<StoredFile> {
+    if let Err(error) = std::fs::metadata(store) {
+        report.problem(store, error);
+    }
+    let files = newest_first(store, |path, error| report.problem(&path, error));
+    report.files = files.len();
+    files
+}
+
+#[cfg(test)]
+mod tests;

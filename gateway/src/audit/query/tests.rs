@@ -1,0 +1,311 @@
+use std::fs;
+
+use ::parquet::arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder};
+use arrow::array::{ArrayRef, StringArray};
+use jiff::SignedDuration;
+use tempfile::TempDir;
+
+use super::*;
+use crate::audit::{
+    canonical,
+    parquet::{Encoder, Range},
+    record::{self, DecisionKind, ObjectRef, ResponseStatus, sample},
+    schema,
+    store::Store,
+};
+
+/// A store on disk, with one log whose records are a second apart.
+struct Archive {
+    directory: TempDir,
+    store: Store,
+}
+
+fn at(second: i64) -> Timestamp {
+    "2026-03-04T05:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_secs(second)
+}
+
+fn received(second: i64, record: record::Record) -> record::Record {
+    record::Record {
+        request_received_timestamp: at(second),
+        stage_timestamp: at(second),
+        ..record
+    }
+}
+
+impl Archive {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), "prod").unwrap();
+        Self { directory, store }
+    }
+
+    fn sources(&self) -> Sources {
+        Sources {
+            store: self.directory.path().to_owned(),
+            wal: None,
+        }
+    }
+
+    /// Puts a file whose first record is appended at the receipt of its first call.
+    fn file(&self, log_id: &str, first: u64, records: &[record::Record]) -> PathBuf {
+        let range = Range {
+            log_id: log_id.to_owned(),
+            first,
+            last: first + records.len() as u64 - 1,
+        };
+        let mut encoder = Encoder::new(range.clone()).unwrap();
+        for (sequence, record) in (first..).zip(records) {
+            let (before, after) = canonical::split(record, log_id);
+            encoder.add(sequence, &[&before[..], sequence.to_string().as_bytes(), &after[..]].concat()).unwrap();
+        }
+        self.store.put(&range, records[0].request_received_timestamp, &encoder.finish().unwrap()).unwrap()
+    }
+
+    /// One file of whole calls, received from `second` on.
+    fn calls(&self, log_id: &str, first: u64, second: i64, names: &[&str]) -> PathBuf {
+        let pairs = names.iter().zip(second..).flat_map(|(name, second)| {
+            [received(second, sample::intent(name)), received(second, sample::outcome(name))]
+        });
+        self.file(log_id, first, &pairs.collect::<Vec<_>>())
+    }
+
+    fn newest(&self, filter: &Filter, limit: usize) -> (Vec<String>, Report) {
+        let (calls, report) = newest_calls(&self.sources(), filter, limit);
+        (calls.iter().map(|call| call.audit_id().to_owned()).collect(), report)
+    }
+}
+
+fn assert_clean(report: &Report) {
+    let problems: Vec<_> = report.problems.iter().map(ToString::to_string).collect();
+    assert!(problems.is_empty(), "{problems:?}");
+}
+
+#[test]
+fn the_newest_calls_of_all_logs_come_oldest_first() {
+    let archive = Archive::new();
+    archive.calls("log-a", 1, 0, &["a0", "a1"]);
+    archive.calls("log-a", 5, 7300, &["a2", "a3"]);
+    archive.calls("log-b", 1, 3600, &["b0"]);
+    let (calls, report) = archive.newest(&Filter::default(), 3);
+    assert_eq!(calls, ["b0", "a2", "a3"]);
+    assert_clean(&report);
+    assert_eq!(archive.newest(&Filter::default(), 100).0, ["a0", "a1", "b0", "a2", "a3"]);
+}
+
+#[test]
+fn lists_read_no_bodies_and_no_older_files_than_they_need() {
+    let archive = Archive::new();
+    for file in 0..5 {
+        archive.calls("log-a", 1 + 4 * file, file as i64 * 7200, &[&format!("{file}-0"), &format!("{file}-1")]);
+    }
+    let (calls, report) = newest_calls(&archive.sources(), &Filter::default(), 2);
+    assert_eq!(calls.iter().map(Record::audit_id).collect::<Vec<_>>(), ["4-0", "4-1"]);
+    assert!(calls.iter().all(|call| schema::BODIES.iter().all(|body| !call.0.contains_key(*body))));
+    assert_eq!((report.files_read, report.files), (2, 5), "the file before the newest may still end within its hour");
+
+    let since = Filter {
+        since: Some(at(3 * 7200)),
+        ..Filter::default()
+    };
+    let (calls, report) = archive.newest(&since, 100);
+    assert_eq!(calls, ["3-0", "3-1", "4-0", "4-1"]);
+    assert_eq!(report.files_read, 3);
+}
+
+#[test]
+fn an_outcome_long_after_its_request_belongs_to_the_request() {
+    let archive = Archive::new();
+    archive.file("log-a", 1, &[received(0, sample::intent("watch"))]);
+    archive.calls("log-a", 2, 3600, &["other"]);
+    let mut outcome = received(0, sample::outcome("watch"));
+    outcome.stage_timestamp = at(7200);
+    let late = record::Record {
+        request_received_timestamp: at(0),
+        ..outcome
+    };
+    let path = archive.file("log-a", 4, &[late]);
+    assert!(path.exists());
+    let until = Filter {
+        until: Some(at(10)),
+        ..Filter::default()
+    };
+    let (calls, report) = newest_calls(&archive.sources(), &until, 100);
+    assert_clean(&report);
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].text(&["outcome"]), Some("complete"));
+}
+
+#[test]
+fn a_call_without_outcome_is_unknown() {
+    let archive = Archive::new();
+    archive.file("log-a", 1, &[received(0, sample::intent("lost")), received(1, sample::outcome("done"))]);
+    let (calls, _) = newest_calls(&archive.sources(), &Filter::default(), 100);
+    let outcomes: Vec<_> = calls.iter().map(|call| (call.audit_id(), call.text(&["outcome"]).unwrap())).collect();
+    assert_eq!(outcomes, [("lost", "unknown"), ("done", "complete")]);
+}
+
+#[test]
+fn a_copied_file_is_counted_once() {
+    let archive = Archive::new();
+    let path = archive.calls("log-a", 1, 0, &["a", "b"]);
+    let copy = Store::open(archive.directory.path(), "copy").unwrap();
+    let range = Range {
+        log_id: "log-a".to_owned(),
+        first: 1,
+        last: 4,
+    };
+    copy.put(&range, at(0), &fs::read(path).unwrap()).unwrap();
+    assert_eq!(archive.newest(&Filter::default(), 100).0, ["a", "b"]);
+}
+
+#[test]
+fn every_call_is_handed_on_until_the_reader_has_enough() {
+    let archive = Archive::new();
+    archive.calls("log-a", 1, 0, &["a", "b"]);
+    archive.calls("log-a", 5, 3600, &["c", "d"]);
+    let mut all = Vec::new();
+    assert_clean(&every_call(&archive.sources(), &Filter::default(), |call| {
+        all.push(call.audit_id().to_owned());
+        ControlFlow::Continue(())
+    }));
+    assert_eq!(all, ["c", "d", "a", "b"]);
+
+    let mut some = 0;
+    let report = every_call(&archive.sources(), &Filter::default(), |_| {
+        some += 1;
+        ControlFlow::Break(())
+    });
+    assert_eq!((some, report.files_read), (1, 1));
+}
+
+#[test]
+fn every_filter_selects_by_its_column() {
+    let archive = Archive::new();
+    let other = record::Record {
+        verb: "list".to_owned(),
+        object_ref: Some(ObjectRef {
+            resource: "pods".to_owned(),
+            namespace: "dev".to_owned(),
+            ..ObjectRef::default()
+        }),
+        agent: None,
+        user: None,
+        upstream_user: None,
+        decision: Some(DecisionKind::Deny),
+        response_status: Some(ResponseStatus {
+            code: 403,
+            ..ResponseStatus::default()
+        }),
+        ..sample::outcome("other")
+    };
+    archive.file("log-a", 1, &[received(0, sample::outcome("sample")), received(1, other)]);
+    let some = |text: &str| Some(text.to_owned());
+    let none = Filter::default;
+    for (expected, filter) in [
+        ("sample", Filter { agent: some("deployer"), ..none() }),
+        ("sample", Filter { agent: some("Deployer"), ..none() }),
+        ("sample", Filter { user: some("github:repo:acme/shop"), ..none() }),
+        ("sample", Filter { user: some("sallyport:oidc:github:repo:acme/shop"), ..none() }),
+        ("other", Filter { verb: some("list"), ..none() }),
+        ("sample", Filter { resource: some("deployments"), ..none() }),
+        ("sample", Filter { resource: some("deployments.apps"), ..none() }),
+        ("sample", Filter { resource: some("deployments.apps/scale"), ..none() }),
+        ("sample", Filter { resource: some("deployments/scale"), ..none() }),
+        ("", Filter { resource: some("deployments.batch"), ..none() }),
+        ("", Filter { resource: some("deployments/status"), ..none() }),
+        ("other", Filter { namespace: some("dev"), ..none() }),
+        ("sample", Filter { name: some("web"), ..none() }),
+        ("other", Filter { decision: some("deny"), ..none() }),
+        ("other", Filter { status: Some(Status::Code(403)), ..none() }),
+        ("other", Filter { status: Some(Status::Class(4)), ..none() }),
+        ("sample", Filter { status: Some(Status::Class(2)), ..none() }),
+        ("other", Filter { since: Some(at(1)), ..none() }),
+        ("sample", Filter { until: Some(at(0)), ..none() }),
+        ("", Filter { verb: some("list"), namespace: some("shop"), ..none() }),
+    ] {
+        assert_eq!(archive.newest(&filter, 100).0.join(" "), expected, "{filter:?}");
+    }
+}
+
+#[test]
+fn statuses_are_codes_or_classes() {
+    assert_eq!("404".parse(), Ok(Status::Code(404)));
+    assert_eq!("5xx".parse(), Ok(Status::Class(5)));
+    for text in ["", "xx", "0xx", "6xx", "44xx", "99", "600", "ok"] {
+        assert!(text.parse::<Status>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn one_call_is_shown_in_full_with_its_digests() {
+    let archive = Archive::new();
+    archive.calls("log-a", 1, 0, &["before"]);
+    let path = archive.calls("log-a", 3, 60, &["x", "y", "z"]);
+    let (found, report) = show(&archive.sources(), "y");
+    assert_clean(&report);
+    let (intent, outcome) = (found.intent.unwrap(), found.outcome.unwrap());
+    assert_eq!((intent.record.sequence(), outcome.record.sequence()), (Some(5), Some(6)));
+    assert!(outcome.record.text(&["responseObject"]).unwrap().contains("Secret"));
+    assert_eq!(outcome.source, path);
+    for evidence in [intent, outcome] {
+        assert!(matches!(evidence.digest, Digest::Matches(_)), "{:?}", evidence.digest);
+    }
+    let (nothing, _) = show(&archive.sources(), "yy");
+    assert!(nothing.intent.is_none() && nothing.outcome.is_none());
+}
+
+#[test]
+fn an_altered_column_is_seen() {
+    let archive = Archive::new();
+    let path = archive.calls("log-a", 1, 0, &["x"]);
+    alter(&path, "verb", "delete");
+    let (found, _) = show(&archive.sources(), "x");
+    assert!(matches!(found.outcome.unwrap().digest, Digest::Differs { .. }));
+}
+
+/// Writes the file again with one column's values replaced.
+fn alter(path: &Path, column: &str, value: &str) {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap().build().unwrap();
+    let batch = reader.map(Result::unwrap).next().unwrap();
+    let mut columns = batch.columns().to_vec();
+    let altered: ArrayRef = std::sync::Arc::new(StringArray::from(vec![value; batch.num_rows()]));
+    columns[batch.schema().index_of(column).unwrap()] = altered;
+    let batch = arrow::array::RecordBatch::try_new(batch.schema(), columns).unwrap();
+    let mut writer = ArrowWriter::try_new(fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn a_damaged_file_is_named_and_the_others_are_shown() {
+    let archive = Archive::new();
+    archive.calls("log-a", 1, 0, &["a"]);
+    let damaged = archive.calls("log-a", 3, 60, &["b"]);
+    archive.calls("log-a", 5, 120, &["c"]);
+    let bytes = fs::read(&damaged).unwrap();
+    for cut in [0, 3, bytes.len() / 2, bytes.len() - 1] {
+        fs::write(&damaged, &bytes[..cut]).unwrap();
+        let (calls, report) = archive.newest(&Filter::default(), 100);
+        assert_eq!(calls, ["a", "c"]);
+        assert_eq!(report.problems.len(), 1);
+        assert_eq!(report.problems[0].path, damaged);
+    }
+}
+
+#[test]
+fn no_flipped_byte_stops_the_reader_or_passes_for_what_was_recorded() {
+    let archive = Archive::new();
+    let path = archive.calls("log-a", 1, 0, &["x"]);
+    let bytes = fs::read(&path).unwrap();
+    let (intact, _) = show(&archive.sources(), "x");
+    let intact = intact.outcome.unwrap().record;
+    for position in (0..bytes.len()).step_by(101) {
+        let mut flipped = bytes.clone();
+        flipped[position] ^= 0x15;
+        fs::write(&path, flipped).unwrap();
+        newest_calls(&archive.sources(), &Filter::default(), 10);
+        let (found, _) = show(&archive.sources(), "x");
+        let matching = found.outcome.filter(|outcome| matches!(outcome.digest, Digest::Matches(_)));
+        assert!(matching.is_none_or(|outcome| outcome.record == intact), "byte {position}");
+    }
+}
