@@ -38,39 +38,50 @@ pub(super) fn rules(policy: &str, spec: &AgentPolicySpec) -> Result<Vec<Rule>, V
     let subjects: Arc<[Subject]> = spec.subjects.clone().into();
     let mut rules = Vec::new();
     for (index, rule) in spec.rules.iter().enumerate() {
-        let twin = spec.rules[..index]
-            .iter()
-            .any(|earlier| earlier.name == rule.name);
         let mut fields = Fields {
             prefix: format!("spec.rules[{index}]"),
             rule: &rule.name,
             wrong: &mut wrong,
         };
-        fields.require(
-            "name",
-            is_label(&rule.name),
-            "must be 1 to 63 of a-z, 0-9 and '-'",
-        );
-        fields.require(
-            "name",
-            !twin,
-            "another rule of this policy has the same name",
-        );
+        check_rule_name(&rule.name, &spec.rules[..index], &mut fields);
         if let Some(target) = target(rule, &mut fields) {
-            rules.push(Rule {
-                id: format!("{policy}/{}", rule.name).into(),
-                effect: rule.effect,
-                subjects: Arc::clone(&subjects),
-                verbs: rule.verbs.clone(),
-                target,
-                reason: rule.reason.clone(),
-            });
+            rules.push(compiled(policy, rule, target, Arc::clone(&subjects)));
         }
     }
     if wrong.is_empty() {
         Ok(rules)
     } else {
         Err(wrong)
+    }
+}
+
+fn check_rule_name(name: &str, earlier: &[agent_policy::Rule], fields: &mut Fields<'_>) {
+    let is_twin = earlier.iter().any(|rule| rule.name == name);
+    fields.require(
+        "name",
+        is_label(name),
+        "must be 1 to 63 of a-z, 0-9 and '-'",
+    );
+    fields.require(
+        "name",
+        !is_twin,
+        "another rule of this policy has the same name",
+    );
+}
+
+fn compiled(
+    policy: &str,
+    rule: &agent_policy::Rule,
+    target: Target,
+    subjects: Arc<[Subject]>,
+) -> Rule {
+    Rule {
+        id: format!("{policy}/{}", rule.name).into(),
+        effect: rule.effect,
+        subjects,
+        verbs: rule.verbs.clone(),
+        target,
+        reason: rule.reason.clone(),
     }
 }
 

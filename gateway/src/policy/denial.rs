@@ -2,8 +2,13 @@
 
 use std::fmt::Write;
 
-use super::rule::Rule;
-use crate::{identity::Attributes, request_info::RequestInfo};
+use super::{
+    rule::{Rule, Target},
+    scope::Scope,
+};
+use crate::{api::v1alpha1::matching::ANY, identity::Attributes, request_info::RequestInfo};
+
+const ASK: &str = "Do not repeat it; ask whoever owns the policy if you need it.";
 
 /// Why a call is denied.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -16,14 +21,14 @@ pub struct Denial {
 }
 
 impl Denial {
-    pub(super) fn by_rule(rule: &Rule) -> Self {
+    pub(super) fn by_rule(rule: &Rule, request: &RequestInfo) -> Self {
         Self {
             rule: rule.id.to_string(),
             reason: rule
                 .reason
                 .clone()
                 .unwrap_or_else(|| "the rule denies it".into()),
-            hint: "Do not repeat it; ask whoever owns the policy if you need it.".into(),
+            hint: hint(rule, request).into(),
         }
     }
 
@@ -47,6 +52,24 @@ impl Denial {
         );
         message.replace(char::is_control, " ")
     }
+}
+
+/// A request that names nothing is denied for all it could touch, and may only have to be more precise.
+fn hint(rule: &Rule, request: &RequestInfo) -> &'static str {
+    let Target::Objects {
+        namespaces, names, ..
+    } = &rule.target
+    else {
+        return ASK;
+    };
+    let is_open = |list: &[String]| list.iter().any(|entry| entry == ANY);
+    if Scope::of(request) == Scope::AllNamespaces && !is_open(namespaces) {
+        return "It covers all namespaces, also one that is denied; name one namespace instead.";
+    }
+    if request.name.is_empty() && request.verb != "create" && !is_open(names) {
+        return "It covers all objects, also one that is denied; name one object instead.";
+    }
+    ASK
 }
 
 /// Kubernetes' own words for a forbidden request.

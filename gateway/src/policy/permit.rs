@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Denial, rule::Rule};
-use crate::api::v1alpha1::agent_policy::Effect;
+use crate::{api::v1alpha1::agent_policy::Effect, request_info::RequestInfo};
 
 /// The right to forward one call. It cannot be copied, and sending consumes it.
 #[derive(Debug)]
@@ -35,12 +35,13 @@ pub enum Decision {
 /// Settles on the strictest effect among the rules that match.
 pub(super) fn decide<'r>(
     matching: impl Iterator<Item = &'r Rule>,
+    request: &RequestInfo,
     policy_digest: &Arc<str>,
 ) -> Decision {
     let mut allowing = None;
     for rule in matching {
         match rule.effect {
-            Effect::Deny => return Decision::Deny(Denial::by_rule(rule)),
+            Effect::Deny => return Decision::Deny(Denial::by_rule(rule, request)),
             Effect::Allow => allowing = allowing.or(Some(rule)),
         }
     }

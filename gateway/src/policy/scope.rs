@@ -16,10 +16,11 @@ impl<'a> Scope<'a> {
         if !request.namespace.is_empty() {
             return Self::Namespace(&request.namespace);
         }
-        let spans = matches!(
-            request.verb.as_str(),
-            "list" | "watch" | "deletecollection" | "create"
-        );
+        let spans = match request.verb.as_str() {
+            "list" | "watch" | "deletecollection" => true,
+            "create" => request.name.is_empty(),
+            _ => false,
+        };
         if spans && !is_cluster_scoped(&request.api_group, &request.resource) {
             return Self::AllNamespaces;
         }
@@ -27,30 +28,51 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// The cluster-scoped resources of Kubernetes itself. One that is missing here is judged more strictly,
-/// not less.
+/// The cluster-scoped resources of Kubernetes itself, each by name: one that is missing here is judged
+/// more strictly, not less.
 fn is_cluster_scoped(api_group: &str, resource: &str) -> bool {
-    match api_group {
-        "" => matches!(
-            resource,
-            "componentstatuses" | "namespaces" | "nodes" | "persistentvolumes"
-        ),
-        "admissionregistration.k8s.io" | "apiextensions.k8s.io" | "apiregistration.k8s.io" => true,
-        "authentication.k8s.io" => true,
-        "authorization.k8s.io" => resource != "localsubjectaccessreviews",
-        "certificates.k8s.io" => matches!(
-            resource,
-            "certificatesigningrequests" | "clustertrustbundles"
-        ),
-        "flowcontrol.apiserver.k8s.io" | "internal.apiserver.k8s.io" | "node.k8s.io" => true,
-        "networking.k8s.io" => {
-            matches!(resource, "ingressclasses" | "ipaddresses" | "servicecidrs")
-        }
-        "rbac.authorization.k8s.io" => matches!(resource, "clusterroles" | "clusterrolebindings"),
-        "resource.k8s.io" => matches!(resource, "deviceclasses" | "resourceslices"),
-        "scheduling.k8s.io" => resource == "priorityclasses",
-        "storage.k8s.io" => resource != "csistoragecapacities",
-        "sallyport.dev" => matches!(resource, "agents" | "agentpolicies"),
-        _ => false,
-    }
+    let known: &[&str] = match api_group {
+        "" => &[
+            "componentstatuses",
+            "namespaces",
+            "nodes",
+            "persistentvolumes",
+        ],
+        "admissionregistration.k8s.io" => &[
+            "mutatingadmissionpolicies",
+            "mutatingadmissionpolicybindings",
+            "mutatingwebhookconfigurations",
+            "validatingadmissionpolicies",
+            "validatingadmissionpolicybindings",
+            "validatingwebhookconfigurations",
+        ],
+        "apiextensions.k8s.io" => &["customresourcedefinitions"],
+        "apiregistration.k8s.io" => &["apiservices"],
+        "authentication.k8s.io" => &["selfsubjectreviews", "tokenreviews"],
+        "authorization.k8s.io" => &[
+            "selfsubjectaccessreviews",
+            "selfsubjectrulesreviews",
+            "subjectaccessreviews",
+        ],
+        "certificates.k8s.io" => &["certificatesigningrequests", "clustertrustbundles"],
+        "flowcontrol.apiserver.k8s.io" => &["flowschemas", "prioritylevelconfigurations"],
+        "internal.apiserver.k8s.io" => &["storageversions"],
+        "metrics.k8s.io" => &["nodes"],
+        "networking.k8s.io" => &["ingressclasses", "ipaddresses", "servicecidrs"],
+        "node.k8s.io" => &["runtimeclasses"],
+        "rbac.authorization.k8s.io" => &["clusterrolebindings", "clusterroles"],
+        "resource.k8s.io" => &["deviceclasses", "devicetaintrules", "resourceslices"],
+        "sallyport.dev" => &["agentpolicies", "agents"],
+        "scheduling.k8s.io" => &["priorityclasses"],
+        "storage.k8s.io" => &[
+            "csidrivers",
+            "csinodes",
+            "storageclasses",
+            "volumeattachments",
+            "volumeattributesclasses",
+        ],
+        "storagemigration.k8s.io" => &["storageversionmigrations"],
+        _ => &[],
+    };
+    known.contains(&resource)
 }

@@ -42,6 +42,7 @@ impl PolicySet {
         }
         permit::decide(
             self.rules.iter().filter(|rule| rule.matches(attributes)),
+            attributes.request,
             &self.digest,
         )
     }

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::sync::watch;
@@ -15,6 +15,8 @@ use crate::config::watch::Changed;
 pub struct PolicySource {
     directory: PathBuf,
     current: watch::Sender<Arc<PolicySet>>,
+    /// Held from reading to publishing, so that what was read earlier is never published later.
+    reloading: Mutex<()>,
 }
 
 impl PolicySource {
@@ -24,12 +26,17 @@ impl PolicySource {
         Ok(Self {
             directory: directory.to_owned(),
             current: watch::Sender::new(Arc::new(set)),
+            reloading: Mutex::new(()),
         })
     }
 
     /// Reads the directory again. On an error the set in force stays in force. It reads files, so call it
     /// where blocking is allowed.
     pub fn reload(&self) -> Result<Changed, PolicyError> {
+        let _reloading = self
+            .reloading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let set = PolicySet::load(&self.directory)?;
         let replaced = self.current.send_if_modified(|current| {
             let differs = current.digest() != set.digest();

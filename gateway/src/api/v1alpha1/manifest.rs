@@ -62,8 +62,7 @@ where
 {
     let (mut valid, mut problems) = (Vec::new(), Vec::new());
     for file in files(directory)? {
-        let text = std::fs::read_to_string(&file)?;
-        for manifest in parse::<K>(&file, &text) {
+        for manifest in read::<K>(&file) {
             match manifest {
                 Ok(manifest) => valid.push(manifest),
                 Err(problem) => problems.push(problem),
@@ -71,6 +70,20 @@ where
         }
     }
     Ok(Manifests { valid, problems })
+}
+
+fn read<K>(file: &Path) -> Vec<Result<Manifest<K::Spec>, Problem>>
+where
+    K: Resource<DynamicType = ()> + HasSpec<Spec: DeserializeOwned>,
+{
+    match std::fs::read_to_string(file) {
+        Ok(text) => parse::<K>(file, &text),
+        Err(error) => vec![Err(Problem {
+            file: file.to_owned(),
+            message: format!("cannot read the file: {error}"),
+            ..Problem::default()
+        })],
+    }
 }
 
 /// A mounted ConfigMap changes by one rename of `..data`; reading behind that link gives one version of

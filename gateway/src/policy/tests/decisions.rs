@@ -397,6 +397,46 @@ fn a_denial_says_who_what_which_rule_and_what_to_do() {
 }
 
 #[test]
+fn a_denial_for_asking_too_broadly_says_how_to_be_precise() {
+    let deny = |lists: &str| {
+        format!(
+            r#"name: no, effect: Deny, verbs: ["*"], apiGroups: ["*"], resources: ["*"], {lists}"#
+        )
+    };
+    for (lists, line, hint) in [
+        (
+            "namespaces: [prod], names: [\"*\"]",
+            "GET /api/v1/pods",
+            "name one namespace",
+        ),
+        (
+            "namespaces: [\"*\"], names: [db]",
+            "GET /api/v1/namespaces/ci/pods",
+            "name one object",
+        ),
+        (
+            "namespaces: [\"*\"], names: [\"*\"]",
+            "GET /api/v1/pods",
+            "Do not repeat it",
+        ),
+        (
+            "namespaces: [prod], names: [\"*\"]",
+            "GET /api/v1/namespaces/prod/pods",
+            "Do not repeat it",
+        ),
+    ] {
+        let (set, identity, request) = (set(&[ALL, &deny(lists)]), bot(), request(line));
+        let Decision::Deny(denial) = set.evaluate(&Attributes {
+            identity: &identity,
+            request: &request,
+        }) else {
+            panic!("{line} is denied");
+        };
+        assert!(denial.hint.contains(hint), "{line}: {}", denial.hint);
+    }
+}
+
+#[test]
 fn a_permit_names_its_rule_and_the_policies_in_force() {
     let (set, identity, request) = (
         set(&[READ]),

@@ -153,6 +153,19 @@ fn the_errors_of_all_files_come_together() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(directory.path().join("binary.yaml"), [0xff, 0xfe, 0xfd]).expect("a file");
+    let error = PolicySet::load(directory.path())
+        .expect_err("it is no text")
+        .to_string();
+    assert!(
+        error.contains("binary.yaml: cannot read the file"),
+        "{error}"
+    );
+}
+
+#[test]
 fn two_policies_of_one_name_are_refused() {
     assert!(
         problems(&[("a.yaml", POLICY), ("b.yaml", POLICY)])
