@@ -51,18 +51,11 @@ pub struct StatusFacts {
 }
 
 impl Findings {
-    pub(super) fn secret(&mut self, secret: SecretPassed) {
-        if self.secrets.len() < SECRETS_LISTED {
-            self.secrets.push(secret);
-        } else {
-            self.secrets_unlisted += 1;
-        }
-    }
-
     /// Adds what was found inside a part of the body that was read on its own.
     pub(super) fn absorb(&mut self, part: Self) {
         self.masked = self.masked.saturating_add(part.masked);
-        self.secrets_unlisted += part.secrets_unlisted;
-        part.secrets.into_iter().for_each(|secret| self.secret(secret));
+        let room = SECRETS_LISTED - self.secrets.len();
+        self.secrets_unlisted += part.secrets_unlisted + part.secrets.len().saturating_sub(room) as u64;
+        self.secrets.extend(part.secrets.into_iter().take(room));
     }
 }

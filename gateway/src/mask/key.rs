@@ -1,7 +1,7 @@
 //! The masking key, and what is made with it: placeholders for values, digests of bodies.
 
 use std::{
-    fmt::{self, Write as _},
+    fmt,
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -156,11 +156,8 @@ fn derived(root: &hmac::Key, label: &[u8]) -> hmac::Key {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-    }
-    text
+    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(unix)]

@@ -44,6 +44,8 @@ pub(super) struct Lexer {
     arrays: u128,
     /// The current string is a member's name.
     name: bool,
+    /// Deeper than this nothing is reported.
+    reported: u32,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -88,23 +90,29 @@ impl Lexer {
             depth: 0,
             arrays: 0,
             name: false,
+            reported: MAX_DEPTH,
         }
+    }
+
+    /// Reports nothing more until the container that was just opened is closed; still checks all of it.
+    pub(super) fn skip(&mut self) {
+        self.reported = self.depth - 1;
     }
 
     /// Reads on from `at` to the next event.
     #[inline]
     pub(super) fn next(&mut self, chunk: &[u8], at: &mut usize) -> Result<Event, Refused> {
         loop {
-            if self.state == State::Text {
-                match self.text(chunk, at)? {
-                    Some(event) => return Ok(event),
-                    None => continue,
-                }
-            }
             let Some(&byte) = chunk.get(*at) else {
-                return self.at_end_of_chunk();
+                return Ok(self.at_end_of_chunk());
             };
-            if let Some(event) = self.step(byte, at)? {
+            let event = match self.state {
+                State::Text => self.text(chunk, at)?,
+                _ => self.step(byte, at)?,
+            };
+            if let Some(event) = event
+                && self.depth <= self.reported
+            {
                 return Ok(event);
             }
         }
@@ -130,13 +138,10 @@ impl Lexer {
         }
     }
 
-    fn at_end_of_chunk(&mut self) -> Result<Event, Refused> {
+    fn at_end_of_chunk(&mut self) -> Event {
         match self.state {
-            State::Second(second) => {
-                self.state = State::Text;
-                Ok(Event::Char(second))
-            }
-            _ => Ok(Event::More),
+            State::Second(second) => self.deliver(second, State::Text),
+            _ => Event::More,
         }
     }
 
@@ -144,20 +149,17 @@ impl Lexer {
     fn text(&mut self, chunk: &[u8], at: &mut usize) -> Result<Option<Event>, Refused> {
         let start = *at;
         *at += plain_run(&chunk[start..]);
-        if *at > start {
+        if *at > start && self.depth <= self.reported {
             return Ok(Some(Event::Text(start)));
         }
-        match chunk.get(start) {
-            None => return Ok(Some(Event::More)),
-            Some(b'"') => {
-                *at += 1;
-                return Ok(Some(self.end_string()));
-            }
-            Some(b'\\') => self.state = State::Escape,
+        let event = match chunk.get(*at) {
+            None => return Ok(None),
+            Some(b'"') => Some(self.end_string()),
+            Some(b'\\') => self.expect(State::Escape),
             Some(_) => return Err(Refused::Malformed),
-        }
+        };
         *at += 1;
-        Ok(None)
+        Ok(event)
     }
 
     #[inline]
@@ -243,6 +245,9 @@ impl Lexer {
     fn close(&mut self) -> Event {
         self.depth -= 1;
         self.state = self.after_container();
+        if self.depth == self.reported {
+            self.reported = MAX_DEPTH;
+        }
         Event::Close
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{
     Masked,
-    findings::{Findings, SecretPassed, StatusFacts},
+    findings::{Findings, SECRETS_LISTED, SecretPassed, StatusFacts},
     key::Key,
     lexer::{Event, Lexer, Shape},
     object::{self, Field, LAST_APPLIED, Object, PathClass, Place, Slot},
@@ -70,8 +70,8 @@ enum Task {
     Examine(Text, usize),
     /// A string, by its decoded text.
     ReplaceText(ValueDigest),
-    /// Anything else, by its bytes up to the container's end at this depth.
-    ReplaceBytes(ValueDigest, usize),
+    /// Anything else, by its bytes.
+    ReplaceBytes(ValueDigest),
 }
 
 #[derive(Clone, Copy)]
@@ -176,7 +176,7 @@ impl Scanner {
         self.from = to;
         match &mut self.task {
             Task::ReplaceText(_) => {}
-            Task::ReplaceBytes(digest, _) => digest.update(bytes),
+            Task::ReplaceBytes(digest) => digest.update(bytes),
             Task::Capture(Field::Code) => {
                 collect(&mut self.collected, bytes);
                 self.sink.push(bytes);
@@ -187,7 +187,7 @@ impl Scanner {
 
     fn text(&mut self, chunk: &[u8], start: usize, end: usize) {
         match &mut self.task {
-            Task::Copy | Task::ReplaceBytes(..) => {}
+            Task::Copy | Task::ReplaceBytes(_) => {}
             Task::ReplaceText(digest) => digest.update(&chunk[start..end]),
             Task::Name | Task::Capture(_) => collect(&mut self.collected, &chunk[start..end]),
             Task::Examine(..) => self.examine(chunk, start, end),
@@ -198,7 +198,7 @@ impl Scanner {
         let mut buffer = [0; 4];
         let encoded = char.encode_utf8(&mut buffer).as_bytes();
         match &mut self.task {
-            Task::Copy | Task::ReplaceBytes(..) => {}
+            Task::Copy | Task::ReplaceBytes(_) => {}
             Task::ReplaceText(digest) => digest.update(encoded),
             Task::Name | Task::Capture(_) => collect(&mut self.collected, encoded),
             Task::Examine(..) => {
@@ -234,20 +234,12 @@ impl Scanner {
     }
 
     fn begin_name(&mut self) {
-        if matches!(self.task, Task::Copy) && self.places.last() != Some(&Place::Opaque) {
-            self.collected.clear();
-            self.task = Task::Name;
-        }
+        self.collected.clear();
+        self.task = Task::Name;
     }
 
     fn begin(&mut self, chunk: &[u8], start: usize, shape: Shape) {
         let container = matches!(shape, Shape::Object | Shape::Array);
-        if matches!(self.task, Task::ReplaceBytes(..)) || self.places.last() == Some(&Place::Opaque) {
-            if container {
-                self.places.push(Place::Opaque);
-            }
-            return;
-        }
         match (self.slot(), shape) {
             (Slot::Secret(encoding), _) if shape != Shape::Null => self.replace(chunk, start, shape, encoding),
             (Slot::LastApplied, Shape::String) => self.begin_text(chunk, start, Text::LastApplied),
@@ -259,9 +251,15 @@ impl Scanner {
             (Slot::Top, Shape::Object) => self.enter(chunk, start, Place::Object),
             (Slot::Inside(place), _) if place.has_shape(shape) => self.enter(chunk, start, place),
             (slot, _) if shape != Shape::Null && self.must_replace(slot) => self.replace(chunk, start, shape, Encoding::Plain),
-            _ if container => self.places.push(Place::Opaque),
+            _ if container => self.skip(),
             _ => {}
         }
+    }
+
+    /// The next event is the end of the container that was just opened.
+    fn skip(&mut self) {
+        self.lexer.skip();
+        self.places.push(Place::Opaque);
     }
 
     fn slot(&mut self) -> Slot {
@@ -335,10 +333,10 @@ impl Scanner {
         self.emit(chunk, start);
         self.task = match shape {
             Shape::String => Task::ReplaceText(self.key.value_digest(encoding)),
-            _ => Task::ReplaceBytes(self.key.value_digest(Encoding::Plain), self.places.len()),
+            _ => Task::ReplaceBytes(self.key.value_digest(Encoding::Plain)),
         };
         if matches!(shape, Shape::Object | Shape::Array) {
-            self.places.push(Place::Opaque);
+            self.skip();
         }
     }
 
@@ -349,9 +347,7 @@ impl Scanner {
             Task::Name => return self.end_name(),
             Task::Capture(field) => self.end_capture(*field, chunk, at),
             Task::Examine(text, mark) => self.end_text(*text, *mark, chunk, at),
-            Task::ReplaceText(_) => self.end_replaced(chunk, at),
-            Task::ReplaceBytes(_, depth) if *depth == self.places.len() => self.end_replaced(chunk, at),
-            Task::ReplaceBytes(..) => return Ok(()),
+            Task::ReplaceText(_) | Task::ReplaceBytes(_) => self.end_replaced(chunk, at),
         }
         self.end_value();
         Ok(())
@@ -478,12 +474,13 @@ impl Scanner {
 
     fn end_replaced(&mut self, chunk: &[u8], at: usize) {
         self.emit(chunk, at);
-        let (Task::ReplaceText(digest) | Task::ReplaceBytes(digest, _)) = std::mem::replace(&mut self.task, Task::Copy) else {
+        let (Task::ReplaceText(digest) | Task::ReplaceBytes(digest)) = std::mem::replace(&mut self.task, Task::Copy) else {
             return;
         };
         let digest = digest.finish();
         let digest = digest.as_ref();
-        self.write_string(&self.key.placeholder_from(digest));
+        let placeholder = self.key.placeholder_from(digest);
+        self.sink.push(format!("\"{placeholder}\"").as_bytes());
         self.findings.masked = self.findings.masked.saturating_add(1);
         self.add_member(digest);
     }
@@ -501,14 +498,13 @@ impl Scanner {
     }
 
     fn write_string(&mut self, text: &str) {
-        self.sink.push(&serde_json::to_vec(text).expect("a string always serializes"));
+        self.sink.push(serde_json::Value::from(text).to_string().as_bytes());
     }
 
     fn close(&mut self, chunk: &[u8], at: usize) -> Result<(), Refused> {
         let place = self.places.pop();
         match self.task {
-            Task::ReplaceBytes(_, depth) if depth == self.places.len() => self.end_replaced(chunk, at),
-            Task::ReplaceBytes(..) => return Ok(()),
+            Task::ReplaceBytes(_) => self.end_replaced(chunk, at),
             _ if place == Some(Place::Object) => self.close_object(chunk, at)?,
             _ => {}
         }
@@ -550,8 +546,12 @@ impl Scanner {
         if object.member_count == 0 {
             return;
         }
+        if self.findings.secrets.len() == SECRETS_LISTED {
+            self.findings.secrets_unlisted += 1;
+            return;
+        }
         let own_name = if first { &*self.rule.name } else { "" };
-        self.findings.secret(SecretPassed {
+        self.findings.secrets.push(SecretPassed {
             namespace: object.namespace.unwrap_or_else(|| self.rule.namespace.clone()),
             name: object.name.unwrap_or_else(|| own_name.to_owned()),
             key_digest: self.key.secret_digest(object.members),

@@ -69,6 +69,23 @@ fn escapes_are_decoded_as_go_decodes_them() {
 }
 
 #[test]
+fn skipped_container_is_checked_and_only_its_end_reported() {
+    let skip_first = |text: &str| {
+        let (mut lexer, mut at, mut events) = (Lexer::new(), 0, Vec::new());
+        assert_eq!(lexer.next(text.as_bytes(), &mut at)?, Event::Begin(Shape::Array));
+        lexer.next(text.as_bytes(), &mut at)?;
+        lexer.skip();
+        while events.last() != Some(&Event::More) {
+            events.push(lexer.next(text.as_bytes(), &mut at)?);
+        }
+        Ok(events)
+    };
+    let rest = [Event::Close, Event::Begin(Shape::Null), Event::End, Event::Close, Event::More];
+    assert_eq!(skip_first(r#"[{"a\\":[1,{"b":"\""}],"c":"d"},null]"#).as_deref(), Ok(&rest[..]));
+    assert_eq!(skip_first(r#"[{"a":[1,]},null]"#), Err(Refused::Malformed));
+}
+
+#[test]
 fn nesting_has_a_limit() {
     let nested = |depth: usize| "[{\"a\":".repeat(depth / 2) + "1" + &"}]".repeat(depth / 2);
     assert!(read(&[nested(MAX_DEPTH as usize).as_bytes()]).is_ok());
