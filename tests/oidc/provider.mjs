@@ -70,7 +70,7 @@ function resourceServer() {
 
 // CI platforms issue plain `JWT`, not RFC 9068's `at+jwt`.
 function customize(ctx, _token, parts) {
-  parts.header = { ...parts.header, typ: 'JWT' };
+  parts.header = { typ: 'JWT' };
   Object.assign(parts.payload, JSON.parse(ctx.oidc.body.claims ?? '{}'));
   return parts;
 }

@@ -1,1 +1,35 @@
+//! What the tests stand on: a real control plane, a real OIDC provider, the real gateway binary and
+//! unmodified clients. `cargo xtask test` starts the first two and names everything in the environment.
+//!
+//! | variable | names |
+//! |---|---|
+//! | `SALLYPORT_TEST_CLUSTER` | the JSON that `sallyport-test-cluster up` prints, or a file with it |
+//! | `SALLYPORT_TEST_KUBECONFIG` | instead of it: an administrator's kubeconfig of any cluster |
+//! | `SALLYPORT_TEST_OIDC` | the JSON that `tests/oidc/provider.mjs` prints, or a file with it |
+//! | `SALLYPORT_TEST_GATEWAY` | the `sallyport` binary |
+//! | `SALLYPORT_TEST_KUBECTL` | kubectl |
+//! | `SALLYPORT_TEST_PYTHON` | a Python that can import `kubernetes` and `duckdb` |
 
+pub use self::{
+    cluster::{Api, Certificates, Cluster},
+    gateway::{Gateway, Settings},
+    kubectl::Kubectl,
+    namespace::{Namespace, Pod},
+    oidc::Oidc,
+    process::Output,
+    raw::{RawClient, Response},
+    tools::Tools,
+    wait::eventually,
+};
+
+mod cluster;
+mod environment;
+mod gateway;
+pub mod jwt;
+mod kubectl;
+mod namespace;
+mod oidc;
+mod process;
+mod raw;
+mod tools;
+mod wait;

@@ -1,0 +1,167 @@
+//! The control plane and the OIDC provider themselves: what the other themes take for granted.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use harness::{Cluster, Kubectl, Namespace, Oidc, Tools, eventually, jwt::Jwt};
+use serde_json::json;
+
+#[test]
+fn api_server_refuses_a_token_of_the_gateways_audience() -> Result<()> {
+    let cluster = Cluster::from_env()?;
+    let namespace = Namespace::create(&cluster)?;
+    namespace.create_service_account("coder")?;
+    let token = namespace.token("coder", "sallyport", None)?;
+
+    let bearer = format!("Bearer {token}");
+    let answer = cluster.anonymous()?.request(
+        "GET",
+        "/api/v1/namespaces",
+        &[("Authorization", &bearer)],
+        &[],
+    )?;
+    answer.refusal(401)?;
+    let refusal = Kubectl::around(&cluster, &namespace.name, &token)?
+        .run(&["get", "pods"])?
+        .failure()?;
+    assert!(refusal.contains("must be logged in"), "{refusal}");
+    Ok(())
+}
+
+#[test]
+fn token_review_accepts_the_gateways_audience_and_names_the_pod() -> Result<()> {
+    let cluster = Cluster::from_env()?;
+    let namespace = Namespace::create(&cluster)?;
+    namespace.create_service_account("coder")?;
+    let pod = namespace.create_pod("agent", "coder")?;
+    let token = namespace.token("coder", "sallyport", Some(&pod))?;
+
+    let status = cluster.api()?.review(&token, "sallyport")?;
+    assert_eq!(status["authenticated"], true, "{status}");
+    assert_eq!(status["audiences"], json!(["sallyport"]));
+    assert_eq!(
+        status["user"]["extra"]["authentication.kubernetes.io/pod-uid"],
+        json!([pod.uid])
+    );
+    let other = cluster.api()?.review(&token, "other")?;
+    assert_ne!(other["authenticated"], true, "{other}");
+    Ok(())
+}
+
+#[test]
+fn token_review_refuses_the_token_of_a_deleted_pod() -> Result<()> {
+    let cluster = Cluster::from_env()?;
+    let namespace = Namespace::create(&cluster)?;
+    namespace.create_service_account("coder")?;
+    let pod = namespace.create_pod("agent", "coder")?;
+    let token = namespace.token("coder", "sallyport", Some(&pod))?;
+    namespace.api().delete(&namespace.path("pods/agent"))?;
+
+    let api = cluster.api()?;
+    eventually(
+        "the refusal of a deleted pod's token",
+        Duration::from_secs(15),
+        || {
+            let status = api.review(&token, "sallyport")?;
+            Ok((status["authenticated"] != true).then_some(()))
+        },
+    )
+}
+
+#[test]
+fn audit_log_shows_impersonation_and_keeps_the_callers_audit_id() -> Result<()> {
+    let cluster = Cluster::from_env()?;
+    let namespace = Namespace::create(&cluster)?;
+    let user = namespace.synthetic_user("coder");
+    let rules = json!([{"verbs": ["list"], "apiGroups": [""], "resources": ["configmaps"]}]);
+    namespace.grant(&user, &rules)?;
+    let audit_id = format!("audit-{}", namespace.name);
+    let path = namespace.path("configmaps");
+    cluster.api()?.get_with(
+        &path,
+        &[("Impersonate-User", &user), ("Audit-ID", &audit_id)],
+    )?;
+
+    let event = eventually("the audit event", Duration::from_secs(10), || {
+        Ok(cluster
+            .audit_events(|event| event["auditID"] == audit_id.as_str())?
+            .pop())
+    })?;
+    assert_eq!(
+        event["impersonatedUser"]["username"],
+        "sallyport:sa:demo:coder"
+    );
+    assert_eq!(event["requestURI"], path.as_str());
+    Ok(())
+}
+
+#[test]
+fn oidc_provider_issues_plain_rs256_tokens_with_the_claims_asked_for() -> Result<()> {
+    let cluster = Cluster::from_env()?;
+    let oidc = Oidc::from_env(&cluster)?;
+    let token = Jwt::parse(&oidc.token(&Oidc::github_claims("74"))?)?;
+
+    assert_eq!(
+        (&token.header["alg"], &token.header["typ"]),
+        (&json!("RS256"), &json!("JWT"))
+    );
+    assert_eq!(
+        (&token.claims["iss"], &token.claims["aud"]),
+        (&json!(oidc.issuer), &json!("sallyport"))
+    );
+    assert_eq!(token.claims["repository_id"], "74");
+    let keys = oidc.jwks()?;
+    let key = keys["keys"]
+        .as_array()
+        .and_then(|keys| keys.iter().find(|key| key["kid"] == token.header["kid"]));
+    ensure!(
+        key.is_some_and(|key| key["kty"] == "RSA" && key["alg"] == "RS256"),
+        "{keys}"
+    );
+    Ok(())
+}
+
+#[test]
+fn deployment_becomes_a_replica_set_and_pods() -> Result<()> {
+    let cluster = Cluster::from_env()?;
+    let namespace = Namespace::create(&cluster)?;
+    let deployment = json!({
+        "metadata": {"name": "web"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "web", "image": "registry.invalid/web:1"}]},
+            },
+        },
+    });
+    namespace.api().create(
+        &format!("/apis/apps/v1/namespaces/{}/deployments", namespace.name),
+        &deployment,
+    )?;
+
+    eventually("the Deployment's pod", Duration::from_secs(20), || {
+        let pods = namespace
+            .api()
+            .get(&namespace.path("pods?labelSelector=app=web"))?;
+        Ok(pods["items"]
+            .as_array()
+            .is_some_and(|items| !items.is_empty())
+            .then_some(()))
+    })
+}
+
+#[test]
+fn duckdb_and_the_python_client_are_at_hand() -> Result<()> {
+    let tools = Tools::from_env()?;
+    assert_eq!(
+        tools.duckdb("SELECT 41 + 1 AS answer")?,
+        [json!({"answer": 42})]
+    );
+    let imported = tools.run_python(
+        "import kubernetes; print(kubernetes.client.CoreV1Api.__name__)",
+        &[],
+    )?;
+    assert_eq!(imported.success()?.trim(), "CoreV1Api");
+    Ok(())
+}

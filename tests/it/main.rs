@@ -1,0 +1,3 @@
+//! Tests against a real control plane, one module per theme. `cargo xtask test` runs them.
+
+mod cluster;

@@ -1,0 +1,214 @@
+//! The control plane, as its administrator sees it.
+
+use std::{
+    env, fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    Tools, environment, process,
+    raw::{RawClient, Response},
+};
+
+/// Where the control plane is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cluster {
+    pub kubeconfig: PathBuf,
+    pub server: String,
+    pub ca_file: PathBuf,
+    /// The API server's own audit log; only a control plane of ours has it in reach.
+    #[serde(default)]
+    pub audit_log: Option<PathBuf>,
+    pub service_account_issuer: String,
+    #[serde(default)]
+    pub certs: Option<Certificates>,
+}
+
+/// What the OIDC provider serves with.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Certificates {
+    pub oidc_cert: PathBuf,
+}
+
+impl Cluster {
+    pub fn from_env() -> Result<Self> {
+        match env::var_os("SALLYPORT_TEST_KUBECONFIG") {
+            Some(kubeconfig) if env::var_os("SALLYPORT_TEST_CLUSTER").is_none() => {
+                Self::of(Path::new(&kubeconfig))
+            }
+            _ => environment::json("SALLYPORT_TEST_CLUSTER"),
+        }
+    }
+
+    /// Any cluster: what is not in the kubeconfig is asked of the API server.
+    fn of(kubeconfig: &Path) -> Result<Self> {
+        let credentials = Credentials::read(kubeconfig)?;
+        let ca_file = env::temp_dir().join(format!("sallyport-test-ca-{}.crt", std::process::id()));
+        fs::write(&ca_file, &credentials.ca)?;
+        let discovery = credentials
+            .api()?
+            .get("/.well-known/openid-configuration")?;
+        Ok(Self {
+            kubeconfig: kubeconfig.to_owned(),
+            server: credentials.server,
+            ca_file,
+            audit_log: None,
+            service_account_issuer: discovery["issuer"]
+                .as_str()
+                .context("discovery names no issuer")?
+                .to_owned(),
+            certs: None,
+        })
+    }
+
+    pub fn ca(&self) -> Result<Vec<u8>> {
+        fs::read(&self.ca_file).with_context(|| format!("reading {}", self.ca_file.display()))
+    }
+
+    /// The API server for the administrator.
+    pub fn api(&self) -> Result<Api> {
+        Credentials::read(&self.kubeconfig)?.api()
+    }
+
+    /// The API server for nobody yet.
+    pub fn anonymous(&self) -> Result<RawClient> {
+        RawClient::new(&self.server, &self.ca()?, None)
+    }
+
+    /// The events of the API server's audit log so far, of which `wanted` is said.
+    pub fn audit_events(&self, wanted: impl Fn(&Value) -> bool) -> Result<Vec<Value>> {
+        let path = self.audit_log.as_ref().context(
+            "this cluster's audit log is out of reach: run against the built control plane",
+        )?;
+        let text = match fs::read(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            read => read.with_context(|| format!("reading {}", path.display()))?,
+        };
+        // The last line may still be on its way.
+        let events = text
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| serde_json::from_slice(line).ok());
+        Ok(events.filter(wanted).collect())
+    }
+}
+
+/// A kubeconfig's current context, which kubectl itself reads for us.
+struct Credentials {
+    server: String,
+    ca: Vec<u8>,
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl Credentials {
+    fn read(kubeconfig: &Path) -> Result<Self> {
+        let mut view = Command::new(Tools::from_env()?.kubectl);
+        view.arg("--kubeconfig").arg(kubeconfig);
+        view.args([
+            "config",
+            "view",
+            "--raw",
+            "--flatten",
+            "--minify",
+            "-o",
+            "json",
+        ]);
+        let config: Value = serde_json::from_str(&process::run(&mut view, &[])?.success()?)?;
+        let (cluster, user) = (
+            &config["clusters"][0]["cluster"],
+            &config["users"][0]["user"],
+        );
+        let decode = |value: &Value, name: &str| -> Result<Vec<u8>> {
+            let text = value[name]
+                .as_str()
+                .with_context(|| format!("{} has no {name}", kubeconfig.display()))?;
+            Ok(BASE64_STANDARD.decode(text)?)
+        };
+        Ok(Self {
+            server: cluster["server"]
+                .as_str()
+                .context("the kubeconfig names no server")?
+                .to_owned(),
+            ca: decode(cluster, "certificate-authority-data")?,
+            certificate: decode(user, "client-certificate-data")?,
+            key: decode(user, "client-key-data")?,
+        })
+    }
+
+    fn api(&self) -> Result<Api> {
+        let client = RawClient::new(&self.server, &self.ca, Some((&self.certificate, &self.key)))?;
+        Ok(Api { client })
+    }
+}
+
+/// Plain JSON calls for what surrounds a test; what is tested goes through real clients.
+#[derive(Clone)]
+pub struct Api {
+    client: RawClient,
+}
+
+impl Api {
+    pub fn get(&self, path: &str) -> Result<Value> {
+        self.get_with(path, &[])
+    }
+
+    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Result<Value> {
+        accepted(
+            "GET",
+            path,
+            &self.client.request("GET", path, headers, &[])?,
+        )
+    }
+
+    pub fn create(&self, path: &str, object: &Value) -> Result<Value> {
+        let headers = [("Content-Type", "application/json")];
+        let body = serde_json::to_vec(object)?;
+        accepted(
+            "POST",
+            path,
+            &self.client.request("POST", path, &headers, &body)?,
+        )
+    }
+
+    /// Deletes at once, without a grace period.
+    pub fn delete(&self, path: &str) -> Result<Value> {
+        let headers = [("Content-Type", "application/json")];
+        let body = serde_json::to_vec(
+            &json!({"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0}),
+        )?;
+        accepted(
+            "DELETE",
+            path,
+            &self.client.request("DELETE", path, &headers, &body)?,
+        )
+    }
+
+    /// The answer to a TokenReview for `audience`.
+    pub fn review(&self, token: &str, audience: &str) -> Result<Value> {
+        let review = json!({
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [audience]},
+        });
+        Ok(self.create("/apis/authentication.k8s.io/v1/tokenreviews", &review)?["status"].clone())
+    }
+}
+
+fn accepted(method: &str, path: &str, response: &Response) -> Result<Value> {
+    ensure!(
+        (200..300).contains(&response.status),
+        "{method} {path}: {} {}",
+        response.status,
+        response.text()
+    );
+    response.json()
+}

@@ -1,0 +1,143 @@
+//! The real gateway binary, with a configuration and a directory of its own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use self::server::Server;
+pub use self::settings::Settings;
+use crate::{Output, RawClient, environment, process, wait::eventually};
+
+mod server;
+mod settings;
+
+/// Starting and draining on two busy cores.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A running gateway; dropping it ends the process.
+pub struct Gateway {
+    directory: TempDir,
+    binary: PathBuf,
+    server: Server,
+}
+
+impl Gateway {
+    pub fn start(settings: &Settings) -> Result<Self> {
+        let binary = environment::file("SALLYPORT_TEST_GATEWAY")?;
+        let directory = tempfile::Builder::new()
+            .prefix("sallyport-gateway-")
+            .tempdir()?;
+        settings.write(directory.path())?;
+        let server = Server::start(&binary, directory.path())?;
+        Ok(Self {
+            directory,
+            binary,
+            server,
+        })
+    }
+
+    /// Where agents call.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.server.explicit)
+    }
+
+    /// The CA of the gateway's own certificate.
+    pub fn ca_file(&self) -> PathBuf {
+        self.path("tls/ca.crt")
+    }
+
+    pub fn client(&self) -> Result<RawClient> {
+        let ca_file = self.ca_file();
+        let ca = fs::read(&ca_file).with_context(|| format!("reading {}", ca_file.display()))?;
+        RawClient::new(&self.url(), &ca, None)
+    }
+
+    /// A file or directory of this gateway: `policies`, `agents`, `wal`, `store`, `tls`.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Everything it has logged, earlier processes of this gateway included.
+    pub fn log(&self) -> String {
+        self.server.log.text()
+    }
+
+    /// Waits for a line of the log that `wanted` is true of.
+    pub fn wait_for_log(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        self.server.log.wait(what, LIMIT, wanted)
+    }
+
+    /// The text of a path of the administration listener, such as `/metrics`.
+    pub fn admin(&self, path: &str) -> Result<String> {
+        self.server.admin(path)
+    }
+
+    /// Puts a policy where the gateway looks for it, as an editor would: whole, by rename.
+    pub fn write_policy(&self, name: &str, text: &str) -> Result<()> {
+        replace(&self.path("policies").join(name), text)
+    }
+
+    pub fn write_agent(&self, name: &str, text: &str) -> Result<()> {
+        replace(&self.path("agents").join(name), text)
+    }
+
+    /// SIGHUP: read policies and agents again.
+    pub fn reload(&self) -> Result<()> {
+        self.server.signal(nix::sys::signal::SIGHUP)
+    }
+
+    /// SIGTERM, and wait for the drained end.
+    pub fn stop(&mut self) -> Result<()> {
+        self.server.signal(nix::sys::signal::SIGTERM)?;
+        let status = eventually("the end of the gateway after SIGTERM", LIMIT, || {
+            self.server.ended()
+        })
+        .with_context(|| self.log())?;
+        ensure!(
+            status.success(),
+            "the gateway ended with {status}\n{}",
+            self.log()
+        );
+        Ok(())
+    }
+
+    /// SIGKILL: what an agent was told is then all that counts.
+    pub fn kill(&mut self) -> Result<()> {
+        self.server.kill()
+    }
+
+    /// Starts again on the same directory; the log goes on, the port is a new one.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.server.restart(&self.binary, self.directory.path())
+    }
+
+    /// A command of the same binary.
+    pub fn command(&self, arguments: &[&str]) -> Result<Output> {
+        process::run(
+            Command::new(&self.binary)
+                .args(arguments)
+                .current_dir(self.directory.path()),
+            &[],
+        )
+    }
+
+    /// What `sallyport audit list -o json` answers: an array, newest last.
+    pub fn audit_list(&self, filters: &[&str]) -> Result<Vec<Value>> {
+        let list = ["audit", "list", "--config", "gateway.yaml", "-o", "json"];
+        let answer = self.command(&[&list, filters].concat())?.success()?;
+        serde_json::from_str(&answer).with_context(|| format!("not an array of JSON: {answer}"))
+    }
+}
+
+fn replace(path: &Path, text: &str) -> Result<()> {
+    let draft = path.with_extension("draft");
+    fs::write(&draft, text)?;
+    fs::rename(&draft, path).with_context(|| format!("writing {}", path.display()))
+}

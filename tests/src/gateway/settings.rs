@@ -1,0 +1,85 @@
+use std::{fs, path::Path};
+
+use anyhow::Result;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
+
+use crate::{Cluster, Oidc};
+
+/// What a gateway is started with. JSON is YAML, so the configuration is a value that tests can change.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub config: Value,
+    /// File name and text.
+    pub policies: Vec<(String, String)>,
+    pub agents: Vec<(String, String)>,
+}
+
+impl Settings {
+    /// A gateway before `cluster` that accepts pods' tokens, on free ports.
+    pub fn new(cluster: &Cluster) -> Self {
+        let config = json!({
+            "cluster": "test",
+            "node": "test-node",
+            "explicit": {"listen": "127.0.0.1:0", "allowServiceAccountTokens": true},
+            "tls": {"local": {"directory": "tls", "names": ["localhost", "127.0.0.1"]}},
+            "upstream": {"kubeconfig": cluster.kubeconfig},
+            "authentication": {"serviceAccounts": {"issuer": cluster.service_account_issuer}},
+            "agents": {"directory": "agents"},
+            "policy": {"directory": "policies"},
+            "recording": {
+                "wal": {"directory": "wal", "limit": "256MiB", "segmentSize": "4MiB"},
+                "store": {"directory": "store"},
+                "flush": {"interval": "1s", "urgentInterval": "1s", "size": "16MiB"},
+            },
+            "masking": {"keyFile": "mask.key"},
+            "admin": {"listen": "127.0.0.1:0"},
+        });
+        Self {
+            config,
+            policies: Vec::new(),
+            agents: Vec::new(),
+        }
+    }
+
+    /// Also accepts `oidc` as the issuer that policies call `github`.
+    pub fn with_github(mut self, oidc: &Oidc) -> Self {
+        self.config["authentication"]["oidc"] = json!([{
+            "name": "github",
+            "issuer": oidc.issuer,
+            "preset": "github-actions",
+            "caFile": oidc.ca_file(),
+        }]);
+        self
+    }
+
+    pub fn with_policy(mut self, name: &str, text: &str) -> Self {
+        self.policies.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    pub fn with_agent(mut self, name: &str, text: &str) -> Self {
+        self.agents.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    pub(super) fn write(&self, directory: &Path) -> Result<()> {
+        for name in ["policies", "agents", "wal", "store", "tls"] {
+            fs::create_dir(directory.join(name))?;
+        }
+        for (name, text) in &self.policies {
+            fs::write(directory.join("policies").join(name), text)?;
+        }
+        for (name, text) in &self.agents {
+            fs::write(directory.join("agents").join(name), text)?;
+        }
+        let mut key = [0; 32];
+        aws_lc_rs::rand::fill(&mut key)?;
+        fs::write(directory.join("mask.key"), BASE64_STANDARD.encode(key))?;
+        fs::write(
+            directory.join("gateway.yaml"),
+            serde_json::to_vec_pretty(&self.config)?,
+        )?;
+        Ok(())
+    }
+}

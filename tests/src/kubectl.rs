@@ -1,0 +1,90 @@
+use std::{fs, path::Path, process::Command};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{Cluster, Gateway, Output, Tools, process};
+
+/// The real kubectl with a kubeconfig and a home of its own.
+pub struct Kubectl {
+    tools: Tools,
+    namespace: String,
+    home: TempDir,
+}
+
+impl Kubectl {
+    /// An agent's kubectl: the server is the gateway.
+    pub fn through(gateway: &Gateway, namespace: &str, token: &str) -> Result<Self> {
+        Self::new(&gateway.url(), &gateway.ca_file(), namespace, token)
+    }
+
+    /// The same agent, trying to go around.
+    pub fn around(cluster: &Cluster, namespace: &str, token: &str) -> Result<Self> {
+        Self::new(&cluster.server, &cluster.ca_file, namespace, token)
+    }
+
+    fn new(server: &str, ca_file: &Path, namespace: &str, token: &str) -> Result<Self> {
+        let kubectl = Self {
+            tools: Tools::from_env()?,
+            namespace: namespace.to_owned(),
+            home: tempfile::tempdir()?,
+        };
+        let config = kubeconfig(server, ca_file, namespace, token);
+        fs::write(kubectl.kubeconfig(), serde_json::to_vec(&config)?)?;
+        Ok(kubectl)
+    }
+
+    pub fn kubeconfig(&self) -> std::path::PathBuf {
+        self.home.path().join("kubeconfig")
+    }
+
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Result<Output> {
+        process::run(self.command().args(arguments), &[])
+    }
+
+    /// With `input` as `-f -`.
+    pub fn run_with(&self, arguments: &[&str], input: &Value) -> Result<Output> {
+        process::run(
+            self.command().args(arguments).args(["-f", "-"]),
+            input.to_string().as_bytes(),
+        )
+    }
+
+    /// Runs and wants success.
+    pub fn ok(&self, arguments: &[&str]) -> Result<String> {
+        self.run(arguments)?.success()
+    }
+
+    /// Runs with `-o json`.
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
+        Ok(serde_json::from_str(
+            &self.ok(&[arguments, &["-o", "json"]].concat())?,
+        )?)
+    }
+
+    /// The command itself, for what runs longer.
+    pub fn command(&self) -> Command {
+        let mut kubectl = Command::new(&self.tools.kubectl);
+        kubectl
+            .env_clear()
+            .env("HOME", self.home.path())
+            .env("KUBECONFIG", self.kubeconfig());
+        kubectl
+    }
+}
+
+fn kubeconfig(server: &str, ca_file: &Path, namespace: &str, token: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "agent",
+        "clusters": [{"name": "cluster", "cluster": {"server": server, "certificate-authority": ca_file}}],
+        "users": [{"name": "agent", "user": {"token": token}}],
+        "contexts": [{"name": "agent", "context": {"cluster": "cluster", "user": "agent", "namespace": namespace}}],
+    })
+}

@@ -1,0 +1,101 @@
+//! Other programs, run to their end.
+
+use std::{
+    io::{Read, Write},
+    process::{Command, Stdio},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::wait::eventually;
+
+/// A hang is a failure of the test, not of the whole run.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What a program said and how it ended.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// `-1` where a signal ended it.
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    pub fn is_success(&self) -> bool {
+        self.status == 0
+    }
+
+    /// The standard output of a success; both streams in the error otherwise.
+    pub fn success(self) -> Result<String> {
+        if self.is_success() {
+            return Ok(self.stdout);
+        }
+        bail!(
+            "ended with {}\nstdout: {}\nstderr: {}",
+            self.status,
+            self.stdout,
+            self.stderr
+        )
+    }
+
+    /// The standard error of a failure.
+    pub fn failure(self) -> Result<String> {
+        if !self.is_success() {
+            return Ok(self.stderr);
+        }
+        bail!(
+            "succeeded, but must be refused\nstdout: {}\nstderr: {}",
+            self.stdout,
+            self.stderr
+        )
+    }
+}
+
+/// Runs `command` with `input` on its standard input.
+pub(crate) fn run(command: &mut Command, input: &[u8]) -> Result<Output> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting {program}"))?;
+    let stdout = collect(child.stdout.take().context("stdout is piped")?);
+    let stderr = collect(child.stderr.take().context("stderr is piped")?);
+    // A program that ends without reading its input is judged by its status.
+    let _unread = child
+        .stdin
+        .take()
+        .context("stdin is piped")?
+        .write_all(input);
+
+    let ended = eventually(&format!("the end of {command:?}"), LIMIT, || {
+        Ok(child.try_wait()?)
+    });
+    if ended.is_err() {
+        child.kill()?;
+        child.wait()?;
+    }
+    let (stdout, stderr) = (text(stdout)?, text(stderr)?);
+    let status = ended.with_context(|| format!("stdout: {stdout}\nstderr: {stderr}"))?;
+    Ok(Output {
+        status: status.code().unwrap_or(-1),
+        stdout,
+        stderr,
+    })
+}
+
+fn collect(mut stream: impl Read + Send + 'static) -> JoinHandle<std::io::Result<Vec<u8>>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).map(|_| bytes)
+    })
+}
+
+fn text(reader: JoinHandle<std::io::Result<Vec<u8>>>) -> Result<String> {
+    let bytes = reader.join().ok().context("the reader panicked")??;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

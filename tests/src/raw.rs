@@ -1,0 +1,265 @@
+//! HTTP/1.1 over TLS, byte for byte as the test says: a real client would tidy what must be sent untidily.
+
+use std::{
+    fmt::Write as _,
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
+    net::TcpStream,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+};
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// One server, its CA, and perhaps a client certificate. Every request has a connection of its own.
+#[derive(Clone)]
+pub struct RawClient {
+    authority: String,
+    tls: Arc<ClientConfig>,
+}
+
+/// A whole response.
+#[derive(Clone, Debug)]
+pub struct Response {
+    pub status: u16,
+    /// Names in lower case, in the order of arrival.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl RawClient {
+    /// `ca` and `identity` (certificate, key) are PEM text.
+    pub fn new(url: &str, ca: &[u8], identity: Option<(&[u8], &[u8])>) -> Result<Self> {
+        let authority = url
+            .strip_prefix("https://")
+            .context("the URL is not https")?;
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(ca) {
+            roots.add(certificate?)?;
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        let tls = match identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain =
+                    CertificateDer::pem_slice_iter(certificate).collect::<Result<_, _>>()?;
+                builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key)?)?
+            }
+        };
+        Ok(Self {
+            authority: authority.trim_end_matches('/').to_owned(),
+            tls: Arc::new(tls),
+        })
+    }
+
+    /// Sends a request whose target and headers are exactly these, after `Host` and before `Content-Length`.
+    pub fn request(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Response> {
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n", self.authority);
+        for (name, value) in headers {
+            write!(head, "{name}: {value}\r\n")?;
+        }
+        if !body.is_empty() {
+            write!(head, "Content-Length: {}\r\n", body.len())?;
+        }
+        head.push_str("\r\n");
+        self.send(&[head.as_bytes(), body].concat())
+    }
+
+    /// Sends exactly `bytes` on a new connection and reads the first final response.
+    pub fn send(&self, bytes: &[u8]) -> Result<Response> {
+        let mut stream = self.connect()?;
+        stream
+            .write_all(bytes)
+            .and_then(|()| stream.flush())
+            .context("sending the request")?;
+        let is_head = bytes.starts_with(b"HEAD ");
+        read_response(&mut BufReader::new(stream), is_head)
+    }
+
+    fn connect(&self) -> Result<StreamOwned<ClientConnection, TcpStream>> {
+        let socket = TcpStream::connect(&self.authority)
+            .with_context(|| format!("connecting to {}", self.authority))?;
+        socket.set_read_timeout(Some(LIMIT))?;
+        socket.set_write_timeout(Some(LIMIT))?;
+        let (host, _) = self
+            .authority
+            .rsplit_once(':')
+            .context("the URL names no port")?;
+        let name = ServerName::try_from(host.to_owned())?;
+        Ok(StreamOwned::new(
+            ClientConnection::new(Arc::clone(&self.tls), name)?,
+            socket,
+        ))
+    }
+}
+
+impl Response {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Result<Value> {
+        serde_json::from_slice(&self.body).with_context(|| {
+            format!(
+                "{} with a body that is not JSON: {}",
+                self.status,
+                self.text()
+            )
+        })
+    }
+
+    /// The `metav1.Status` of a refusal, which must be complete and agree with the HTTP status.
+    pub fn refusal(&self, code: u16) -> Result<Value> {
+        ensure!(
+            self.status == code,
+            "expected {code}, got {}: {}",
+            self.status,
+            self.text()
+        );
+        let status = self.json()?;
+        ensure!(
+            status["kind"] == "Status" && status["apiVersion"] == "v1",
+            "not a Status: {status}"
+        );
+        ensure!(
+            status["status"] == "Failure" && status["code"] == code,
+            "a Status that does not say {code}: {status}"
+        );
+        ensure!(
+            status["message"]
+                .as_str()
+                .is_some_and(|message| !message.is_empty()),
+            "no message: {status}"
+        );
+        ensure!(
+            status["reason"]
+                .as_str()
+                .is_some_and(|reason| !reason.is_empty()),
+            "no reason: {status}"
+        );
+        Ok(status)
+    }
+}
+
+fn read_response(stream: &mut impl BufRead, is_head: bool) -> Result<Response> {
+    loop {
+        let (status, headers) = read_head(stream)?;
+        if (100..200).contains(&status) && status != 101 {
+            continue;
+        }
+        let mut response = Response {
+            status,
+            headers,
+            body: Vec::new(),
+        };
+        if !is_head && !matches!(status, 101 | 204 | 304) {
+            response.body = read_body(stream, &response)?;
+        }
+        return Ok(response);
+    }
+}
+
+fn read_head(stream: &mut impl BufRead) -> Result<(u16, Vec<(String, String)>)> {
+    let status_line = read_line(stream)?;
+    let status = status_line
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok());
+    let status = status.with_context(|| format!("not a status line: {status_line:?}"))?;
+    let mut headers = Vec::new();
+    loop {
+        let line = read_line(stream)?;
+        if line.is_empty() {
+            return Ok((status, headers));
+        }
+        let (name, value) = line
+            .split_once(':')
+            .with_context(|| format!("not a header: {line:?}"))?;
+        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+}
+
+fn read_body(stream: &mut impl BufRead, response: &Response) -> Result<Vec<u8>> {
+    if response
+        .header("transfer-encoding")
+        .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
+    {
+        return read_chunks(stream);
+    }
+    let mut body = Vec::new();
+    match response.header("content-length") {
+        Some(length) => {
+            body.resize(length.parse()?, 0);
+            stream
+                .read_exact(&mut body)
+                .context("the response ended early")?;
+        }
+        None => read_to_close(stream, &mut body)?,
+    }
+    Ok(body)
+}
+
+fn read_chunks(stream: &mut impl BufRead) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line = read_line(stream)?;
+        let size = line.split(';').next().unwrap_or_default().trim();
+        let size =
+            u64::from_str_radix(size, 16).with_context(|| format!("not a chunk size: {line:?}"))?;
+        let before = body.len();
+        stream.take(size).read_to_end(&mut body)?;
+        ensure!(
+            (body.len() - before) as u64 == size,
+            "the response ended within a chunk"
+        );
+        let end = read_line(stream)?;
+        if size == 0 {
+            return Ok(body);
+        }
+        ensure!(end.is_empty(), "a chunk runs over its size");
+    }
+}
+
+/// A peer that closes without `close_notify` has also ended a body of no stated length.
+fn read_to_close(stream: &mut impl Read, body: &mut Vec<u8>) -> Result<()> {
+    match stream.read_to_end(body) {
+        Err(error) if error.kind() != ErrorKind::UnexpectedEof => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn read_line(stream: &mut impl BufRead) -> Result<String> {
+    let mut line = Vec::new();
+    stream
+        .read_until(b'\n', &mut line)
+        .context("reading the response")?;
+    if line.pop() != Some(b'\n') {
+        bail!("the connection closed before the response was complete");
+    }
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}

@@ -1,0 +1,49 @@
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::{Output, environment, process};
+
+/// Unmodified clients.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    pub kubectl: PathBuf,
+    /// Can import `kubernetes` and `duckdb`.
+    pub python: PathBuf,
+}
+
+/// Prints each row as a line of JSON; DuckDB itself turns its types into JSON.
+const QUERY: &str = "\
+import duckdb, sys
+for (row,) in duckdb.sql(f'SELECT to_json(r) FROM ({sys.argv[1]}) r').fetchall():
+    print(row)
+";
+
+impl Tools {
+    pub fn from_env() -> Result<Self> {
+        Ok(Self {
+            kubectl: environment::file("SALLYPORT_TEST_KUBECTL")?,
+            python: environment::file("SALLYPORT_TEST_PYTHON")?,
+        })
+    }
+
+    /// The rows that DuckDB answers to `query`, as JSON objects.
+    pub fn duckdb(&self, query: &str) -> Result<Vec<Value>> {
+        let answer = self
+            .run_python(QUERY, &[query])?
+            .success()
+            .with_context(|| query.to_owned())?;
+        Ok(answer
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?)
+    }
+
+    pub fn run_python(&self, script: &str, arguments: &[&str]) -> Result<Output> {
+        let mut python = Command::new(&self.python);
+        // Isolated: nothing of the person's own Python.
+        python.args(["-I", "-c", script]).args(arguments);
+        process::run(&mut python, &[])
+    }
+}
