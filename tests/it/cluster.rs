@@ -87,10 +87,7 @@ fn audit_log_shows_impersonation_and_keeps_the_callers_audit_id() -> Result<()> 
             .audit_events(|event| event["auditID"] == audit_id.as_str())?
             .pop())
     })?;
-    assert_eq!(
-        event["impersonatedUser"]["username"],
-        "sallyport:sa:demo:coder"
-    );
+    assert_eq!(event["impersonatedUser"]["username"], user.as_str());
     assert_eq!(event["requestURI"], path.as_str());
     Ok(())
 }

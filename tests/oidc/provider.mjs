@@ -11,7 +11,9 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { parseArgs, promisify } from 'node:util';
 
-import Provider from 'oidc-provider';
+// The library gives its advice on stdout, from its import on; stdout is for our one line.
+console.info = console.warn = console.error;
+const { default: Provider, errors } = await import('oidc-provider');
 
 const AUDIENCE = 'sallyport';
 const RESOURCE = 'urn:sallyport';
@@ -44,6 +46,7 @@ const provider = new Provider(issuer, {
   },
   formats: { customizers: { jwt: customize } },
   jwks: { keys: [await signingKey()] },
+  ttl: { ClientCredentials: 600 },
   cookies: { keys: ['no session is ever made'] },
 });
 provider.on('server_error', (_, error) => console.error(error));
@@ -58,12 +61,14 @@ async function signingKey() {
   return { ...privateKey.export({ format: 'jwk' }), alg: 'RS256', use: 'sig' };
 }
 
-function resourceServer() {
+function resourceServer(_ctx, resource) {
+  if (resource !== RESOURCE) {
+    throw new errors.InvalidTarget();
+  }
   return {
     scope: '',
     audience: AUDIENCE,
     accessTokenFormat: 'jwt',
-    accessTokenTTL: 600,
     jwt: { sign: { alg: 'RS256' } },
   };
 }
