@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use harness::{Cluster, Kubectl, Namespace, Oidc, Tools, eventually, jwt::Jwt};
+use anyhow::{Context, Result};
+use harness::{Cluster, Kubectl, Namespace, Oidc, Tools, eventually, jwt};
+use jwt::Jwt;
 use serde_json::json;
 
 #[test]
@@ -93,11 +94,12 @@ fn audit_log_shows_impersonation_and_keeps_the_callers_audit_id() -> Result<()> 
 }
 
 #[test]
-fn oidc_provider_issues_plain_rs256_tokens_with_the_claims_asked_for() -> Result<()> {
+fn oidc_provider_signs_plain_rs256_tokens_with_the_claims_asked_for() -> Result<()> {
     let cluster = Cluster::from_env()?;
     let oidc = Oidc::from_env(&cluster)?;
-    let token = Jwt::parse(&oidc.token(&Oidc::github_claims("74"))?)?;
+    let text = oidc.token(&Oidc::github_claims("74"))?;
 
+    let token = Jwt::parse(&text)?;
     assert_eq!(
         (&token.header["alg"], &token.header["typ"]),
         (&json!("RS256"), &json!("JWT"))
@@ -108,13 +110,13 @@ fn oidc_provider_issues_plain_rs256_tokens_with_the_claims_asked_for() -> Result
     );
     assert_eq!(token.claims["repository_id"], "74");
     let keys = oidc.jwks()?;
-    let key = keys["keys"]
-        .as_array()
-        .and_then(|keys| keys.iter().find(|key| key["kid"] == token.header["kid"]));
-    ensure!(
-        key.is_some_and(|key| key["kty"] == "RSA" && key["alg"] == "RS256"),
-        "{keys}"
-    );
+    let mut keys = keys["keys"].as_array().into_iter().flatten();
+    let key = keys
+        .find(|key| key["kid"] == token.header["kid"])
+        .context("the key is not in the set")?;
+    assert_eq!((&key["kty"], &key["alg"]), (&json!("RSA"), &json!("RS256")));
+    assert!(jwt::is_signed_by(&text, key)?);
+    assert!(!jwt::is_signed_by(&token.rs256_by_stranger()?, key)?);
     Ok(())
 }
 

@@ -1,3 +1,4 @@
 //! Tests against a real control plane, one module per theme. `cargo xtask test` runs them.
 
 mod cluster;
+mod slice;

@@ -130,7 +130,16 @@ impl Gateway {
 
     /// What `sallyport audit list -o json` answers: an array, newest last.
     pub fn audit_list(&self, filters: &[&str]) -> Result<Vec<Value>> {
-        let list = ["audit", "list", "--config", "gateway.yaml", "-o", "json"];
+        let list = [
+            "audit",
+            "list",
+            "--config",
+            "gateway.yaml",
+            "-o",
+            "json",
+            "--limit",
+            "0",
+        ];
         let answer = self.command(&[&list, filters].concat())?.success()?;
         serde_json::from_str(&answer).with_context(|| format!("not an array of JSON: {answer}"))
     }

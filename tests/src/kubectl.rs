@@ -1,10 +1,14 @@
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::Result;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Cluster, Gateway, Output, Tools, process};
+use crate::{Cluster, Follower, Gateway, Output, Tools, process};
 
 /// The real kubectl with a kubeconfig and a home of its own.
 pub struct Kubectl {
@@ -35,7 +39,7 @@ impl Kubectl {
         Ok(kubectl)
     }
 
-    pub fn kubeconfig(&self) -> std::path::PathBuf {
+    pub fn kubeconfig(&self) -> PathBuf {
         self.home.path().join("kubeconfig")
     }
 
@@ -67,8 +71,12 @@ impl Kubectl {
         )?)
     }
 
-    /// The command itself, for what runs longer.
-    pub fn command(&self) -> Command {
+    /// Starts what goes on until it is dropped, such as a watch.
+    pub fn follow(&self, arguments: &[&str]) -> Result<Follower> {
+        Follower::start(self.command().args(arguments))
+    }
+
+    fn command(&self) -> Command {
         let mut kubectl = Command::new(&self.tools.kubectl);
         kubectl
             .env_clear()

@@ -16,7 +16,7 @@ pub use self::{
     kubectl::Kubectl,
     namespace::{Namespace, Pod},
     oidc::Oidc,
-    process::Output,
+    process::{Follower, Output},
     raw::{RawClient, Response},
     tools::Tools,
     wait::eventually,

@@ -1,10 +1,11 @@
 //! Other programs, run to their end.
 
 use std::{
-    io::{Read, Write},
-    process::{Command, Stdio},
+    io::{BufRead, BufReader, Read, Write},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -98,4 +99,50 @@ fn collect(mut stream: impl Read + Send + 'static) -> JoinHandle<std::io::Result
 fn text(reader: JoinHandle<std::io::Result<Vec<u8>>>) -> Result<String> {
     let bytes = reader.join().ok().context("the reader panicked")??;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A program that goes on by itself, read line by line; dropping it ends it.
+pub struct Follower {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Follower {
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()?;
+        let stdout = child.stdout.take().context("stdout is piped")?;
+        let (sender, lines) = sync_channel(1000);
+        thread::spawn(move || {
+            let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+            // Nobody listens any more once the test is over.
+            lines.all(|line| sender.send(line).is_ok());
+        });
+        Ok(Self { child, lines })
+    }
+
+    /// Waits for a line that `wanted` is true of.
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if wanted(&line) => return Ok(line),
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => bail!("{what}: not within {LIMIT:?}"),
+                Err(RecvTimeoutError::Disconnected) => bail!("{what}: the program ended before"),
+            }
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
+            eprintln!("a program may still run: {error}");
+        }
+    }
 }

@@ -1,0 +1,167 @@
+//! A real agent's calls, from unmodified clients through the gateway to the API server and the record.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use harness::{Cluster, Gateway, Kubectl, Namespace, Pod, Response, Settings, eventually};
+use serde_json::{Value, json};
+
+mod audit;
+mod canary;
+mod headers;
+mod kubectl;
+mod paths;
+mod python;
+mod reload;
+mod tokens;
+
+/// One agent at work: its namespace, its pod's token, and the gateway before it. It may do everything
+/// in its namespace but delete the ConfigMap `keep`.
+struct Scene {
+    cluster: Cluster,
+    namespace: Namespace,
+    pod: Pod,
+    token: String,
+    gateway: Gateway,
+}
+
+impl Scene {
+    fn new() -> Result<Self> {
+        Self::with(|settings, _| Ok(settings))
+    }
+
+    /// With a changed gateway.
+    fn with(change: impl FnOnce(Settings, &Namespace) -> Result<Settings>) -> Result<Self> {
+        let cluster = Cluster::from_env()?;
+        let namespace = Namespace::create(&cluster)?;
+        namespace.create_service_account("coder")?;
+        let everything = json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]);
+        namespace.grant(&namespace.synthetic_user("coder"), &everything)?;
+        let pod = namespace.create_pod("agent", "coder")?;
+        let token = namespace.token("coder", "sallyport", Some(&pod))?;
+
+        let settings = Settings::new(&cluster)
+            .with_policy("developer.yaml", &developer_policy(&namespace.name))
+            .with_agent("coder.yaml", &coder(&namespace.name));
+        let gateway = Gateway::start(&change(settings, &namespace)?)?;
+        Ok(Self {
+            cluster,
+            namespace,
+            pod,
+            token,
+            gateway,
+        })
+    }
+
+    /// The agent's kubectl.
+    fn kubectl(&self) -> Result<Kubectl> {
+        Kubectl::through(&self.gateway, &self.namespace.name, &self.token)
+    }
+
+    /// The agent's own HTTP, without a body.
+    fn call(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Response> {
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [&[("Authorization", bearer.as_str())], headers].concat();
+        self.gateway
+            .client()?
+            .request(method, target, &headers, &[])
+    }
+
+    /// Lists the agent's ConfigMaps.
+    fn list(&self) -> Result<Response> {
+        self.call("GET", &self.configmaps(), &[])
+    }
+
+    fn configmaps(&self) -> String {
+        self.namespace.path("configmaps")
+    }
+
+    /// Makes a ConfigMap as the administrator.
+    fn create_configmap(&self, name: &str) -> Result<()> {
+        let object = json!({"metadata": {"name": name}, "data": {"colour": "green"}});
+        self.namespace
+            .api()
+            .create(&self.configmaps(), &object)
+            .map(drop)
+    }
+
+    /// A ConfigMap as it is, past the gateway.
+    fn configmap(&self, name: &str) -> Result<Value> {
+        self.namespace
+            .api()
+            .get(&format!("{}/{name}", self.configmaps()))
+    }
+
+    /// What the API server's own audit log says of the call that this response answers.
+    fn api_servers_event(&self, response: &Response) -> Result<Value> {
+        let audit_id = response
+            .header("audit-id")
+            .context("the response has no Audit-ID")?;
+        eventually(
+            "the API server's audit event",
+            Duration::from_secs(10),
+            || {
+                let events = self
+                    .cluster
+                    .audit_events(|event| event["auditID"] == audit_id)?;
+                Ok(events
+                    .into_iter()
+                    .find(|event| event["stage"] == "ResponseComplete"))
+            },
+        )
+    }
+
+    /// Our own record of the same call.
+    fn record(&self, response: &Response) -> Result<Value> {
+        let audit_id = response
+            .header("audit-id")
+            .context("the response has no Audit-ID")?;
+        eventually("the record", Duration::from_secs(10), || {
+            let calls = self.gateway.audit_list(&[])?;
+            Ok(calls
+                .into_iter()
+                .find(|call| call["auditID"] == audit_id && call["stage"] == "ResponseComplete"))
+        })
+    }
+}
+
+fn developer_policy(namespace: &str) -> String {
+    format!(
+        r#"apiVersion: sallyport.dev/v1alpha1
+kind: AgentPolicy
+metadata: {{name: developer}}
+spec:
+  subjects:
+  - serviceAccount: {{namespace: {namespace}, name: coder}}
+  rules:
+  - name: work
+    effect: Allow
+    verbs: ["*"]
+    apiGroups: ["*"]
+    resources: ["*"]
+    namespaces: [{namespace}]
+    names: ["*"]
+  - name: keep
+    effect: Deny
+    verbs: [delete]
+    apiGroups: [""]
+    resources: [configmaps]
+    namespaces: [{namespace}]
+    names: [keep]
+    reason: others depend on it
+"#
+    )
+}
+
+fn coder(namespace: &str) -> String {
+    format!(
+        r#"apiVersion: sallyport.dev/v1alpha1
+kind: Agent
+metadata: {{name: coder}}
+spec:
+  match: {{serviceAccount: {{namespace: {namespace}, name: coder}}}}
+  agent: {{version: "1.4", owner: team-a}}
+  model: {{provider: acme, name: big-model, version: "2026-10"}}
+"#
+    )
+}

@@ -1,0 +1,214 @@
+//! A secret that an agent handles with real kubectl is nowhere in what the gateway keeps or says.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Result, ensure};
+use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
+use harness::{Kubectl, Tools};
+use serde_json::{Value, json};
+
+use super::Scene;
+
+const MARKER: &str = "visiblemarkerofanordinaryvalue";
+
+#[test]
+fn a_secret_is_in_no_log_record_or_metric() -> Result<()> {
+    let mut scene = Scene::new()?;
+    let kubectl = scene.kubectl()?;
+    let canary = canary();
+    let minted = handle_secrets(&kubectl, &canary)?;
+    kubectl.run_with(&["apply"], &json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "plain"}, "data": {"marker": MARKER},
+    }))?.success()?;
+    let mut kept = vec![
+        (
+            "metrics".to_owned(),
+            scene.gateway.admin("/metrics")?.into_bytes(),
+        ),
+        (
+            "audit list".to_owned(),
+            serde_json::to_vec(&scene.gateway.audit_list(&[])?)?,
+        ),
+    ];
+    kept.extend(shown_calls(&scene)?);
+    kept.extend(files(&scene.gateway.path("wal"))?);
+    scene.gateway.stop()?;
+    kept.push(("log".to_owned(), scene.gateway.log().into_bytes()));
+    kept.push(("Parquet".to_owned(), parquet(&scene)?));
+    kept.extend(files(&scene.gateway.path("wal"))?);
+    kept.extend(files(&scene.gateway.path("store"))?);
+
+    // The sweep finds what is not secret in both places, so it would find the canary.
+    for place in ["Parquet", "wal/"] {
+        ensure!(
+            kept.iter()
+                .any(|(name, bytes)| name.contains(place) && finds(bytes, MARKER)),
+            "the ordinary value is not in {place} either"
+        );
+    }
+    for secret in [&canary, &scene.token, &minted] {
+        let leaks: Vec<_> = kept
+            .iter()
+            .filter(|(_, bytes)| finds(bytes, secret))
+            .map(|(name, _)| name)
+            .collect();
+        ensure!(leaks.is_empty(), "{:.12}… is in {leaks:?}", secret);
+    }
+    Ok(())
+}
+
+/// Everything one does with a Secret; answers with a token that was minted.
+fn handle_secrets(kubectl: &Kubectl, canary: &str) -> Result<String> {
+    let literal = format!("--from-literal=password={canary}");
+    kubectl.ok(&["create", "secret", "generic", "made", &literal])?;
+    kubectl
+        .run_with(&["apply"], &secret("applied", canary))?
+        .success()?;
+    kubectl
+        .run_with(&["apply"], &secret("applied", &format!("{canary}2")))?
+        .success()?;
+    kubectl
+        .run_with(&["apply", "--server-side"], &secret("served", canary))?
+        .success()?;
+    for output in ["name", "json", "yaml", "wide"] {
+        kubectl.ok(&["get", "secrets", "-o", output])?;
+        kubectl.ok(&["get", "secret", "made", "-o", output])?;
+    }
+    kubectl.ok(&["describe", "secret", "made"])?;
+    kubectl.ok(&["annotate", "secret", "made", &format!("note={canary}")])?;
+    for (kind, patch) in patches(canary) {
+        kubectl.ok(&[
+            "patch",
+            "secret",
+            "made",
+            "--type",
+            kind,
+            "--patch",
+            &patch.to_string(),
+        ])?;
+    }
+    kubectl
+        .run_with(&["replace"], &secret("applied", canary))?
+        .success()?;
+    // Refused by the API server, which may quote what it refuses.
+    kubectl
+        .run_with(&["create"], &secret("made", canary))?
+        .failure()?;
+    kubectl
+        .run(&[
+            "patch",
+            "secret",
+            "made",
+            "--type",
+            "merge",
+            "--patch",
+            &json!({"data": {"k": canary}, "stringData": 7}).to_string(),
+        ])?
+        .failure()?;
+    let minted = kubectl.ok(&["create", "token", "coder", "--audience=sallyport"])?;
+    kubectl.ok(&["delete", "secret", "made", "applied"])?;
+    Ok(minted.trim().to_owned())
+}
+
+fn secret(name: &str, canary: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "annotations": {"note": canary}},
+        "stringData": {"password": canary, "nested.json": json!({"password": canary}).to_string()},
+    })
+}
+
+fn patches(canary: &str) -> [(&'static str, Value); 3] {
+    [
+        ("strategic", json!({"stringData": {"password": canary}})),
+        ("merge", json!({"stringData": {"other": canary}})),
+        (
+            "json",
+            json!([{"op": "add", "path": "/stringData", "value": {"third": canary}}]),
+        ),
+    ]
+}
+
+/// Letters and digits alone, so that no encoding but base64 changes it.
+fn canary() -> String {
+    let nanos = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos());
+    format!("canary{nanos:x}sings{:x}", std::process::id())
+}
+
+fn shown_calls(scene: &Scene) -> Result<Vec<(String, Vec<u8>)>> {
+    let calls = scene.gateway.audit_list(&["--resource", "secrets"])?;
+    ensure!(
+        calls.len() > 10,
+        "only {} calls on secrets were recorded",
+        calls.len()
+    );
+    let show = |call: &Value| {
+        let audit_id = call["auditID"].as_str().unwrap_or_default();
+        let shown = scene
+            .gateway
+            .command(&["audit", "show", "--config", "gateway.yaml", audit_id])?
+            .success()?;
+        Ok((format!("audit show {audit_id}"), shown.into_bytes()))
+    };
+    calls.iter().map(show).collect()
+}
+
+/// Every column of every row, decompressed.
+fn parquet(scene: &Scene) -> Result<Vec<u8>> {
+    let query = format!(
+        "SELECT * FROM read_parquet('{}/**/*.parquet', union_by_name = true)",
+        scene.gateway.path("store").display()
+    );
+    Ok(serde_json::to_vec(&Tools::from_env()?.duckdb(&query)?)?)
+}
+
+fn files(directory: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut found = Vec::new();
+    let mut pending: Vec<PathBuf> = vec![directory.to_owned()];
+    while let Some(directory) = pending.pop() {
+        for entry in fs::read_dir(&directory)? {
+            let path = entry?.path();
+            match path.is_dir() {
+                true => pending.push(path),
+                false => found.push((path.display().to_string(), fs::read(&path)?)),
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether `secret` is in `bytes` as it is, or in base64 at any alignment.
+fn finds(bytes: &[u8], secret: &str) -> bool {
+    std::iter::once(secret.to_owned())
+        .chain((0..3).map(|before| base64_core(secret, before)))
+        .any(|needle| contains(bytes, needle.as_bytes()))
+}
+
+/// What base64 makes of `secret` after `before` bytes of something else, without the characters that
+/// the neighbours change too.
+fn base64_core(secret: &str, before: usize) -> String {
+    let padded = [&vec![0; before], secret.as_bytes()].concat();
+    let encoded = BASE64_STANDARD_NO_PAD.encode(&padded);
+    encoded[(before * 8).div_ceil(6)..padded.len() * 8 / 6].to_owned()
+}
+
+fn contains(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}
+
+#[test]
+fn the_sweep_finds_a_value_in_every_alignment() {
+    for before in ["", "a", "ab", "abc"] {
+        let text = BASE64_STANDARD_NO_PAD.encode(format!("{before}{MARKER}end"));
+        assert!(finds(text.as_bytes(), MARKER), "after {before:?}");
+    }
+    assert!(finds(format!("x{MARKER}").as_bytes(), MARKER));
+    assert!(!finds(MARKER[1..].as_bytes(), MARKER));
+}
