@@ -1,0 +1,63 @@
+//! `cargo xtask tools`: brings what is missing on this machine into the cache.
+//!
+//! A missing cache only makes a run slower. Every tool has a pinned version and a directory of its own;
+//! [`cache::Cache`] says how half-finished downloads and concurrent runs are kept apart.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+pub(crate) use self::cache::Cache;
+
+mod apt;
+mod cache;
+pub(crate) mod cargo_tools;
+pub(crate) mod cluster;
+pub(crate) mod ebpf;
+mod golang;
+mod node;
+pub(crate) mod oidc;
+pub(crate) mod python;
+
+pub(crate) fn run() -> Result<()> {
+    let cache = Cache::open()?;
+    say("kubectl", &python::kubectl(&cache)?);
+    say("python", &python::interpreter(&cache)?);
+    say("OIDC provider", oidc::provider(&cache)?.script());
+    say("cargo-nextest", &cargo_tools::nextest(&cache)?);
+    say("cargo-deny", &cargo_tools::deny(&cache)?);
+    say("control plane", &cluster::binary(&cache)?);
+    ebpf::ensure(&cache)?;
+    Ok(())
+}
+
+fn say(what: &str, path: &Path) {
+    println!("{what:14} {}", path.display());
+}
+
+/// The first `major.minor.patch` in `text`; a missing patch is 0.
+fn version_in(text: &str) -> Option<[u32; 3]> {
+    let start = text.find(|character: char| character.is_ascii_digit())?;
+    let version = text[start..]
+        .split(|character: char| !character.is_ascii_digit() && character != '.')
+        .next()?;
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    Some([parts.next()?, parts.next()?, parts.next().unwrap_or(0)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_in;
+
+    #[test]
+    fn versions_are_read_from_what_tools_print() {
+        for (text, version) in [
+            ("go version go1.26.8 linux/amd64", [1, 26, 8]),
+            ("go version go1.27rc1 linux/amd64", [1, 27, 0]),
+            ("v20.20.2\n", [20, 20, 2]),
+        ] {
+            assert_eq!(version_in(text), Some(version), "{text}");
+        }
+        assert_eq!(version_in("no such thing"), None);
+    }
+}

