@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::{
-    command::{cargo, probe, show},
+    command::{capture, cargo, probe, show},
     tools::{Cache, ebpf},
 };
 
@@ -22,7 +22,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     }
     ebpf::ensure(&Cache::open()?)?;
     let mut build = cargo();
-    build.args(["build", "--package", "sallyport", "--bin", "sallyport"]);
+    build.args(["build", "--bin", "sallyport"]);
     build.args(args.release.then_some("--release"));
     build.args(args.target.iter().flat_map(|target| ["--target", target]));
     show(&mut build)
@@ -39,6 +39,11 @@ fn check_installed(target: &str) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Builds the `sallyport` binary for the demo.
+pub(crate) fn quietly() -> Result<()> {
+    capture(cargo().args(["build", "--quiet", "--bin", "sallyport"])).map(drop)
 }
 
 /// Builds every host crate with its tests, as the test run does, so that nothing is compiled twice.

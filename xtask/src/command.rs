@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    io::Write,
     path::Path,
     process::{Command, Stdio},
 };
@@ -18,6 +19,16 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(workspace::root());
     command
+}
+
+/// A command that the kernel ends when we die, for programs that do not watch their stdin.
+pub(crate) fn ends_with_us(program: impl AsRef<OsStr>) -> Command {
+    if !cfg!(target_os = "linux") {
+        return command(program);
+    }
+    let mut bound = command("setpriv");
+    bound.args(["--pdeathsig", "TERM", "--"]).arg(program);
+    bound
 }
 
 /// The cargo that runs us.
@@ -56,6 +67,23 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
     Ok(stdout.into_owned())
 }
 
+/// Runs `command` with `input` on its stdin and returns what it wrote to stdout.
+pub(crate) fn feed(command: &mut Command, input: &str) -> Result<String> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run `{}`", line(command)))?;
+    let mut stdin = child.stdin.take().expect("stdin is a pipe");
+    stdin.write_all(input.as_bytes())?;
+    drop(stdin);
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("`{}` ended with {}", line(command), output.status);
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// What `program args` prints, where that program is there and succeeds.
 pub(crate) fn probe(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
     capture(command(program).args(args)).ok()
@@ -81,7 +109,8 @@ fn word(word: &OsStr) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-fn last_lines(output: &str) -> String {
+/// The end of an output, for an error.
+pub(crate) fn last_lines(output: &str) -> String {
     let lines: Vec<_> = output.lines().collect();
     lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
 }

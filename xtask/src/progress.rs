@@ -24,7 +24,7 @@ pub(crate) fn step<T>(what: impl Display, work: impl FnOnce() -> Result<T>) -> R
 }
 
 fn with_reminders<T>(started: Instant, work: impl FnOnce() -> T) -> T {
-    let (done, wait) = mpsc::channel::<()>();
+    let (done, wait) = mpsc::sync_channel::<()>(0);
     thread::scope(|scope| {
         scope.spawn(move || {
             while wait.recv_timeout(REMIND_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {

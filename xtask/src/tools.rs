@@ -24,15 +24,15 @@ pub(crate) fn run() -> Result<()> {
     say("kubectl", &python::kubectl(&cache)?);
     say("python", &python::interpreter(&cache)?);
     say("OIDC provider", oidc::provider(&cache)?.script());
+    say("control plane", &cluster::binary(&cache)?);
+    say("kernel programs", &ebpf::ensure(&cache)?);
     say("cargo-nextest", &cargo_tools::nextest(&cache)?);
     say("cargo-deny", &cargo_tools::deny(&cache)?);
-    say("control plane", &cluster::binary(&cache)?);
-    ebpf::ensure(&cache)?;
     Ok(())
 }
 
 fn say(what: &str, path: &Path) {
-    println!("{what:14} {}", path.display());
+    println!("{what:16} {}", path.display());
 }
 
 /// The first `major.minor.patch` in `text`; a missing patch is 0.

@@ -170,7 +170,7 @@ fn skipped(rest: &str) -> Option<usize> {
             let prefix = rest.find(|character: char| !matches!(character, 'r' | 'b' | 'c'))?;
             let hashes = rest[prefix..].len() - rest[prefix..].trim_start_matches('#').len();
             let raw = rest[..prefix].contains('r');
-            match rest[prefix + hashes..].as_bytes().first() {
+            match rest.as_bytes().get(prefix + hashes) {
                 Some(b'"') if raw && prefix <= 2 => {
                     let open = prefix + hashes + 1;
                     let end = format!("\"{}", "#".repeat(hashes));

@@ -1,0 +1,110 @@
+//! `cargo xtask test`: builds, starts one control plane and one OIDC provider, runs every theme.
+
+use anyhow::{Result, bail};
+
+use self::themes::Theme;
+pub(crate) use self::{environment::Environment, report::Report, themes::THEMES};
+use crate::{
+    build,
+    command::{command, is_root},
+    progress,
+    tools::{Cache, cargo_tools},
+    workspace,
+};
+
+mod assets;
+mod environment;
+mod report;
+mod themes;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// One theme; all of them where absent.
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(themes::names()))]
+    pub(crate) theme: Option<String>,
+}
+
+/// How much work each test does. The code is the same.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Tier {
+    Ci,
+    Soak,
+}
+
+impl Tier {
+    /// The tier's name for tests, and the name of its nextest profile.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ci => "ci",
+            Self::Soak => "soak",
+        }
+    }
+}
+
+pub(crate) fn run(args: Args) -> Result<()> {
+    finish(&run_tier(args.theme.as_deref(), Tier::Ci)?)
+}
+
+/// Prints what ran; an error unless everything passed and something ran.
+pub(crate) fn finish(report: &Report) -> Result<()> {
+    println!("{report}");
+    match (report.failed(), report.passed()) {
+        (0, 0) => bail!("no test ran"),
+        (0, _) if report.missing_root => {
+            bail!(
+                "the kernel theme did not run: loading kernel programs takes root on Linux; run `sudo -E cargo xtask test kernel`"
+            )
+        }
+        (0, _) => Ok(()),
+        (failed, _) => bail!("{failed} tests failed"),
+    }
+}
+
+/// Runs the tests of one theme or of all, and returns what they did.
+pub(crate) fn run_tier(theme: Option<&str>, tier: Tier) -> Result<Report> {
+    let theme = theme.and_then(themes::find);
+    let missing_root = theme.is_none_or(|theme| theme.needs_root) && !can_load_programs();
+    let cache = Cache::open()?;
+    let nextest = cargo_tools::nextest(&cache)?;
+    progress::step("building the gateway and the tests", build::everything)?;
+    let needs_cluster = theme.is_none_or(|theme| theme.needs_cluster);
+    let environment = needs_cluster
+        .then(|| Environment::start(&cache))
+        .transpose()?;
+
+    report::remove_previous(tier.name())?;
+    let mut run = command(nextest);
+    run.args([
+        "nextest",
+        "run",
+        "--no-tests",
+        "fail",
+        "--profile",
+        tier.name(),
+    ]);
+    run.arg("-E").arg(filter(theme, missing_root));
+    run.env("SALLYPORT_TEST_TIER", tier.name())
+        .env("SALLYPORT_TEST_GATEWAY", workspace::gateway());
+    run.envs(environment.iter().flat_map(Environment::variables));
+    // The report says what failed; nextest's own words are on the screen already.
+    let status = run.status()?;
+    let report = Report::read(tier.name(), missing_root)?;
+    if !status.success() && report.failed() == 0 {
+        bail!("nextest ended with {status}");
+    }
+    Ok(report)
+}
+
+fn filter(theme: Option<&Theme>, missing_root: bool) -> String {
+    let chosen = theme.map_or_else(|| "all()".to_owned(), Theme::filter);
+    let beyond_us = THEMES
+        .iter()
+        .filter(|theme| missing_root && theme.needs_root);
+    beyond_us.fold(chosen, |filter, theme| {
+        format!("({filter}) - ({})", theme.filter())
+    })
+}
+
+fn can_load_programs() -> bool {
+    cfg!(target_os = "linux") && is_root()
+}

@@ -1,0 +1,234 @@
+//! What tests and the demo run against: a control plane, an OIDC provider, unmodified clients.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::assets;
+use crate::{
+    command::{capture, command, feed, write},
+    progress,
+    service::Service,
+    tools::{Cache, cluster, oidc, python},
+    workspace,
+};
+
+/// A control plane with everything that tests need beside it; it ends when this is dropped.
+pub(crate) struct Environment {
+    pub(crate) cluster: Cluster,
+    pub(crate) issuer: Issuer,
+    pub(crate) kubectl: PathBuf,
+    pub(crate) python: PathBuf,
+    _services: Vec<Service>,
+}
+
+/// Where the control plane is, in the words of `sallyport-test-cluster`.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Cluster {
+    pub(crate) kubeconfig: PathBuf,
+    #[serde(default)]
+    pub(crate) server: String,
+    #[serde(default)]
+    pub(crate) ca_file: PathBuf,
+    #[serde(default)]
+    pub(crate) audit_log: Option<PathBuf>,
+    #[serde(default)]
+    pub(crate) service_account_issuer: String,
+    pub(crate) certs: Certificates,
+}
+
+/// A serving certificate for loopback, for the OIDC provider.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Certificates {
+    pub(crate) oidc_cert: PathBuf,
+    pub(crate) oidc_key: PathBuf,
+    /// The root of that certificate.
+    #[serde(default)]
+    pub(super) oidc_ca: PathBuf,
+}
+
+/// Where the OIDC provider is.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Issuer {
+    pub(crate) issuer: String,
+    /// The root of its serving certificate.
+    #[serde(default)]
+    pub(crate) ca_file: PathBuf,
+}
+
+impl Environment {
+    /// Starts everything in a directory of this process under `target`, or uses the cluster of
+    /// `SALLYPORT_TEST_KUBECONFIG` or the binaries of `KUBEBUILDER_ASSETS`.
+    pub(crate) fn start(cache: &Cache) -> Result<Self> {
+        let given = env::var_os("SALLYPORT_TEST_KUBECONFIG").map(PathBuf::from);
+        let directory = workspace::target()
+            .join("test")
+            .join(std::process::id().to_string());
+        Self::start_in(cache, &directory, given.as_deref())
+    }
+
+    /// Starts everything with its files in `directory`, but uses the cluster of `kubeconfig` if there is one.
+    pub(crate) fn start_in(
+        cache: &Cache,
+        directory: &Path,
+        kubeconfig: Option<&Path>,
+    ) -> Result<Self> {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+        let kubectl = python::kubectl(cache)?;
+        let python = python::interpreter(cache)?;
+        let provider = oidc::provider(cache)?;
+        let mut services = Vec::new();
+        let cluster = match (kubeconfig, env::var_os("KUBEBUILDER_ASSETS")) {
+            (Some(kubeconfig), _) => given_cluster(&kubectl, kubeconfig, directory)?,
+            (None, Some(assets)) => {
+                let (started, cluster) =
+                    assets::start(Path::new(&assets), &kubectl, &directory.join("cluster"))?;
+                services.extend(started);
+                cluster
+            }
+            (None, None) => {
+                let (service, cluster) = start_cluster(cache, directory)?;
+                services.push(service);
+                cluster
+            }
+        };
+        let (service, issuer) = start_provider(&provider, &cluster.certs, directory)?;
+        services.push(service);
+        Ok(Self {
+            cluster,
+            issuer,
+            kubectl,
+            python,
+            _services: services,
+        })
+    }
+
+    /// What the tests read from their environment.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
+        let json = |value: serde_json::Result<String>| value.expect("paths of ours are UTF-8");
+        vec![
+            (
+                "SALLYPORT_TEST_CLUSTER",
+                json(serde_json::to_string(&self.cluster)),
+            ),
+            (
+                "SALLYPORT_TEST_OIDC",
+                json(serde_json::to_string(&self.issuer)),
+            ),
+            ("SALLYPORT_TEST_KUBECTL", self.kubectl.display().to_string()),
+            ("SALLYPORT_TEST_PYTHON", self.python.display().to_string()),
+        ]
+    }
+}
+
+fn start_cluster(cache: &Cache, directory: &Path) -> Result<(Service, Cluster)> {
+    let binary = cluster::binary(cache)?;
+    progress::step("starting the control plane", || {
+        let mut up = command(binary);
+        up.args(["up", "--dir"]).arg(directory.join("cluster"));
+        let mut service = Service::start(&mut up, &directory.join("cluster.log"))?;
+        let mut cluster: Cluster = service.announcement()?;
+        cluster.certs.oidc_ca.clone_from(&cluster.ca_file);
+        Ok((service, cluster))
+    })
+}
+
+fn start_provider(
+    provider: &oidc::Provider,
+    certs: &Certificates,
+    directory: &Path,
+) -> Result<(Service, Issuer)> {
+    progress::step("starting the OIDC provider", || {
+        let mut serve = provider.command();
+        serve
+            .arg("--cert")
+            .arg(&certs.oidc_cert)
+            .arg("--key")
+            .arg(&certs.oidc_key);
+        let mut service = Service::start(&mut serve, &directory.join("oidc.log"))?;
+        let issuer = Issuer {
+            ca_file: certs.oidc_ca.clone(),
+            ..service.announcement()?
+        };
+        Ok((service, issuer))
+    })
+}
+
+/// The cluster of a kubeconfig that a person named; only kubectl can tell what is in it.
+fn given_cluster(kubectl: &Path, kubeconfig: &Path, directory: &Path) -> Result<Cluster> {
+    let kubeconfig = kubeconfig
+        .canonicalize()
+        .with_context(|| format!("cannot find the kubeconfig {}", kubeconfig.display()))?;
+    let view = |template: &str| {
+        let mut view = command(kubectl);
+        view.arg("--kubeconfig").arg(&kubeconfig).args([
+            "config",
+            "view",
+            "--minify",
+            "--flatten",
+            "--raw",
+            "-o",
+        ]);
+        capture(view.arg(format!("jsonpath={template}")))
+    };
+    let ca = view("{.clusters[0].cluster.certificate-authority-data}")?;
+    let ca_file = directory.join("cluster-ca.crt");
+    write(&ca_file, &feed(command("base64").arg("-d"), &ca)?)?;
+    let mut discovery = command(kubectl);
+    discovery.arg("--kubeconfig").arg(&kubeconfig).args([
+        "get",
+        "--raw",
+        "/.well-known/openid-configuration",
+    ]);
+    let discovery: Discovery = serde_json::from_str(&capture(&mut discovery)?)
+        .context("the cluster does not say who issues its ServiceAccount tokens")?;
+    Ok(Cluster {
+        server: view("{.clusters[0].cluster.server}")?,
+        ca_file,
+        audit_log: None,
+        service_account_issuer: discovery.issuer,
+        certs: self_signed(directory)?,
+        kubeconfig,
+    })
+}
+
+/// What we read of an OpenID Connect discovery document.
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+}
+
+/// A certificate for loopback that is its own root.
+fn self_signed(directory: &Path) -> Result<Certificates> {
+    let settings = "[req]\ndistinguished_name = name\nx509_extensions = leaf\nprompt = no\n\
+        [name]\nCN = 127.0.0.1\n\
+        [leaf]\nbasicConstraints = critical, CA:FALSE\nsubjectAltName = IP:127.0.0.1, DNS:localhost\n";
+    let config = directory.join("oidc.cnf");
+    write(&config, settings)?;
+    let (oidc_cert, oidc_key) = (directory.join("oidc.crt"), directory.join("oidc.key"));
+    let mut request = command("openssl");
+    request
+        .args([
+            "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "2", "-config",
+        ])
+        .arg(&config);
+    request
+        .arg("-out")
+        .arg(&oidc_cert)
+        .arg("-keyout")
+        .arg(&oidc_key);
+    capture(&mut request)?;
+    Ok(Certificates {
+        oidc_ca: oidc_cert.clone(),
+        oidc_cert,
+        oidc_key,
+    })
+}
