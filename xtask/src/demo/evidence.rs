@@ -1,0 +1,136 @@
+//! What a person finds afterwards.
+
+use std::{
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::{
+    Agents,
+    site::{Site, filled},
+};
+use crate::{
+    command::{capture, command, feed, line},
+    progress,
+    test::Environment,
+    workspace,
+};
+
+/// The password of `deploy/quickstart/work/secret.yaml`, plain and as the API carries it.
+const PASSWORD: [&str; 2] = [
+    "correct-horse-battery-staple",
+    "Y29ycmVjdC1ob3JzZS1iYXR0ZXJ5LXN0YXBsZQ==",
+];
+const SHIPPED_WITHIN: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+pub(super) fn show(site: &Site, environment: &Environment, agents: &Agents) -> Result<()> {
+    println!("\nWhat was recorded of them:");
+    println!("{}", print(&mut list(site, &["--config"], "gateway.yaml"))?);
+
+    println!(
+        "One record in full. The agent got the password; the record has a keyed digest in its place:"
+    );
+    let full = print(
+        command(workspace::gateway())
+            .args(["audit", "show", "--config"])
+            .arg(site.path("gateway.yaml"))
+            .arg(id_of_secret_read(site)?),
+    )?;
+    println!("{full}");
+    if PASSWORD.iter().any(|password| full.contains(password)) {
+        bail!("the record contains the password");
+    }
+
+    println!(
+        "The assistant tries to go around the gateway, with the same token at the API server itself:"
+    );
+    agents.coder.goes_around(environment)?;
+
+    println!(
+        "\nThe same record as Parquet files, asked with DuckDB (deploy/quickstart/calls.sql):"
+    );
+    progress::step("waiting for the last call to be in a file", || {
+        wait_until_shipped(site)
+    })?;
+    println!("{}", query(site, environment)?);
+    Ok(())
+}
+
+/// The command that lists the demo's calls, as a person would type it.
+pub(super) fn list_command(site: &Site) -> Vec<String> {
+    vec![line(&list(site, &["--config"], "gateway.yaml"))]
+}
+
+fn list(site: &Site, flags: &[&str], source: &str) -> Command {
+    let mut list = command(workspace::gateway());
+    list.args(["audit", "list", "--namespace", "sallyport-demo"])
+        .args(flags)
+        .arg(site.path(source));
+    list
+}
+
+fn print(command: &mut Command) -> Result<String> {
+    println!("  $ {}", line(command));
+    capture(command)
+}
+
+fn records(site: &Site, flags: &[&str], source: &str) -> Result<Vec<Value>> {
+    let text = capture(list(site, flags, source).args(["--limit", "0", "--output", "ndjson"]))?;
+    text.lines()
+        .map(|line| serde_json::from_str(line).context("audit list prints JSON"))
+        .collect()
+}
+
+fn id_of_secret_read(site: &Site) -> Result<String> {
+    let flags = [
+        "--agent",
+        "coder",
+        "--verb",
+        "get",
+        "--resource",
+        "secrets",
+        "--status",
+        "200",
+        "--config",
+    ];
+    let records = records(site, &flags, "gateway.yaml")?;
+    let id = records
+        .first()
+        .and_then(|record| record["auditID"].as_str());
+    id.map(str::to_owned)
+        .context("the read of the Secret is not in the record")
+}
+
+/// Until the files alone hold as many calls as files and write-ahead log together.
+fn wait_until_shipped(site: &Site) -> Result<()> {
+    let all = records(site, &["--config"], "gateway.yaml")?.len();
+    let started = Instant::now();
+    while records(site, &["--store"], "store")?.len() < all {
+        if started.elapsed() > SHIPPED_WITHIN {
+            bail!(
+                "the store still lacks calls after {} s",
+                SHIPPED_WITHIN.as_secs()
+            );
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+    Ok(())
+}
+
+fn query(site: &Site, environment: &Environment) -> Result<String> {
+    let sql = filled(
+        "calls.sql",
+        &[("STORE", &site.path("store").display().to_string())],
+    )?;
+    let mut duckdb = command(&environment.python);
+    duckdb.args([
+        "-c",
+        "import duckdb, sys; duckdb.sql(sys.stdin.read()).show(max_width=140)",
+    ]);
+    feed(duckdb.env("PYTHONIOENCODING", "utf-8"), &sql)
+}
