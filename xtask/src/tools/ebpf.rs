@@ -1,9 +1,254 @@
-//! The toolchain of the kernel programs.
+//! The kernel programs: finds a toolchain that can build them, and keeps the object in the cache.
+//!
+//! Two routes lead there. Most people have rustup's nightly with `rust-src`, which builds `core`
+//! for the kernel's target along the way. Debian packages a compiler with that `core` built
+//! already, and needs no nightly. Both end in bpf-linker, which links against LLVM.
 
-use anyhow::Result;
+use std::{
+    env, fs,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use super::Cache;
+use anyhow::{Context as _, Result, ensure};
 
-pub(crate) fn ensure(_: &Cache) -> Result<()> {
-    anyhow::bail!("arrives with the kernel programs")
+use super::{Cache, apt};
+use crate::{
+    command::{capture, cargo, command},
+    progress, workspace,
+};
+
+#[path = "../../../ebpf/object_key.rs"]
+mod object_key;
+
+const TARGET: &str = "bpfel-unknown-none";
+const BPF_LINKER: &str = "0.13.0";
+
+/// The LLVM versions bpf-linker can be built against.
+const LINKABLE_LLVM: RangeInclusive<u32> = 21..=23;
+
+const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
+
+/// Returns the object built from the workspace's kernel programs, building it where it is missing.
+///
+/// `gateway/build.rs` finds it at the same path and embeds it.
+pub(crate) fn ensure(cache: &Cache) -> Result<PathBuf> {
+    let object = object_key::object_in(cache.root(), workspace::root())
+        .context("cannot read the kernel programs' sources")?;
+    if !object.is_file() {
+        let toolchain = Toolchain::find_or_install()?;
+        let linker = bpf_linker(cache, toolchain.llvm()?)?;
+        let what = format!("kernel programs, built with {}", toolchain.description());
+        let built = progress::step(what, || build(&toolchain, &linker))?;
+        store(&built, &object)?;
+    }
+    Ok(object)
+}
+
+/// A compiler that can build for the kernel's target.
+enum Toolchain {
+    RustupNightly,
+    Debian,
+}
+
+impl Toolchain {
+    fn find_or_install() -> Result<Self> {
+        if let Some(found) = Self::find() {
+            return Ok(found);
+        }
+        apt::install(&DEBIAN_PACKAGES).context(
+            "no compiler here can build the kernel programs; either of these helps: \
+             `rustup toolchain install nightly --component rust-src`, or Debian's packages",
+        )?;
+        Self::find().context("Debian's packages brought no core for the kernel's target")
+    }
+
+    fn find() -> Option<Self> {
+        [Self::RustupNightly, Self::Debian]
+            .into_iter()
+            .find(Self::is_usable)
+    }
+
+    /// Whether the compiler is there, and `core` with it: as source or built.
+    fn is_usable(&self) -> bool {
+        let core = match self {
+            Self::RustupNightly => "lib/rustlib/src/rust/library/core".to_owned(),
+            Self::Debian => format!("lib/rustlib/{TARGET}/lib"),
+        };
+        let sysroot = capture(self.command("rustc").args(["--print", "sysroot"]));
+        sysroot.is_ok_and(|sysroot| Path::new(sysroot.trim()).join(core).is_dir())
+    }
+
+    /// Debian's programs are called by their paths: what comes first on the PATH is often rustup's,
+    /// which would obey `rust-toolchain.toml`.
+    fn command(&self, program: &str) -> Command {
+        let mut command = match self {
+            Self::RustupNightly => {
+                let mut command = command("rustup");
+                command.args(["run", "nightly", program]);
+                command
+            }
+            Self::Debian => command(Path::new("/usr/bin").join(program)),
+        };
+        forget_outer_cargo(&mut command);
+        command
+    }
+
+    /// The major version of the compiler's LLVM: an older one cannot read what it writes.
+    fn llvm(&self) -> Result<u32> {
+        let version = capture(self.command("rustc").arg("-vV"))?;
+        version
+            .lines()
+            .find_map(|line| {
+                line.strip_prefix("LLVM version: ")?
+                    .split('.')
+                    .next()?
+                    .parse()
+                    .ok()
+            })
+            .context("rustc does not say which LLVM it was built with")
+    }
+
+    fn description(&self) -> &'static str {
+        match self {
+            Self::RustupNightly => "rustup's nightly, which builds core from rust-src",
+            Self::Debian => "Debian's compiler /usr/bin/rustc and its ready-built core",
+        }
+    }
+}
+
+fn build(toolchain: &Toolchain, linker: &Path) -> Result<PathBuf> {
+    let target_dir = workspace::root().join("target/ebpf");
+    let mut cargo = toolchain.command("cargo");
+    cargo
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            object_key::PACKAGE,
+        ])
+        .args([
+            "--bin",
+            object_key::PACKAGE,
+            "--target",
+            TARGET,
+            "--target-dir",
+        ])
+        .arg(&target_dir)
+        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags())
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker);
+    match toolchain {
+        Toolchain::RustupNightly => cargo.args(["-Z", "build-std=core"]),
+        // One crate needs an unstable feature; "1" would allow them to every crate.
+        Toolchain::Debian => cargo
+            .env("RUSTC", "/usr/bin/rustc")
+            .env("RUSTC_BOOTSTRAP", "aya_ebpf"),
+    };
+    capture(&mut cargo)?;
+    Ok(target_dir
+        .join(TARGET)
+        .join("release")
+        .join(object_key::PACKAGE))
+}
+
+/// Warnings are errors here, because the checks of the host's build leave this package out.
+fn rust_flags() -> String {
+    [
+        format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
+        format!("--remap-path-prefix={}=.", workspace::root().display()),
+        "-Cdebuginfo=2".to_owned(),
+        "-Clink-arg=--btf".to_owned(),
+        "-Dwarnings".to_owned(),
+    ]
+    .join("\x1f")
+}
+
+/// Puts the object in its place in one step, so that nobody embeds half of it.
+fn store(built: &Path, object: &Path) -> Result<()> {
+    let directory = object.parent().context("the object's path has no parent")?;
+    fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    let partial = object.with_extension(format!("partial-{}", std::process::id()));
+    fs::copy(built, &partial).with_context(|| format!("cannot copy {}", built.display()))?;
+    fs::rename(&partial, object).with_context(|| format!("cannot write {}", object.display()))
+}
+
+/// Returns a bpf-linker that reads what a compiler with this LLVM writes.
+fn bpf_linker(cache: &Cache, rustc_llvm: u32) -> Result<PathBuf> {
+    let llvm = llvm_at_least(rustc_llvm)?;
+    let version = format!("{BPF_LINKER}-llvm-{llvm}");
+    let what = format!("bpf-linker {BPF_LINKER} against LLVM {llvm}, built once: a minute or two");
+    let root = cache.ensure("bpf-linker", &version, &what, |directory| {
+        let mut install = cargo();
+        forget_build_settings(&mut install);
+        install
+            .args(["install", "bpf-linker", "--version", BPF_LINKER, "--locked"])
+            .args([
+                "--no-default-features",
+                "--features",
+                &format!("llvm-{llvm}"),
+                "--root",
+            ])
+            .arg(directory)
+            .env("LLVM_PREFIX", llvm_prefix(llvm));
+        capture(&mut install).map(drop)
+    })?;
+    Ok(root.join("bin/bpf-linker"))
+}
+
+/// An LLVM that is installed and new enough; Debian's package where there is none.
+fn llvm_at_least(rustc_llvm: u32) -> Result<u32> {
+    if let Some(installed) = installed_llvm(rustc_llvm) {
+        return Ok(installed);
+    }
+    ensure!(
+        rustc_llvm <= *LINKABLE_LLVM.end(),
+        "this compiler uses LLVM {rustc_llvm}, and bpf-linker {BPF_LINKER} goes up to {}: \
+         install an older nightly",
+        LINKABLE_LLVM.end()
+    );
+    apt::install(&[&format!("llvm-{rustc_llvm}-dev")])
+        .context("bpf-linker needs the LLVM libraries of the compiler's version or a later one")?;
+    installed_llvm(rustc_llvm).context("LLVM is installed, but not where Debian puts it")
+}
+
+fn installed_llvm(at_least: u32) -> Option<u32> {
+    LINKABLE_LLVM
+        .filter(|major| *major >= at_least)
+        .find(|major| llvm_prefix(*major).join("bin/llvm-config").exists())
+}
+
+fn llvm_prefix(major: u32) -> PathBuf {
+    format!("/usr/lib/llvm-{major}").into()
+}
+
+/// Drops what the cargo that runs xtask has set: it would reach the other toolchain's cargo.
+fn forget_outer_cargo(command: &mut Command) {
+    forget_build_settings(command);
+    for variable in [
+        "CARGO",
+        "RUSTUP_TOOLCHAIN",
+        "RUSTC",
+        "RUSTDOC",
+        "LD_LIBRARY_PATH",
+    ] {
+        command.env_remove(variable);
+    }
+}
+
+/// Drops what a person may have set for builds of this workspace.
+fn forget_build_settings(command: &mut Command) {
+    for variable in [
+        "RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "CARGO_BUILD_TARGET",
+        "CARGO_TARGET_DIR",
+        "RUSTC_BOOTSTRAP",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+    ] {
+        command.env_remove(variable);
+    }
 }
