@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use self::signer::{Signer, claims, key_set, now, unsigned_token};
 use super::*;
-use crate::config::ClaimPreset;
+use crate::config::{ClaimPreset, watch::Changed};
 
 mod discovery;
 mod issuer;

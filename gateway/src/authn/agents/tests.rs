@@ -1,6 +1,7 @@
 use tempfile::TempDir;
 
 use super::*;
+use crate::config::watch::Changed;
 
 fn directory(files: &[(&str, &str)]) -> TempDir {
     let directory = tempfile::tempdir().expect("a directory");

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::watch::Changed;
 
 const POLICY: &str = r#"apiVersion: sallyport.dev/v1alpha1
 kind: AgentPolicy
