@@ -1,7 +1,7 @@
 //! Kubernetes' `RequestInfo`: what the API server will understand a request to be.
 //!
 //! Policy judges what is parsed here, and the API server acts on what it parses itself, so the two must
-//! agree on every request. [`kubernetes`] is the server's own algorithm; [`target`] refuses, before it,
+//! agree on every request. `kubernetes` is the server's own algorithm; `target` refuses, before it,
 //! every form that servers, libraries and proxies are known to read differently. The request target is
 //! only read: what is forwarded are the bytes that came.
 

@@ -156,6 +156,7 @@ fn matches_entry(entry: &str, request: &RequestInfo) -> bool {
     match entry.split_once('/') {
         None => entry == "*" || entry == resource && subresource.is_empty(),
         Some((parent, "*")) => parent == resource,
+        Some(_) if subresource.is_empty() => false,
         Some((parent, child)) => (parent == "*" || parent == resource) && child == subresource,
     }
 }

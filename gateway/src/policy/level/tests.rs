@@ -132,6 +132,7 @@ fn resources_match_as_in_the_api_server() {
         (r#"{group: "", resources: ["*/log"]}"#, pod, false),
         (r#"{group: "", resources: ["pods/*"]}"#, log, true),
         (r#"{group: "", resources: ["pods/*"]}"#, pod, true),
+        (r#"{group: "", resources: ["pods/"]}"#, pod, false),
         (r#"{group: "", resources: ["*"]}"#, log, true),
         (r#"{group: "*"}"#, log, true),
         (r#"{group: ""}"#, log, true),
