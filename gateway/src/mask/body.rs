@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Sees every chunk of a body while it passes. Never fails, never holds more than the inline limit
-/// (twice, for a moment, where an object says only at its end that it is a Secret) and a few hundred KiB.
+/// (twice, for a moment, where an object says only at its end that it is a Secret) and about 1 MiB.
 pub struct BodyMasker {
     bytes: u64,
     digest: Digest,
@@ -52,7 +52,7 @@ pub enum DigestOnly {
     ContentEncoding,
     /// Not JSON by its bytes, or nested too deep.
     Malformed,
-    /// A JSON Patch operation with two paths.
+    /// A JSON Patch operation with two paths, or Secrets nested in Secrets that say so only at their ends.
     Ambiguous,
     /// Cut before its end.
     Incomplete,
@@ -69,11 +69,17 @@ impl BodyMasker {
         want_body: bool,
     ) -> Self {
         let refused = unreadable(content_type, content_encoding);
-        let sink = if want_body { Sink::new(inline_limit) } else { Sink::closed() };
+        let sink = if want_body {
+            Sink::new(inline_limit)
+        } else {
+            Sink::closed()
+        };
         Self {
             bytes: 0,
             digest: key.digest(),
-            scanner: refused.is_none().then(|| Scanner::new(Arc::clone(key), rule, sink)),
+            scanner: refused
+                .is_none()
+                .then(|| Scanner::new(Arc::clone(key), rule, sink)),
             wanted: want_body,
             refused,
         }
@@ -83,7 +89,10 @@ impl BodyMasker {
         self.bytes += chunk.len() as u64;
         self.digest.update(chunk);
         if self.refused.is_none() {
-            let verdict = self.scanner.as_mut().map_or(Ok(()), |scanner| scanner.feed(chunk));
+            let verdict = self
+                .scanner
+                .as_mut()
+                .map_or(Ok(()), |scanner| scanner.feed(chunk));
             self.settle(verdict);
         }
     }
@@ -158,7 +167,12 @@ fn unreadable(content_type: Option<&str>, content_encoding: Option<&str>) -> Opt
     if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
         return Some(DigestOnly::ContentEncoding);
     }
-    let media_type = content_type.unwrap_or("application/json").split(';').next().unwrap_or_default().trim();
+    let media_type = content_type
+        .unwrap_or("application/json")
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
     let known = [
         "application/json",
         "application/json-patch+json",
@@ -166,6 +180,8 @@ fn unreadable(content_type: Option<&str>, content_encoding: Option<&str>) -> Opt
         "application/strategic-merge-patch+json",
         "application/apply-patch+yaml",
     ];
-    let json = known.iter().any(|json| media_type.eq_ignore_ascii_case(json));
+    let json = known
+        .iter()
+        .any(|json| media_type.eq_ignore_ascii_case(json));
     (!json).then_some(DigestOnly::MediaType)
 }

@@ -12,7 +12,7 @@ pub struct Findings {
     pub masked: u32,
     /// Items of a list, rows of a Table, events of a watch.
     pub item_count: Option<u64>,
-    /// Secrets whose values passed.
+    /// Secrets whose values passed, also one that was cut: its digest covers what was whole.
     pub secrets: Vec<SecretPassed>,
     /// Further ones, beyond the bound of the list.
     pub secrets_unlisted: u64,
@@ -55,7 +55,8 @@ impl Findings {
     pub(super) fn absorb(&mut self, part: Self) {
         self.masked = self.masked.saturating_add(part.masked);
         let room = SECRETS_LISTED - self.secrets.len();
-        self.secrets_unlisted += part.secrets_unlisted + part.secrets.len().saturating_sub(room) as u64;
+        self.secrets_unlisted +=
+            part.secrets_unlisted + part.secrets.len().saturating_sub(room) as u64;
         self.secrets.extend(part.secrets.into_iter().take(room));
     }
 }

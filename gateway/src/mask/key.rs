@@ -14,7 +14,8 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::value::{Encoding, ValueDigest};
 
 const KEY_BYTES: usize = 32;
-const REMEDY: &str = "make one with `head -c 32 /dev/urandom | base64`, readable by its owner alone (mode 0600)";
+const REMEDY: &str =
+    "make one with `head -c 32 /dev/urandom | base64`, readable by its owner alone (mode 0600)";
 
 /// Equal values get equal placeholders under one key, and nobody without the key can test a guess.
 ///
@@ -54,7 +55,10 @@ impl Key {
         let mut text = Zeroizing::new(Vec::with_capacity(256));
         file.take(256).read_to_end(&mut text).map_err(unreadable)?;
         let bytes = Zeroizing::new(STANDARD.decode(text.trim_ascii()).unwrap_or_default());
-        let bytes = <[u8; KEY_BYTES]>::try_from(bytes.as_slice()).map_err(|_| KeyError::NotAKey { path: path.to_owned() })?;
+        let bytes =
+            <[u8; KEY_BYTES]>::try_from(bytes.as_slice()).map_err(|_| KeyError::NotAKey {
+                path: path.to_owned(),
+            })?;
         Ok(Self::from_bytes(bytes))
     }
 
@@ -114,7 +118,10 @@ impl Key {
     }
 
     pub(super) fn secret_digest(&self, members: u128) -> String {
-        labelled(&self.id, hmac::sign(&self.secrets, &members.to_be_bytes()).as_ref())
+        labelled(
+            &self.id,
+            hmac::sign(&self.secrets, &members.to_be_bytes()).as_ref(),
+        )
     }
 
     fn placeholder_of(&self, value: &[u8], encoding: Encoding) -> String {
@@ -126,7 +133,9 @@ impl Key {
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Key")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -157,7 +166,10 @@ fn derived(root: &hmac::Key, label: &[u8]) -> hmac::Key {
 
 fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }
 
 #[cfg(unix)]

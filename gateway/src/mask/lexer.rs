@@ -3,7 +3,14 @@
 //! A pull parser whose whole state is a few bytes, so that a chunk may end anywhere. It accepts
 //! exactly what `serde_json` accepts when it skips values, up to [`MAX_DEPTH`] open containers.
 
+use self::{
+    number::Number,
+    text::{char_of, plain_run, simple_escape},
+};
 use super::scanner::Refused;
+
+mod number;
+mod text;
 
 /// One bit each; the same depth at which `serde_json` stops.
 pub(super) const MAX_DEPTH: u32 = 128;
@@ -62,25 +69,17 @@ enum State {
     AfterMember,
     Text,
     Escape,
-    Hex { digits: u8, unit: u16, high: Option<u16> },
+    Hex {
+        digits: u8,
+        unit: u16,
+        high: Option<u16>,
+    },
     High(u16),
     HighEscape(u16),
     /// A character that could not be delivered together with the U+FFFD before it.
     Second(char),
     Number(Number),
     Literal(&'static [u8]),
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Number {
-    Minus,
-    Zero,
-    Integer,
-    Point,
-    Fraction,
-    Exponent,
-    ExponentSign,
-    ExponentDigits,
 }
 
 impl Lexer {
@@ -178,7 +177,11 @@ impl Lexer {
                 None => return Err(Refused::Malformed),
             },
             State::Literal(rest) => self.literal(rest, byte)?,
-            State::Escape | State::Hex { .. } | State::High(_) | State::HighEscape(_) | State::Second(_) => {
+            State::Escape
+            | State::Hex { .. }
+            | State::High(_)
+            | State::HighEscape(_)
+            | State::Second(_) => {
                 return self.escape(byte, at);
             }
             State::TopScalar if space => {
@@ -237,9 +240,17 @@ impl Lexer {
             return Err(Refused::Malformed);
         }
         let bit = 1 << self.depth;
-        self.arrays = if array { self.arrays | bit } else { self.arrays & !bit };
+        self.arrays = if array {
+            self.arrays | bit
+        } else {
+            self.arrays & !bit
+        };
         self.depth += 1;
-        Ok(if array { State::FirstElement } else { State::FirstName })
+        Ok(if array {
+            State::FirstElement
+        } else {
+            State::FirstName
+        })
     }
 
     fn close(&mut self) -> Event {
@@ -252,7 +263,11 @@ impl Lexer {
     }
 
     fn end_string(&mut self) -> Event {
-        self.state = if self.name { State::Colon } else { self.after_container() };
+        self.state = if self.name {
+            State::Colon
+        } else {
+            self.after_container()
+        };
         Event::End
     }
 
@@ -272,7 +287,9 @@ impl Lexer {
     }
 
     fn literal(&mut self, rest: &'static [u8], byte: u8) -> Result<Option<Event>, Refused> {
-        let [expected, rest @ ..] = rest else { return Err(Refused::Malformed) };
+        let [expected, rest @ ..] = rest else {
+            return Err(Refused::Malformed);
+        };
         if byte != *expected {
             return Err(Refused::Malformed);
         }
@@ -290,7 +307,9 @@ impl Lexer {
                 return Ok(Some(self.deliver(char::REPLACEMENT_CHARACTER, State::Text)));
             }
             State::HighEscape(_) if byte != b'u' => {
-                return Ok(Some(self.deliver(char::REPLACEMENT_CHARACTER, State::Escape)));
+                return Ok(Some(
+                    self.deliver(char::REPLACEMENT_CHARACTER, State::Escape),
+                ));
             }
             _ => *at += 1,
         }
@@ -327,7 +346,11 @@ impl Lexer {
         if (0xdc00..0xe000).contains(&unit) {
             return Some(self.deliver(char_of([high, unit]), State::Text));
         }
-        let next = if leads { State::High(unit) } else { State::Second(char_of([unit])) };
+        let next = if leads {
+            State::High(unit)
+        } else {
+            State::Second(char_of([unit]))
+        };
         Some(self.deliver(char::REPLACEMENT_CHARACTER, next))
     }
 
@@ -339,67 +362,12 @@ impl Lexer {
 
 impl State {
     fn hex(high: Option<u16>) -> Self {
-        Self::Hex { digits: 0, unit: 0, high }
-    }
-}
-
-impl Number {
-    #[inline]
-    fn next(self, byte: u8) -> Option<Self> {
-        Some(match (self, byte) {
-            (Self::Integer, b'0'..=b'9') | (Self::Minus, b'1'..=b'9') => Self::Integer,
-            (Self::Minus, b'0') => Self::Zero,
-            (Self::Zero | Self::Integer, b'.') => Self::Point,
-            (Self::Point | Self::Fraction, b'0'..=b'9') => Self::Fraction,
-            (Self::Zero | Self::Integer | Self::Fraction, b'e' | b'E') => Self::Exponent,
-            (Self::Exponent, b'+' | b'-') => Self::ExponentSign,
-            (Self::Exponent | Self::ExponentSign | Self::ExponentDigits, b'0'..=b'9') => Self::ExponentDigits,
-            _ => return None,
-        })
-    }
-
-    fn may_end(self) -> bool {
-        matches!(self, Self::Zero | Self::Integer | Self::Fraction | Self::ExponentDigits)
-    }
-}
-
-fn simple_escape(byte: u8) -> Result<char, Refused> {
-    Ok(match byte {
-        b'"' | b'\\' | b'/' => byte as char,
-        b'b' => '\u{8}',
-        b'f' => '\u{c}',
-        b'n' => '\n',
-        b'r' => '\r',
-        b't' => '\t',
-        _ => return Err(Refused::Malformed),
-    })
-}
-
-fn char_of<const N: usize>(units: [u16; N]) -> char {
-    char::decode_utf16(units).next().and_then(Result::ok).unwrap_or(char::REPLACEMENT_CHARACTER)
-}
-
-/// The length of the run before the first quote, backslash or control character, eight bytes at a time.
-#[inline]
-fn plain_run(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGH: u64 = ONES * 0x80;
-    let mut run = 0;
-    while let Some(word) = bytes[run..].first_chunk::<8>() {
-        let word = u64::from_le_bytes(*word);
-        let zero_byte = |word: u64| word.wrapping_sub(ONES) & !word;
-        let quote = zero_byte(word ^ ONES * b'"' as u64);
-        let backslash = zero_byte(word ^ ONES * b'\\' as u64);
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let found = (quote | backslash | control) & HIGH;
-        if found != 0 {
-            // A borrow can only make a false hit above the first true one.
-            return run + found.trailing_zeros() as usize / 8;
+        Self::Hex {
+            digits: 0,
+            unit: 0,
+            high,
         }
-        run += 8;
     }
-    let plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..=0x1f);
-    run + bytes[run..].iter().take_while(|byte| plain(byte)).count()
 }
 
 #[cfg(test)]

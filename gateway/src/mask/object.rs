@@ -1,9 +1,6 @@
 //! Where Kubernetes keeps secrets inside a body: from a place and a member's name to the next place.
 
-use super::{
-    rule::Secret,
-    value::Encoding,
-};
+use super::{rule::Secret, value::Encoding};
 
 pub(super) const LAST_APPLIED: &[u8] = b"kubectl.kubernetes.io/last-applied-configuration";
 
@@ -75,9 +72,9 @@ pub(super) struct Object {
     pub(super) has_object: bool,
     pub(super) name: Option<String>,
     pub(super) namespace: Option<String>,
-    /// The sum of its members' digests, and how many.
+    /// The sum of its members' digests.
     pub(super) members: u128,
-    pub(super) member_count: u32,
+    pub(super) has_members: bool,
 }
 
 /// What a JSON Patch operation touches in a Secret.
@@ -94,8 +91,13 @@ impl PathClass {
         let Some(slash) = memchr::memchr(b'/', path) else {
             return Self::Secret;
         };
-        let within = |prefix: &[u8]| path[slash..].get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-        let whole = path[slash..].trim_ascii() == b"/" || path[slash..].eq_ignore_ascii_case(b"/metadata");
+        let within = |prefix: &[u8]| {
+            path[slash..]
+                .get(..prefix.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        };
+        let whole =
+            path[slash..].trim_ascii() == b"/" || path[slash..].eq_ignore_ascii_case(b"/metadata");
         if within(b"/data") {
             Self::Data
         } else if whole || within(b"/stringData") || within(b"/metadata/annotations") {
@@ -131,9 +133,13 @@ impl Object {
             b"status" => return Slot::Status,
             b"spec" if rule == Secret::Tokens => return Slot::Inside(Place::Tokens),
             _ if name.eq_ignore_ascii_case(b"metadata") => Slot::Inside(Place::Metadata),
-            _ if name.eq_ignore_ascii_case(b"data") => Slot::Inside(Place::Values(Encoding::Base64)),
+            _ if name.eq_ignore_ascii_case(b"data") => {
+                Slot::Inside(Place::Values(Encoding::Base64))
+            }
             #[cfg(not(sallyport_bug = "masked-field-skipped"))]
-            _ if name.eq_ignore_ascii_case(b"stringData") => Slot::Inside(Place::Values(Encoding::Plain)),
+            _ if name.eq_ignore_ascii_case(b"stringData") => {
+                Slot::Inside(Place::Values(Encoding::Plain))
+            }
             _ => return Slot::Opaque,
         };
         self.exposed |= !self.secret;

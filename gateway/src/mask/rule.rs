@@ -24,9 +24,15 @@ pub(super) enum Secret {
 
 impl Rule {
     pub fn select(request: &RequestInfo) -> Self {
-        let secret = match (&*request.api_group, &*request.resource, &*request.subresource) {
+        let secret = match (
+            &*request.api_group,
+            &*request.resource,
+            &*request.subresource,
+        ) {
             ("", "secrets", _) => Secret::Objects,
-            ("", "serviceaccounts", "token") | ("authentication.k8s.io", "tokenreviews", _) => Secret::Tokens,
+            ("", "serviceaccounts", "token") | ("authentication.k8s.io", "tokenreviews", _) => {
+                Secret::Tokens
+            }
             _ => Secret::Embedded,
         };
         Self {

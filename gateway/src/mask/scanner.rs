@@ -1,23 +1,25 @@
 //! Chunks in, masked bytes out: follows the lexer to the places that [`super::object`] knows.
 //!
-//! Every byte is copied as it came, except the spans of secret values. Three things are held back
-//! until they are known, always at the end of the output: a text that may itself contain a secret
-//! (at most [`TEXT_LIMIT`]), an object that says only at its end that it is a Secret, and nothing else.
+//! Every byte is copied as it came, except the spans of secret values. Two things can still change after
+//! they were copied: a text that may itself contain a secret (at most [`TEXT_LIMIT`]), and an object that
+//! says only at its end that it is a Secret. Their beginnings are marks in the output; what stands before
+//! the oldest mark is final.
 
 use std::sync::Arc;
 
 use super::{
-    Masked,
-    findings::{Findings, SECRETS_LISTED, SecretPassed, StatusFacts},
+    findings::{Findings, StatusFacts},
     key::Key,
     lexer::{Event, Lexer, Shape},
-    object::{self, Field, LAST_APPLIED, Object, PathClass, Place, Slot},
+    object::{self, Field, LAST_APPLIED, Object, Place, Slot},
     rule::{Rule, Secret},
     sink::Sink,
-    text::text,
     utf8::Utf8,
     value::{Encoding, ValueDigest},
 };
+
+mod again;
+mod learn;
 
 /// The longest text that is looked into; kubectl writes annotations up to 256 KiB.
 pub(super) const TEXT_LIMIT: usize = 256 << 10;
@@ -28,7 +30,7 @@ const NAME_LIMIT: usize = 1024;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Refused {
     Malformed,
-    /// It can be read in two ways.
+    /// It can be read in two ways, or says too late and too often what it is.
     Ambiguous,
     Incomplete,
 }
@@ -52,6 +54,8 @@ pub(super) struct Scanner {
     /// The first byte of the chunk that has not been dealt with.
     from: usize,
     sink: Sink,
+    /// Bytes of objects that were masked a second time.
+    masked_again: usize,
     documents: u64,
     events: u64,
     items: Option<u64>,
@@ -96,6 +100,7 @@ impl Scanner {
             data_key: Vec::new(),
             from: 0,
             sink,
+            masked_again: 0,
             documents: 0,
             events: 0,
             items: None,
@@ -131,8 +136,15 @@ impl Scanner {
     pub(super) fn into_parts(mut self) -> (Findings, Option<Vec<u8>>) {
         let patched = std::mem::take(&mut self.patched);
         self.list_secret(patched, true);
+        for (depth, cut) in std::mem::take(&mut self.objects).into_iter().enumerate() {
+            self.list_secret(cut, depth == 0);
+        }
         let findings = &mut self.findings;
-        findings.item_count = if self.events > 0 { Some(self.events) } else { self.items };
+        findings.item_count = if self.events > 0 {
+            Some(self.events)
+        } else {
+            self.items
+        };
         if findings.facts.kind.as_deref() == Some("Status") {
             findings.facts.status = Some(self.status);
         }
@@ -149,7 +161,11 @@ impl Scanner {
 
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        self.sink.capacity() + self.collected.capacity() + self.data_key.capacity() + self.places.capacity() + self.objects.capacity() * size_of::<Object>()
+        self.sink.capacity()
+            + self.collected.capacity()
+            + self.data_key.capacity()
+            + self.places.capacity()
+            + self.objects.capacity() * size_of::<Object>()
     }
 
     fn scan(&mut self, chunk: &[u8]) -> Result<(), Refused> {
@@ -209,30 +225,6 @@ impl Scanner {
         }
     }
 
-    /// Collects up to the limit to the byte, so that where chunks end changes nothing.
-    fn examine(&mut self, chunk: &[u8], start: usize, end: usize) {
-        let room = TEXT_LIMIT + 1 - self.collected.len();
-        let fits = end.min(start + room);
-        self.emit(chunk, fits);
-        self.collected.extend_from_slice(&chunk[start..fits]);
-        self.replace_if_too_long();
-        if fits < end {
-            self.text(chunk, fits, end);
-        }
-    }
-
-    fn replace_if_too_long(&mut self) {
-        let Task::Examine(_, mark) = self.task else { return };
-        if self.collected.len() <= TEXT_LIMIT {
-            return;
-        }
-        self.sink.truncate(mark);
-        let mut digest = self.key.value_digest(Encoding::Plain);
-        digest.update(&self.collected);
-        self.collected = Vec::new();
-        self.task = Task::ReplaceText(digest);
-    }
-
     fn begin_name(&mut self) {
         self.collected.clear();
         self.task = Task::Name;
@@ -241,16 +233,24 @@ impl Scanner {
     fn begin(&mut self, chunk: &[u8], start: usize, shape: Shape) {
         let container = matches!(shape, Shape::Object | Shape::Array);
         match (self.slot(), shape) {
-            (Slot::Secret(encoding), _) if shape != Shape::Null => self.replace(chunk, start, shape, encoding),
+            (Slot::Secret(encoding), _) if shape != Shape::Null => {
+                self.replace(chunk, start, shape, encoding)
+            }
             (Slot::LastApplied, Shape::String) => self.begin_text(chunk, start, Text::LastApplied),
             (Slot::Message, Shape::String) => self.begin_text(chunk, start, Text::Message),
-            (Slot::Field(field), Shape::String | Shape::Scalar) => self.begin_capture(chunk, start, field, shape),
+            (Slot::Field(field), Shape::String | Shape::Scalar) => {
+                self.begin_capture(chunk, start, field, shape)
+            }
             (Slot::Status, Shape::String) => self.begin_capture(chunk, start, Field::Status, shape),
-            (Slot::Status, Shape::Object) if self.rule.secret == Secret::Tokens => self.enter(chunk, start, Place::Tokens),
+            (Slot::Status, Shape::Object) if self.rule.secret == Secret::Tokens => {
+                self.enter(chunk, start, Place::Tokens)
+            }
             (Slot::Top, Shape::Array) => self.enter(chunk, start, Place::Operations),
             (Slot::Top, Shape::Object) => self.enter(chunk, start, Place::Object),
             (Slot::Inside(place), _) if place.has_shape(shape) => self.enter(chunk, start, place),
-            (slot, _) if shape != Shape::Null && self.must_replace(slot) => self.replace(chunk, start, shape, Encoding::Plain),
+            (slot, _) if shape != Shape::Null && self.must_replace(slot) => {
+                self.replace(chunk, start, shape, Encoding::Plain)
+            }
             _ if container => self.skip(),
             _ => {}
         }
@@ -284,7 +284,10 @@ impl Scanner {
     fn must_replace(&self, slot: Slot) -> bool {
         match slot {
             Slot::LastApplied | Slot::Inside(Place::Tokens) => true,
-            Slot::Inside(_) | Slot::Top => self.objects.last().map_or(self.rule.secret == Secret::Objects, |object| object.secret),
+            Slot::Inside(_) | Slot::Top => self
+                .objects
+                .last()
+                .map_or(self.rule.secret == Secret::Objects, |object| object.secret),
             _ => false,
         }
     }
@@ -292,7 +295,9 @@ impl Scanner {
     fn enter(&mut self, chunk: &[u8], start: usize, place: Place) {
         match place {
             Place::Object => self.open_object(chunk, start),
-            Place::Items | Place::Rows if self.is_first_object() => self.items = Some(self.items.unwrap_or(0)),
+            Place::Items | Place::Rows if self.is_first_object() => {
+                self.items = Some(self.items.unwrap_or(0))
+            }
             _ => {}
         }
         self.places.push(place);
@@ -300,7 +305,10 @@ impl Scanner {
 
     fn open_object(&mut self, chunk: &[u8], start: usize) {
         self.emit(chunk, start);
-        let inherited = self.objects.last().is_some_and(|list| list.lists_secrets || list.secret);
+        let inherited = self
+            .objects
+            .last()
+            .is_some_and(|list| list.lists_secrets || list.secret);
         self.objects.push(Object {
             secret: inherited || self.rule.secret == Secret::Objects,
             mark: self.sink.len(),
@@ -309,28 +317,9 @@ impl Scanner {
         });
     }
 
-    fn begin_text(&mut self, chunk: &[u8], start: usize, text: Text) {
-        self.emit(chunk, start);
-        self.collected.clear();
-        self.task = Task::Examine(text, self.sink.len());
-    }
-
-    fn begin_capture(&mut self, chunk: &[u8], start: usize, field: Field, shape: Shape) {
-        let wanted = match field {
-            Field::Kind | Field::Path => shape == Shape::String,
-            Field::Code => shape == Shape::Scalar && self.is_first_object(),
-            Field::Name | Field::Namespace => shape == Shape::String && (self.is_first_object() || self.in_secret()),
-            _ => shape == Shape::String && self.is_first_object(),
-        };
-        if wanted {
-            self.emit(chunk, start);
-            self.collected.clear();
-            self.task = Task::Capture(field);
-        }
-    }
-
     fn replace(&mut self, chunk: &[u8], start: usize, shape: Shape, encoding: Encoding) {
         self.emit(chunk, start);
+        self.begin_member();
         self.task = match shape {
             Shape::String => Task::ReplaceText(self.key.value_digest(encoding)),
             _ => Task::ReplaceBytes(self.key.value_digest(Encoding::Plain)),
@@ -367,8 +356,12 @@ impl Scanner {
             },
             Some(Place::Metadata) => object::metadata_member(name),
             Some(Place::Annotations) if self.in_secret() => Slot::Secret(Encoding::Plain),
-            Some(Place::Annotations) if name == LAST_APPLIED && self.nested => Slot::Secret(Encoding::Plain),
-            Some(Place::Annotations) if name == LAST_APPLIED && !self.masked_at_end() => Slot::LastApplied,
+            Some(Place::Annotations) if name == LAST_APPLIED && self.nested => {
+                Slot::Secret(Encoding::Plain)
+            }
+            Some(Place::Annotations) if name == LAST_APPLIED && !self.masked_at_end() => {
+                Slot::LastApplied
+            }
             Some(Place::Values(encoding)) => {
                 self.data_key.clone_from(&self.collected);
                 Slot::Secret(*encoding)
@@ -377,128 +370,31 @@ impl Scanner {
             Some(Place::Row) if name == b"object" => Slot::Inside(Place::Object),
             _ => Slot::Opaque,
         };
-        let twice = self.member == Slot::Field(Field::Path) && self.objects.last().is_some_and(|object| object.path.is_some());
-        if twice { Err(Refused::Ambiguous) } else { Ok(()) }
-    }
-
-    fn end_capture(&mut self, field: Field, chunk: &[u8], at: usize) {
-        if field == Field::Code {
-            self.emit(chunk, at);
-            self.status.code = std::str::from_utf8(&self.collected).ok().and_then(|code| code.parse().ok());
-            self.task = Task::Copy;
-            return;
+        let twice = self.member == Slot::Field(Field::Path)
+            && self
+                .objects
+                .last()
+                .is_some_and(|object| object.path.is_some());
+        if twice {
+            Err(Refused::Ambiguous)
+        } else {
+            Ok(())
         }
-        self.task = Task::Copy;
-        let first = self.is_first_object();
-        let Some(object) = self.objects.last_mut() else { return };
-        match field {
-            Field::Path => object.path = Some(PathClass::of(&self.collected)),
-            Field::Kind => object.learn_kind(&self.collected),
-            _ => {}
-        }
-        let Some(text) = std::str::from_utf8(&self.collected).ok().map(str::to_owned) else { return };
-        match field {
-            Field::Name if object.secret => object.name = Some(text.clone()),
-            Field::Namespace if object.secret => object.namespace = Some(text.clone()),
-            _ => {}
-        }
-        if first {
-            self.learn(field, text);
-        }
-    }
-
-    fn learn(&mut self, field: Field, text: String) {
-        let facts = &mut self.findings.facts;
-        let fact = match field {
-            Field::ApiVersion => &mut facts.api_version,
-            Field::Kind => &mut facts.kind,
-            Field::Name => &mut facts.name,
-            Field::GenerateName => &mut facts.generate_name,
-            Field::Namespace => &mut facts.namespace,
-            Field::Uid => &mut facts.uid,
-            Field::ResourceVersion => &mut facts.resource_version,
-            Field::Status => &mut self.status.status,
-            Field::Reason => &mut self.status.reason,
-            Field::Code | Field::Path => return,
-        };
-        *fact = Some(text);
-    }
-
-    fn end_text(&mut self, text: Text, mark: usize, chunk: &[u8], at: usize) {
-        self.emit(chunk, at);
-        self.task = Task::Copy;
-        let collected = std::mem::take(&mut self.collected);
-        let masked = match text {
-            Text::LastApplied => self.last_applied(&collected),
-            Text::Message => self.message(&collected),
-        };
-        if let Some(masked) = masked {
-            self.sink.truncate(mark);
-            self.write_string(&masked);
-        }
-        self.collected = collected;
-        self.collected.clear();
-        self.collected.shrink_to(NAME_LIMIT);
-    }
-
-    /// The masked form of an object in a string, if it differs.
-    fn last_applied(&mut self, text: &[u8]) -> Option<String> {
-        let mut inside = Self::new(Arc::clone(&self.key), self.rule.embedded(), Sink::new(2 * TEXT_LIMIT));
-        inside.nested = true;
-        let read = inside.feed(text).and_then(|()| inside.finish());
-        let one_object = read.is_ok() && inside.documents == 1 && text.trim_ascii_start().starts_with(b"{");
-        let (findings, masked) = inside.into_parts();
-        match masked.map(String::from_utf8) {
-            Some(Ok(_)) if one_object && findings.masked == 0 => None,
-            Some(Ok(masked)) if one_object => {
-                self.findings.absorb(findings);
-                Some(masked)
-            }
-            _ => {
-                self.findings.masked += 1;
-                Some(self.key.placeholder(text))
-            }
-        }
-    }
-
-    fn message(&mut self, collected: &[u8]) -> Option<String> {
-        let message = String::from_utf8_lossy(collected);
-        let masked = text(&self.key, &message).into_inner();
-        let changed = masked != message;
-        self.findings.masked += u32::from(changed);
-        if self.is_first_object() {
-            self.status.message = Some(Masked(masked.clone()));
-        }
-        changed.then_some(masked)
     }
 
     fn end_replaced(&mut self, chunk: &[u8], at: usize) {
         self.emit(chunk, at);
-        let (Task::ReplaceText(digest) | Task::ReplaceBytes(digest)) = std::mem::replace(&mut self.task, Task::Copy) else {
+        let (Task::ReplaceText(digest) | Task::ReplaceBytes(digest)) =
+            std::mem::replace(&mut self.task, Task::Copy)
+        else {
             return;
         };
         let digest = digest.finish();
         let digest = digest.as_ref();
         let placeholder = self.key.placeholder_from(digest);
         self.sink.push(format!("\"{placeholder}\"").as_bytes());
-        self.findings.masked = self.findings.masked.saturating_add(1);
+        self.count_masked(1);
         self.add_member(digest);
-    }
-
-    /// A value of `data`, `stringData` or a patch of them is part of its Secret's digest.
-    fn add_member(&mut self, digest: &[u8]) {
-        let Some(object) = self.objects.last_mut() else { return };
-        let (secret, name) = match self.places.last() {
-            Some(Place::Values(_)) => (object, &*self.data_key),
-            Some(Place::Object) if object.operation && object.path != Some(PathClass::Harmless) => (&mut self.patched, &b""[..]),
-            _ => return,
-        };
-        secret.members = secret.members.wrapping_add(self.key.member(name, digest));
-        secret.member_count += 1;
-    }
-
-    fn write_string(&mut self, text: &str) {
-        self.sink.push(serde_json::Value::from(text).to_string().as_bytes());
     }
 
     fn close(&mut self, chunk: &[u8], at: usize) -> Result<(), Refused> {
@@ -514,7 +410,9 @@ impl Scanner {
 
     fn close_object(&mut self, chunk: &[u8], at: usize) -> Result<(), Refused> {
         let first = self.objects.len() == 1;
-        let Some(object) = self.objects.pop() else { return Ok(()) };
+        let Some(object) = self.objects.pop() else {
+            return Ok(());
+        };
         self.events += u64::from(first && object.is_event());
         if object.late {
             self.emit(chunk, at);
@@ -524,38 +422,8 @@ impl Scanner {
         Ok(())
     }
 
-    /// An object turned out to be a Secret after some of it had been copied.
-    fn mask_again(&mut self, mark: usize) -> Result<(), Refused> {
-        if !self.sink.is_open() {
-            return Ok(());
-        }
-        let copied = self.sink.take_from(mark);
-        let mut again = Self::new(Arc::clone(&self.key), self.rule.secrets(), Sink::new(self.sink.limit()));
-        again.feed(&copied)?;
-        again.finish()?;
-        let (findings, masked) = again.into_parts();
-        self.findings.absorb(findings);
-        match masked {
-            Some(masked) => self.sink.push(&masked),
-            None => self.sink.close(),
-        }
-        Ok(())
-    }
-
-    fn list_secret(&mut self, object: Object, first: bool) {
-        if object.member_count == 0 {
-            return;
-        }
-        if self.findings.secrets.len() == SECRETS_LISTED {
-            self.findings.secrets_unlisted += 1;
-            return;
-        }
-        let own_name = if first { &*self.rule.name } else { "" };
-        self.findings.secrets.push(SecretPassed {
-            namespace: object.namespace.unwrap_or_else(|| self.rule.namespace.clone()),
-            name: object.name.unwrap_or_else(|| own_name.to_owned()),
-            key_digest: self.key.secret_digest(object.members),
-        });
+    fn count_masked(&mut self, values: u32) {
+        self.findings.masked = self.findings.masked.saturating_add(values);
     }
 
     fn in_secret(&self) -> bool {
@@ -568,21 +436,9 @@ impl Scanner {
 
     /// The body's first value is an object, and that is the innermost one open.
     fn is_first_object(&self) -> bool {
-        self.documents == 0 && self.objects.len() == 1 && self.places.first() == Some(&Place::Object)
-    }
-}
-
-impl Object {
-    fn learn_kind(&mut self, kind: &[u8]) {
-        let secret = kind == b"Secret";
-        let list = kind == b"SecretList";
-        if self.exposed {
-            // Masked as a whole at its end, so nothing in it may be masked before that.
-            self.late |= secret || list;
-        } else {
-            self.secret |= secret;
-            self.lists_secrets |= list;
-        }
+        self.documents == 0
+            && self.objects.len() == 1
+            && self.places.first() == Some(&Place::Object)
     }
 }
 

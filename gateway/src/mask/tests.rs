@@ -15,7 +15,11 @@ mod streaming;
 const LIMIT: usize = 1 << 20;
 
 /// Secrets that tests plant; none of their parts may come out.
-const CANARIES: [&str; 3] = ["correct-horse-battery-staple", "Tr0ub4dor&3-\u{e9}\u{1f511}-canary", "\"quoted\\canary\\n\""];
+const CANARIES: [&str; 3] = [
+    "correct-horse-battery-staple",
+    "Tr0ub4dor&3-\u{e9}\u{1f511}-canary",
+    "\"quoted\\canary\\n\"",
+];
 
 fn key() -> Arc<Key> {
     Arc::new(Key::from_bytes([7; 32]))
@@ -74,9 +78,18 @@ fn json(text: &str) -> String {
 #[track_caller]
 fn assert_no_canary(output: &str) {
     for canary in CANARIES {
-        for form in [canary.to_owned(), base64(canary), json(canary), json(&json(canary))] {
+        for form in [
+            canary.to_owned(),
+            base64(canary),
+            json(canary),
+            json(&json(canary)),
+        ] {
             for window in form.as_bytes().windows(8) {
-                assert!(memchr::memmem::find(output.as_bytes(), window).is_none(), "{:?} in {output}", String::from_utf8_lossy(window));
+                assert!(
+                    memchr::memmem::find(output.as_bytes(), window).is_none(),
+                    "{:?} in {output}",
+                    String::from_utf8_lossy(window)
+                );
             }
         }
     }

@@ -12,8 +12,24 @@ const BEARER_MIN: usize = 16;
 
 /// Query keys whose values are secret, or may be: what `exec` runs is often a password on a command line.
 const SECRET_KEYS: [&str; 18] = [
-    "access_token", "api-key", "api_key", "apikey", "assertion", "auth", "authorization", "bearer", "client_secret", "command",
-    "id_token", "key", "passwd", "password", "refresh_token", "secret", "sig", "token",
+    "access_token",
+    "api-key",
+    "api_key",
+    "apikey",
+    "assertion",
+    "auth",
+    "authorization",
+    "bearer",
+    "client_secret",
+    "command",
+    "id_token",
+    "key",
+    "passwd",
+    "password",
+    "refresh_token",
+    "secret",
+    "sig",
+    "token",
 ];
 
 /// The request target as it was sent, with placeholders for secret query values. What a proxied
@@ -67,16 +83,23 @@ fn push_pair(key: &Key, masked: &mut String, pair: &str) {
 
 fn is_secret_key(name: &str) -> bool {
     let name = query_decoded(name);
-    SECRET_KEYS.iter().any(|secret| name.trim_ascii().eq_ignore_ascii_case(secret.as_bytes()))
+    SECRET_KEYS
+        .iter()
+        .any(|secret| name.trim_ascii().eq_ignore_ascii_case(secret.as_bytes()))
 }
 
 /// An absolute target may carry `user:password@`; the API server never looks at it.
 fn without_credentials(target: &str) -> &str {
-    let Some((_, rest)) = target.split_once("://").filter(|_| !target.starts_with('/')) else {
+    let Some((_, rest)) = target
+        .split_once("://")
+        .filter(|_| !target.starts_with('/'))
+    else {
         return target;
     };
     let authority = rest.find('/').unwrap_or(rest.len());
-    rest[..authority].rfind('@').map_or(target, |at| &rest[at + 1..])
+    rest[..authority]
+        .rfind('@')
+        .map_or(target, |at| &rest[at + 1..])
 }
 
 /// Decodes `%xx` and `+`; what is no escape stays as it is.
@@ -84,7 +107,10 @@ fn query_decoded(text: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [byte, tail @ ..] = rest {
-        let escaped = tail.first_chunk::<2>().filter(|_| *byte == b'%').and_then(hex_pair);
+        let escaped = tail
+            .first_chunk::<2>()
+            .filter(|_| *byte == b'%')
+            .and_then(hex_pair);
         decoded.push(match escaped {
             Some(value) => value,
             None if *byte == b'+' => b' ',
@@ -140,8 +166,12 @@ fn json_web_token(text: &[u8], start: usize) -> Found {
         return Found::NothingBefore(start + 1);
     }
     let first = run(text, start, is_base64url);
-    let part_after = |end: usize| (text.get(end) == Some(&b'.')).then(|| run(text, end + 1, is_base64url));
-    let Some(mut end) = part_after(first).filter(|second| *second > first + 1).and_then(part_after) else {
+    let part_after =
+        |end: usize| (text.get(end) == Some(&b'.')).then(|| run(text, end + 1, is_base64url));
+    let Some(mut end) = part_after(first)
+        .filter(|second| *second > first + 1)
+        .and_then(part_after)
+    else {
         return Found::NothingBefore(first);
     };
     while let Some(next) = part_after(end).filter(|next| *next > end + 1) {
@@ -169,8 +199,14 @@ fn pem_block(text: &[u8], start: usize) -> Found {
 fn bearer_token(text: &[u8], at: usize) -> Found {
     const SCHEME: &[u8] = b"bearer ";
     let start = at + SCHEME.len();
-    let named = text.get(at..start).is_some_and(|scheme| scheme.eq_ignore_ascii_case(SCHEME));
-    let end = if named { run(text, start, is_token68) } else { start };
+    let named = text
+        .get(at..start)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case(SCHEME));
+    let end = if named {
+        run(text, start, is_token68)
+    } else {
+        start
+    };
     if named && end - start >= BEARER_MIN {
         return Found::Secret { start, end };
     }
@@ -178,7 +214,10 @@ fn bearer_token(text: &[u8], at: usize) -> Found {
 }
 
 fn run(text: &[u8], start: usize, within: fn(u8) -> bool) -> usize {
-    text[start..].iter().position(|byte| !within(*byte)).map_or(text.len(), |length| start + length)
+    text[start..]
+        .iter()
+        .position(|byte| !within(*byte))
+        .map_or(text.len(), |length| start + length)
 }
 
 fn is_base64url(byte: u8) -> bool {

@@ -15,8 +15,10 @@ pub(super) enum Encoding {
 }
 
 /// As lenient as Go's decoder, or one value could have two placeholders.
-const STANDARD: GeneralPurpose =
-    GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+const STANDARD: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// Encoded bytes decoded at a time; a multiple of four.
 const BLOCK: usize = 1024;
@@ -52,7 +54,11 @@ impl ValueDigest {
     }
 
     pub(super) fn finish(mut self) -> hmac::Tag {
-        if self.base64.as_ref().is_some_and(|base64| !base64.pending.is_empty()) {
+        if self
+            .base64
+            .as_ref()
+            .is_some_and(|base64| !base64.pending.is_empty())
+        {
             self.decode();
         }
         self.context.sign()
@@ -61,7 +67,9 @@ impl ValueDigest {
     /// Takes the pending block. Text that turns out not to be base64 counts as it is from there on:
     /// the API server refuses such a Secret, so it needs to equal nothing but itself.
     fn decode(&mut self) {
-        let Some(base64) = &mut self.base64 else { return };
+        let Some(base64) = &mut self.base64 else {
+            return;
+        };
         let mut decoded = [0; BLOCK / 4 * 3];
         match STANDARD.decode_slice(&base64.pending, &mut decoded) {
             Ok(length) if !base64.padded => {

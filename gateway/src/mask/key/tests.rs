@@ -19,7 +19,10 @@ fn key_file(text: &[u8], mode: u32) -> (TempDir, PathBuf) {
 #[test]
 fn key_is_read_from_a_file_that_ends_with_a_line_end() {
     let (_directory, path) = key_file(format!("{}\n", STANDARD.encode([7; 32])).as_bytes(), 0o600);
-    assert_eq!(Key::from_file(&path).unwrap().placeholder(b"x"), key().placeholder(b"x"));
+    assert_eq!(
+        Key::from_file(&path).unwrap().placeholder(b"x"),
+        key().placeholder(b"x")
+    );
 }
 
 #[test]
@@ -38,21 +41,36 @@ fn errors_say_how_to_make_a_key() {
     let (_text, text) = key_file(b"correct horse battery staple", 0o600);
     for path in [directory.path().join("absent"), short, long, text] {
         let error = Key::from_file(&path).unwrap_err().to_string();
-        assert!(error.contains("head -c 32 /dev/urandom | base64"), "{error}");
-        assert!(error.contains(path.to_str().unwrap()) && !error.contains("horse"), "{error}");
+        assert!(
+            error.contains("head -c 32 /dev/urandom | base64"),
+            "{error}"
+        );
+        assert!(
+            error.contains(path.to_str().unwrap()) && !error.contains("horse"),
+            "{error}"
+        );
     }
 }
 
 #[test]
 fn debug_shows_nothing_but_the_id() {
-    assert_eq!(format!("{:?}", key()), format!("Key {{ id: {:?}, .. }}", key().id()));
+    assert_eq!(
+        format!("{:?}", key()),
+        format!("Key {{ id: {:?}, .. }}", key().id())
+    );
 }
 
 #[test]
 fn placeholder_has_the_documented_form() {
     let placeholder = key().placeholder(b"hunter2");
-    let digits = placeholder.strip_prefix(&format!("masked:{}:", key().id())).unwrap();
-    assert!(key().id().len() == 8 && digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+    let digits = placeholder
+        .strip_prefix(&format!("masked:{}:", key().id()))
+        .unwrap();
+    assert!(
+        key().id().len() == 8
+            && digits.len() == 32
+            && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+    );
 }
 
 #[test]
@@ -62,15 +80,26 @@ fn same_value_in_data_and_string_data_has_one_placeholder() {
         let plain = key().placeholder(&value);
         let encoded = STANDARD.encode(&value);
         assert_eq!(key().placeholder_base64(encoded.as_bytes()), plain);
-        let lines: Vec<u8> = encoded.as_bytes().chunks(64).flat_map(|line| [line, b"\r\n"].concat()).collect();
-        assert_eq!(key().placeholder_base64(&lines), plain, "Go skips line ends");
+        let lines: Vec<u8> = encoded
+            .as_bytes()
+            .chunks(64)
+            .flat_map(|line| [line, b"\r\n"].concat())
+            .collect();
+        assert_eq!(
+            key().placeholder_base64(&lines),
+            plain,
+            "Go skips line ends"
+        );
     }
 }
 
 #[test]
 fn text_that_is_not_base64_has_a_placeholder_of_its_own() {
     let values: [&[u8]; 7] = [b"!", b"YQ", b"YQ==YQ==", b"YQ=", b"", b"YQ==", b"a"];
-    let placeholders: std::collections::BTreeSet<_> = values.iter().map(|value| key().placeholder_base64(value)).collect();
+    let placeholders: std::collections::BTreeSet<_> = values
+        .iter()
+        .map(|value| key().placeholder_base64(value))
+        .collect();
     assert_eq!(placeholders.len(), values.len());
 }
 
@@ -80,7 +109,10 @@ fn pieces_of_a_value_do_not_matter() {
     let whole = key().placeholder_base64(encoded.as_bytes());
     for size in [1, 5, 1023, 1024, 1025] {
         let mut digest = key().value_digest(Encoding::Base64);
-        encoded.as_bytes().chunks(size).for_each(|piece| digest.update(piece));
+        encoded
+            .as_bytes()
+            .chunks(size)
+            .for_each(|piece| digest.update(piece));
         assert_eq!(key().placeholder_from(digest.finish().as_ref()), whole);
     }
 }

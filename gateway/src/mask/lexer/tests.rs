@@ -12,8 +12,14 @@ fn read(chunks: &[&[u8]]) -> Result<Vec<String>, Refused> {
         loop {
             match lexer.next(chunk, &mut at)? {
                 Event::Key | Event::Begin(Shape::String) => strings.push(Vec::new()),
-                Event::Text(start) => strings.last_mut().unwrap().extend_from_slice(&chunk[start..at]),
-                Event::Char(char) => strings.last_mut().unwrap().extend_from_slice(char.to_string().as_bytes()),
+                Event::Text(start) => strings
+                    .last_mut()
+                    .unwrap()
+                    .extend_from_slice(&chunk[start..at]),
+                Event::Char(char) => strings
+                    .last_mut()
+                    .unwrap()
+                    .extend_from_slice(char.to_string().as_bytes()),
                 Event::More => break,
                 _ => {}
             }
@@ -21,11 +27,16 @@ fn read(chunks: &[&[u8]]) -> Result<Vec<String>, Refused> {
         assert_eq!(at, chunk.len());
     }
     lexer.finish()?;
-    Ok(strings.into_iter().map(|string| String::from_utf8(string).unwrap()).collect())
+    Ok(strings
+        .into_iter()
+        .map(|string| String::from_utf8(string).unwrap())
+        .collect())
 }
 
 fn serde_takes(text: &str) -> bool {
-    serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>().all(|value| value.is_ok())
+    serde_json::Deserializer::from_str(text)
+        .into_iter::<IgnoredAny>()
+        .all(|value| value.is_ok())
 }
 
 fn assert_agrees(text: &str) {
@@ -38,11 +49,67 @@ fn assert_agrees(text: &str) {
 #[test]
 fn takes_what_serde_json_takes() {
     let texts = [
-        "", " ", "1", "-0", "-", "01", "1.", "1.5e", "1e+", "1E-7", "0.0", ".5", "+1", "1e999", "123456789012345678901234567890",
-        "true", "tru", "truex", "truefalse", "true false", "null", "nul", "1 2", "1\"a\"", "\"a\"1", "{}{}", "{}[]", "[]1", "1,2", "1]",
-        "[", "]", "[1,]", "[,1]", "[1 2]", "{", "}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{,}", "{a:1}", "{\"a\":1 \"b\":2}", "{\"a\" : [ ] }",
-        "\"", "\"\\\"", "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"\\ud800\"", "\"\\udc00\"", "\"\t\"", "\"\u{7f}é\u{10ffff}\"", "\u{feff}{}", "'a'", "[1}", "{]",
-        "/* */1", "NaN", "[1e5,-2.0E+3,0]", "{\"a\":{\"b\":[{},[],\"\"]}}",
+        "",
+        " ",
+        "1",
+        "-0",
+        "-",
+        "01",
+        "1.",
+        "1.5e",
+        "1e+",
+        "1E-7",
+        "0.0",
+        ".5",
+        "+1",
+        "1e999",
+        "123456789012345678901234567890",
+        "true",
+        "tru",
+        "truex",
+        "truefalse",
+        "true false",
+        "null",
+        "nul",
+        "1 2",
+        "1\"a\"",
+        "\"a\"1",
+        "{}{}",
+        "{}[]",
+        "[]1",
+        "1,2",
+        "1]",
+        "[",
+        "]",
+        "[1,]",
+        "[,1]",
+        "[1 2]",
+        "{",
+        "}",
+        "{\"a\"}",
+        "{\"a\":}",
+        "{\"a\":1,}",
+        "{,}",
+        "{a:1}",
+        "{\"a\":1 \"b\":2}",
+        "{\"a\" : [ ] }",
+        "\"",
+        "\"\\\"",
+        "\"\\x\"",
+        "\"\\u12\"",
+        "\"\\u12g4\"",
+        "\"\\ud800\"",
+        "\"\\udc00\"",
+        "\"\t\"",
+        "\"\u{7f}é\u{10ffff}\"",
+        "\u{feff}{}",
+        "'a'",
+        "[1}",
+        "{]",
+        "/* */1",
+        "NaN",
+        "[1e5,-2.0E+3,0]",
+        "{\"a\":{\"b\":[{},[],\"\"]}}",
     ];
     texts.iter().for_each(|text| assert_agrees(text));
 }
@@ -72,7 +139,10 @@ fn escapes_are_decoded_as_go_decodes_them() {
 fn skipped_container_is_checked_and_only_its_end_reported() {
     let skip_first = |text: &str| {
         let (mut lexer, mut at, mut events) = (Lexer::new(), 0, Vec::new());
-        assert_eq!(lexer.next(text.as_bytes(), &mut at)?, Event::Begin(Shape::Array));
+        assert_eq!(
+            lexer.next(text.as_bytes(), &mut at)?,
+            Event::Begin(Shape::Array)
+        );
         lexer.next(text.as_bytes(), &mut at)?;
         lexer.skip();
         while events.last() != Some(&Event::More) {
@@ -80,8 +150,17 @@ fn skipped_container_is_checked_and_only_its_end_reported() {
         }
         Ok(events)
     };
-    let rest = [Event::Close, Event::Begin(Shape::Null), Event::End, Event::Close, Event::More];
-    assert_eq!(skip_first(r#"[{"a\\":[1,{"b":"\""}],"c":"d"},null]"#).as_deref(), Ok(&rest[..]));
+    let rest = [
+        Event::Close,
+        Event::Begin(Shape::Null),
+        Event::End,
+        Event::Close,
+        Event::More,
+    ];
+    assert_eq!(
+        skip_first(r#"[{"a\\":[1,{"b":"\""}],"c":"d"},null]"#).as_deref(),
+        Ok(&rest[..])
+    );
     assert_eq!(skip_first(r#"[{"a":[1,]},null]"#), Err(Refused::Malformed));
 }
 
@@ -89,7 +168,10 @@ fn skipped_container_is_checked_and_only_its_end_reported() {
 fn nesting_has_a_limit() {
     let nested = |depth: usize| "[{\"a\":".repeat(depth / 2) + "1" + &"}]".repeat(depth / 2);
     assert!(read(&[nested(MAX_DEPTH as usize).as_bytes()]).is_ok());
-    assert_eq!(read(&[nested(MAX_DEPTH as usize + 2).as_bytes()]), Err(Refused::Malformed));
+    assert_eq!(
+        read(&[nested(MAX_DEPTH as usize + 2).as_bytes()]),
+        Err(Refused::Malformed)
+    );
 }
 
 #[test]

@@ -12,8 +12,8 @@ pub(super) enum Doc {
     /// A number or literal, as written.
     Raw(String),
     Text(String),
-    List(Vec<Doc>),
-    Map(Vec<(String, Doc)>),
+    List(Vec<Self>),
+    Map(Vec<(String, Self)>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,7 +24,10 @@ pub(super) enum Select {
 }
 
 pub(super) fn documents(text: &str) -> Vec<Doc> {
-    serde_json::Deserializer::from_str(text).into_iter().map(Result::unwrap).collect()
+    serde_json::Deserializer::from_str(text)
+        .into_iter()
+        .map(Result::unwrap)
+        .collect()
 }
 
 pub(super) struct Reference<'a> {
@@ -36,46 +39,63 @@ pub(super) struct Reference<'a> {
 impl Reference<'_> {
     pub(super) fn mask(&self, document: &Doc) -> Doc {
         match document {
-            Doc::List(elements) => Doc::List(elements.iter().map(|element| self.object(element, false, true)).collect()),
+            Doc::List(elements) => Doc::List(
+                elements
+                    .iter()
+                    .map(|element| self.object(element, false, true))
+                    .collect(),
+            ),
             other => self.object(other, false, false),
         }
     }
 
     fn object(&self, document: &Doc, inherited: bool, operation: bool) -> Doc {
-        let secret = inherited || self.select == Select::Secrets || document.kinds().any(|kind| kind == "Secret");
+        let secret = inherited
+            || self.select == Select::Secrets
+            || document.kinds().any(|kind| kind == "Secret");
         let lists = secret || document.kinds().any(|kind| kind == "SecretList");
         let mut path = None;
-        self.map(document, secret, |name, value| match &*name.to_ascii_lowercase() {
-            "items" if name == "items" => self.list(value, secret, |item| self.object(item, lists, false)),
-            "rows" if name == "rows" => self.list(value, secret, |row| {
-                self.map(row, secret, |name, value| match name {
-                    "object" => self.object(value, lists, false),
-                    _ => value.clone(),
-                })
-            }),
-            "object" if name == "object" => self.object(value, lists, false),
-            "path" if operation => {
-                path = value.text().map(str::to_owned);
-                value.clone()
+        self.map(document, secret, |name, value| {
+            match &*name.to_ascii_lowercase() {
+                "items" if name == "items" => {
+                    self.list(value, secret, |item| self.object(item, lists, false))
+                }
+                "rows" if name == "rows" => self.list(value, secret, |row| {
+                    self.map(row, secret, |name, value| match name {
+                        "object" => self.object(value, lists, false),
+                        _ => value.clone(),
+                    })
+                }),
+                "object" if name == "object" => self.object(value, lists, false),
+                "path" if operation => {
+                    path = value.text().map(str::to_owned);
+                    value.clone()
+                }
+                "value" if operation && secret => match path.as_deref() {
+                    Some(path) if path.starts_with("/data") => self.bytes(value),
+                    Some(path) if path.starts_with('/') && !sensitive(path) => value.clone(),
+                    _ => self.replaced(value),
+                },
+                "value" if operation => self.object(value, false, false),
+                "data" if secret => self.map(value, true, |_, value| self.bytes(value)),
+                "stringdata" if secret => self.map(value, true, |_, value| self.replaced(value)),
+                "metadata" => self.metadata(value, secret),
+                "message" if name == "message" => match value {
+                    Doc::Text(message) => Doc::Text(text(self.key, message).into_inner()),
+                    other => other.clone(),
+                },
+                "spec" | "status" if self.select == Select::Tokens => match value {
+                    Doc::Text(_) if name == "status" => value.clone(),
+                    _ => self.map(value, true, |name, value| {
+                        if name == "token" {
+                            self.replaced(value)
+                        } else {
+                            value.clone()
+                        }
+                    }),
+                },
+                _ => value.clone(),
             }
-            "value" if operation && secret => match path.as_deref() {
-                Some(path) if path.starts_with("/data") => self.bytes(value),
-                Some(path) if path.starts_with('/') && !sensitive(path) => value.clone(),
-                _ => self.replaced(value),
-            },
-            "value" if operation => self.object(value, false, false),
-            "data" if secret => self.map(value, true, |_, value| self.bytes(value)),
-            "stringdata" if secret => self.map(value, true, |_, value| self.replaced(value)),
-            "metadata" => self.metadata(value, secret),
-            "message" if name == "message" => match value {
-                Doc::Text(message) => Doc::Text(text(self.key, message).into_inner()),
-                other => other.clone(),
-            },
-            "spec" | "status" if self.select == Select::Tokens => match value {
-                Doc::Text(_) if name == "status" => value.clone(),
-                _ => self.map(value, true, |name, value| if name == "token" { self.replaced(value) } else { value.clone() }),
-            },
-            _ => value.clone(),
         })
     }
 
@@ -93,7 +113,9 @@ impl Reference<'_> {
     }
 
     fn last_applied(&self, value: &Doc) -> Doc {
-        let parsed = value.text().and_then(|text| serde_json::from_str::<Doc>(text).ok());
+        let parsed = value
+            .text()
+            .and_then(|text| serde_json::from_str::<Doc>(text).ok());
         match parsed {
             Some(object @ Doc::Map(_)) if !self.nested => {
                 let inside = Reference {
@@ -109,7 +131,12 @@ impl Reference<'_> {
 
     fn map(&self, document: &Doc, secret: bool, mut member: impl FnMut(&str, &Doc) -> Doc) -> Doc {
         match document {
-            Doc::Map(members) => Doc::Map(members.iter().map(|(name, value)| (name.clone(), member(name, value))).collect()),
+            Doc::Map(members) => Doc::Map(
+                members
+                    .iter()
+                    .map(|(name, value)| (name.clone(), member(name, value)))
+                    .collect(),
+            ),
             other if secret => self.replaced(other),
             other => other.clone(),
         }
@@ -140,7 +167,10 @@ impl Reference<'_> {
 }
 
 fn sensitive(path: &str) -> bool {
-    path == "/metadata" || ["/data", "/stringData", "/metadata/annotations"].iter().any(|prefix| path.starts_with(prefix))
+    path == "/metadata"
+        || ["/data", "/stringData", "/metadata/annotations"]
+            .iter()
+            .any(|prefix| path.starts_with(prefix))
 }
 
 impl Doc {
@@ -149,10 +179,22 @@ impl Doc {
         match self {
             Self::Raw(raw) => raw.clone(),
             Self::Text(text) => serde_json::to_string(text).unwrap(),
-            Self::List(elements) => format!("[{}]", elements.iter().map(Self::print).collect::<Vec<_>>().join(",")),
+            Self::List(elements) => format!(
+                "[{}]",
+                elements
+                    .iter()
+                    .map(Self::print)
+                    .collect::<Vec<_>>()
+                    .join(",")
+            ),
             Self::Map(members) => {
-                let member = |(name, value): &(String, Self)| format!("{}:{}", serde_json::to_string(name).unwrap(), value.print());
-                format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(","))
+                let member = |(name, value): &(String, Self)| {
+                    format!("{}:{}", serde_json::to_string(name).unwrap(), value.print())
+                };
+                format!(
+                    "{{{}}}",
+                    members.iter().map(member).collect::<Vec<_>>().join(",")
+                )
             }
         }
     }
@@ -160,7 +202,10 @@ impl Doc {
     /// How many members have this name, at any depth.
     pub(super) fn names(&self, wanted: &str) -> usize {
         match self {
-            Self::Map(members) => members.iter().map(|(name, value)| usize::from(name == wanted) + value.names(wanted)).sum(),
+            Self::Map(members) => members
+                .iter()
+                .map(|(name, value)| usize::from(name == wanted) + value.names(wanted))
+                .sum(),
             Self::List(elements) => elements.iter().map(|element| element.names(wanted)).sum(),
             _ => 0,
         }
@@ -178,7 +223,10 @@ impl Doc {
             Self::Map(members) => members.as_slice(),
             _ => &[],
         };
-        members.iter().filter(|(name, _)| name == "kind").filter_map(|(_, value)| value.text())
+        members
+            .iter()
+            .filter(|(name, _)| name == "kind")
+            .filter_map(|(_, value)| value.text())
     }
 }
 

@@ -26,7 +26,10 @@ fn assert_agrees(select: Select, text: &str) -> RecordedBody {
         nested: false,
     };
     let whole = record(rule(select), [text.as_bytes()]);
-    let expected: Vec<Doc> = documents(text).iter().map(|document| reference.mask(document)).collect();
+    let expected: Vec<Doc> = documents(text)
+        .iter()
+        .map(|document| reference.mask(document))
+        .collect();
     assert_eq!(documents(inline(&whole)), expected, "{text}");
     whole
 }
@@ -38,7 +41,9 @@ fn assert_same_bytes_outside(input: &str, output: &str) {
     let mut rest = input;
     for (index, piece) in output.split(&marker).enumerate() {
         let piece = if index == 0 { piece } else { &piece[33..] };
-        let at = rest.find(piece).unwrap_or_else(|| panic!("{piece:?} is not in {rest:?}"));
+        let at = rest
+            .find(piece)
+            .unwrap_or_else(|| panic!("{piece:?} is not in {rest:?}"));
         assert!(index > 0 || at == 0);
         rest = &rest[at + piece.len()..];
     }
@@ -48,18 +53,64 @@ fn assert_same_bytes_outside(input: &str, output: &str) {
 fn small_documents() -> Vec<(Select, String)> {
     let [a, b, c] = CANARIES.map(json);
     let [x, y, _] = CANARIES.map(|canary| json(&base64(canary)));
-    let applied = json(&format!(r#"{{"kind":"Secret","data":{{"k":{x}}},"metadata":{{"annotations":{{"a":{c}}}}}}}"#));
+    let applied = json(&format!(
+        r#"{{"kind":"Secret","data":{{"k":{x}}},"metadata":{{"annotations":{{"a":{c}}}}}}}"#
+    ));
     vec![
-        (Select::Secrets, format!(r#"{{"kind":"Secret","data":{{"k":{x},"n":null,"e":""}},"stringData":{{"s":{b}}}}}"#)),
-        (Select::Secrets, format!(r#"{{"d\u0061ta":{{"k":{x}}},"data":{{"k":{y}}},"data":{c},"metadata":{{"annotations":{{"a":{c}}},"annotations":[{a}]}}}}"#)),
-        (Select::Secrets, format!(r#"{{"type":"ADDED","object":{{"data":{{"k":{x}}}}}}}{{"type":"ADDED","object":{{"data":{{"k":{y}}}}}}}"#)),
-        (Select::Secrets, format!(r#"{{"kind":"Table","rows":[{{"cells":["a",1],"object":{{"metadata":{{"annotations":{{"a":{a}}}}}}}}}, {b}]}}"#)),
-        (Select::Secrets, format!(r#"[{{"op":"add","path":"/data/k","value":{x}}},{{"op":"test","path":"","value":{{"a":[{b}]}}}},{{"path":"/type","value":"t"}}]"#)),
+        (
+            Select::Secrets,
+            format!(
+                r#"{{"kind":"Secret","data":{{"k":{x},"n":null,"e":""}},"stringData":{{"s":{b}}}}}"#
+            ),
+        ),
+        (
+            Select::Secrets,
+            format!(
+                r#"{{"d\u0061ta":{{"k":{x}}},"data":{{"k":{y}}},"data":{c},"metadata":{{"annotations":{{"a":{c}}},"annotations":[{a}]}}}}"#
+            ),
+        ),
+        (
+            Select::Secrets,
+            format!(
+                r#"{{"type":"ADDED","object":{{"data":{{"k":{x}}}}}}}{{"type":"ADDED","object":{{"data":{{"k":{y}}}}}}}"#
+            ),
+        ),
+        (
+            Select::Secrets,
+            format!(
+                r#"{{"kind":"Table","rows":[{{"cells":["a",1],"object":{{"metadata":{{"annotations":{{"a":{a}}}}}}}}}, {b}]}}"#
+            ),
+        ),
+        (
+            Select::Secrets,
+            format!(
+                r#"[{{"op":"add","path":"/data/k","value":{x}}},{{"op":"test","path":"","value":{{"a":[{b}]}}}},{{"path":"/type","value":"t"}}]"#
+            ),
+        ),
         (Select::Secrets, format!(" {a} ")),
-        (Select::Tokens, format!(r#"{{"spec":{{"token":{a},"audiences":["x"]}},"status":{{"token":{b},"user":{{}}}}}}"#)),
-        (Select::Others, format!(r#"{{"kind":"List","items":[{{"kind":"Pod","data":{{"k":"v"}}}},{{"data":{{"k":{x}}},"kind":"Secret"}},7]}}"#)),
-        (Select::Others, format!(r#"{{"metadata":{{"annotations":{{"x":"y","kubectl.kubernetes.io/last-applied-configuration":{applied}}}}}}}"#)),
-        (Select::Others, r#"{"a":"\ud83d\ude00\ud83d\\\"","b":[1.5e+3,-0,true,[[]],{}],"message":"é\u00e9"} "#.to_owned()),
+        (
+            Select::Tokens,
+            format!(
+                r#"{{"spec":{{"token":{a},"audiences":["x"]}},"status":{{"token":{b},"user":{{}}}}}}"#
+            ),
+        ),
+        (
+            Select::Others,
+            format!(
+                r#"{{"kind":"List","items":[{{"kind":"Pod","data":{{"k":"v"}}}},{{"data":{{"k":{x}}},"kind":"Secret"}},7]}}"#
+            ),
+        ),
+        (
+            Select::Others,
+            format!(
+                r#"{{"metadata":{{"annotations":{{"x":"y","kubectl.kubernetes.io/last-applied-configuration":{applied}}}}}}}"#
+            ),
+        ),
+        (
+            Select::Others,
+            r#"{"a":"\ud83d\ude00\ud83d\\\"","b":[1.5e+3,-0,true,[[]],{}],"message":"é\u00e9"} "#
+                .to_owned(),
+        ),
         (Select::Others, "-12.5e3".to_owned()),
     ]
 }
@@ -69,13 +120,21 @@ fn every_split_of_small_documents_gives_the_same() {
     for (select, text) in small_documents() {
         // `serde_json` cannot read halves of surrogate pairs into a String.
         let lone_surrogate = text.contains(r"\ud83d\\");
-        let whole = if lone_surrogate { record(rule(select), [text.as_bytes()]) } else { assert_agrees(select, &text) };
+        let whole = if lone_surrogate {
+            record(rule(select), [text.as_bytes()])
+        } else {
+            assert_agrees(select, &text)
+        };
         assert_no_canary(inline(&whole));
         for split in 0..=text.len() {
             let (a, b) = text.as_bytes().split_at(split);
             assert_eq!(record(rule(select), [a, b]), whole, "{text} at {split}");
         }
-        assert_eq!(record(rule(select), text.as_bytes().chunks(1)), whole, "{text} byte by byte");
+        assert_eq!(
+            record(rule(select), text.as_bytes().chunks(1)),
+            whole,
+            "{text} byte by byte"
+        );
     }
 }
 
@@ -83,11 +142,15 @@ fn canary() -> impl Strategy<Value = String> {
     select(CANARIES.as_slice()).prop_map(str::to_owned)
 }
 
+/// No letter of a canary, or its escapes could look like a part of one.
 fn harmless() -> impl Strategy<Value = Doc> {
     prop_oneof![
-        "[a-zé\\\\\" ]{0,6}".prop_map(Doc::Text),
+        "[fghé\\\\\" ]{0,6}".prop_map(Doc::Text),
         select(vec!["0", "-1", "7", "true", "null"]).prop_map(|raw| Doc::Raw(raw.to_owned())),
-        Just(Doc::List(vec![Doc::Map(vec![("data".into(), Doc::Map(vec![]))])])),
+        Just(Doc::List(vec![Doc::Map(vec![(
+            "data".into(),
+            Doc::Map(vec![])
+        )])])),
     ]
 }
 
@@ -110,23 +173,28 @@ fn text_doc(text: &str) -> Doc {
 
 /// A Secret; without annotations where its kind comes last, which would be masked twice.
 fn secret() -> impl Strategy<Value = Doc> {
-    (values(), option::of(values()), values(), 0..4_usize).prop_map(|(data, string_data, annotations, order)| {
-        let kind = ("kind".to_owned(), text_doc("Secret"));
-        let mut members = vec![("data".to_owned(), data)];
-        members.extend(string_data.map(|data| ("stringData".to_owned(), data)));
-        let metadata = Doc::Map(vec![("name".into(), text_doc("n")), ("annotations".into(), annotations)]);
-        match order {
-            0 => members.insert(0, kind),
-            1 => members.push(kind),
-            2 => return Doc::Map([members, vec![kind]].concat()),
-            _ => {
-                members.insert(0, ("type".into(), text_doc("Opaque")));
-                members.insert(1, kind);
+    (values(), option::of(values()), values(), 0..4_usize).prop_map(
+        |(data, string_data, annotations, order)| {
+            let kind = ("kind".to_owned(), text_doc("Secret"));
+            let mut members = vec![("data".to_owned(), data)];
+            members.extend(string_data.map(|data| ("stringData".to_owned(), data)));
+            let metadata = Doc::Map(vec![
+                ("name".into(), text_doc("n")),
+                ("annotations".into(), annotations),
+            ]);
+            match order {
+                0 => members.insert(0, kind),
+                1 => members.push(kind),
+                2 => return Doc::Map([members, vec![kind]].concat()),
+                _ => {
+                    members.insert(0, ("type".into(), text_doc("Opaque")));
+                    members.insert(1, kind);
+                }
             }
-        }
-        members.push(("metadata".into(), metadata));
-        Doc::Map(members)
-    })
+            members.push(("metadata".into(), metadata));
+            Doc::Map(members)
+        },
+    )
 }
 
 fn other_object() -> impl Strategy<Value = Doc> {
@@ -136,28 +204,52 @@ fn other_object() -> impl Strategy<Value = Doc> {
         canary().prop_map(Doc::Text),
         canary().prop_map(|canary| Doc::Raw(format!("[{}]", json(&canary)))),
     ];
-    (option::of(applied), harmless(), harmless(), any::<bool>()).prop_map(|(applied, value, message, first)| {
-        let mut annotations = vec![("a".to_owned(), value.clone())];
-        annotations.extend(applied.map(|applied| ("kubectl.kubernetes.io/last-applied-configuration".to_owned(), applied)));
-        let mut members = vec![
-            ("metadata".to_owned(), Doc::Map(vec![("annotations".into(), Doc::Map(annotations))])),
-            ("data".to_owned(), Doc::Map(vec![("k".into(), value)])),
-            ("message".to_owned(), message),
-        ];
-        let at = if first { 0 } else { members.len() };
-        members.insert(at, ("kind".into(), text_doc("Pod")));
-        Doc::Map(members)
-    })
+    (option::of(applied), harmless(), harmless(), any::<bool>()).prop_map(
+        |(applied, value, message, first)| {
+            let mut annotations = vec![("a".to_owned(), value.clone())];
+            annotations.extend(applied.map(|applied| {
+                (
+                    "kubectl.kubernetes.io/last-applied-configuration".to_owned(),
+                    applied,
+                )
+            }));
+            let mut members = vec![
+                (
+                    "metadata".to_owned(),
+                    Doc::Map(vec![("annotations".into(), Doc::Map(annotations))]),
+                ),
+                ("data".to_owned(), Doc::Map(vec![("k".into(), value)])),
+                ("message".to_owned(), message),
+            ];
+            let at = if first { 0 } else { members.len() };
+            members.insert(at, ("kind".into(), text_doc("Pod")));
+            Doc::Map(members)
+        },
+    )
 }
 
 fn wrapped(object: impl Strategy<Value = Doc> + Clone + 'static) -> impl Strategy<Value = Doc> {
     let several = vec(object.clone(), 0..4);
-    let row = |object| Doc::Map(vec![("cells".into(), Doc::List(vec![text_doc("x")])), ("object".into(), object)]);
+    let row = |object| {
+        Doc::Map(vec![
+            ("cells".into(), Doc::List(vec![text_doc("x")])),
+            ("object".into(), object),
+        ])
+    };
     prop_oneof![
         object.clone(),
-        several.clone().prop_map(|items| Doc::Map(vec![("kind".into(), text_doc("List")), ("items".into(), Doc::List(items))])),
-        several.prop_map(move |objects| Doc::Map(vec![("rows".into(), Doc::List(objects.into_iter().map(row).collect()))])),
-        object.prop_map(|object| Doc::Map(vec![("type".into(), text_doc("ADDED")), ("object".into(), object)])),
+        several.clone().prop_map(|items| Doc::Map(vec![
+            ("kind".into(), text_doc("List")),
+            ("items".into(), Doc::List(items))
+        ])),
+        several.prop_map(move |objects| Doc::Map(vec![(
+            "rows".into(),
+            Doc::List(objects.into_iter().map(row).collect())
+        )])),
+        object.prop_map(|object| Doc::Map(vec![
+            ("type".into(), text_doc("ADDED")),
+            ("object".into(), object)
+        ])),
     ]
 }
 
@@ -199,7 +291,9 @@ impl Printer<'_> {
         match document {
             Doc::Raw(text) => self.token(text),
             Doc::Text(text) => self.text(text),
-            Doc::List(elements) => self.container(["[", "]"], elements, |printer, element| printer.value(element)),
+            Doc::List(elements) => self.container(["[", "]"], elements, |printer, element| {
+                printer.value(element)
+            }),
             Doc::Map(members) => self.container(["{", "}"], members, |printer, (name, value)| {
                 printer.text(name);
                 printer.token(":");
@@ -208,7 +302,12 @@ impl Printer<'_> {
         }
     }
 
-    fn container<T>(&mut self, [open, close]: [&str; 2], elements: &[T], element: fn(&mut Self, &T)) {
+    fn container<T>(
+        &mut self,
+        [open, close]: [&str; 2],
+        elements: &[T],
+        element: fn(&mut Self, &T),
+    ) {
         self.token(open);
         for (index, each) in elements.iter().enumerate() {
             if index > 0 {
@@ -224,7 +323,9 @@ impl Printer<'_> {
         for char in text.chars() {
             let mut units = [0; 2];
             if self.noise().is_multiple_of(5) {
-                char.encode_utf16(&mut units).iter().for_each(|unit| self.out.push_str(&format!("\\u{unit:04X}")));
+                char.encode_utf16(&mut units)
+                    .iter()
+                    .for_each(|unit| self.out.push_str(&format!("\\u{unit:04X}")));
             } else {
                 let escaped = json(&char.to_string());
                 self.out.push_str(&escaped[1..escaped.len() - 1]);
@@ -235,8 +336,6 @@ impl Printer<'_> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
     #[test]
     fn any_chunks_of_any_document_agree_with_the_reference(
         (chosen, document) in any_document(),
@@ -286,8 +385,22 @@ proptest! {
 
 /// The change did not rename one of the members that hold secrets, so they must be hidden as before.
 fn still_a_secret(document: &Doc, masked: &str) -> bool {
-    let count = |text: &str| ["data", "stringData", "annotations", "metadata", "items", "rows", "object"].map(|name| {
-        documents(text).iter().map(|document| document.names(name)).sum::<usize>()
-    });
+    let count = |text: &str| {
+        [
+            "data",
+            "stringData",
+            "annotations",
+            "metadata",
+            "items",
+            "rows",
+            "object",
+        ]
+        .map(|name| {
+            documents(text)
+                .iter()
+                .map(|document| document.names(name))
+                .sum::<usize>()
+        })
+    };
     count(masked) == count(&document.print())
 }

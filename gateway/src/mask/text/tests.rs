@@ -20,12 +20,25 @@ fn uri(subresource: &str, target: &str) -> String {
 fn commands_and_tokens_in_a_query_are_replaced_and_the_rest_stays() {
     let command = key().placeholder(b"mysql -p hunter2");
     assert_eq!(
-        uri("exec", "/api/v1/namespaces/a/pods/b/exec?stdout=true&command=mysql+-p%20hunter2&container=c"),
+        uri(
+            "exec",
+            "/api/v1/namespaces/a/pods/b/exec?stdout=true&command=mysql+-p%20hunter2&container=c"
+        ),
         format!("/api/v1/namespaces/a/pods/b/exec?stdout=true&command={command}&container=c")
     );
-    for name in ["token", "Access_Token", "%74oken", "id_token", "PASSWORD", "client%5Fsecret"] {
+    for name in [
+        "token",
+        "Access_Token",
+        "%74oken",
+        "id_token",
+        "PASSWORD",
+        "client%5Fsecret",
+    ] {
         let target = format!("/x?a=b&{name}=hunter2;c=d&&e");
-        assert_eq!(uri("", &target), target.replace("hunter2", &key().placeholder(b"hunter2")));
+        assert_eq!(
+            uri("", &target),
+            target.replace("hunter2", &key().placeholder(b"hunter2"))
+        );
     }
 }
 
@@ -36,15 +49,31 @@ fn key_hidden_behind_a_semicolon_is_found() {
 
 #[test]
 fn targets_without_secrets_stay_byte_for_byte() {
-    for target in ["/api/v1/pods?limit=500&watch=1&labelSelector=a%3Db", "/", "/?", "/x?&;&=&%zz=%", "/x?token=", "/%ff%00?a"] {
+    for target in [
+        "/api/v1/pods?limit=500&watch=1&labelSelector=a%3Db",
+        "/",
+        "/?",
+        "/x?&;&=&%zz=%",
+        "/x?token=",
+        "/%ff%00?a",
+    ] {
         assert_eq!(uri("", target), target);
     }
 }
 
 #[test]
 fn query_of_a_proxied_application_is_replaced_whole() {
-    let masked = uri("proxy", "/api/v1/namespaces/a/services/b/proxy/login?user=u&pin=1234");
-    assert_eq!(masked, format!("/api/v1/namespaces/a/services/b/proxy/login?{}", key().placeholder(b"user=u&pin=1234")));
+    let masked = uri(
+        "proxy",
+        "/api/v1/namespaces/a/services/b/proxy/login?user=u&pin=1234",
+    );
+    assert_eq!(
+        masked,
+        format!(
+            "/api/v1/namespaces/a/services/b/proxy/login?{}",
+            key().placeholder(b"user=u&pin=1234")
+        )
+    );
 }
 
 #[test]
@@ -63,12 +92,24 @@ fn tokens_keys_and_certificates_in_text_are_replaced() {
         assert_eq!(super::text(&key(), &text).get(), &expected);
     }
     let cut = format!("x {}", &pem[..40]);
-    assert_eq!(text(&key(), &cut).get(), &format!("x {}", key().placeholder(&pem.as_bytes()[..40])));
+    assert_eq!(
+        text(&key(), &cut).get(),
+        &format!("x {}", key().placeholder(&pem.as_bytes()[..40]))
+    );
 }
 
 #[test]
 fn prose_stays_as_it_is() {
-    for prose in ["the bearer token is gone", "eyJ.x", "eyJust.a name", "--- BEGIN ---", "", "Bearer", "beyJond", "é-é"] {
+    for prose in [
+        "the bearer token is gone",
+        "eyJ.x",
+        "eyJust.a name",
+        "--- BEGIN ---",
+        "",
+        "Bearer",
+        "beyJond",
+        "é-é",
+    ] {
         assert_eq!(text(&key(), prose).get(), prose);
     }
 }
@@ -77,15 +118,28 @@ fn prose_stays_as_it_is() {
 fn long_user_agents_are_cut_as_the_api_server_cuts_them() {
     let exact = "a".repeat(1024);
     assert_eq!(user_agent(&key(), &exact).get(), &exact);
-    assert_eq!(user_agent(&key(), &(exact.clone() + "b")).get(), &(exact + "...TRUNCATED"));
+    assert_eq!(
+        user_agent(&key(), &(exact.clone() + "b")).get(),
+        &(exact + "...TRUNCATED")
+    );
     let within = "a".repeat(1023) + "éé";
-    assert_eq!(user_agent(&key(), &within).get(), &("a".repeat(1023) + "...TRUNCATED"));
+    assert_eq!(
+        user_agent(&key(), &within).get(),
+        &("a".repeat(1023) + "...TRUNCATED")
+    );
 }
 
 #[test]
 fn hostile_text_takes_linear_time() {
     // A quadratic scan of this would take minutes.
-    for pattern in ["eyJ", "eyJ.", "-----BEGIN", "bearer ", "eyJa.b.", "-----BEGIN -----END "] {
+    for pattern in [
+        "eyJ",
+        "eyJ.",
+        "-----BEGIN",
+        "bearer ",
+        "eyJa.b.",
+        "-----BEGIN -----END ",
+    ] {
         let text = pattern.repeat(1 << 18);
         assert!(!super::text(&key(), &text).get().is_empty());
     }
