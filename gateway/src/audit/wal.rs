@@ -15,8 +15,7 @@
 //! 4. **A failing disk stops calls, not the process.** Every failure is an answer to the callers
 //!    that wait, and the next record tries again, on a new segment.
 //!
-//! Assumed of the disk: a sector of 512 bytes is written whole or not at all, what a successful
-//! `fdatasync` covered stays, and rewriting bytes with the same bytes cannot lose them.
+//! Assumed of the disk: a sector of 512 bytes is written whole or not at all; what was synced stays.
 //!
 //! # The directory
 //!
@@ -26,9 +25,12 @@
 //! <number, 20 digits>.spare   a file of zeros, or an old segment, waiting to be the next one
 //! ```
 //!
-//! Generations only increase; a failed attempt uses one up. A spare is filled with zeros in steps
-//! between commits, so a commit changes neither length nor extents of the file it writes. Segments
-//! whose records are all released are renamed to spares; those that are short, or too many, go.
+//! One counter numbers both, and a rename gives a file a higher number. So no frame is of a generation
+//! above its file's number, and one above all numbers was never used, not even by a failed attempt.
+//!
+//! Spares are filled with zeros between commits, so a commit changes neither length nor extents of
+//! its file. Segments whose records are all released are renamed to spares; those that are short, or
+//! too many, go. The newest segment stays: it knows the log's id and the next sequence.
 //!
 //! # A segment
 //!
@@ -62,7 +64,7 @@
 //! ```
 //!
 //! Payloads: a record's bytes; a cut's first and last sequence; a release's last sequence; none for
-//! the seal, the trailer that follows the last frame of a segment that was closed in order.
+//! the seal, the trailer behind the last frame of a segment that was closed in order.
 //!
 //! The checksum holds for one frame at one place in one life of one file: neither a recycled
 //! segment's old frames nor a misdirected write can pass for a frame. `synced` is an offset rather
@@ -84,8 +86,8 @@
 //! That segment's `first` is the sequence which failed: it ends the poisoned one, whatever its disk
 //! blocks hold. The same goes for a failed write, and for a disk without space.
 //!
-//! The last bytes of a segment are kept for marks unless a spare is ready. So on a full disk a cut
-//! can still be made, shipped and released, which is what makes room again.
+//! The last bytes of a segment are kept for marks unless a spare is ready: a cut can be made on a full
+//! disk too, shipped and released, which makes room again.
 //!
 //! # Cuts and releases
 //!
@@ -105,12 +107,10 @@
 //!   mismatch, has `synced` beyond the mismatch, what should be there was durable: damage.
 //!   Otherwise it is a torn tail, whose frames were never acknowledged.
 //! - The frames of the newest segment that nothing proves durable are written again and synced,
-//!   then the trailer, before anyone is told of them: they may sit in the page cache only, even in
+//!   then the trailer, before anyone is told of them. They may sit in the page cache only, even in
 //!   clean pages after a failed sync, and a second crash must not find less than the first. It is
 //!   then cut to its length, and writing goes on in a new segment; so a crash loop uses little room,
 //!   and stale frames behind a torn tail meet no new ones.
-//!
-//! Recovery may itself crash anywhere: it only repeats what is there.
 //!
 //! # Limits
 //!
@@ -212,7 +212,7 @@ pub struct TornTail {
     pub frames: u64,
 }
 
-/// A handle on the log; clones share it. The thread ends when the last one is dropped or any closed.
+/// A handle on the log; clones share it. Its thread ends with the last one, or when any is closed.
 #[derive(Clone)]
 pub struct Wal {
     log_id: Arc<str>,

@@ -192,6 +192,19 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_on_disk_are_those_of_version_1() {
+        let hex: String = encoded(Seed::new("log", 3))
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(
+            hex,
+            "ff5a90b208000000015350460700000000000000001000000000000009000000000000006162636465666768\
+             00000000"
+        );
+    }
+
+    #[test]
     fn every_flipped_bit_is_noticed() {
         let seed = Seed::new("log", 3);
         for bit in 0..encoded(seed).len() * 8 {

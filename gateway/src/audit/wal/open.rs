@@ -34,10 +34,14 @@ impl Writer {
         spares: &[u64],
         found: Recovered,
     ) -> (Self, Recovery) {
-        let spares = Spares::adopt(Arc::clone(&storage), options.segment_size, spares);
+        let spares = Spares::adopt(
+            Arc::clone(&storage),
+            options.segment_size,
+            spares,
+            found.generation,
+        );
         let mut writer = Self {
             log_id: found.log_id,
-            generation: found.generation,
             ledger: found.ledger,
             closed: found.segments.into(),
             ..Self::empty(storage, options, spares)
@@ -63,12 +67,12 @@ impl Writer {
                 .remove(&name)
                 .map_err(|source| recover::io_error(&name, source))?;
         }
-        let spares = Spares::adopt(Arc::clone(&storage), options.segment_size, &[]);
+        let spares = Spares::adopt(Arc::clone(&storage), options.segment_size, &[], 0);
         let mut writer = Self::empty(storage, options, spares);
         writer.ledger.appended_at_micros = now;
         writer
             .roll()
-            .map_err(|source| recover::io_error(&segment::name(writer.generation), source))?;
+            .map_err(|source| recover::io_error("the first segment", source))?;
         let report = Recovery {
             log_id: writer.log_id.clone(),
             created: true,
@@ -85,7 +89,6 @@ impl Writer {
                 .clone()
                 .unwrap_or_else(|| uuid::Uuid::now_v7().to_string()),
             options,
-            generation: 0,
             ledger: Ledger::new(),
             closed: VecDeque::new(),
             active: None,

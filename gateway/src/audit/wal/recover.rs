@@ -19,7 +19,7 @@ use super::{
 /// What was found on disk, made durable.
 pub(super) struct Recovered {
     pub(super) log_id: String,
-    /// The highest that was ever used.
+    /// Of the newest segment.
     pub(super) generation: u64,
     pub(super) ledger: Ledger,
     /// Oldest first.

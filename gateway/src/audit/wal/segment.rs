@@ -132,6 +132,31 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_on_disk_are_those_of_version_1() {
+        let header = Header {
+            generation: 1,
+            first: 2,
+            cut_through: 3,
+            released: 4,
+            appended_at_micros: 5,
+            log_id: "log".into(),
+        };
+        let page = header.encode();
+        let hex = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+        };
+        assert_eq!(
+            hex(&page[..64]),
+            "53414c4c5957414c010000000300000001000000000000000200000000000000\
+             0300000000000000040000000000000005000000000000006c6f670000000000"
+        );
+        assert_eq!(hex(&page[4088..]), "00000000b9f5a565");
+    }
+
+    #[test]
     fn names_of_other_files_are_not_taken() {
         assert_eq!(number(&name(17), ".wal"), Some(17));
         for other in [

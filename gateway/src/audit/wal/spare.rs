@@ -33,14 +33,21 @@ struct Filling {
 
 impl Spares {
     /// Takes over what an earlier process left. A file of the wrong length was not finished.
-    pub(super) fn adopt(storage: Arc<dyn Storage>, size: u64, numbers: &[u64]) -> Self {
-        let next_number = numbers.iter().max().map_or(1, |number| number + 1);
+    pub(super) fn adopt(
+        storage: Arc<dyn Storage>,
+        size: u64,
+        numbers: &[u64],
+        newest_generation: u64,
+    ) -> Self {
+        let highest = numbers
+            .iter()
+            .fold(newest_generation, |highest, number| highest.max(*number));
         let mut spares = Self {
             storage,
             size,
             ready: Vec::new(),
             filling: None,
-            next_number,
+            next_number: highest + 1,
         };
         for name in numbers.iter().map(|number| segment::spare_name(*number)) {
             spares.adopt_one(name);
@@ -158,9 +165,14 @@ impl Spares {
     }
 
     fn unused_name(&mut self) -> String {
-        let name = segment::spare_name(self.next_number);
+        segment::spare_name(self.unused_number())
+    }
+
+    /// Segments and spares count together, so a file's number is never below the generation of any
+    /// frame in it, and one above all of them is the generation of none.
+    pub(super) fn unused_number(&mut self) -> u64 {
         self.next_number += 1;
-        name
+        self.next_number - 1
     }
 
     /// What cannot be removed now is found and judged at the next start.

@@ -7,6 +7,7 @@ mod corruption;
 mod crash;
 mod crash_disk;
 mod faults;
+mod group;
 mod model;
 mod random;
 mod real_disk;

@@ -20,8 +20,6 @@ pub(super) struct Writer {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) options: Options,
     pub(super) log_id: String,
-    /// The highest that was ever tried. A failed attempt's file may survive, so none is used twice.
-    pub(super) generation: u64,
     pub(super) ledger: Ledger,
     /// No longer written to, oldest first.
     pub(super) closed: VecDeque<Segment>,
@@ -217,11 +215,10 @@ impl Writer {
         if let Some(active) = self.active.take() {
             self.closed.push_back(active.seal(&self.ledger).segment);
         }
-        self.generation += 1;
         self.prepare_from = 0;
         let spare = self.spares.take()?;
         let header = Header {
-            generation: self.generation,
+            generation: self.spares.unused_number(),
             first: self.ledger.next_sequence,
             cut_through: self.ledger.cut_through,
             released: self.ledger.released,
@@ -232,7 +229,7 @@ impl Writer {
             Active::activate(&*self.storage, &spare, &header, self.options.segment_size);
         if activated.is_err() {
             self.spares.discard(&spare);
-            self.spares.discard(&segment::name(self.generation));
+            self.spares.discard(&segment::name(header.generation));
         }
         self.active = Some(activated?);
         Ok(())

@@ -8,7 +8,7 @@ use crate::audit::wal::{
     error::{OpenError, ReadError},
     frame::{self, SEAL_LENGTH},
     reader::Range,
-    segment::{HEADER_LENGTH, Segment, name},
+    segment::{HEADER_LENGTH, Segment},
     storage::Storage,
     writer::Writer,
 };
@@ -30,6 +30,14 @@ fn written(disk: &CrashDisk) -> Writer {
     }
     assert_eq!(writer.segments().len(), 3);
     writer
+}
+
+/// The same log after a clean shutdown; its segments, oldest first.
+fn closed(disk: &CrashDisk) -> Vec<Segment> {
+    let writer = written(disk);
+    let segments = writer.segments();
+    writer.close();
+    segments
 }
 
 fn is_damage(disk: &CrashDisk) -> bool {
@@ -55,10 +63,7 @@ fn flips(
 #[test]
 fn a_flipped_bit_after_a_clean_shutdown_is_damage_wherever_it_is() {
     let disk = CrashDisk::new(0);
-    let writer = written(&disk);
-    let segments = writer.segments();
-    writer.close();
-    for segment in segments {
+    for segment in closed(&disk) {
         for (place, damaged) in flips(&disk, segment, 0..segment.end) {
             assert!(is_damage(&damaged), "{} at {place}", segment.name());
         }
@@ -68,10 +73,7 @@ fn a_flipped_bit_after_a_clean_shutdown_is_damage_wherever_it_is() {
 #[test]
 fn a_damaged_trailer_costs_no_record() {
     let disk = CrashDisk::new(0);
-    let writer = written(&disk);
-    let segments = writer.segments();
-    writer.close();
-    for segment in segments {
+    for segment in closed(&disk) {
         for (place, damaged) in flips(&disk, segment, segment.end..segment.end + SEAL_LENGTH) {
             let (_, recovery) = open(&damaged).unwrap();
             assert_eq!(
@@ -109,9 +111,7 @@ fn after_a_crash_damage_before_the_last_commit_is_found() {
 #[test]
 fn damage_names_the_first_record_that_is_missing() {
     let disk = CrashDisk::new(0);
-    let writer = written(&disk);
-    let second = writer.segments()[1];
-    writer.close();
+    let second = closed(&disk)[1];
     disk.damage(&second.name(), HEADER_LENGTH as usize + 20, 1);
     let Err(OpenError::Corrupt(corruption)) = open(&disk) else {
         panic!("damage is not found")
@@ -128,17 +128,18 @@ fn damage_names_the_first_record_that_is_missing() {
 
 #[test]
 fn a_missing_segment_is_damage_unless_it_was_released() {
-    for generation in 1..=2 {
+    for missing in 0..2 {
         let disk = CrashDisk::new(0);
-        written(&disk).close();
-        disk.remove(&name(generation)).unwrap();
-        assert!(is_damage(&disk), "segment {generation}");
+        let segments = closed(&disk);
+        disk.remove(&segments[missing].name()).unwrap();
+        assert!(is_damage(&disk), "segment {missing}");
     }
     let disk = CrashDisk::new(0);
     let mut writer = written(&disk);
+    let oldest = writer.segments()[0].name();
     writer.release(RECORDS / 2, 1).unwrap();
     assert!(
-        !disk.contents().contains_key(&name(1)),
+        !disk.contents().contains_key(&oldest),
         "the first segment holds nothing unreleased"
     );
     writer.close();
@@ -148,8 +149,8 @@ fn a_missing_segment_is_damage_unless_it_was_released() {
 #[test]
 fn damage_is_not_repaired_over() {
     let disk = CrashDisk::new(0);
-    written(&disk).close();
-    disk.damage(&name(3), HEADER_LENGTH as usize + 50, 1);
+    let newest = closed(&disk)[2].name();
+    disk.damage(&newest, HEADER_LENGTH as usize + 50, 1);
     let before = disk.contents();
     assert!(is_damage(&disk));
     assert!(
@@ -162,7 +163,8 @@ fn damage_is_not_repaired_over() {
 fn a_reader_names_damage_once_and_ends() {
     let disk = CrashDisk::new(0);
     let writer = written(&disk);
-    disk.damage(&name(2), HEADER_LENGTH as usize + 50, 1);
+    let second = writer.segments()[1].name();
+    disk.damage(&second, HEADER_LENGTH as usize + 50, 1);
     let mut range = Range::new(
         Arc::new(disk),
         writer.segments(),
@@ -200,7 +202,7 @@ fn a_released_range_is_said_to_be_released() {
 #[test]
 fn another_logs_segment_is_refused() {
     let disk = CrashDisk::new(0);
-    written(&disk).close();
+    let oldest = closed(&disk)[0].name();
     let other = CrashDisk::new(1);
     Writer::open(
         Arc::new(other.clone()),
@@ -211,7 +213,7 @@ fn another_logs_segment_is_refused() {
         1,
     )
     .unwrap();
-    let file = disk.open(&name(1)).unwrap();
-    file.write_at(&other.contents()[&name(1)], 0).unwrap();
+    let file = disk.open(&oldest).unwrap();
+    file.write_at(&other.contents()[&oldest], 0).unwrap();
     assert!(matches!(open(&disk), Err(OpenError::OtherLog { .. })));
 }

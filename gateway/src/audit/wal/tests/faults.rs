@@ -135,6 +135,37 @@ fn nothing_is_acknowledged_while_every_sync_fails_and_the_disk_does_not_fill_up(
     assert!(bytes <= 4 * (16 << 10), "{bytes} bytes after 200 failures");
 }
 
+/// A segment that never confirmed a frame leaves no segment behind, but frames, in a spare.
+#[test]
+fn a_generation_is_not_used_again_after_a_restart() {
+    for seed in 0..20 {
+        let disk = CrashDisk::new(seed);
+        let mut writer = open(&disk);
+        append_one(&mut writer, 1).unwrap();
+        disk.set_faults(Faults {
+            per_mille: 500,
+            ..Faults::default()
+        });
+        for id in 0..50 {
+            drop(append_one(&mut writer, id));
+        }
+        drop(writer);
+        disk.cut_power();
+
+        let numbers = |name: &String| {
+            segment::number(name, ".wal").or_else(|| segment::number(name, ".spare"))
+        };
+        let highest = disk.contents().keys().filter_map(numbers).max().unwrap();
+        let mut writer = open(&disk);
+        append_one(&mut writer, 2).unwrap();
+        let generation = writer.segments().last().unwrap().generation;
+        assert!(
+            generation > highest,
+            "seed {seed}: {generation} after {highest}"
+        );
+    }
+}
+
 #[test]
 fn a_full_disk_still_takes_cuts_and_a_release_makes_room() {
     let disk = CrashDisk::new(0);
