@@ -123,7 +123,8 @@ impl Shipper {
             let stored = self.store(cut).await.map_err(|source| ShipError::File { cut, source });
             outcome = outcome.and(stored);
         }
-        outcome.and(self.release())
+        let released = self.release();
+        outcome.and(released)
     }
 
     async fn store(&mut self, cut: Cut) -> Result<(), FileError> {

@@ -18,7 +18,7 @@ mod text;
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
     /// List recorded calls, the latest at the end.
-    List(list::Args),
+    List(Box<list::Args>),
     /// Show one call in full and check its digests.
     Show(show::Args),
 }
@@ -28,7 +28,7 @@ pub(super) enum Command {
 pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
     keep_contained_panics_quiet();
     let outcome = match command {
-        Command::List(args) => list::run(args),
+        Command::List(args) => list::run(*args),
         Command::Show(args) => show::run(args),
     };
     match outcome {

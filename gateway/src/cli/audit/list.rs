@@ -55,7 +55,7 @@ pub(in crate::cli) struct Args {
 }
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
-enum Output {
+pub(super) enum Output {
     #[default]
     Table,
     Wide,
@@ -117,7 +117,7 @@ fn stream(sources: &Sources, filter: &Filter, out: &mut impl Write) -> anyhow::R
     Ok(code(complain(&report)))
 }
 
-fn print(calls: &[Record], output: Output, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn print(calls: &[Record], output: Output, out: &mut impl Write) -> io::Result<()> {
     match output {
         Output::Table | Output::Wide if calls.is_empty() => Ok(()),
         Output::Table => {

@@ -12,7 +12,7 @@ use crate::audit::{
     store::hex,
 };
 
-mod sections;
+pub(super) mod sections;
 
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Args {

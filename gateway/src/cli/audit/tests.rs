@@ -1,6 +1,18 @@
+use std::path::Path;
+
+use tokio_util::sync::CancellationToken;
+
 use super::{
     text::{printable, shortened},
     *,
+};
+use crate::{
+    audit::{
+        log::Log,
+        query::{Filter, newest_calls, show},
+        record::{Record, sample},
+    },
+    config::{ByteSize, Directory, Flush, Recording, WalConfig},
 };
 
 fn now() -> Timestamp {
@@ -18,7 +30,11 @@ fn times_are_ages_or_points() {
         ("2026-01-31T08:00:00Z", "2026-01-31T08:00:00Z"),
         ("2026-01-31T08:00:00+02:00", "2026-01-31T06:00:00Z"),
     ] {
-        assert_eq!(time(text, now()).unwrap(), expected.parse().unwrap(), "{text}");
+        assert_eq!(
+            time(text, now()).unwrap(),
+            expected.parse().unwrap(),
+            "{text}"
+        );
     }
     for text in ["", "10", "yesterday", "-1d", "2026-01-31", "99999999999d"] {
         assert!(time(text, now()).is_err(), "{text}");
@@ -28,7 +44,10 @@ fn times_are_ages_or_points() {
 #[test]
 fn recorded_text_cannot_command_the_terminal() {
     let text = "\u{1b}[2J\u{7}\r\n\u{9b}31m\u{202e}txt\u{200b} é 😀";
-    assert_eq!(printable(text), "\\u{1b}[2J\\u{7}\\u{d}\\u{a}\\u{9b}31m\\u{202e}txt\\u{200b} é 😀");
+    assert_eq!(
+        printable(text),
+        "\\u{1b}[2J\\u{7}\\u{d}\\u{a}\\u{9b}31m\\u{202e}txt\\u{200b} é 😀"
+    );
 }
 
 #[test]
@@ -40,16 +59,127 @@ fn long_values_end_in_an_ellipsis() {
 
 #[test]
 fn a_table_fits_140_columns_and_takes_from_the_widest() {
-    let rows = vec![vec!["a".repeat(30), "b".repeat(100), "c".repeat(100)], vec!["x".into(), "y".into(), "z".into()]];
+    let rows = vec![
+        vec!["a".repeat(30), "b".repeat(100), "c".repeat(100)],
+        vec!["x".into(), "y".into(), "z".into()],
+    ];
     let mut out = Vec::new();
     table::print(&["ONE", "TWO", "THREE"], &rows, true, &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines.iter().map(|line| line.chars().count()).max(), Some(140));
+    assert_eq!(
+        lines.iter().map(|line| line.chars().count()).max(),
+        Some(140)
+    );
     assert!(lines[1].starts_with(&format!("{}  b", "a".repeat(30))));
-    assert_eq!(lines[2].split_whitespace().collect::<Vec<_>>(), ["x", "y", "z"]);
+    assert_eq!(
+        lines[2].split_whitespace().collect::<Vec<_>>(),
+        ["x", "y", "z"]
+    );
 
     let mut wide = Vec::new();
     table::print(&["ONE", "TWO", "THREE"], &rows, false, &mut wide).unwrap();
     assert!(String::from_utf8(wide).unwrap().contains(&"c".repeat(100)));
+}
+
+/// One call, appended and shipped by the real log into a store.
+async fn recorded(directory: &Path, record: &Record) -> Sources {
+    let recording = Recording {
+        policy_file: None,
+        allow_none: false,
+        read_lag: false,
+        wal: WalConfig {
+            directory: directory.join("wal"),
+            limit: ByteSize(16 << 20),
+            segment_size: ByteSize(1 << 20),
+        },
+        store: Directory {
+            directory: directory.join("store"),
+        },
+        flush: Flush::default(),
+    };
+    let (log, shipper) = Log::open(&recording, "prod").unwrap();
+    log.append(&sample::intent(&record.audit_id)).await.unwrap();
+    log.append(record).await.unwrap();
+    let shutdown = CancellationToken::new();
+    shutdown.cancel();
+    shipper.run(shutdown).await;
+    log.close().await;
+    Sources {
+        store: recording.store.directory,
+        wal: Some(recording.wal.directory),
+    }
+}
+
+fn listed(sources: &Sources, output: list::Output) -> String {
+    let (calls, _) = newest_calls(sources, &Filter::default(), 100);
+    let mut out = Vec::new();
+    list::print(&calls, output, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[tokio::test]
+async fn a_list_says_who_did_what_and_what_came_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let sources = recorded(directory.path(), &sample::complete()).await;
+    let table = listed(&sources, list::Output::Table);
+    let expected = "\
+TIME                  AGENT     MODEL             CI RUN          VERB    OBJECT                              STATUS  DECISION  RULE
+2026-01-02 03:04:05Z  Deployer  m-1 (oidc-claim)  acme/shop#42.1  create  deployments.apps/web/scale -n shop  201     allow     shop/deploy
+";
+    assert_eq!(table, expected);
+    assert!(listed(&sources, list::Output::Wide).contains(&sample::complete().audit_id));
+
+    let lines = listed(&sources, list::Output::Ndjson);
+    let call: serde_json::Value = serde_json::from_str(&lines).unwrap();
+    assert_eq!(call["responseStatus"]["code"], 201);
+    assert!(call.get("requestObject").is_none(), "lists hold no bodies");
+    let all: serde_json::Value =
+        serde_json::from_str(&listed(&sources, list::Output::Json)).unwrap();
+    assert_eq!(all, serde_json::json!([call]));
+}
+
+#[tokio::test]
+async fn one_call_is_told_in_sections_with_its_checked_digests() {
+    let directory = tempfile::tempdir().unwrap();
+    let record = sample::complete();
+    let sources = recorded(directory.path(), &record).await;
+    let (found, _) = show(&sources, &record.audit_id);
+    let mut out = Vec::new();
+    show::sections::print(&found, &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let headings: Vec<_> = text
+        .lines()
+        .filter(|line| line.chars().all(|letter| letter.is_ascii_uppercase()))
+        .collect();
+    assert_eq!(
+        headings.join(" ").split_whitespace().collect::<Vec<_>>(),
+        ["WHO", "WHAT", "DECISION", "RESPONSE", "EVIDENCE"]
+    );
+    for expected in [
+        "Deployer did create deployments.apps/web/scale -n shop: 201",
+        "m-1 2026-01 example  [oidc-claim]",
+        "        \"p\": \"hmac-sha256:k1:00\"",
+        "kubectl/v1.36.0 (linux/amd64) \\u{1b}[31m",
+        "shop/deploy",
+    ] {
+        assert!(text.contains(expected), "{expected} is not in\n{text}");
+    }
+    assert_eq!(text.matches("computed again: matches").count(), 2);
+    assert!(!text.contains('\u{1b}'));
+}
+
+#[tokio::test]
+async fn a_call_without_outcome_says_what_is_not_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let sources = recorded(directory.path(), &sample::intent("lost")).await;
+    assert!(listed(&sources, list::Output::Table).contains("  unknown  "));
+    let (found, _) = show(&sources, "lost");
+    let mut out = Vec::new();
+    show::sections::print(&found, &mut out).unwrap();
+    assert!(
+        String::from_utf8(out)
+            .unwrap()
+            .contains("Whether the API server acted on it is unknown")
+    );
 }

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-pub(super) fn print(found: &Found, out: &mut impl Write) -> io::Result<()> {
+pub(in crate::cli::audit) fn print(found: &Found, out: &mut impl Write) -> io::Result<()> {
     let Some(call) = fullest(found) else { return Ok(()) };
     let verb = call.text(&["verb"]).unwrap_or("-");
     let result = found.outcome.as_ref().map_or_else(|| "unknown".to_owned(), |outcome| status(&outcome.record));
