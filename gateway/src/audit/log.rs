@@ -54,7 +54,14 @@ impl Log {
         let flush = config.flush.clone();
         let backlog = watch::Sender::new(Backlog::left_by_earlier_process(&recovery));
         let shipper = Shipper::new(wal.clone(), store, backlog.clone());
-        Ok((Self { wal, backlog, flush }, shipper))
+        Ok((
+            Self {
+                wal,
+                backlog,
+                flush,
+            },
+            shipper,
+        ))
     }
 
     /// Returns once the record is on disk.
@@ -63,7 +70,11 @@ impl Log {
         let bytes = before.len() + after.len();
         let appended = self.wal.append(Payload { before, after }).await?;
         let urgent = record.decision == Some(DecisionKind::Deny);
-        let delay = if urgent { self.flush.urgent_interval } else { self.flush.interval };
+        let delay = if urgent {
+            self.flush.urgent_interval
+        } else {
+            self.flush.interval
+        };
         self.note(bytes as u64, delay.0);
         Ok(appended)
     }
@@ -90,7 +101,8 @@ impl Log {
     /// Wakes the shipper only where that changes when it must act.
     fn note(&self, bytes: u64, delay: Duration) {
         let full = self.flush.size.0;
-        self.backlog.send_if_modified(|backlog| backlog.add(bytes, delay, full));
+        self.backlog
+            .send_if_modified(|backlog| backlog.add(bytes, delay, full));
     }
 }
 

@@ -87,7 +87,11 @@ impl Report {
 /// Hands every matching call to `emit` as it is found: newest file first, in the order of the log within
 /// one. A call is its outcome's record; an intent without an outcome is one of outcome `unknown`.
 /// After a `Break` nothing more is handed on, and no further file is read.
-pub fn every_call(sources: &Sources, filter: &Filter, mut emit: impl FnMut(Record) -> ControlFlow<()>) -> Report {
+pub fn every_call(
+    sources: &Sources,
+    filter: &Filter,
+    mut emit: impl FnMut(Record) -> ControlFlow<()>,
+) -> Report {
     let mut ended = false;
     scan(sources, filter, |record| {
         ended = ended || emit(record).is_break();
@@ -103,7 +107,11 @@ pub fn newest_calls(sources: &Sources, filter: &Filter, limit: usize) -> (Vec<Re
 }
 
 /// `emit` answers from when on calls still matter.
-fn scan(sources: &Sources, filter: &Filter, mut emit: impl FnMut(Record) -> Option<Timestamp>) -> Report {
+fn scan(
+    sources: &Sources,
+    filter: &Filter,
+    mut emit: impl FnMut(Record) -> Option<Timestamp>,
+) -> Report {
     let mut report = Report::default();
     let mut window = Window::new(filter.since, filter.until);
     let mut join = Join::default();

@@ -94,7 +94,10 @@ impl Shipper {
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut backlog = self.backlog.subscribe();
         loop {
-            let due = earlier(backlog.borrow_and_update().due(), self.retry.map(|retry| retry.at));
+            let due = earlier(
+                backlog.borrow_and_update().due(),
+                self.retry.map(|retry| retry.at),
+            );
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
@@ -120,7 +123,10 @@ impl Shipper {
             if self.stored.contains(&cut.first) {
                 continue;
             }
-            let stored = self.store(cut).await.map_err(|source| ShipError::File { cut, source });
+            let stored = self
+                .store(cut)
+                .await
+                .map_err(|source| ShipError::File { cut, source });
             outcome = outcome.and(stored);
         }
         let released = self.release();
@@ -138,15 +144,24 @@ impl Shipper {
 
     fn release(&mut self) -> Result<(), ShipError> {
         let pending = self.wal.pending_cuts();
-        let done = pending.iter().take_while(|cut| self.stored.contains(&cut.first));
-        let Some(through) = done.last().map(|cut| cut.last) else { return Ok(()) };
+        let done = pending
+            .iter()
+            .take_while(|cut| self.stored.contains(&cut.first));
+        let Some(through) = done.last().map(|cut| cut.last) else {
+            return Ok(());
+        };
         self.wal.release(through).map_err(ShipError::Release)?;
         self.stored = self.stored.split_off(&(through + 1));
         Ok(())
     }
 
     fn report(&self, outcome: Result<(), ShipError>) {
-        let waiting = self.wal.pending_cuts().iter().filter(|cut| !self.stored.contains(&cut.first)).count();
+        let waiting = self
+            .wal
+            .pending_cuts()
+            .iter()
+            .filter(|cut| !self.stored.contains(&cut.first))
+            .count();
         let error = outcome.err().map(|error| chain(&error));
         if let Some(error) = &error {
             tracing::error!(%error, pending_cuts = waiting, "records wait in the log until they can be stored");
@@ -184,11 +199,17 @@ fn write_file(wal: &Wal, store: &Store, cut: Cut) -> Result<PathBuf, FileError> 
         encoder.add(frame.sequence, &frame.payload)?;
     }
     let bytes = encoder.finish()?;
-    Ok(store.put(&range, timestamp(first_appended.unwrap_or_default()), &bytes)?)
+    Ok(store.put(
+        &range,
+        timestamp(first_appended.unwrap_or_default()),
+        &bytes,
+    )?)
 }
 
 fn timestamp(micros: u64) -> Timestamp {
-    let time = i64::try_from(micros).ok().and_then(|micros| Timestamp::from_microsecond(micros).ok());
+    let time = i64::try_from(micros)
+        .ok()
+        .and_then(|micros| Timestamp::from_microsecond(micros).ok());
     time.unwrap_or(Timestamp::MAX)
 }
 

@@ -75,7 +75,9 @@ fn time(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
     }
     let ago = days(text).or_else(|| text.parse::<SignedDuration>().ok());
     ago.and_then(|ago| now.checked_sub(ago.abs()).ok())
-        .with_context(|| format!("{text:?} is not a time: write 10m, 2h, 7d, or 2026-01-31T08:00:00Z"))
+        .with_context(|| {
+            format!("{text:?} is not a time: write 10m, 2h, 7d, or 2026-01-31T08:00:00Z")
+        })
 }
 
 fn days(text: &str) -> Option<SignedDuration> {
@@ -86,13 +88,20 @@ fn days(text: &str) -> Option<SignedDuration> {
 /// Names on stderr what could not be read.
 fn complain(report: &Report) -> bool {
     for problem in &report.problems {
-        eprintln!("error: cannot read all of {}", text::printable(&problem.to_string()));
+        eprintln!(
+            "error: cannot read all of {}",
+            text::printable(&problem.to_string())
+        );
     }
     !report.problems.is_empty()
 }
 
 fn code(failed: bool) -> ExitCode {
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 /// They are reported as a file that cannot be read; a backtrace would look like a fault of ours.
@@ -108,7 +117,10 @@ fn keep_contained_panics_quiet() {
 /// Whoever read our output has seen enough.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
-    error.chain().filter_map(|cause| cause.downcast_ref()).any(closed)
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref())
+        .any(closed)
 }
 
 #[cfg(test)]

@@ -82,12 +82,18 @@ impl Window {
 
     /// Only the lower end: an outcome may come long after its request, which its row repeats.
     pub(super) fn excludes_file(&self, file: &StoredFile) -> bool {
-        let appended_before = file.appended_before.and_then(|end| end.checked_add(CLOCK_STEP).ok());
-        appended_before.zip(self.since).is_some_and(|(end, since)| end < since)
+        let appended_before = file
+            .appended_before
+            .and_then(|end| end.checked_add(CLOCK_STEP).ok());
+        appended_before
+            .zip(self.since)
+            .is_some_and(|(end, since)| end < since)
     }
 
     fn excludes_rows(&self, rows: &RowGroupMetaData) -> bool {
-        let Some((min, max)) = received(rows) else { return false };
+        let Some((min, max)) = received(rows) else {
+            return false;
+        };
         self.since.is_some_and(|since| max < since) || self.until.is_some_and(|until| min > until)
     }
 }
@@ -102,12 +108,19 @@ pub(super) fn read(
     contained(|| {
         let builder = open(path)?;
         let groups = groups(&builder, |group| !window.excludes_rows(group));
-        visit_rows(project(builder, columns).with_row_groups(groups).build()?, visit)
+        visit_rows(
+            project(builder, columns).with_row_groups(groups).build()?,
+            visit,
+        )
     })
 }
 
 /// Hands on the rows of the row groups that may hold `audit_id`.
-pub(super) fn read_call(path: &Path, audit_id: &str, visit: impl FnMut(Stored)) -> Result<(), FileError> {
+pub(super) fn read_call(
+    path: &Path,
+    audit_id: &str,
+    visit: impl FnMut(Stored),
+) -> Result<(), FileError> {
     contained(|| {
         let builder = open(path)?;
         let groups = may_hold(&builder, audit_id)?;
@@ -115,7 +128,14 @@ pub(super) fn read_call(path: &Path, audit_id: &str, visit: impl FnMut(Stored)) 
             return Ok(());
         }
         let only = RowFilter::new(vec![Box::new(is_call(&builder, audit_id.to_owned()))]);
-        visit_rows(builder.with_row_groups(groups).with_row_filter(only).with_batch_size(BATCH_ROWS).build()?, visit)
+        visit_rows(
+            builder
+                .with_row_groups(groups)
+                .with_row_filter(only)
+                .with_batch_size(BATCH_ROWS)
+                .build()?,
+            visit,
+        )
     })
 }
 
@@ -133,18 +153,28 @@ fn contained(read: impl FnOnce() -> Result<(), FileError>) -> Result<(), FileErr
 }
 
 /// Read first, so that no other call's bodies are.
-fn is_call(builder: &ParquetRecordBatchReaderBuilder<File>, audit_id: String) -> impl ArrowPredicate + use<> {
+fn is_call(
+    builder: &ParquetRecordBatchReaderBuilder<File>,
+    audit_id: String,
+) -> impl ArrowPredicate + use<> {
     let mask = ProjectionMask::columns(builder.parquet_schema(), ["auditID"]);
     ArrowPredicateFn::new(mask, move |batch| {
         let ids = batch.column(0).as_string_opt::<i32>();
-        let ids = ids.ok_or_else(|| ArrowError::SchemaError("auditID is not a string".to_owned()))?;
-        Ok(ids.iter().map(|id| Some(id == Some(audit_id.as_str()))).collect())
+        let ids =
+            ids.ok_or_else(|| ArrowError::SchemaError("auditID is not a string".to_owned()))?;
+        Ok(ids
+            .iter()
+            .map(|id| Some(id == Some(audit_id.as_str())))
+            .collect())
     })
 }
 
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, FileError> {
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    Ok(ParquetRecordBatchReaderBuilder::try_new_with_options(File::open(path)?, options)?)
+    Ok(ParquetRecordBatchReaderBuilder::try_new_with_options(
+        File::open(path)?,
+        options,
+    )?)
 }
 
 fn project(
@@ -152,7 +182,13 @@ fn project(
     columns: Columns,
 ) -> ParquetRecordBatchReaderBuilder<File> {
     let wanted = |name: &&str| columns == Columns::All || !BODIES.contains(name);
-    let names: Vec<_> = builder.schema().fields().iter().map(|field| field.name().as_str()).filter(wanted).collect();
+    let names: Vec<_> = builder
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .filter(wanted)
+        .collect();
     let mask = ProjectionMask::columns(builder.parquet_schema(), names);
     builder.with_projection(mask).with_batch_size(BATCH_ROWS)
 }
@@ -162,12 +198,20 @@ fn groups(
     keep: impl Fn(&RowGroupMetaData) -> bool,
 ) -> Vec<usize> {
     let all = builder.metadata().row_groups().iter().enumerate();
-    all.filter(|(_, group)| keep(group)).map(|(index, _)| index).collect()
+    all.filter(|(_, group)| keep(group))
+        .map(|(index, _)| index)
+        .collect()
 }
 
-fn may_hold(builder: &ParquetRecordBatchReaderBuilder<File>, audit_id: &str) -> Result<Vec<usize>, FileError> {
+fn may_hold(
+    builder: &ParquetRecordBatchReaderBuilder<File>,
+    audit_id: &str,
+) -> Result<Vec<usize>, FileError> {
     let leaves = builder.parquet_schema().columns();
-    let Some(column) = leaves.iter().position(|leaf| leaf.path().string() == "auditID") else {
+    let Some(column) = leaves
+        .iter()
+        .position(|leaf| leaf.path().string() == "auditID")
+    else {
         return Ok(Vec::new());
     };
     let mut groups = Vec::new();
@@ -180,7 +224,10 @@ fn may_hold(builder: &ParquetRecordBatchReaderBuilder<File>, audit_id: &str) -> 
     Ok(groups)
 }
 
-fn visit_rows(reader: ParquetRecordBatchReader, mut visit: impl FnMut(Stored)) -> Result<(), FileError> {
+fn visit_rows(
+    reader: ParquetRecordBatchReader,
+    mut visit: impl FnMut(Stored),
+) -> Result<(), FileError> {
     for batch in reader {
         for row in rows(&batch?) {
             let (row, digest) = row?;
@@ -195,8 +242,11 @@ fn visit_rows(reader: ParquetRecordBatchReader, mut visit: impl FnMut(Stored)) -
 
 fn received(rows: &RowGroupMetaData) -> Option<(Timestamp, Timestamp)> {
     let mut columns = rows.columns().iter();
-    let column = columns.find(|column| column.column_path().string() == "requestReceivedTimestamp")?;
-    let Statistics::Int64(statistics) = column.statistics()? else { return None };
+    let column =
+        columns.find(|column| column.column_path().string() == "requestReceivedTimestamp")?;
+    let Statistics::Int64(statistics) = column.statistics()? else {
+        return None;
+    };
     let time = |micros: Option<&i64>| Timestamp::from_microsecond(*micros?).ok();
     time(statistics.min_opt()).zip(time(statistics.max_opt()))
 }

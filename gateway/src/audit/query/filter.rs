@@ -35,30 +35,58 @@ impl FromStr for Status {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let class = text.strip_suffix("xx").and_then(|digit| digit.parse().ok()).filter(|class| (1..6).contains(class));
+        let class = text
+            .strip_suffix("xx")
+            .and_then(|digit| digit.parse().ok())
+            .filter(|class| (1..6).contains(class));
         let code = || text.parse().ok().filter(|code| (100..600).contains(code));
-        class.map(Self::Class).or_else(|| code().map(Self::Code)).ok_or_else(|| {
-            format!("{text:?} is not a status: write a code such as 404, or a class such as 4xx")
-        })
+        class
+            .map(Self::Class)
+            .or_else(|| code().map(Self::Code))
+            .ok_or_else(|| {
+                format!(
+                    "{text:?} is not a status: write a code such as 404, or a class such as 4xx"
+                )
+            })
     }
 }
 
 impl Filter {
     pub fn matches(&self, record: &Record) -> bool {
         self.matches_time(record.received())
-            && any_of(&self.agent, [record.text(&["agent", "id"]), record.text(&["agent", "name"])])
-            && any_of(&self.user, [record.text(&["user", "username"]), record.text(&["upstreamUser", "username"])])
+            && any_of(
+                &self.agent,
+                [
+                    record.text(&["agent", "id"]),
+                    record.text(&["agent", "name"]),
+                ],
+            )
+            && any_of(
+                &self.user,
+                [
+                    record.text(&["user", "username"]),
+                    record.text(&["upstreamUser", "username"]),
+                ],
+            )
             && any_of(&self.verb, [record.text(&["verb"])])
-            && self.resource.as_ref().is_none_or(|wanted| matches_resource(wanted, record))
+            && self
+                .resource
+                .as_ref()
+                .is_none_or(|wanted| matches_resource(wanted, record))
             && any_of(&self.namespace, [record.text(&["objectRef", "namespace"])])
             && any_of(&self.name, [record.text(&["objectRef", "name"])])
             && any_of(&self.decision, [record.text(&["decision"])])
-            && self.status.is_none_or(|wanted| wanted.matches(record.integer(&["responseStatus", "code"])))
+            && self
+                .status
+                .is_none_or(|wanted| wanted.matches(record.integer(&["responseStatus", "code"])))
     }
 
     fn matches_time(&self, received: Option<Timestamp>) -> bool {
-        let Some(received) = received else { return true };
-        self.since.is_none_or(|since| received >= since) && self.until.is_none_or(|until| received <= until)
+        let Some(received) = received else {
+            return true;
+        };
+        self.since.is_none_or(|since| received >= since)
+            && self.until.is_none_or(|until| received <= until)
     }
 }
 
@@ -72,14 +100,24 @@ impl Status {
 }
 
 fn any_of<const N: usize>(wanted: &Option<String>, values: [Option<&str>; N]) -> bool {
-    wanted.as_deref().is_none_or(|wanted| values.contains(&Some(wanted)))
+    wanted
+        .as_deref()
+        .is_none_or(|wanted| values.contains(&Some(wanted)))
 }
 
 /// Without a subresource, calls on subresources match too; without a group, the resource of every group.
 fn matches_resource(wanted: &str, record: &Record) -> bool {
-    let (qualified, subresource) = wanted.split_once('/').map_or((wanted, None), |(left, right)| (left, Some(right)));
-    let (resource, group) = qualified.split_once('.').map_or((qualified, None), |(left, right)| (left, Some(right)));
-    any_of(&Some(resource.to_owned()), [record.text(&["objectRef", "resource"])])
-        && group.is_none_or(|group| record.text(&["objectRef", "apiGroup"]) == Some(group))
-        && subresource.is_none_or(|subresource| record.text(&["objectRef", "subresource"]) == Some(subresource))
+    let (qualified, subresource) = wanted
+        .split_once('/')
+        .map_or((wanted, None), |(left, right)| (left, Some(right)));
+    let (resource, group) = qualified
+        .split_once('.')
+        .map_or((qualified, None), |(left, right)| (left, Some(right)));
+    any_of(
+        &Some(resource.to_owned()),
+        [record.text(&["objectRef", "resource"])],
+    ) && group.is_none_or(|group| record.text(&["objectRef", "apiGroup"]) == Some(group))
+        && subresource.is_none_or(|subresource| {
+            record.text(&["objectRef", "subresource"]) == Some(subresource)
+        })
 }

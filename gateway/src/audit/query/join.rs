@@ -46,16 +46,27 @@ impl Join {
     }
 
     fn is_first(&mut self, record: &Record) -> bool {
-        let Some(sequence) = record.sequence() else { return true };
-        if self.seen.get(record.log_id()).is_some_and(|ranges| ranges.contains(sequence)) {
+        let Some(sequence) = record.sequence() else {
+            return true;
+        };
+        if self
+            .seen
+            .get(record.log_id())
+            .is_some_and(|ranges| ranges.contains(sequence))
+        {
             return false;
         }
-        self.here.entry(record.log_id().to_owned()).or_default().insert(sequence)
+        self.here
+            .entry(record.log_id().to_owned())
+            .or_default()
+            .insert(sequence)
     }
 }
 
 fn without_outcome(mut intent: Record) -> Record {
-    intent.0.insert("outcome".to_owned(), Value::from("unknown"));
+    intent
+        .0
+        .insert("outcome".to_owned(), Value::from("unknown"));
     intent
 }
 
@@ -65,7 +76,10 @@ pub(super) struct Ranges(BTreeMap<u64, u64>);
 
 impl Ranges {
     fn contains(&self, sequence: u64) -> bool {
-        self.0.range(..=sequence).next_back().is_some_and(|(_, &last)| sequence <= last)
+        self.0
+            .range(..=sequence)
+            .next_back()
+            .is_some_and(|(_, &last)| sequence <= last)
     }
 
     /// Returns whether it was new.
@@ -78,12 +92,20 @@ impl Ranges {
     }
 
     fn merge(&mut self, other: Self) {
-        other.0.into_iter().for_each(|(first, last)| self.add(first, last));
+        other
+            .0
+            .into_iter()
+            .for_each(|(first, last)| self.add(first, last));
     }
 
     /// Adds a range that overlaps none, joining it with its neighbours.
     fn add(&mut self, mut first: u64, mut last: u64) {
-        if let Some((&before, &end)) = self.0.range(..first).next_back().filter(|(_, end)| **end + 1 == first) {
+        if let Some((&before, &end)) = self
+            .0
+            .range(..first)
+            .next_back()
+            .filter(|(_, end)| **end + 1 == first)
+        {
             debug_assert!(end < first);
             first = before;
         }

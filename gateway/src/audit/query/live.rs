@@ -17,7 +17,12 @@ struct NotARow {
 }
 
 /// Hands on the log's records up to the first that cannot be read, which becomes a problem of the report.
-pub(super) fn read(directory: &Path, report: &mut Report, columns: Columns, mut visit: impl FnMut(Stored)) {
+pub(super) fn read(
+    directory: &Path,
+    report: &mut Report,
+    columns: Columns,
+    mut visit: impl FnMut(Stored),
+) {
     let frames = match wal::scan(directory) {
         Ok(frames) => frames,
         Err(error) => return report.problem(directory, error),
@@ -28,8 +33,17 @@ pub(super) fn read(directory: &Path, report: &mut Report, columns: Columns, mut 
             Err(error) => return report.problem(directory, error),
         };
         match row(&frame.payload, columns) {
-            Ok(record) => visit(Stored { record, digest: None }),
-            Err(source) => report.problem(directory, NotARow { sequence: frame.sequence, source }),
+            Ok(record) => visit(Stored {
+                record,
+                digest: None,
+            }),
+            Err(source) => report.problem(
+                directory,
+                NotARow {
+                    sequence: frame.sequence,
+                    source,
+                },
+            ),
         }
         report.live_records += 1;
     }

@@ -32,7 +32,10 @@ impl Newest {
             self.heap.pop();
         }
         let full = self.heap.len() == self.limit;
-        self.heap.peek().filter(|_| full).map(|Reverse(oldest)| oldest.received)
+        self.heap
+            .peek()
+            .filter(|_| full)
+            .map(|Reverse(oldest)| oldest.received)
     }
 
     pub(super) fn into_sorted(self) -> Vec<Record> {

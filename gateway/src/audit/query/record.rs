@@ -26,7 +26,8 @@ impl Record {
 
     pub fn value(&self, path: &[&str]) -> Option<&Value> {
         let (first, rest) = path.split_first()?;
-        rest.iter().try_fold(self.0.get(*first)?, |value, name| value.get(name))
+        rest.iter()
+            .try_fold(self.0.get(*first)?, |value, name| value.get(name))
     }
 
     pub fn audit_id(&self) -> &str {

@@ -35,7 +35,10 @@ pub struct Evidence {
 pub enum Digest {
     /// Equal to `recordDigest`.
     Matches([u8; 32]),
-    Differs { recorded: [u8; 32], computed: [u8; 32] },
+    Differs {
+        recorded: [u8; 32],
+        computed: [u8; 32],
+    },
     /// Still in the log, which keeps a checksum instead.
     NotYetRecorded([u8; 32]),
     /// The columns have no canonical form: this is not a record of ours.
@@ -45,13 +48,21 @@ pub enum Digest {
 impl Found {
     /// Both records came from files: nothing is left to look for.
     fn is_sealed(&self) -> bool {
-        let sealed = |evidence: &Option<Evidence>| evidence.as_ref().is_some_and(|found| found.digest.is_recorded());
+        let sealed = |evidence: &Option<Evidence>| {
+            evidence
+                .as_ref()
+                .is_some_and(|found| found.digest.is_recorded())
+        };
         sealed(&self.intent) && sealed(&self.outcome)
     }
 
     /// The same record from a file and from the log: the file's, which has a digest to compare with.
     fn add(&mut self, stored: Stored, source: &Path) {
-        let slot = if stored.record.is_outcome() { &mut self.outcome } else { &mut self.intent };
+        let slot = if stored.record.is_outcome() {
+            &mut self.outcome
+        } else {
+            &mut self.intent
+        };
         let sealed = stored.digest.is_some();
         if slot.is_none() || sealed {
             *slot = Some(Evidence::new(stored, source));
@@ -104,7 +115,9 @@ pub fn show(sources: &Sources, audit_id: &str) -> (Found, Report) {
             continue;
         }
         report.files_read += 1;
-        if let Err(error) = file::read_call(&stored.path, audit_id, |row| found.add(row, &stored.path)) {
+        if let Err(error) =
+            file::read_call(&stored.path, audit_id, |row| found.add(row, &stored.path))
+        {
             report.problem(&stored.path, error);
         }
     }
@@ -112,7 +125,10 @@ pub fn show(sources: &Sources, audit_id: &str) -> (Found, Report) {
 }
 
 fn earliest(audit_id: &str) -> Option<Timestamp> {
-    let (seconds, nanos) = uuid::Uuid::parse_str(audit_id).ok()?.get_timestamp()?.to_unix();
+    let (seconds, nanos) = uuid::Uuid::parse_str(audit_id)
+        .ok()?
+        .get_timestamp()?
+        .to_unix();
     let time = Timestamp::new(seconds.try_into().ok()?, nanos.try_into().ok()?).ok()?;
     time.checked_sub(CLOCK_MARGIN).ok()
 }

@@ -56,22 +56,42 @@ impl Archive {
         let mut encoder = Encoder::new(range.clone()).unwrap();
         for (sequence, record) in (first..).zip(records) {
             let (before, after) = canonical::split(record, log_id);
-            encoder.add(sequence, &[&before[..], sequence.to_string().as_bytes(), &after[..]].concat()).unwrap();
+            encoder
+                .add(
+                    sequence,
+                    &[&before[..], sequence.to_string().as_bytes(), &after[..]].concat(),
+                )
+                .unwrap();
         }
-        self.store.put(&range, records[0].request_received_timestamp, &encoder.finish().unwrap()).unwrap()
+        self.store
+            .put(
+                &range,
+                records[0].request_received_timestamp,
+                &encoder.finish().unwrap(),
+            )
+            .unwrap()
     }
 
     /// One file of whole calls, received from `second` on.
     fn calls(&self, log_id: &str, first: u64, second: i64, names: &[&str]) -> PathBuf {
         let pairs = names.iter().zip(second..).flat_map(|(name, second)| {
-            [received(second, sample::intent(name)), received(second, sample::outcome(name))]
+            [
+                received(second, sample::intent(name)),
+                received(second, sample::outcome(name)),
+            ]
         });
         self.file(log_id, first, &pairs.collect::<Vec<_>>())
     }
 
     fn newest(&self, filter: &Filter, limit: usize) -> (Vec<String>, Report) {
         let (calls, report) = newest_calls(&self.sources(), filter, limit);
-        (calls.iter().map(|call| call.audit_id().to_owned()).collect(), report)
+        (
+            calls
+                .iter()
+                .map(|call| call.audit_id().to_owned())
+                .collect(),
+            report,
+        )
     }
 }
 
@@ -89,19 +109,38 @@ fn the_newest_calls_of_all_logs_come_oldest_first() {
     let (calls, report) = archive.newest(&Filter::default(), 3);
     assert_eq!(calls, ["b0", "a2", "a3"]);
     assert_clean(&report);
-    assert_eq!(archive.newest(&Filter::default(), 100).0, ["a0", "a1", "b0", "a2", "a3"]);
+    assert_eq!(
+        archive.newest(&Filter::default(), 100).0,
+        ["a0", "a1", "b0", "a2", "a3"]
+    );
 }
 
 #[test]
 fn lists_read_no_bodies_and_no_older_files_than_they_need() {
     let archive = Archive::new();
     for file in 0..5 {
-        archive.calls("log-a", 1 + 4 * file, file as i64 * 7200, &[&format!("{file}-0"), &format!("{file}-1")]);
+        archive.calls(
+            "log-a",
+            1 + 4 * file,
+            file as i64 * 7200,
+            &[&format!("{file}-0"), &format!("{file}-1")],
+        );
     }
     let (calls, report) = newest_calls(&archive.sources(), &Filter::default(), 2);
-    assert_eq!(calls.iter().map(Record::audit_id).collect::<Vec<_>>(), ["4-0", "4-1"]);
-    assert!(calls.iter().all(|call| schema::BODIES.iter().all(|body| !call.0.contains_key(*body))));
-    assert_eq!((report.files_read, report.files), (2, 5), "the file before the newest may still end within its hour");
+    assert_eq!(
+        calls.iter().map(Record::audit_id).collect::<Vec<_>>(),
+        ["4-0", "4-1"]
+    );
+    assert!(calls.iter().all(|call| {
+        schema::BODIES
+            .iter()
+            .all(|body| !call.0.contains_key(*body))
+    }));
+    assert_eq!(
+        (report.files_read, report.files),
+        (2, 5),
+        "the file before the newest may still end within its hour"
+    );
 
     let since = Filter {
         since: Some(at(3 * 7200)),
@@ -138,9 +177,19 @@ fn an_outcome_long_after_its_request_belongs_to_the_request() {
 #[test]
 fn a_call_without_outcome_is_unknown() {
     let archive = Archive::new();
-    archive.file("log-a", 1, &[received(0, sample::intent("lost")), received(1, sample::outcome("done"))]);
+    archive.file(
+        "log-a",
+        1,
+        &[
+            received(0, sample::intent("lost")),
+            received(1, sample::outcome("done")),
+        ],
+    );
     let (calls, _) = newest_calls(&archive.sources(), &Filter::default(), 100);
-    let outcomes: Vec<_> = calls.iter().map(|call| (call.audit_id(), call.text(&["outcome"]).unwrap())).collect();
+    let outcomes: Vec<_> = calls
+        .iter()
+        .map(|call| (call.audit_id(), call.text(&["outcome"]).unwrap()))
+        .collect();
     assert_eq!(outcomes, [("lost", "unknown"), ("done", "complete")]);
 }
 
@@ -164,10 +213,14 @@ fn every_call_is_handed_on_until_the_reader_has_enough() {
     archive.calls("log-a", 1, 0, &["a", "b"]);
     archive.calls("log-a", 5, 3600, &["c", "d"]);
     let mut all = Vec::new();
-    assert_clean(&every_call(&archive.sources(), &Filter::default(), |call| {
-        all.push(call.audit_id().to_owned());
-        ControlFlow::Continue(())
-    }));
+    assert_clean(&every_call(
+        &archive.sources(),
+        &Filter::default(),
+        |call| {
+            all.push(call.audit_id().to_owned());
+            ControlFlow::Continue(())
+        },
+    ));
     assert_eq!(all, ["c", "d", "a", "b"]);
 
     let mut some = 0;
@@ -198,32 +251,161 @@ fn every_filter_selects_by_its_column() {
         }),
         ..sample::outcome("other")
     };
-    archive.file("log-a", 1, &[received(0, sample::outcome("sample")), received(1, other)]);
+    archive.file(
+        "log-a",
+        1,
+        &[received(0, sample::outcome("sample")), received(1, other)],
+    );
     let some = |text: &str| Some(text.to_owned());
     let none = Filter::default;
     for (expected, filter) in [
-        ("sample", Filter { agent: some("deployer"), ..none() }),
-        ("sample", Filter { agent: some("Deployer"), ..none() }),
-        ("sample", Filter { user: some("github:repo:acme/shop"), ..none() }),
-        ("sample", Filter { user: some("sallyport:oidc:github:repo:acme/shop"), ..none() }),
-        ("other", Filter { verb: some("list"), ..none() }),
-        ("sample", Filter { resource: some("deployments"), ..none() }),
-        ("sample", Filter { resource: some("deployments.apps"), ..none() }),
-        ("sample", Filter { resource: some("deployments.apps/scale"), ..none() }),
-        ("sample", Filter { resource: some("deployments/scale"), ..none() }),
-        ("", Filter { resource: some("deployments.batch"), ..none() }),
-        ("", Filter { resource: some("deployments/status"), ..none() }),
-        ("other", Filter { namespace: some("dev"), ..none() }),
-        ("sample", Filter { name: some("web"), ..none() }),
-        ("other", Filter { decision: some("deny"), ..none() }),
-        ("other", Filter { status: Some(Status::Code(403)), ..none() }),
-        ("other", Filter { status: Some(Status::Class(4)), ..none() }),
-        ("sample", Filter { status: Some(Status::Class(2)), ..none() }),
-        ("other", Filter { since: Some(at(1)), ..none() }),
-        ("sample", Filter { until: Some(at(0)), ..none() }),
-        ("", Filter { verb: some("list"), namespace: some("shop"), ..none() }),
+        (
+            "sample",
+            Filter {
+                agent: some("deployer"),
+                ..none()
+            },
+        ),
+        (
+            "sample",
+            Filter {
+                agent: some("Deployer"),
+                ..none()
+            },
+        ),
+        (
+            "sample",
+            Filter {
+                user: some("github:repo:acme/shop"),
+                ..none()
+            },
+        ),
+        (
+            "sample",
+            Filter {
+                user: some("sallyport:oidc:github:repo:acme/shop"),
+                ..none()
+            },
+        ),
+        (
+            "other",
+            Filter {
+                verb: some("list"),
+                ..none()
+            },
+        ),
+        (
+            "sample",
+            Filter {
+                resource: some("deployments"),
+                ..none()
+            },
+        ),
+        (
+            "sample",
+            Filter {
+                resource: some("deployments.apps"),
+                ..none()
+            },
+        ),
+        (
+            "sample",
+            Filter {
+                resource: some("deployments.apps/scale"),
+                ..none()
+            },
+        ),
+        (
+            "sample",
+            Filter {
+                resource: some("deployments/scale"),
+                ..none()
+            },
+        ),
+        (
+            "",
+            Filter {
+                resource: some("deployments.batch"),
+                ..none()
+            },
+        ),
+        (
+            "",
+            Filter {
+                resource: some("deployments/status"),
+                ..none()
+            },
+        ),
+        (
+            "other",
+            Filter {
+                namespace: some("dev"),
+                ..none()
+            },
+        ),
+        (
+            "sample",
+            Filter {
+                name: some("web"),
+                ..none()
+            },
+        ),
+        (
+            "other",
+            Filter {
+                decision: some("deny"),
+                ..none()
+            },
+        ),
+        (
+            "other",
+            Filter {
+                status: Some(Status::Code(403)),
+                ..none()
+            },
+        ),
+        (
+            "other",
+            Filter {
+                status: Some(Status::Class(4)),
+                ..none()
+            },
+        ),
+        (
+            "sample",
+            Filter {
+                status: Some(Status::Class(2)),
+                ..none()
+            },
+        ),
+        (
+            "other",
+            Filter {
+                since: Some(at(1)),
+                ..none()
+            },
+        ),
+        (
+            "sample",
+            Filter {
+                until: Some(at(0)),
+                ..none()
+            },
+        ),
+        (
+            "",
+            Filter {
+                verb: some("list"),
+                namespace: some("shop"),
+                ..none()
+            },
+        ),
     ] {
-        assert_eq!(archive.newest(&filter, 100).0.join(" "), expected, "{filter:?}");
+        assert_eq!(
+            archive.newest(&filter, 100).0.join(" "),
+            expected,
+            "{filter:?}"
+        );
     }
 }
 
@@ -244,11 +426,24 @@ fn one_call_is_shown_in_full_with_its_digests() {
     let (found, report) = show(&archive.sources(), "y");
     assert_clean(&report);
     let (intent, outcome) = (found.intent.unwrap(), found.outcome.unwrap());
-    assert_eq!((intent.record.sequence(), outcome.record.sequence()), (Some(5), Some(6)));
-    assert!(outcome.record.text(&["responseObject"]).unwrap().contains("Secret"));
+    assert_eq!(
+        (intent.record.sequence(), outcome.record.sequence()),
+        (Some(5), Some(6))
+    );
+    assert!(
+        outcome
+            .record
+            .text(&["responseObject"])
+            .unwrap()
+            .contains("Secret")
+    );
     assert_eq!(outcome.source, path);
     for evidence in [intent, outcome] {
-        assert!(matches!(evidence.digest, Digest::Matches(_)), "{:?}", evidence.digest);
+        assert!(
+            matches!(evidence.digest, Digest::Matches(_)),
+            "{:?}",
+            evidence.digest
+        );
     }
     let (nothing, _) = show(&archive.sources(), "yy");
     assert!(nothing.intent.is_none() && nothing.outcome.is_none());
@@ -260,18 +455,25 @@ fn an_altered_column_is_seen() {
     let path = archive.calls("log-a", 1, 0, &["x"]);
     alter(&path, "verb", "delete");
     let (found, _) = show(&archive.sources(), "x");
-    assert!(matches!(found.outcome.unwrap().digest, Digest::Differs { .. }));
+    assert!(matches!(
+        found.outcome.unwrap().digest,
+        Digest::Differs { .. }
+    ));
 }
 
 /// Writes the file again with one column's values replaced.
 fn alter(path: &Path, column: &str, value: &str) {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap().build().unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap())
+        .unwrap()
+        .build()
+        .unwrap();
     let batch = reader.map(Result::unwrap).next().unwrap();
     let mut columns = batch.columns().to_vec();
     let altered: ArrayRef = std::sync::Arc::new(StringArray::from(vec![value; batch.num_rows()]));
     columns[batch.schema().index_of(column).unwrap()] = altered;
     let batch = arrow::array::RecordBatch::try_new(batch.schema(), columns).unwrap();
-    let mut writer = ArrowWriter::try_new(fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
+    let mut writer =
+        ArrowWriter::try_new(fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
 }
@@ -305,7 +507,12 @@ fn no_flipped_byte_stops_the_reader_or_passes_for_what_was_recorded() {
         fs::write(&path, flipped).unwrap();
         newest_calls(&archive.sources(), &Filter::default(), 10);
         let (found, _) = show(&archive.sources(), "x");
-        let matching = found.outcome.filter(|outcome| matches!(outcome.digest, Digest::Matches(_)));
-        assert!(matching.is_none_or(|outcome| outcome.record == intact), "byte {position}");
+        let matching = found
+            .outcome
+            .filter(|outcome| matches!(outcome.digest, Digest::Matches(_)));
+        assert!(
+            matching.is_none_or(|outcome| outcome.record == intact),
+            "byte {position}"
+        );
     }
 }

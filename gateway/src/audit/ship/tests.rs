@@ -68,13 +68,20 @@ impl Node {
     }
 
     fn files(&self) -> Vec<StoredFile> {
-        newest_first(&self.path("store"), |path, error| panic!("{}: {error}", path.display()))
+        newest_first(&self.path("store"), |path, error| {
+            panic!("{}: {error}", path.display())
+        })
     }
 
     fn calls(&self, sources: &Sources) -> Vec<(String, String)> {
         let (calls, report) = newest_calls(sources, &Filter::default(), usize::MAX);
         assert!(report.problems.is_empty(), "{:?}", report.problems);
-        let call = |call: &query::Record| (call.audit_id().to_owned(), call.text(&["outcome"]).unwrap().to_owned());
+        let call = |call: &query::Record| {
+            (
+                call.audit_id().to_owned(),
+                call.text(&["outcome"]).unwrap().to_owned(),
+            )
+        };
         calls.iter().map(call).collect()
     }
 
@@ -96,7 +103,10 @@ async fn call(log: &Log, audit_id: &str) {
 }
 
 fn complete(audit_ids: &[&str]) -> Vec<(String, String)> {
-    audit_ids.iter().map(|id| ((*id).to_owned(), "complete".to_owned())).collect()
+    audit_ids
+        .iter()
+        .map(|id| ((*id).to_owned(), "complete".to_owned()))
+        .collect()
 }
 
 async fn stop(log: Log, shipper: Shipper) {
@@ -111,17 +121,28 @@ async fn every_field_of_a_record_survives_log_and_file() {
     let record = sample::complete();
     let appended = log.append(&record).await.unwrap();
     let (before, after) = canonical::split(&record, log.log_id());
-    let canonical = [&before[..], appended.sequence.to_string().as_bytes(), &after[..]].concat();
+    let canonical = [
+        &before[..],
+        appended.sequence.to_string().as_bytes(),
+        &after[..],
+    ]
+    .concat();
 
     let (live, _) = query::show(&node.sources(), &record.audit_id);
     let live = live.outcome.unwrap();
-    assert_eq!(live.digest, Digest::NotYetRecorded(canonical::digest(&canonical)));
+    assert_eq!(
+        live.digest,
+        Digest::NotYetRecorded(canonical::digest(&canonical))
+    );
     assert_eq!(canonical::row_bytes(&live.record.0).unwrap(), canonical);
 
     shipper.ship().await;
     let (sealed, _) = query::show(&node.sources(), &record.audit_id);
     let sealed = sealed.outcome.unwrap();
-    assert_eq!(sealed.digest, Digest::Matches(canonical::digest(&canonical)));
+    assert_eq!(
+        sealed.digest,
+        Digest::Matches(canonical::digest(&canonical))
+    );
     assert_eq!(canonical::row_bytes(&sealed.record.0).unwrap(), canonical);
     assert_eq!(sealed.source, node.files()[0].path);
 }
@@ -132,7 +153,10 @@ async fn a_call_is_listed_once_before_during_and_after_shipping() {
     let (log, mut shipper) = node.open();
     call(&log, "a").await;
     log.append(&sample::intent("b")).await.unwrap();
-    let expected = [("a".to_owned(), "complete".to_owned()), ("b".to_owned(), "unknown".to_owned())];
+    let expected = [
+        ("a".to_owned(), "complete".to_owned()),
+        ("b".to_owned(), "unknown".to_owned()),
+    ];
     assert_eq!(node.all_calls(), expected);
     assert!(node.stored_calls().is_empty());
 
@@ -156,7 +180,13 @@ async fn nothing_appended_makes_no_file() {
     shipper.ship().await;
     shipper.ship().await;
     assert_eq!(node.files().len(), 1);
-    assert_eq!(*shipper.status().borrow(), Status { files_written: 1, ..Status::default() });
+    assert_eq!(
+        *shipper.status().borrow(),
+        Status {
+            files_written: 1,
+            ..Status::default()
+        }
+    );
 }
 
 #[tokio::test]
@@ -189,7 +219,11 @@ async fn a_cut_that_was_not_encoded_before_a_crash_is_afterwards() {
 
     let (_log, mut shipper) = node.open();
     shipper.ship().await;
-    let ranges: Vec<_> = node.files().iter().map(|file| (file.range.first, file.range.last)).collect();
+    let ranges: Vec<_> = node
+        .files()
+        .iter()
+        .map(|file| (file.range.first, file.range.last))
+        .collect();
     assert_eq!(ranges, [(3, 4), (1, 2)]);
     assert_eq!(node.stored_calls(), complete(&["a", "b"]));
 }
@@ -205,14 +239,20 @@ async fn a_store_that_fails_loses_nothing() {
     call(&log, "b").await;
     shipper.ship().await;
     let status = shipper.status().borrow().clone();
-    assert_eq!((status.pending_cuts, status.files_written, status.failures), (2, 0, 2));
+    assert_eq!(
+        (status.pending_cuts, status.files_written, status.failures),
+        (2, 0, 2)
+    );
     assert!(status.last_error.unwrap().contains("store"));
     assert!(shipper.retry.is_some());
 
     fs::remove_file(obstacle).unwrap();
     shipper.ship().await;
     let status = shipper.status().borrow().clone();
-    assert_eq!((status.pending_cuts, status.files_written, status.last_error), (0, 2, None));
+    assert_eq!(
+        (status.pending_cuts, status.files_written, status.last_error),
+        (0, 2, None)
+    );
     assert!(shipper.retry.is_none());
     assert_eq!(node.stored_calls(), complete(&["a", "b"]));
 }
@@ -232,15 +272,26 @@ async fn one_range_that_cannot_be_stored_holds_back_only_itself() {
     let status = shipper.status().borrow().clone();
     assert_eq!((status.pending_cuts, status.files_written), (1, 1));
     let error = status.last_error.unwrap();
-    assert!(error.contains("records 1 to 2") && error.contains(path.to_str().unwrap()), "{error}");
-    assert_eq!(shipper.wal.pending_cuts().len(), 2, "the log frees space from its front only");
+    assert!(
+        error.contains("records 1 to 2") && error.contains(path.to_str().unwrap()),
+        "{error}"
+    );
+    assert_eq!(
+        shipper.wal.pending_cuts().len(),
+        2,
+        "the log frees space from its front only"
+    );
     assert_eq!(fs::read(&path).unwrap(), b"someone else's");
 
     fs::remove_file(&path).unwrap();
     shipper.ship().await;
     assert!(shipper.wal.pending_cuts().is_empty());
     assert_eq!(fs::read(&path).unwrap(), genuine);
-    assert_eq!(shipper.status().borrow().files_written, 2, "what was stored is not stored again");
+    assert_eq!(
+        shipper.status().borrow().files_written,
+        2,
+        "what was stored is not stored again"
+    );
     assert_eq!(node.stored_calls(), complete(&["a", "b"]));
 }
 
@@ -273,7 +324,10 @@ async fn a_denied_call_is_shipped_without_waiting_for_the_others() {
         ..sample::outcome("denied")
     };
     log.append(&denied).await.unwrap();
-    status.wait_for(|status| status.files_written == 1).await.unwrap();
+    status
+        .wait_for(|status| status.files_written == 1)
+        .await
+        .unwrap();
     assert_eq!(node.stored_calls(), complete(&["denied"]));
     shutdown.cancel();
     shipping.await.unwrap();
@@ -291,7 +345,10 @@ async fn a_full_backlog_is_shipped_without_waiting() {
     let shutdown = CancellationToken::new();
     let shipping = tokio::spawn(shipper.run(shutdown.clone()));
     call(&log, "a").await;
-    status.wait_for(|status| status.files_written > 0).await.unwrap();
+    status
+        .wait_for(|status| status.files_written > 0)
+        .await
+        .unwrap();
     shutdown.cancel();
     shipping.await.unwrap();
     assert_eq!(node.stored_calls(), complete(&["a"]));

@@ -9,7 +9,9 @@ use jiff::{Timestamp, tz::TimeZone};
 use super::{Location, code, complain, table, text::printable, time};
 use crate::audit::query::{Filter, Record, Report, Sources, Status, every_call, newest_calls};
 
-const HEADER: [&str; 9] = ["TIME", "AGENT", "MODEL", "CI RUN", "VERB", "OBJECT", "STATUS", "DECISION", "RULE"];
+const HEADER: [&str; 9] = [
+    "TIME", "AGENT", "MODEL", "CI RUN", "VERB", "OBJECT", "STATUS", "DECISION", "RULE",
+];
 const WIDE: [&str; 4] = ["USER", "TOOK", "LEVEL", "AUDIT ID"];
 
 /// A call whose gateway has not written its outcome, because it is still running or because the gateway
@@ -72,7 +74,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         return stream(&sources, &filter, &mut out);
     }
     // Nothing can be sorted before all of it is there.
-    let (calls, report) = newest_calls(&sources, &filter, if limit == 0 { usize::MAX } else { limit });
+    let (calls, report) = newest_calls(
+        &sources,
+        &filter,
+        if limit == 0 { usize::MAX } else { limit },
+    );
     print(&calls, output, &mut out)?;
     out.flush()?;
     if calls.is_empty() {
@@ -107,7 +113,11 @@ fn stream(sources: &Sources, filter: &Filter, out: &mut impl Write) -> anyhow::R
     let report = every_call(sources, filter, |call| {
         any = true;
         outcome = print_line(&call, out);
-        if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if outcome.is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
     });
     outcome?;
     out.flush()?;
@@ -125,7 +135,10 @@ pub(super) fn print(calls: &[Record], output: Output, out: &mut impl Write) -> i
             table::print(&HEADER, &rows, true, out)
         }
         Output::Wide => {
-            let rows: Vec<_> = calls.iter().map(|call| [cells(call), wide_cells(call)].concat()).collect();
+            let rows: Vec<_> = calls
+                .iter()
+                .map(|call| [cells(call), wide_cells(call)].concat())
+                .collect();
             table::print(&[&HEADER[..], &WIDE[..]].concat(), &rows, false, out)
         }
         Output::Json => {
@@ -149,9 +162,14 @@ fn explain_nothing(sources: &Sources, report: &Report) {
         report.files,
         sources.store.display(),
         report.live_records,
-        sources.wal.as_ref().map_or_else(|| "no write-ahead log (--wal)".to_owned(), |wal| wal.display().to_string()),
+        sources.wal.as_ref().map_or_else(
+            || "no write-ahead log (--wal)".to_owned(),
+            |wal| wal.display().to_string()
+        ),
     );
-    eprintln!("Check that this is the gateway's store, that --since reaches back far enough, and the other filters.");
+    eprintln!(
+        "Check that this is the gateway's store, that --since reaches back far enough, and the other filters."
+    );
 }
 
 fn cells(call: &Record) -> Vec<String> {
@@ -171,8 +189,15 @@ fn cells(call: &Record) -> Vec<String> {
 
 fn wide_cells(call: &Record) -> Vec<String> {
     let text = |path: &[&str]| call.text(path).map_or_else(none, printable);
-    let took = call.integer(&["durationMicros"]).map_or_else(none, |micros| format!("{:.1}ms", micros as f64 / 1e3));
-    vec![text(&["user", "username"]), took, text(&["level"]), text(&["auditID"])]
+    let took = call
+        .integer(&["durationMicros"])
+        .map_or_else(none, |micros| format!("{:.1}ms", micros as f64 / 1e3));
+    vec![
+        text(&["user", "username"]),
+        took,
+        text(&["level"]),
+        text(&["auditID"]),
+    ]
 }
 
 fn none() -> String {
@@ -187,33 +212,57 @@ fn received(call: &Record) -> String {
 }
 
 pub(super) fn agent(call: &Record) -> String {
-    let named = [call.text(&["agent", "name"]), call.text(&["agent", "id"]), call.text(&["user", "username"])];
-    named.into_iter().flatten().find(|name| !name.is_empty()).map_or_else(none, printable)
+    let named = [
+        call.text(&["agent", "name"]),
+        call.text(&["agent", "id"]),
+        call.text(&["user", "username"]),
+    ];
+    named
+        .into_iter()
+        .flatten()
+        .find(|name| !name.is_empty())
+        .map_or_else(none, printable)
 }
 
 /// With where the claim comes from: a model that the agent declares itself is worth less.
 fn model(call: &Record) -> String {
-    let Some(model) = call.text(&["gen_ai", "request_model"]) else { return none() };
-    let source = call.text(&["provenanceSource", "model"]).unwrap_or("source unknown");
+    let Some(model) = call.text(&["gen_ai", "request_model"]) else {
+        return none();
+    };
+    let source = call
+        .text(&["provenanceSource", "model"])
+        .unwrap_or("source unknown");
     printable(&format!("{model} ({source})"))
 }
 
 fn ci_run(call: &Record) -> String {
-    let Some(run) = call.text(&["cicd", "run_id"]) else { return none() };
+    let Some(run) = call.text(&["cicd", "run_id"]) else {
+        return none();
+    };
     let repository = call.text(&["cicd", "repository"]).unwrap_or_default();
-    let attempt = call.text(&["cicd", "run_attempt"]).map(|attempt| format!(".{attempt}")).unwrap_or_default();
+    let attempt = call
+        .text(&["cicd", "run_attempt"])
+        .map(|attempt| format!(".{attempt}"))
+        .unwrap_or_default();
     printable(&format!("{repository}#{run}{attempt}"))
 }
 
 /// As kubectl writes it: `deployments.apps/web/scale -n shop`; the path where it is no resource.
 pub(super) fn object(call: &Record) -> String {
-    let part = |name: &str| call.text(&["objectRef", name]).filter(|text| !text.is_empty());
+    let part = |name: &str| {
+        call.text(&["objectRef", name])
+            .filter(|text| !text.is_empty())
+    };
     let Some(resource) = part("resource") else {
         let uri = call.text(&["requestURI"]).unwrap_or("-");
         return printable(uri.split('?').next().unwrap_or(uri));
     };
     let mut object = resource.to_owned();
-    for (prefix, value) in [(".", part("apiGroup")), ("/", part("name")), ("/", part("subresource"))] {
+    for (prefix, value) in [
+        (".", part("apiGroup")),
+        ("/", part("name")),
+        ("/", part("subresource")),
+    ] {
         object.extend(value.map(|value| format!("{prefix}{value}")));
     }
     object.extend(part("namespace").map(|namespace| format!(" -n {namespace}")));
@@ -222,8 +271,17 @@ pub(super) fn object(call: &Record) -> String {
 
 /// The code, and what became of the call where it did not end as usual.
 pub(super) fn status(call: &Record) -> String {
-    let code = call.integer(&["responseStatus", "code"]).map(|code| code.to_string());
-    let outcome = call.text(&["outcome"]).filter(|outcome| *outcome != "complete").map(str::to_owned);
+    let code = call
+        .integer(&["responseStatus", "code"])
+        .map(|code| code.to_string());
+    let outcome = call
+        .text(&["outcome"])
+        .filter(|outcome| *outcome != "complete")
+        .map(str::to_owned);
     let known: Vec<_> = code.into_iter().chain(outcome).collect();
-    if known.is_empty() { none() } else { printable(&known.join(" ")) }
+    if known.is_empty() {
+        none()
+    } else {
+        printable(&known.join(" "))
+    }
 }

@@ -55,7 +55,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn is_altered(found: &Found) -> bool {
     let evidence = [&found.intent, &found.outcome];
-    evidence.into_iter().flatten().any(|one| matches!(one.digest, Digest::Differs { .. } | Digest::NotComputable))
+    evidence
+        .into_iter()
+        .flatten()
+        .any(|one| matches!(one.digest, Digest::Differs { .. } | Digest::NotComputable))
 }
 
 fn as_json(found: &Found) -> Value {
@@ -71,16 +74,24 @@ fn as_json(found: &Found) -> Value {
 
 fn digest_json(digest: Digest) -> Value {
     match digest {
-        Digest::Matches(digest) => json!({"state": "matches", "recorded": hex(&digest), "computed": hex(&digest)}),
+        Digest::Matches(digest) => {
+            json!({"state": "matches", "recorded": hex(&digest), "computed": hex(&digest)})
+        }
         Digest::Differs { recorded, computed } => {
             json!({"state": "differs", "recorded": hex(&recorded), "computed": hex(&computed)})
         }
-        Digest::NotYetRecorded(computed) => json!({"state": "not-yet-recorded", "computed": hex(&computed)}),
+        Digest::NotYetRecorded(computed) => {
+            json!({"state": "not-yet-recorded", "computed": hex(&computed)})
+        }
         Digest::NotComputable => json!({"state": "not-computable"}),
     }
 }
 
 /// The record that says most: the outcome repeats the request.
 fn fullest(found: &Found) -> Option<&Record> {
-    found.outcome.as_ref().or(found.intent.as_ref()).map(|evidence| &evidence.record)
+    found
+        .outcome
+        .as_ref()
+        .or(found.intent.as_ref())
+        .map(|evidence| &evidence.record)
 }

@@ -11,7 +11,12 @@ const NARROWEST: usize = 8;
 const GAP: &str = "  ";
 
 /// Prints rows under a header; long values are shortened where the lines would not fit.
-pub(super) fn print(header: &[&str], rows: &[Vec<String>], fit: bool, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn print(
+    header: &[&str],
+    rows: &[Vec<String>],
+    fit: bool,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let mut widths: Vec<_> = header.iter().map(|title| title.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -22,7 +27,8 @@ pub(super) fn print(header: &[&str], rows: &[Vec<String>], fit: bool, out: &mut 
         narrow(&mut widths);
     }
     print_row(header.iter().copied(), &widths, out)?;
-    rows.iter().try_for_each(|row| print_row(row.iter().map(String::as_str), &widths, out))
+    rows.iter()
+        .try_for_each(|row| print_row(row.iter().map(String::as_str), &widths, out))
 }
 
 /// Takes from the widest column until the line fits.
@@ -36,7 +42,13 @@ fn narrow(widths: &mut [usize]) {
     }
 }
 
-fn print_row<'a>(cells: impl Iterator<Item = &'a str>, widths: &[usize], out: &mut impl Write) -> io::Result<()> {
-    let padded = cells.zip(widths).map(|(cell, &width)| format!("{:width$}", shortened(cell, width)));
+fn print_row<'a>(
+    cells: impl Iterator<Item = &'a str>,
+    widths: &[usize],
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let padded = cells
+        .zip(widths)
+        .map(|(cell, &width)| format!("{:width$}", shortened(cell, width)));
     writeln!(out, "{}", padded.collect::<Vec<_>>().join(GAP).trim_end())
 }

@@ -26,7 +26,9 @@ fn joined(sources: Vec<Vec<Record>>) -> Vec<(String, bool)> {
             let unknown = record.text(&["outcome"]) == Some("unknown");
             calls.push((record.audit_id().to_owned(), unknown));
         };
-        source.into_iter().for_each(|record| join.add(record, &mut emit));
+        source
+            .into_iter()
+            .for_each(|record| join.add(record, &mut emit));
         join.end_source(&mut emit);
     }
     calls.sort();
@@ -35,7 +37,10 @@ fn joined(sources: Vec<Vec<Record>>) -> Vec<(String, bool)> {
 
 #[test]
 fn a_call_is_its_outcome() {
-    assert_eq!(joined(vec![vec![intent(1, "a"), outcome(2, "a")]]), [("a".to_owned(), false)]);
+    assert_eq!(
+        joined(vec![vec![intent(1, "a"), outcome(2, "a")]]),
+        [("a".to_owned(), false)]
+    );
 }
 
 #[test]
@@ -45,15 +50,25 @@ fn an_intent_without_outcome_is_unknown() {
 
 #[test]
 fn an_outcome_in_a_newer_source_answers_an_intent_in_an_older_one() {
-    let sources = vec![vec![outcome(3, "a")], vec![intent(2, "b")], vec![intent(1, "a")]];
-    assert_eq!(joined(sources), [("a".to_owned(), false), ("b".to_owned(), true)]);
+    let sources = vec![
+        vec![outcome(3, "a")],
+        vec![intent(2, "b")],
+        vec![intent(1, "a")],
+    ];
+    assert_eq!(
+        joined(sources),
+        [("a".to_owned(), false), ("b".to_owned(), true)]
+    );
 }
 
 #[test]
 fn a_record_that_is_in_the_log_and_in_a_file_counts_once() {
     let all = vec![intent(1, "a"), outcome(2, "a"), intent(3, "b")];
     let sources = vec![all[1..].to_vec(), all.clone(), all];
-    assert_eq!(joined(sources), [("a".to_owned(), false), ("b".to_owned(), true)]);
+    assert_eq!(
+        joined(sources),
+        [("a".to_owned(), false), ("b".to_owned(), true)]
+    );
 }
 
 proptest! {

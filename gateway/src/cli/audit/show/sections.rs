@@ -17,10 +17,21 @@ use crate::{
 };
 
 pub(in crate::cli::audit) fn print(found: &Found, out: &mut impl Write) -> io::Result<()> {
-    let Some(call) = fullest(found) else { return Ok(()) };
+    let Some(call) = fullest(found) else {
+        return Ok(());
+    };
     let verb = call.text(&["verb"]).unwrap_or("-");
-    let result = found.outcome.as_ref().map_or_else(|| "unknown".to_owned(), |outcome| status(&outcome.record));
-    writeln!(out, "{} did {} {}: {result}", agent(call), printable(verb), object(call))?;
+    let result = found
+        .outcome
+        .as_ref()
+        .map_or_else(|| "unknown".to_owned(), |outcome| status(&outcome.record));
+    writeln!(
+        out,
+        "{} did {} {}: {result}",
+        agent(call),
+        printable(verb),
+        object(call)
+    )?;
     section(out, "WHO", &who(call))?;
     section(out, "WHAT", &what(call))?;
     body(out, "request body", call, "requestObject")?;
@@ -51,7 +62,18 @@ fn who(call: &Record) -> Vec<Line> {
     vec![
         ("agent", sourced(call, "agent", agent_line(call))),
         ("owner", text(&["agent", "owner"])),
-        ("model", sourced(call, "model", words(call, "gen_ai", &["request_model", "model_version", "provider_name"]))),
+        (
+            "model",
+            sourced(
+                call,
+                "model",
+                words(
+                    call,
+                    "gen_ai",
+                    &["request_model", "model_version", "provider_name"],
+                ),
+            ),
+        ),
         ("conversation", text(&["gen_ai", "conversation_id"])),
         ("CI run", sourced(call, "ci", ci_line(call))),
         ("CI workflow", text(&["cicd", "workflow_ref"])),
@@ -80,7 +102,11 @@ fn what(call: &Record) -> Vec<Line> {
         ("node", text(&["node"])),
         ("record level", text(&["level"])),
         ("request bytes", text(&["requestBytes"])),
-        ("masked values", call.integer(&["maskedRequest"]).map(|count| count.to_string())),
+        (
+            "masked values",
+            call.integer(&["maskedRequest"])
+                .map(|count| count.to_string()),
+        ),
         ("request digest", text(&["requestDigest"])),
     ]
 }
@@ -92,8 +118,14 @@ fn decision(call: &Record) -> Vec<Line> {
         ("decision", Some(decision)),
         ("rule", text(&["rule"])),
         ("policy digest", text(&["policyDigest"])),
-        ("held", text(&["heldMicros"]).map(|micros| format!("{micros} µs"))),
-        ("approval", words(call, "approval", &["state", "id", "by", "via", "reason"])),
+        (
+            "held",
+            text(&["heldMicros"]).map(|micros| format!("{micros} µs")),
+        ),
+        (
+            "approval",
+            words(call, "approval", &["state", "id", "by", "via", "reason"]),
+        ),
     ]
 }
 
@@ -101,14 +133,25 @@ fn response(out: &mut impl Write, call: &Record) -> io::Result<()> {
     let text = |path: &[&str]| call.text(path).map(str::to_owned);
     let lines = [
         ("outcome", text(&["outcome"])),
-        ("status", call.integer(&["responseStatus", "code"]).map(|code| code.to_string())),
+        (
+            "status",
+            call.integer(&["responseStatus", "code"])
+                .map(|code| code.to_string()),
+        ),
         ("reason", text(&["responseStatus", "reason"])),
         ("message", text(&["responseStatus", "message"])),
         ("completed", text(&["stageTimestamp"])),
-        ("took", text(&["durationMicros"]).map(|micros| format!("{micros} µs"))),
+        (
+            "took",
+            text(&["durationMicros"]).map(|micros| format!("{micros} µs")),
+        ),
         ("response bytes", text(&["responseBytes"])),
         ("items", text(&["itemCount"])),
-        ("masked values", call.integer(&["maskedResponse"]).map(|count| count.to_string())),
+        (
+            "masked values",
+            call.integer(&["maskedResponse"])
+                .map(|count| count.to_string()),
+        ),
         ("secrets seen", secrets(call)),
         ("body", text(&["bodyState"])),
         ("response digest", text(&["responseDigest"])),
@@ -118,25 +161,43 @@ fn response(out: &mut impl Write, call: &Record) -> io::Result<()> {
 }
 
 fn no_response(out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "\nRESPONSE\n  No outcome is recorded: the call is still running, or its gateway ended before it did.")?;
-    writeln!(out, "  Whether the API server acted on it is unknown; its own audit log has the same Audit-ID.")
+    writeln!(
+        out,
+        "\nRESPONSE\n  No outcome is recorded: the call is still running, or its gateway ended before it did."
+    )?;
+    writeln!(
+        out,
+        "  Whether the API server acted on it is unknown; its own audit log has the same Audit-ID."
+    )
 }
 
 /// Bodies are indented where they are JSON, as they mostly are.
 fn body(out: &mut impl Write, title: &str, call: &Record, column: &str) -> io::Result<()> {
-    let Some(text) = call.text(&[column]) else { return Ok(()) };
-    let pretty = serde_json::from_str::<Value>(text).map_or_else(|_| text.to_owned(), |value| format!("{value:#}"));
+    let Some(text) = call.text(&[column]) else {
+        return Ok(());
+    };
+    let pretty = serde_json::from_str::<Value>(text)
+        .map_or_else(|_| text.to_owned(), |value| format!("{value:#}"));
     writeln!(out, "  {title}")?;
-    pretty.lines().try_for_each(|line| writeln!(out, "    {}", printable(line)))
+    pretty
+        .lines()
+        .try_for_each(|line| writeln!(out, "    {}", printable(line)))
 }
 
 fn evidence(out: &mut impl Write, found: &Found) -> io::Result<()> {
-    let id = found.intent.as_ref().or(found.outcome.as_ref()).map(|one| one.record.audit_id().to_owned());
+    let id = found
+        .intent
+        .as_ref()
+        .or(found.outcome.as_ref())
+        .map(|one| one.record.audit_id().to_owned());
     section(out, "EVIDENCE", &[("audit id", id)])?;
     for (stage, evidence) in [("intent", &found.intent), ("outcome", &found.outcome)] {
         match evidence {
             Some(evidence) => record(out, stage, evidence)?,
-            None => writeln!(out, "  {stage:<18}not recorded, or in a file that could not be read")?,
+            None => writeln!(
+                out,
+                "  {stage:<18}not recorded, or in a file that could not be read"
+            )?,
         }
     }
     Ok(())
@@ -146,8 +207,20 @@ fn record(out: &mut impl Write, stage: &str, evidence: &Evidence) -> io::Result<
     let record = &evidence.record;
     let sequence = record.text(&["sequence"]).unwrap_or("-");
     let time = record.text(&["stageTimestamp"]).unwrap_or("-");
-    writeln!(out, "  {stage:<18}{}", printable(&format!("record {sequence} of log {}, {time}", record.log_id())))?;
-    writeln!(out, "  {:<18}{}", "", printable(&evidence.source.display().to_string()))?;
+    writeln!(
+        out,
+        "  {stage:<18}{}",
+        printable(&format!(
+            "record {sequence} of log {}, {time}",
+            record.log_id()
+        ))
+    )?;
+    writeln!(
+        out,
+        "  {:<18}{}",
+        "",
+        printable(&evidence.source.display().to_string())
+    )?;
     writeln!(out, "  {:<18}{}", "", digest(evidence.digest))
 }
 
@@ -155,27 +228,49 @@ fn digest(digest: Digest) -> String {
     match digest {
         Digest::Matches(digest) => format!("SHA-256 {} computed again: matches", hex(&digest)),
         Digest::Differs { recorded, computed } => {
-            format!("SHA-256 {} computed, but {} recorded: THIS RECORD WAS ALTERED", hex(&computed), hex(&recorded))
+            format!(
+                "SHA-256 {} computed, but {} recorded: THIS RECORD WAS ALTERED",
+                hex(&computed),
+                hex(&recorded)
+            )
         }
-        Digest::NotYetRecorded(digest) => format!("SHA-256 {}; still in the write-ahead log", hex(&digest)),
+        Digest::NotYetRecorded(digest) => {
+            format!("SHA-256 {}; still in the write-ahead log", hex(&digest))
+        }
         Digest::NotComputable => "no digest can be computed: THIS RECORD WAS ALTERED".to_owned(),
     }
 }
 
 fn sourced(call: &Record, group: &str, value: Option<String>) -> Option<String> {
-    let source = call.text(&["provenanceSource", group]).map(|source| format!("  [{source}]"));
+    let source = call
+        .text(&["provenanceSource", group])
+        .map(|source| format!("  [{source}]"));
     Some(value? + &source.unwrap_or_default())
 }
 
 fn agent_line(call: &Record) -> Option<String> {
     let name = call.text(&["agent", "name"])?;
-    let id = call.text(&["agent", "id"]).filter(|id| *id != name).map(|id| format!(" ({id})"));
-    let version = call.text(&["agent", "version"]).map(|version| format!(" version {version}"));
-    Some([Some(name.to_owned()), id, version].into_iter().flatten().collect())
+    let id = call
+        .text(&["agent", "id"])
+        .filter(|id| *id != name)
+        .map(|id| format!(" ({id})"));
+    let version = call
+        .text(&["agent", "version"])
+        .map(|version| format!(" version {version}"));
+    Some(
+        [Some(name.to_owned()), id, version]
+            .into_iter()
+            .flatten()
+            .collect(),
+    )
 }
 
 fn ci_line(call: &Record) -> Option<String> {
-    words(call, "cicd", &["provider", "repository", "run_id", "run_attempt", "job_id"])
+    words(
+        call,
+        "cicd",
+        &["provider", "repository", "run_id", "run_attempt", "job_id"],
+    )
 }
 
 fn workload_line(call: &Record) -> Option<String> {
@@ -187,18 +282,39 @@ fn workload_line(call: &Record) -> Option<String> {
 
 /// The columns of a group that are filled, as words.
 fn words(call: &Record, group: &str, names: &[&str]) -> Option<String> {
-    let value = |name: &&str| if group.is_empty() { call.text(&[name]) } else { call.text(&[group, name]) };
-    let words: Vec<_> = names.iter().filter_map(value).filter(|word| !word.is_empty()).collect();
+    let value = |name: &&str| {
+        if group.is_empty() {
+            call.text(&[name])
+        } else {
+            call.text(&[group, name])
+        }
+    };
+    let words: Vec<_> = names
+        .iter()
+        .filter_map(value)
+        .filter(|word| !word.is_empty())
+        .collect();
     (!words.is_empty()).then(|| words.join(" "))
 }
 
 fn list(call: &Record, path: &[&str]) -> Option<String> {
-    let values: Vec<_> = call.value(path)?.as_array()?.iter().filter_map(Value::as_str).collect();
+    let values: Vec<_> = call
+        .value(path)?
+        .as_array()?
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     Some(values.join(", "))
 }
 
 fn secrets(call: &Record) -> Option<String> {
     let seen = call.value(&["secretsSeen"])?.as_array()?;
-    let name = |one: &Value| Some(format!("{}/{}", one.get("namespace")?.as_str()?, one.get("name")?.as_str()?));
+    let name = |one: &Value| {
+        Some(format!(
+            "{}/{}",
+            one.get("namespace")?.as_str()?,
+            one.get("name")?.as_str()?
+        ))
+    };
     Some(seen.iter().filter_map(name).collect::<Vec<_>>().join(", "))
 }
