@@ -5,12 +5,14 @@ use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::{
     Tools, environment, process,
@@ -30,6 +32,9 @@ pub struct Cluster {
     pub service_account_issuer: String,
     #[serde(default)]
     pub certs: Option<Certificates>,
+    /// Holds the CA where the kubeconfig has it inline.
+    #[serde(skip)]
+    _directory: Option<Arc<TempDir>>,
 }
 
 /// What the OIDC provider serves with.
@@ -52,7 +57,8 @@ impl Cluster {
     /// Any cluster: what is not in the kubeconfig is asked of the API server.
     fn of(kubeconfig: &Path) -> Result<Self> {
         let credentials = Credentials::read(kubeconfig)?;
-        let ca_file = env::temp_dir().join(format!("sallyport-test-ca-{}.crt", std::process::id()));
+        let directory = tempfile::tempdir()?;
+        let ca_file = directory.path().join("ca.crt");
         fs::write(&ca_file, &credentials.ca)?;
         let discovery = credentials
             .api()?
@@ -67,6 +73,7 @@ impl Cluster {
                 .context("discovery names no issuer")?
                 .to_owned(),
             certs: None,
+            _directory: Some(Arc::new(directory)),
         })
     }
 

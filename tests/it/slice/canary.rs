@@ -17,11 +17,51 @@ const MARKER: &str = "visiblemarkerofanordinaryvalue";
 
 #[test]
 fn a_secret_is_in_no_log_record_or_metric() -> Result<()> {
-    let mut scene = Scene::new()?;
+    let scene = Scene::new()?;
+    let canary = canary();
+    let minted = handle_secrets(&scene.kubectl()?, &canary)?;
+    let token = scene.token.clone();
+    sweep(scene, &[&canary, &token, &minted])
+}
+
+/// The API server quotes the whole stored object in some of its refusals.
+#[test]
+fn a_secret_that_a_refusal_quotes_is_in_no_log_record_or_metric() -> Result<()> {
+    let scene = Scene::new()?;
     let kubectl = scene.kubectl()?;
     let canary = canary();
-    let minted = handle_secrets(&kubectl, &canary)?;
-    kubectl.run_with(&["apply"], &json!({
+    kubectl
+        .run_with(&["create"], &secret("made", &canary))?
+        .success()?;
+    for patch in [
+        json!({"data": {"password": 7}}),
+        json!({"stringData": 7}),
+        json!({"data": {"k": canary}, "stringData": 7}),
+    ] {
+        kubectl
+            .run(&[
+                "patch",
+                "secret",
+                "made",
+                "--type",
+                "merge",
+                "--patch",
+                &patch.to_string(),
+            ])?
+            .failure()?;
+    }
+    kubectl
+        .run_with(&["create"], &secret("made", &canary))?
+        .failure()?;
+    kubectl
+        .run_with(&["create"], &secret(&canary.to_uppercase(), &canary))?
+        .failure()?;
+    sweep(scene, &[&canary])
+}
+
+/// Looks for `secrets` in everything that the scene's gateway has kept and said.
+fn sweep(mut scene: Scene, secrets: &[&str]) -> Result<()> {
+    scene.kubectl()?.run_with(&["apply"], &json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "plain"}, "data": {"marker": MARKER},
     }))?.success()?;
     let mut kept = vec![
@@ -42,7 +82,7 @@ fn a_secret_is_in_no_log_record_or_metric() -> Result<()> {
     kept.extend(files(&scene.gateway.path("wal"))?);
     kept.extend(files(&scene.gateway.path("store"))?);
 
-    // The sweep finds what is not secret in both places, so it would find the canary.
+    // The sweep finds what is not secret in both places, so it would find a secret.
     for place in ["Parquet", "wal/"] {
         ensure!(
             kept.iter()
@@ -50,13 +90,13 @@ fn a_secret_is_in_no_log_record_or_metric() -> Result<()> {
             "the ordinary value is not in {place} either"
         );
     }
-    for secret in [&canary, &scene.token, &minted] {
+    for secret in secrets {
         let leaks: Vec<_> = kept
             .iter()
             .filter(|(_, bytes)| finds(bytes, secret))
             .map(|(name, _)| name)
             .collect();
-        ensure!(leaks.is_empty(), "{:.12}… is in {leaks:?}", secret);
+        ensure!(leaks.is_empty(), "{secret:.12}… is in {leaks:?}");
     }
     Ok(())
 }
@@ -94,21 +134,6 @@ fn handle_secrets(kubectl: &Kubectl, canary: &str) -> Result<String> {
     kubectl
         .run_with(&["replace"], &secret("applied", canary))?
         .success()?;
-    // Refused by the API server, which may quote what it refuses.
-    kubectl
-        .run_with(&["create"], &secret("made", canary))?
-        .failure()?;
-    kubectl
-        .run(&[
-            "patch",
-            "secret",
-            "made",
-            "--type",
-            "merge",
-            "--patch",
-            &json!({"data": {"k": canary}, "stringData": 7}).to_string(),
-        ])?
-        .failure()?;
     let minted = kubectl.ok(&["create", "token", "coder", "--audience=sallyport"])?;
     kubectl.ok(&["delete", "secret", "made", "applied"])?;
     Ok(minted.trim().to_owned())
@@ -145,7 +170,7 @@ fn canary() -> String {
 fn shown_calls(scene: &Scene) -> Result<Vec<(String, Vec<u8>)>> {
     let calls = scene.gateway.audit_list(&["--resource", "secrets"])?;
     ensure!(
-        calls.len() > 10,
+        calls.len() > 3,
         "only {} calls on secrets were recorded",
         calls.len()
     );
@@ -210,5 +235,5 @@ fn the_sweep_finds_a_value_in_every_alignment() {
         assert!(finds(text.as_bytes(), MARKER), "after {before:?}");
     }
     assert!(finds(format!("x{MARKER}").as_bytes(), MARKER));
-    assert!(!finds(MARKER[1..].as_bytes(), MARKER));
+    assert!(!finds(&MARKER.as_bytes()[1..], MARKER));
 }

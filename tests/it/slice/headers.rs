@@ -66,7 +66,7 @@ fn impersonation_is_refused_in_every_spelling() -> Result<()> {
             "system:masters",
         ])?
         .failure()?;
-    assert!(kubectl.contains("--as"), "{kubectl}");
+    assert!(kubectl.contains("(Forbidden)"), "{kubectl}");
     Ok(())
 }
 

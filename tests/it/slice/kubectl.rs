@@ -165,10 +165,9 @@ fn delete_waits_until_the_object_is_gone() -> Result<()> {
 #[test]
 fn watch_streams_changes_as_they_happen() -> Result<()> {
     let scene = Scene::new()?;
-    let watch = scene
-        .kubectl()?
-        .follow(&["get", "configmaps", "--watch", "-o", "name"])?;
-    // Before it the watch has begun: this one is in every namespace.
+    let kubectl = scene.kubectl()?;
+    let watch = kubectl.follow(&["get", "configmaps", "--watch", "-o", "name"])?;
+    // In every namespace; once it is shown, the watch goes on from that list.
     watch.wait_for("the first list", |line| {
         line == "configmap/kube-root-ca.crt"
     })?;

@@ -1,4 +1,9 @@
-use std::{fs, path::Path};
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
 
 use anyhow::Result;
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -73,13 +78,23 @@ impl Settings {
         for (name, text) in &self.agents {
             fs::write(directory.join("agents").join(name), text)?;
         }
-        let mut key = [0; 32];
-        aws_lc_rs::rand::fill(&mut key)?;
-        fs::write(directory.join("mask.key"), BASE64_STANDARD.encode(key))?;
+        write_mask_key(&directory.join("mask.key"))?;
         fs::write(
             directory.join("gateway.yaml"),
             serde_json::to_vec_pretty(&self.config)?,
         )?;
         Ok(())
     }
+}
+
+/// 32 random bytes that only the owner reads, or the gateway refuses them.
+fn write_mask_key(path: &Path) -> Result<()> {
+    let mut key = [0; 32];
+    aws_lc_rs::rand::fill(&mut key)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    Ok(file.write_all(BASE64_STANDARD.encode(key).as_bytes())?)
 }
