@@ -10,7 +10,7 @@ use crate::{
     layers, plants,
     progress::seconds,
     test,
-    tools::{Cache, cargo_tools, ebpf},
+    tools::{Cache, cargo_tools},
 };
 
 /// The kernel programs build for another target, with their own warnings as errors.
@@ -43,11 +43,6 @@ const STEPS: &[Step] = &[
         name: "dependencies",
         repeat: "cargo deny check bans licenses sources",
         run: dependencies,
-    },
-    Step {
-        name: "kernel programs",
-        repeat: "cargo xtask build",
-        run: kernel_programs,
     },
     Step {
         name: "clippy",
@@ -100,10 +95,6 @@ fn format() -> Result<()> {
 fn dependencies() -> Result<()> {
     let deny = cargo_tools::deny(&Cache::open()?)?;
     show(command(deny).args(["check", "bans", "licenses", "sources"]))
-}
-
-fn kernel_programs() -> Result<()> {
-    ebpf::ensure(&Cache::open()?).map(drop)
 }
 
 fn clippy() -> Result<()> {

@@ -5,11 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use self::{agent::Agent, gateway::Gateway, interrupt::Interrupt, objects::Objects, site::Site};
-use crate::{
-    build, progress,
-    test::Environment,
-    tools::{Cache, ebpf},
-};
+use crate::{build, progress, test::Environment, tools::Cache};
 
 mod agent;
 mod evidence;
@@ -34,10 +30,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let interrupt = Interrupt::watch()?;
     let site = Site::fresh()?;
     let cache = Cache::open()?;
-    progress::step("building the gateway", || {
-        ebpf::ensure(&cache)?;
-        build::quietly()
-    })?;
+    progress::step("building the gateway", build::quietly)?;
     let environment = Environment::start_in(&cache, site.directory(), args.kubeconfig.as_deref())?;
     let yours = args.kubeconfig.is_some();
     let objects = Objects::create(&environment, yours && !args.keep)?;

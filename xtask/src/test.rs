@@ -8,7 +8,7 @@ use crate::{
     build,
     command::{command, is_root},
     progress,
-    tools::{Cache, cargo_tools},
+    tools::{Cache, cargo_tools, ebpf},
     workspace,
 };
 
@@ -63,9 +63,13 @@ pub(crate) fn finish(report: &Report) -> Result<()> {
 /// Runs the tests of one theme or of all, and returns what they did.
 pub(crate) fn run_tier(theme: Option<&str>, tier: Tier) -> Result<Report> {
     let theme = theme.and_then(themes::find);
-    let missing_root = theme.is_none_or(|theme| theme.needs_root) && !can_load_programs();
+    let loads_programs = theme.is_none_or(|theme| theme.needs_root);
+    let missing_root = loads_programs && !can_load_programs();
     let cache = Cache::open()?;
     let nextest = cargo_tools::nextest(&cache)?;
+    if loads_programs && !missing_root {
+        ebpf::ensure(&cache)?;
+    }
     progress::step("building the gateway and the tests", build::everything)?;
     let needs_cluster = theme.is_none_or(|theme| theme.needs_cluster);
     let environment = needs_cluster
