@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use self::{agent::Agent, gateway::Gateway, interrupt::Interrupt, objects::Objects, site::Site};
-use crate::{build, progress, test::Environment, tools::Cache};
+use crate::{build, progress, test::Environment, tools::Cache, workspace};
 
 mod agent;
 mod evidence;
@@ -68,22 +68,22 @@ fn agents(site: &Site, environment: &Environment, gateway: &Gateway) -> Result<A
 fn keep(site: &Site, environment: &Environment, agents: &Agents, interrupt: &Interrupt) {
     println!("\nIt keeps running until Ctrl-C. Each agent has a kubeconfig:");
     for agent in [&agents.coder, &agents.release_bot] {
-        println!("  {}", agent.kubeconfig.display());
+        println!("  {}", workspace::relative(&agent.kubeconfig).display());
     }
     println!(
         "and the cluster's administrator this one:\n  {}",
-        environment.cluster.kubeconfig.display()
+        workspace::relative(&environment.cluster.kubeconfig).display()
     );
     println!("\nTry:");
-    let coder = agents.coder.kubeconfig.display();
+    let coder = workspace::relative(&agents.coder.kubeconfig).display();
     println!(
         "  {} --kubeconfig {coder} describe secret shop-database",
         environment.kubectl.display()
     );
-    println!("  {}", evidence::list_command(site).join(" "));
+    println!("  {}", evidence::list_command(site));
     println!(
         "  edit {}/policies/coder.yaml and see it take effect at once",
-        site.directory().display()
+        workspace::relative(site.directory()).display()
     );
     interrupt.wait();
 }

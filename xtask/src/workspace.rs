@@ -21,3 +21,8 @@ pub(crate) fn target() -> PathBuf {
 pub(crate) fn gateway() -> PathBuf {
     target().join("debug/sallyport")
 }
+
+/// `path` as a person in the repository's root would type it.
+pub(crate) fn relative(path: &Path) -> &Path {
+    path.strip_prefix(root()).unwrap_or(path)
+}

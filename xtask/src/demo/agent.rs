@@ -15,6 +15,7 @@ use crate::{
 
 /// Longer output is cut; the demo shows what happens, not what is in a cluster.
 const SHOWN_LINES: usize = 6;
+const PODS: &str = "/api/v1/namespaces/sallyport-demo/pods";
 
 pub(super) struct Agent {
     pub(super) kubeconfig: PathBuf,
@@ -69,7 +70,10 @@ impl Agent {
     /// Shows this agent's token to the API server itself, which has to refuse it.
     pub(super) fn goes_around(&self, environment: &Environment) -> Result<()> {
         let cluster = &environment.cluster;
-        println!("  $ kubectl --server {} --token … get pods", cluster.server);
+        println!(
+            "  $ kubectl --server {} --token … get --raw {PODS}",
+            cluster.server
+        );
         let mut kubectl = self.kubectl();
         // An empty kubeconfig, so that nothing but the token speaks for the caller.
         kubectl.args([
@@ -81,7 +85,7 @@ impl Agent {
         ]);
         kubectl
             .arg(&cluster.ca_file)
-            .args(["--token", &self.token, "get", "pods"]);
+            .args(["--token", &self.token, "get", "--raw", PODS]);
         match shown(&mut kubectl)? {
             (false, output) if output.contains("Unauthorized") => Ok(()),
             (_, output) => bail!("the API server must refuse this token, but: {output}"),

@@ -15,10 +15,11 @@ use super::{
 };
 use crate::{
     command::{capture, command, feed, line},
-    progress,
     test::Environment,
     workspace,
 };
+
+mod table;
 
 /// The password of `deploy/quickstart/work/secret.yaml`, plain and as the API carries it.
 const PASSWORD: [&str; 2] = [
@@ -30,17 +31,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) fn show(site: &Site, environment: &Environment, agents: &Agents) -> Result<()> {
     println!("\nWhat was recorded of them:");
-    println!("{}", print(&mut list(site, &["--config"], "gateway.yaml"))?);
+    print!(
+        "{}",
+        table::calls(&records(site, &["--config"], "gateway.yaml")?)
+    );
+    println!("  $ {}", list_command(site));
+    println!("says more: times, rules, and `-o wide` or `-o json` for the rest.");
 
     println!(
-        "One record in full. The agent got the password; the record has a keyed digest in its place:"
+        "\nOne record in full. The agent got the password; the record has a keyed digest in its place:"
     );
-    let full = print(
-        command(workspace::gateway())
-            .args(["audit", "show", "--config"])
-            .arg(site.path("gateway.yaml"))
-            .arg(id_of_secret_read(site)?),
-    )?;
+    let mut show = sallyport(&["audit", "show", "--config"], site, "gateway.yaml");
+    show.arg(id_of_secret_read(site)?);
+    println!("  $ {}", line(&show));
+    let full = capture(&mut show)?;
     println!("{full}");
     if PASSWORD.iter().any(|password| full.contains(password)) {
         bail!("the record contains the password");
@@ -54,29 +58,27 @@ pub(super) fn show(site: &Site, environment: &Environment, agents: &Agents) -> R
     println!(
         "\nThe same record as Parquet files, asked with DuckDB (deploy/quickstart/calls.sql):"
     );
-    progress::step("waiting for the last call to be in a file", || {
-        wait_until_shipped(site)
-    })?;
+    wait_until_shipped(site)?;
     println!("{}", query(site, environment)?);
     Ok(())
 }
 
 /// The command that lists the demo's calls, as a person would type it.
-pub(super) fn list_command(site: &Site) -> Vec<String> {
-    vec![line(&list(site, &["--config"], "gateway.yaml"))]
+pub(super) fn list_command(site: &Site) -> String {
+    line(&list(site, &["--config"], "gateway.yaml"))
 }
 
 fn list(site: &Site, flags: &[&str], source: &str) -> Command {
-    let mut list = command(workspace::gateway());
-    list.args(["audit", "list", "--namespace", "sallyport-demo"])
-        .args(flags)
-        .arg(site.path(source));
-    list
+    let list = ["audit", "list", "--namespace", "sallyport-demo"];
+    sallyport(&[&list, flags].concat(), site, source)
 }
 
-fn print(command: &mut Command) -> Result<String> {
-    println!("  $ {}", line(command));
-    capture(command)
+fn sallyport(args: &[&str], site: &Site, source: &str) -> Command {
+    let mut sallyport = command(workspace::relative(&workspace::gateway()));
+    sallyport
+        .args(args)
+        .arg(workspace::relative(&site.path(source)));
+    sallyport
 }
 
 fn records(site: &Site, flags: &[&str], source: &str) -> Result<Vec<Value>> {
