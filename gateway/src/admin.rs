@@ -40,7 +40,10 @@ async fn connection(stream: TcpStream, admin: Arc<Admin>) {
         let response = admin.answer(request.uri().path());
         async { Ok::<_, Infallible>(response) }
     });
-    let served = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
     if let Err(error) = served {
         tracing::debug!(%error, "an admin connection ended in an error");
     }
@@ -52,18 +55,27 @@ impl Admin {
             "/metrics" => self.metrics(),
             "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
             "/readyz" => self.ready(),
-            _ => text(StatusCode::NOT_FOUND, "try /metrics, /healthz or /readyz\n".to_owned()),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "try /metrics, /healthz or /readyz\n".to_owned(),
+            ),
         }
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
         let mut body = String::new();
         if prometheus_client::encoding::text::encode(&mut body, &self.registry).is_err() {
-            return text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n".to_owned());
+            return text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the metrics could not be written\n".to_owned(),
+            );
         }
         let mut response = text(StatusCode::OK, body);
-        let openmetrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-        response.headers_mut().insert(header::CONTENT_TYPE, openmetrics);
+        let openmetrics =
+            HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, openmetrics);
         response
     }
 
@@ -72,14 +84,20 @@ impl Admin {
         if pending.is_empty() {
             return text(StatusCode::OK, "ok\n".to_owned());
         }
-        text(StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", pending.join(", ")))
+        text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("waiting for: {}\n", pending.join(", ")),
+        )
     }
 }
 
 fn text(code: StatusCode, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = code;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }
 
@@ -94,7 +112,10 @@ mod tests {
             readiness: Readiness::default(),
         };
         let policy = admin.readiness.register("policy");
-        assert_eq!(admin.answer("/readyz").status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            admin.answer("/readyz").status(),
+            StatusCode::SERVICE_UNAVAILABLE
+        );
         drop(policy);
         assert_eq!(admin.answer("/readyz").status(), StatusCode::OK);
         assert_eq!(admin.answer("/other").status(), StatusCode::NOT_FOUND);

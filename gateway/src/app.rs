@@ -39,7 +39,8 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     let key = Arc::new(mask::Key::from_file(&config.masking.key_file)?);
     let reload = Reload::open(&config)?;
     let upstream = upstream_config(&config.upstream).await?;
-    let client = kube::Client::try_from(upstream.clone()).context("making a client for the API server")?;
+    let client =
+        kube::Client::try_from(upstream.clone()).context("making a client for the API server")?;
     let authn = Authenticator::new(
         &config.authentication,
         config.explicit.allow_service_account_tokens,
@@ -47,7 +48,8 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         reload.agents(),
     )?
     .named(&*node);
-    let (log, shipper) = Log::open(&config.recording, &config.cluster).context("opening the record")?;
+    let (log, shipper) =
+        Log::open(&config.recording, &config.cluster).context("opening the record")?;
 
     let gateway = Arc::new(Gateway::new(Parts {
         authn,
@@ -70,12 +72,24 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         async move { gateway.record_refusals(watcher).await }
     });
     let listener = listen("explicit", config.explicit.listen).await?;
-    let serving = tokio::spawn(proxy::serve(listener, reload.tls(), Arc::clone(&gateway), watcher));
-    let admin = Arc::new(Admin { registry, readiness });
+    let serving = tokio::spawn(proxy::serve(
+        listener,
+        reload.tls(),
+        Arc::clone(&gateway),
+        watcher,
+    ));
+    let admin = Arc::new(Admin {
+        registry,
+        readiness,
+    });
     let answering = match &config.admin {
         Some(listener) => {
             let listener = listen("admin", listener.listen).await?;
-            Some(tokio::spawn(admin::serve(listener, Arc::clone(&admin), shutdown.clone())))
+            Some(tokio::spawn(admin::serve(
+                listener,
+                Arc::clone(&admin),
+                shutdown.clone(),
+            )))
         }
         None => None,
     };
@@ -110,9 +124,19 @@ pub fn check(path: &Path) -> anyhow::Result<String> {
     mask::Key::from_file(&config.masking.key_file)?;
     let policies = PolicySet::load(&config.policy.directory)?;
     level_policy(&config.recording)?;
-    let agents = config.agents.as_ref().map(|agents| AgentSet::load(&agents.directory)).transpose()?.unwrap_or_default();
+    let agents = config
+        .agents
+        .as_ref()
+        .map(|agents| AgentSet::load(&agents.directory))
+        .transpose()?
+        .unwrap_or_default();
     let mut summary = format!("{}: valid\n", path.display());
-    write!(summary, "  policies: digest {}\n  agents: {}", policies.digest(), agents.len())?;
+    write!(
+        summary,
+        "  policies: digest {}\n  agents: {}",
+        policies.digest(),
+        agents.len()
+    )?;
     Ok(summary)
 }
 
@@ -120,8 +144,10 @@ fn level_policy(recording: &Recording) -> anyhow::Result<LevelPolicy> {
     let Some(path) = &recording.policy_file else {
         return Ok(LevelPolicy::shipped());
     };
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    LevelPolicy::parse(&text, recording.allow_none).with_context(|| format!("in {}", path.display()))
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    LevelPolicy::parse(&text, recording.allow_none)
+        .with_context(|| format!("in {}", path.display()))
 }
 
 fn server_config(config: &Config) -> anyhow::Result<Arc<ServerConfig>> {
@@ -130,9 +156,11 @@ fn server_config(config: &Config) -> anyhow::Result<Arc<ServerConfig>> {
 
 async fn upstream_config(upstream: &UpstreamConfig) -> anyhow::Result<kube::Config> {
     let Some(path) = &upstream.kubeconfig else {
-        return kube::Config::incluster().context("upstream.kubeconfig is not set and this is not a pod of a cluster");
+        return kube::Config::incluster()
+            .context("upstream.kubeconfig is not set and this is not a pod of a cluster");
     };
-    let kubeconfig = kube::config::Kubeconfig::read_from(path).with_context(|| format!("reading {}", path.display()))?;
+    let kubeconfig = kube::config::Kubeconfig::read_from(path)
+        .with_context(|| format!("reading {}", path.display()))?;
     let options = kube::config::KubeConfigOptions {
         context: upstream.context.clone(),
         ..Default::default()
@@ -143,9 +171,9 @@ async fn upstream_config(upstream: &UpstreamConfig) -> anyhow::Result<kube::Conf
 }
 
 async fn listen(name: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("listening on {address} for {name}; is another gateway running?"))?;
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("listening on {address} for {name}; is another gateway running?")
+    })?;
     tracing::info!(listener = name, addr = %listener.local_addr()?, "listening");
     Ok(listener)
 }
@@ -158,7 +186,9 @@ fn warn_of_choices(config: &Config) {
         );
     }
     if config.recording.read_lag {
-        tracing::warn!("recording.readLag is on: reads are answered while their outcome is being committed");
+        tracing::warn!(
+            "recording.readLag is on: reads are answered while their outcome is being committed"
+        );
     }
 }
 
@@ -174,6 +204,9 @@ async fn stop_signal() -> anyhow::Result<()> {
 
 fn node_name(config: &Config) -> String {
     config.node.clone().unwrap_or_else(|| {
-        nix::unistd::gethostname().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
+        nix::unistd::gethostname().map_or_else(
+            |_| "unknown".to_owned(),
+            |name| name.to_string_lossy().into_owned(),
+        )
     })
 }

@@ -52,9 +52,15 @@ pub struct Explicit {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub enum Tls {
     /// A CA of our own in a directory, for a laptop, the demo and tests; refused inside a cluster.
-    Local { directory: PathBuf, names: Vec<String> },
+    Local {
+        directory: PathBuf,
+        names: Vec<String>,
+    },
     /// A certificate chain and key in PEM files, re-read on reload.
-    Files { cert_file: PathBuf, key_file: PathBuf },
+    Files {
+        cert_file: PathBuf,
+        key_file: PathBuf,
+    },
 }
 
 /// The API server that calls are forwarded to.
@@ -258,7 +264,9 @@ impl Config {
         for (index, issuer) in self.authentication.oidc.iter().enumerate() {
             check_path_segment(&format!("authentication.oidc[{index}].name"), &issuer.name)?;
             if issuer.audiences.is_empty() {
-                return Err(format!("authentication.oidc[{index}].audiences: must not be empty"));
+                return Err(format!(
+                    "authentication.oidc[{index}].audiences: must not be empty"
+                ));
             }
         }
         if self.recording.wal.segment_size.0 * 4 > self.recording.wal.limit.0 {
@@ -274,18 +282,35 @@ impl Config {
         let join = |path: &mut PathBuf| *path = base.join(&*path);
         match &mut self.tls {
             Tls::Local { directory, .. } => join(directory),
-            Tls::Files { cert_file, key_file } => {
+            Tls::Files {
+                cert_file,
+                key_file,
+            } => {
                 join(cert_file);
                 join(key_file);
             }
         }
         let issuers = &mut self.authentication.oidc;
-        let optional = [&mut self.upstream.kubeconfig, &mut self.recording.policy_file]
-            .into_iter()
-            .chain(self.authentication.service_accounts.as_mut().map(|accounts| &mut accounts.jwks_file))
-            .chain(issuers.iter_mut().flat_map(|issuer| [&mut issuer.jwks_file, &mut issuer.ca_file]));
+        let optional = [
+            &mut self.upstream.kubeconfig,
+            &mut self.recording.policy_file,
+        ]
+        .into_iter()
+        .chain(
+            self.authentication
+                .service_accounts
+                .as_mut()
+                .map(|accounts| &mut accounts.jwks_file),
+        )
+        .chain(
+            issuers
+                .iter_mut()
+                .flat_map(|issuer| [&mut issuer.jwks_file, &mut issuer.ca_file]),
+        );
         optional.flatten().for_each(join);
-        self.agents.iter_mut().for_each(|agents| join(&mut agents.directory));
+        self.agents
+            .iter_mut()
+            .for_each(|agents| join(&mut agents.directory));
         join(&mut self.policy.directory);
         join(&mut self.recording.wal.directory);
         join(&mut self.recording.store.directory);
@@ -295,8 +320,11 @@ impl Config {
 
 /// The value becomes part of user names and of object-store paths.
 fn check_path_segment(field: &str, value: &str) -> Result<(), String> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
-    if !value.is_empty() && value.len() <= 63 && value.bytes().all(plain) && !value.starts_with('.') {
+    let plain = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.'
+    };
+    if !value.is_empty() && value.len() <= 63 && value.bytes().all(plain) && !value.starts_with('.')
+    {
         return Ok(());
     }
     Err(format!(

@@ -71,14 +71,20 @@ mod tests {
             watcher.draining().await;
             watcher.is_draining()
         });
-        trigger.drain(Duration::from_secs(5)).await.expect("the only watcher is dropped");
+        trigger
+            .drain(Duration::from_secs(5))
+            .await
+            .expect("the only watcher is dropped");
         assert!(work.await.expect("the task ends"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_watcher_that_stays_is_reported() {
         let (trigger, _watcher) = channel();
-        let error = trigger.drain(Duration::from_secs(5)).await.expect_err("a watcher is still held");
+        let error = trigger
+            .drain(Duration::from_secs(5))
+            .await
+            .expect_err("a watcher is still held");
         assert_eq!(error.to_string(), "work was still in flight after 5 s");
     }
 }

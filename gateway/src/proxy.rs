@@ -18,11 +18,6 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 use uuid::Uuid;
 
-pub use self::{
-    listener::serve,
-    metrics::Metrics,
-    upstream::{Upstream, UpstreamError},
-};
 use self::{
     budget::ByteBudget,
     folding::Folding,
@@ -32,6 +27,11 @@ use self::{
     rejection::Rejection,
     request_body::RequestBody,
     upstream::{Forward, SendError, UpstreamBody},
+};
+pub use self::{
+    listener::serve,
+    metrics::Metrics,
+    upstream::{Upstream, UpstreamError},
 };
 use crate::{
     audit::log::Log,
@@ -119,16 +119,22 @@ impl Gateway {
     }
 
     /// Answers one request, whatever comes.
-    async fn serve(&self, client: IpAddr, request: Request<Incoming>, drain: &DrainWatcher) -> Result<Response<Body>, Infallible> {
+    async fn serve(
+        &self,
+        client: IpAddr,
+        request: Request<Incoming>,
+        drain: &DrainWatcher,
+    ) -> Result<Response<Body>, Infallible> {
         let arrival = Arrival::new(client, &request);
         let span = tracing::info_span!("request", audit_id = arrival.audit_id);
         let audit_id = arrival.audit_id.clone();
         // Boxed: the future of a whole request is large, and most of a connection's life holds none.
-        let pipeline: BoxFuture<'_, _> = Box::pin(self.pipeline(arrival, request.into_body(), drain));
-        let mut response = pipeline
-            .instrument(span)
-            .await
-            .map_or_else(|rejection| self.say(&rejection), |response| response.map(Either::Right));
+        let pipeline: BoxFuture<'_, _> =
+            Box::pin(self.pipeline(arrival, request.into_body(), drain));
+        let mut response = pipeline.instrument(span).await.map_or_else(
+            |rejection| self.say(&rejection),
+            |response| response.map(Either::Right),
+        );
         if let Ok(value) = audit_id.parse() {
             response.headers_mut().insert(headers::AUDIT_ID, value);
         }
@@ -139,12 +145,26 @@ impl Gateway {
     ///
     /// The intent comes before the judgement, so that what was denied is recorded as fully as what
     /// was allowed. A [`Permit`] is made only by the evaluation and is used up by the one send.
-    async fn pipeline(&self, arrival: Arrival, body: Incoming, drain: &DrainWatcher) -> Result<Response<FollowedBody>, Rejection> {
+    async fn pipeline(
+        &self,
+        arrival: Arrival,
+        body: Incoming,
+        drain: &DrainWatcher,
+    ) -> Result<Response<FollowedBody>, Rejection> {
         let parsed = RequestInfo::parse(arrival.method.as_str(), &arrival.target);
         let identity = self.authenticate(&arrival, parsed.as_ref().ok()).await?;
         let info = match parsed {
             Ok(info) => info,
-            Err(ambiguous) => return self.refuse_unread(&arrival, &RequestInfo::default(), &identity, ambiguous.into()).await,
+            Err(ambiguous) => {
+                return self
+                    .refuse_unread(
+                        &arrival,
+                        &RequestInfo::default(),
+                        &identity,
+                        ambiguous.into(),
+                    )
+                    .await;
+            }
         };
         let attributes = Attributes {
             identity: &identity,
@@ -152,32 +172,55 @@ impl Gateway {
         };
         let body = match RequestBody::read(&self.budget, &arrival.headers, body).await {
             Ok(body) => body,
-            Err(rejection) => return self.refuse_unread(&arrival, &info, &identity, rejection).await,
+            Err(rejection) => {
+                return self
+                    .refuse_unread(&arrival, &info, &identity, rejection)
+                    .await;
+            }
         };
 
         let level = self.levels.borrow().level(&attributes);
         let may_lag = self.read_lag && matches!(info.verb.as_str(), "get" | "list" | "watch");
-        let mut recording = self.recorder.intent(&arrival, &attributes, level, &body, may_lag).await?;
+        let mut recording = self
+            .recorder
+            .intent(&arrival, &attributes, level, &body, may_lag)
+            .await?;
 
         let permit = match self.judge(&arrival, &attributes, &body, &mut recording) {
             Ok(permit) => permit,
             Err(rejection) => return refuse(recording, rejection).await,
         };
-        let response = match self.forward(permit, &arrival, &identity, body, &mut recording).await {
+        let response = match self
+            .forward(permit, &arrival, &identity, body, &mut recording)
+            .await
+        {
             Ok(response) => response,
             Err(rejection) => return refuse(recording, rejection).await,
         };
         follow::follow(recording, response, &info, may_lag, drain).await
     }
 
-    async fn authenticate(&self, arrival: &Arrival, info: Option<&RequestInfo>) -> Result<Identity, Rejection> {
-        self.authn.authenticate(&arrival.headers).await.map_err(|cause| {
-            let reason = cause.reason();
-            let rejection = Rejection::Unauthenticated(cause);
-            let unknown = RequestInfo::default();
-            self.folding.count(&self.recorder, arrival, info.unwrap_or(&unknown), reason, &rejection);
-            rejection
-        })
+    async fn authenticate(
+        &self,
+        arrival: &Arrival,
+        info: Option<&RequestInfo>,
+    ) -> Result<Identity, Rejection> {
+        self.authn
+            .authenticate(&arrival.headers)
+            .await
+            .map_err(|cause| {
+                let reason = cause.reason();
+                let rejection = Rejection::Unauthenticated(cause);
+                let unknown = RequestInfo::default();
+                self.folding.count(
+                    &self.recorder,
+                    arrival,
+                    info.unwrap_or(&unknown),
+                    reason,
+                    &rejection,
+                );
+                rejection
+            })
     }
 
     /// Policy and what no policy can allow.
@@ -197,12 +240,15 @@ impl Gateway {
         let mut decision = policies.evaluate(attributes);
         if let Decision::Allow(_) = &decision
             && token_request::mints_token(attributes.request)
-            && let Err(denial) = token_request::check(text(&arrival.headers, header::CONTENT_TYPE), &body.bytes)
+            && let Err(denial) =
+                token_request::check(text(&arrival.headers, header::CONTENT_TYPE), &body.bytes)
         {
             decision = Decision::Deny(denial);
         }
         match decision {
-            Decision::Allow(_) if arrival.headers.contains_key(header::UPGRADE) => Err(Rejection::UpgradeNotServed),
+            Decision::Allow(_) if arrival.headers.contains_key(header::UPGRADE) => {
+                Err(Rejection::UpgradeNotServed)
+            }
             Decision::Allow(permit) => {
                 recording.allowed(&permit);
                 Ok(permit)
@@ -250,7 +296,13 @@ impl Gateway {
     }
 
     /// A known agent's request that was not read to its end still leaves a record.
-    async fn refuse_unread<T>(&self, arrival: &Arrival, info: &RequestInfo, identity: &Identity, rejection: Rejection) -> Result<T, Rejection> {
+    async fn refuse_unread<T>(
+        &self,
+        arrival: &Arrival,
+        info: &RequestInfo,
+        identity: &Identity,
+        rejection: Rejection,
+    ) -> Result<T, Rejection> {
         refuse(self.recorder.unread(arrival, info, identity), rejection).await
     }
 
@@ -288,7 +340,11 @@ impl Arrival {
 
 /// Path and query as the client wrote them; an absolute-form target is reduced to them.
 fn target(request: &Request<Incoming>) -> String {
-    request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned()
+    request
+        .uri()
+        .path_and_query()
+        .map_or("/", http::uri::PathAndQuery::as_str)
+        .to_owned()
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {

@@ -48,7 +48,10 @@ pub enum TlsError {
 pub fn server_config(tls: &crate::config::Tls) -> Result<Arc<ServerConfig>, TlsError> {
     let leaf = match tls {
         crate::config::Tls::Local { directory, names } => local::leaf(directory, names)?,
-        crate::config::Tls::Files { cert_file, key_file } => Leaf {
+        crate::config::Tls::Files {
+            cert_file,
+            key_file,
+        } => Leaf {
             chain: read_chain(cert_file)?,
             key: PrivateKeyDer::from_pem_file(key_file).map_err(unreadable(key_file))?,
         },
@@ -70,7 +73,10 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 
 /// Makes it the default too, for libraries that ask for one.
 pub fn install_provider() {
-    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
         tracing::debug!("a cryptography provider was installed before");
     }
 }

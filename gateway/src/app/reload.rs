@@ -27,7 +27,12 @@ impl Reload {
     pub(super) fn open(config: &Config) -> anyhow::Result<Self> {
         Ok(Self {
             policies: PolicySource::new(&config.policy.directory)?,
-            agents: AgentSource::new(config.agents.as_ref().map(|agents| agents.directory.as_path()))?,
+            agents: AgentSource::new(
+                config
+                    .agents
+                    .as_ref()
+                    .map(|agents| agents.directory.as_path()),
+            )?,
             levels: watch::Sender::new(Arc::new(super::level_policy(&config.recording)?)),
             tls: watch::Sender::new(super::server_config(config)?),
             files: watch_files(config),
@@ -71,9 +76,22 @@ impl Reload {
     }
 
     fn reload(&self) {
-        report("policies", self.policies.reload().map(|changed| changed.to_string()).map_err(Into::into));
-        report("agents", self.agents.reload().map(|changed| changed.to_string()).map_err(Into::into));
-        let levels = super::level_policy(&self.config.recording).map(|levels| self.levels.send_replace(Arc::new(levels)));
+        report(
+            "policies",
+            self.policies
+                .reload()
+                .map(|changed| changed.to_string())
+                .map_err(Into::into),
+        );
+        report(
+            "agents",
+            self.agents
+                .reload()
+                .map(|changed| changed.to_string())
+                .map_err(Into::into),
+        );
+        let levels = super::level_policy(&self.config.recording)
+            .map(|levels| self.levels.send_replace(Arc::new(levels)));
         report("record levels", levels.map(|_| "loaded".to_owned()));
         let tls = super::server_config(&self.config).map(|tls| self.tls.send_replace(tls));
         report("serving certificate", tls.map(|_| "loaded".to_owned()));
@@ -83,7 +101,11 @@ impl Reload {
 fn report(part: &'static str, outcome: anyhow::Result<String>) {
     match outcome {
         Ok(state) => tracing::info!(part, state, "reloaded"),
-        Err(error) => tracing::error!(part, error = format!("{error:#}"), "the new state is refused, the last good one stays"),
+        Err(error) => tracing::error!(
+            part,
+            error = format!("{error:#}"),
+            "the new state is refused, the last good one stays"
+        ),
     }
 }
 
@@ -92,11 +114,20 @@ fn watch_files(config: &Config) -> Option<FileWatch> {
     let recording = config.recording.policy_file.iter().cloned();
     let agents = config.agents.iter().map(|agents| agents.directory.clone());
     let tls = match &config.tls {
-        Tls::Files { cert_file, key_file } => vec![cert_file.clone(), key_file.clone()],
+        Tls::Files {
+            cert_file,
+            key_file,
+        } => vec![cert_file.clone(), key_file.clone()],
         Tls::Local { .. } => Vec::new(),
     };
-    let paths = [config.policy.directory.clone()].into_iter().chain(agents).chain(recording).chain(tls);
-    FileWatch::new(paths).inspect_err(|error| tracing::warn!(%error, "changes need SIGHUP")).ok()
+    let paths = [config.policy.directory.clone()]
+        .into_iter()
+        .chain(agents)
+        .chain(recording)
+        .chain(tls);
+    FileWatch::new(paths)
+        .inspect_err(|error| tracing::warn!(%error, "changes need SIGHUP"))
+        .ok()
 }
 
 async fn changed(files: &mut Option<FileWatch>) {

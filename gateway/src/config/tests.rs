@@ -21,14 +21,23 @@ fn a_minimal_file_gets_the_documented_defaults() {
 
 #[test]
 fn an_unknown_field_is_refused_with_its_line() {
-    let text = MINIMAL.replace("masking: {keyFile: mask.key}", "masking: {keyFile: mask.key, keyfile: x}");
+    let text = MINIMAL.replace(
+        "masking: {keyFile: mask.key}",
+        "masking: {keyFile: mask.key, keyfile: x}",
+    );
     let error = Config::parse(&text).expect_err("keyfile is not a field");
-    assert!(error.contains("keyfile") && error.contains("line 8"), "{error}");
+    assert!(
+        error.contains("keyfile") && error.contains("line 8"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_wrong_size_says_what_to_write() {
-    let text = MINIMAL.replace("wal: {directory: wal}", "wal: {directory: wal, limit: 10GB}");
+    let text = MINIMAL.replace(
+        "wal: {directory: wal}",
+        "wal: {directory: wal, limit: 10GB}",
+    );
     let error = Config::parse(&text).expect_err("GB is not a unit here");
     assert!(error.contains("10GB") && error.contains("10GiB"), "{error}");
 }
@@ -37,6 +46,12 @@ fn a_wrong_size_says_what_to_write() {
 fn relative_paths_are_relative_to_the_file() {
     let mut config = Config::parse(MINIMAL).expect("the minimal file is valid");
     config.resolve(Path::new("/etc/sallyport"));
-    assert_eq!(config.policy.directory, Path::new("/etc/sallyport/policies"));
-    assert_eq!(config.masking.key_file, Path::new("/etc/sallyport/mask.key"));
+    assert_eq!(
+        config.policy.directory,
+        Path::new("/etc/sallyport/policies")
+    );
+    assert_eq!(
+        config.masking.key_file,
+        Path::new("/etc/sallyport/mask.key")
+    );
 }

@@ -32,7 +32,10 @@ impl ByteBudget {
     /// Waits for room, in order of arrival. `None` where there was none in time.
     pub(super) async fn take(&self, bytes: usize) -> Option<Room> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).ok()?;
-        let acquired = tokio::time::timeout(PATIENCE, Arc::clone(&self.kibibytes).acquire_many_owned(units));
+        let acquired = tokio::time::timeout(
+            PATIENCE,
+            Arc::clone(&self.kibibytes).acquire_many_owned(units),
+        );
         let permit = acquired.await.ok()?.ok()?;
         Some(Room { _permit: permit })
     }
@@ -45,7 +48,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn room_is_refused_when_the_budget_is_spent_and_returns_on_drop() {
         let budget = ByteBudget::new(1 << 20);
-        let first = budget.take(1 << 20).await.expect("the whole budget is free");
+        let first = budget
+            .take(1 << 20)
+            .await
+            .expect("the whole budget is free");
         assert!(budget.take(1).await.is_none());
         drop(first);
         assert!(budget.take(1 << 20).await.is_some());

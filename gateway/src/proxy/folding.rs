@@ -42,9 +42,18 @@ struct Folded {
 
 impl Folding {
     /// Counts one refusal. The first of a window brings the record's columns.
-    pub(super) fn count(&self, recorder: &Recorder, arrival: &Arrival, info: &RequestInfo, reason: &'static str, rejection: &Rejection) {
+    pub(super) fn count(
+        &self,
+        recorder: &Recorder,
+        arrival: &Arrival,
+        info: &RequestInfo,
+        reason: &'static str,
+        rejection: &Rejection,
+    ) {
         let mut open = self.lock();
-        let source = (open.len() < MOST_SOURCES || open.contains_key(&(Some(arrival.client), reason))).then_some(arrival.client);
+        let source = (open.len() < MOST_SOURCES
+            || open.contains_key(&(Some(arrival.client), reason)))
+        .then_some(arrival.client);
         let folded = open.entry((source, reason)).or_insert_with(|| Folded {
             since: arrival.started,
             count: 0,
@@ -89,7 +98,13 @@ impl Folding {
     }
 }
 
-fn refused(recorder: &Recorder, arrival: &Arrival, info: &RequestInfo, reason: &'static str, rejection: &Rejection) -> Record {
+fn refused(
+    recorder: &Recorder,
+    arrival: &Arrival,
+    info: &RequestInfo,
+    reason: &'static str,
+    rejection: &Rejection,
+) -> Record {
     Record {
         stage: Stage::ResponseComplete,
         outcome: Some(Outcome::Complete),

@@ -59,8 +59,13 @@ pub(super) async fn follow(
 ) -> Result<Response<FollowedBody>, Rejection> {
     let (head, upstream) = response.into_parts();
     recording.answering(head.status);
-    recording.intended().await.map_err(Rejection::AnswerNotRecorded)?;
-    let wanted = recording.level() >= Level::RequestResponse && info.is_resource_request && info.verb != "watch";
+    recording
+        .intended()
+        .await
+        .map_err(Rejection::AnswerNotRecorded)?;
+    let wanted = recording.level() >= Level::RequestResponse
+        && info.is_resource_request
+        && info.verb != "watch";
     let following = Following {
         masker: recording.recorder().masker(&head.headers, info, wanted),
         recording,
@@ -68,12 +73,17 @@ pub(super) async fn follow(
     };
     let mut body = FollowedBody {
         remaining: upstream.size_hint().exact(),
-        draining: info.is_long_running().then(|| Box::pin(drain.draining()) as _),
+        draining: info
+            .is_long_running()
+            .then(|| Box::pin(drain.draining()) as _),
         state: State::Ended,
         upstream,
     };
     if body.upstream.is_end_stream() {
-        following.finish(Outcome::Complete).await.map_err(Rejection::AnswerNotRecorded)?;
+        following
+            .finish(Outcome::Complete)
+            .await
+            .map_err(Rejection::AnswerNotRecorded)?;
     } else {
         body.state = State::Streaming(Box::new(following));
     }
@@ -108,8 +118,14 @@ impl Following {
 
 impl FollowedBody {
     /// The next frame of the stream; the last one moves the state on.
-    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let ended = self.draining.as_mut().is_some_and(|draining| draining.as_mut().poll(cx).is_ready());
+    fn poll_stream(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let ended = self
+            .draining
+            .as_mut()
+            .is_some_and(|draining| draining.as_mut().poll(cx).is_ready());
         if ended {
             self.end(None);
             return self.poll_end(cx);
@@ -127,7 +143,11 @@ impl FollowedBody {
         }
     }
 
-    fn pass(&mut self, frame: Frame<Bytes>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn pass(
+        &mut self,
+        frame: Frame<Bytes>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Some(data) = frame.data_ref() else {
             // Trailers: Kubernetes sends none, and hop-by-hop rules would have to be applied to them.
             return self.poll_stream(cx);
@@ -135,7 +155,9 @@ impl FollowedBody {
         if let State::Streaming(following) = &mut self.state {
             following.masker.update(data);
         }
-        self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(data.len() as u64));
+        self.remaining = self
+            .remaining
+            .map(|remaining| remaining.saturating_sub(data.len() as u64));
         if self.remaining == Some(0) {
             self.end(Some(frame));
             return self.poll_end(cx);
@@ -173,7 +195,10 @@ impl Body for FollowedBody {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &self.state {
             State::Streaming(_) => self.poll_stream(cx),
             State::Finishing(..) => self.poll_end(cx),

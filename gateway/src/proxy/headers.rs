@@ -68,7 +68,9 @@ pub(super) enum Violation {
 
 /// The name of an impersonation header that the client sent, in any spelling.
 pub(super) fn impersonation(headers: &HeaderMap) -> Option<&HeaderName> {
-    headers.keys().find(|name| name.as_str().replace('_', "-").starts_with("impersonate-"))
+    headers
+        .keys()
+        .find(|name| name.as_str().replace('_', "-").starts_with("impersonate-"))
 }
 
 /// The headers of the upstream request: the client's that are allowed, then ours.
@@ -88,21 +90,25 @@ pub(super) fn upstream(client: &HeaderMap, ours: &Ours<'_>) -> Result<HeaderMap,
 /// The headers of the response, without what belonged to the upstream connection.
 pub(super) fn downstream(upstream: &HeaderMap) -> HeaderMap {
     let dropped = connection_tokens(upstream);
-    let belongs = |name: &HeaderName| HOP_BY_HOP.contains(name) || dropped.iter().any(|token| token == name.as_str());
-    upstream
-        .iter()
-        .filter(|(name, _)| !belongs(name))
-        .fold(HeaderMap::with_capacity(upstream.len()), |mut headers, (name, value)| {
+    let belongs = |name: &HeaderName| {
+        HOP_BY_HOP.contains(name) || dropped.iter().any(|token| token == name.as_str())
+    };
+    upstream.iter().filter(|(name, _)| !belongs(name)).fold(
+        HeaderMap::with_capacity(upstream.len()),
+        |mut headers, (name, value)| {
             headers.append(name.clone(), value.clone());
             headers
-        })
+        },
+    )
 }
 
 fn is_forwarded(name: &HeaderName) -> bool {
-    FORWARDED.iter().any(|allowed| match allowed.strip_suffix('-') {
-        Some(_) => name.as_str().starts_with(allowed),
-        None => name == allowed,
-    })
+    FORWARDED
+        .iter()
+        .any(|allowed| match allowed.strip_suffix('-') {
+            Some(_) => name.as_str().starts_with(allowed),
+            None => name == allowed,
+        })
 }
 
 fn connection_tokens(headers: &HeaderMap) -> Vec<String> {
@@ -122,7 +128,9 @@ fn add_ours(headers: &mut HeaderMap, ours: &Ours<'_>) -> Result<(), Violation> {
         extra,
     } = ours.user;
     // `system:` users are the cluster's own; no configuration may make the gateway act as one.
-    if !username.starts_with("sallyport:") || groups.iter().any(|group| group.starts_with("system:")) {
+    if !username.starts_with("sallyport:")
+        || groups.iter().any(|group| group.starts_with("system:"))
+    {
         return Err(Violation::NotSynthetic(username.clone()));
     }
     headers.insert(IMPERSONATE_USER, written(username)?);
@@ -141,10 +149,14 @@ fn add_ours(headers: &mut HeaderMap, ours: &Ours<'_>) -> Result<(), Violation> {
     Ok(())
 }
 
-fn add_extra(headers: &mut HeaderMap, extra: &BTreeMap<String, Vec<String>>) -> Result<(), Violation> {
+fn add_extra(
+    headers: &mut HeaderMap,
+    extra: &BTreeMap<String, Vec<String>>,
+) -> Result<(), Violation> {
     for (key, values) in extra {
         let name = format!("{IMPERSONATE_EXTRA}{}", escaped(key));
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Violation::Unwritable(key.clone()))?;
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| Violation::Unwritable(key.clone()))?;
         for value in values {
             headers.append(name.clone(), written(value)?);
         }
@@ -155,14 +167,15 @@ fn add_extra(headers: &mut HeaderMap, extra: &BTreeMap<String, Vec<String>>) -> 
 /// Percent-encodes what is not an RFC 7230 token, and `%`, as client-go does; the server unescapes it.
 fn escaped(key: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&byte);
-    key.bytes().fold(String::with_capacity(key.len()), |mut name, byte| {
-        if plain(byte) {
-            name.push(char::from(byte.to_ascii_lowercase()));
-        } else {
-            name.push_str(&format!("%{byte:02x}"));
-        }
-        name
-    })
+    key.bytes()
+        .fold(String::with_capacity(key.len()), |mut name, byte| {
+            if plain(byte) {
+                name.push(char::from(byte.to_ascii_lowercase()));
+            } else {
+                name.push_str(&format!("%{byte:02x}"));
+            }
+            name
+        })
 }
 
 fn written(value: &str) -> Result<HeaderValue, Violation> {

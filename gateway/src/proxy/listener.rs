@@ -27,7 +27,12 @@ const MOST_HEAD_BYTES: usize = 64 << 10;
 const MOST_HEADERS: usize = 100;
 
 /// Serves `listener` until the drain begins; connections in flight finish their request.
-pub async fn serve(listener: TcpListener, tls: watch::Receiver<Arc<ServerConfig>>, gateway: Arc<Gateway>, drain: DrainWatcher) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: watch::Receiver<Arc<ServerConfig>>,
+    gateway: Arc<Gateway>,
+    drain: DrainWatcher,
+) {
     let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut draining = std::pin::pin!(drain.draining());
     loop {
@@ -60,16 +65,27 @@ async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    let slot = Arc::clone(slots)
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
     let (stream, client) = listener.accept().await?;
     stream.set_nodelay(true)?;
     Ok((stream, client, slot))
 }
 
-async fn connection(stream: TcpStream, client: SocketAddr, acceptor: TlsAcceptor, gateway: Arc<Gateway>, drain: DrainWatcher) {
+async fn connection(
+    stream: TcpStream,
+    client: SocketAddr,
+    acceptor: TlsAcceptor,
+    gateway: Arc<Gateway>,
+    drain: DrainWatcher,
+) {
     let errors = gateway.metrics().connection_errors.clone();
     let served = match handshake(stream, acceptor).await {
-        Ok(stream) => requests(stream, client.ip(), gateway, drain).await.map_err(|error| ("http", error)),
+        Ok(stream) => requests(stream, client.ip(), gateway, drain)
+            .await
+            .map_err(|error| ("http", error)),
         Err(error) => Err(("tls", error)),
     };
     if let Err((stage, error)) = served {
@@ -85,7 +101,12 @@ async fn handshake(stream: TcpStream, acceptor: TlsAcceptor) -> io::Result<TlsSt
 }
 
 /// Serves requests until the client closes or, after the current one, the drain begins.
-async fn requests(stream: TlsStream<TcpStream>, client: IpAddr, gateway: Arc<Gateway>, drain: DrainWatcher) -> io::Result<()> {
+async fn requests(
+    stream: TlsStream<TcpStream>,
+    client: IpAddr,
+    gateway: Arc<Gateway>,
+    drain: DrainWatcher,
+) -> io::Result<()> {
     let draining = drain.draining();
     let service = service_fn(move |request| {
         let (gateway, drain) = (Arc::clone(&gateway), drain.clone());

@@ -51,14 +51,28 @@ impl Metrics {
         let metrics = Self {
             calls: Family::default(),
             rejections: Family::default(),
-            duration: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 4.0, 8))),
+            duration: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.001, 4.0, 8))
+            }),
             connections: Gauge::default(),
             connection_errors: Family::default(),
         };
         registry.register("calls", "Recorded calls", metrics.calls.clone());
-        registry.register("rejections", "Requests the gateway itself refused", metrics.rejections.clone());
-        registry.register("call_duration_seconds", "From the request's head to the recorded outcome", metrics.duration.clone());
-        registry.register("connections", "Open connections of agents", metrics.connections.clone());
+        registry.register(
+            "rejections",
+            "Requests the gateway itself refused",
+            metrics.rejections.clone(),
+        );
+        registry.register(
+            "call_duration_seconds",
+            "From the request's head to the recorded outcome",
+            metrics.duration.clone(),
+        );
+        registry.register(
+            "connections",
+            "Open connections of agents",
+            metrics.connections.clone(),
+        );
         registry.register(
             "connection_errors",
             "Connections that ended in a TLS or HTTP protocol error",
@@ -76,10 +90,15 @@ impl Metrics {
                 Some(DecisionKind::Deny) => "deny",
                 None => "none",
             },
-            code: record.response_status.as_ref().map_or("none", |status| class(status.code)),
+            code: record
+                .response_status
+                .as_ref()
+                .map_or("none", |status| class(status.code)),
         };
         self.calls.get_or_create(&labels).inc();
-        self.duration.get_or_create(&Verb { verb }).observe(duration.as_secs_f64());
+        self.duration
+            .get_or_create(&Verb { verb })
+            .observe(duration.as_secs_f64());
     }
 
     pub(super) fn rejected(&self, reason: &'static str) {
@@ -89,8 +108,20 @@ impl Metrics {
 
 /// Verbs are what an agent writes, so only the known ones become labels.
 fn verb(verb: &str) -> &'static str {
-    const KNOWN: [&str; 8] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
-    KNOWN.into_iter().find(|known| *known == verb).unwrap_or("other")
+    const KNOWN: [&str; 8] = [
+        "get",
+        "list",
+        "watch",
+        "create",
+        "update",
+        "patch",
+        "delete",
+        "deletecollection",
+    ];
+    KNOWN
+        .into_iter()
+        .find(|known| *known == verb)
+        .unwrap_or("other")
 }
 
 fn class(code: i32) -> &'static str {

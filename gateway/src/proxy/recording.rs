@@ -18,8 +18,8 @@ use crate::{
     audit::{
         log::Log,
         record::{
-            BodyState, DecisionKind, Enforcement, Level, ObjectRef, Outcome, Record, ResponseStatus, SCHEMA_VERSION, SecretSeen,
-            Stage,
+            BodyState, DecisionKind, Enforcement, Level, ObjectRef, Outcome, Record,
+            ResponseStatus, SCHEMA_VERSION, SecretSeen, Stage,
         },
         wal::NotRecorded,
     },
@@ -83,7 +83,12 @@ impl Recorder {
         body: &RequestBody,
         may_lag: bool,
     ) -> Result<Recording, Rejection> {
-        let mut record = self.begin(arrival, attributes.request, Some(attributes.identity), level);
+        let mut record = self.begin(
+            arrival,
+            attributes.request,
+            Some(attributes.identity),
+            level,
+        );
         self.describe_request(&mut record, arrival, attributes.request, &body.bytes);
         let intent = (level > Level::None).then(|| self.append(record.clone()));
         let mut recording = self.recording(arrival, record);
@@ -106,8 +111,16 @@ impl Recorder {
     }
 
     /// A call of a known agent that could not even be understood, or came with a body that was not taken.
-    pub(super) fn unread(self: &Arc<Self>, arrival: &Arrival, info: &RequestInfo, identity: &Identity) -> Recording {
-        self.recording(arrival, self.begin(arrival, info, Some(identity), Level::Metadata))
+    pub(super) fn unread(
+        self: &Arc<Self>,
+        arrival: &Arrival,
+        info: &RequestInfo,
+        identity: &Identity,
+    ) -> Recording {
+        self.recording(
+            arrival,
+            self.begin(arrival, info, Some(identity), Level::Metadata),
+        )
     }
 
     fn recording(self: &Arc<Self>, arrival: &Arrival, record: Record) -> Recording {
@@ -121,8 +134,19 @@ impl Recorder {
     }
 
     /// The columns that are known when a request arrives.
-    pub(super) fn begin(&self, arrival: &Arrival, info: &RequestInfo, identity: Option<&Identity>, level: Level) -> Record {
-        let text = |name: &str| arrival.headers.get(name).and_then(|value| value.to_str().ok());
+    pub(super) fn begin(
+        &self,
+        arrival: &Arrival,
+        info: &RequestInfo,
+        identity: Option<&Identity>,
+        level: Level,
+    ) -> Record {
+        let text = |name: &str| {
+            arrival
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
         let (trace_id, span_id) = trace_parent(text("traceparent"));
         Record {
             schema_version: SCHEMA_VERSION,
@@ -143,7 +167,8 @@ impl Recorder {
             enforcement: Enforcement::Enforce,
             verb: info.verb.clone(),
             request_uri: mask::request_uri(&self.key, info, &arrival.target),
-            user_agent: text(header::USER_AGENT.as_str()).map(|agent| mask::user_agent(&self.key, agent)),
+            user_agent: text(header::USER_AGENT.as_str())
+                .map(|agent| mask::user_agent(&self.key, agent)),
             source_ips: vec![arrival.client.to_string()],
             object_ref: object_ref(info),
             user: identity.map(|identity| identity.user.clone()),
@@ -171,7 +196,13 @@ impl Recorder {
         }
     }
 
-    fn describe_request(&self, record: &mut Record, arrival: &Arrival, info: &RequestInfo, body: &Bytes) {
+    fn describe_request(
+        &self,
+        record: &mut Record,
+        arrival: &Arrival,
+        info: &RequestInfo,
+        body: &Bytes,
+    ) {
         if body.is_empty() {
             return;
         }
@@ -187,7 +218,12 @@ impl Recorder {
         record.request_object = recorded.body.into_object();
     }
 
-    pub(super) fn masker(&self, headers: &HeaderMap, info: &RequestInfo, wanted: bool) -> BodyMasker {
+    pub(super) fn masker(
+        &self,
+        headers: &HeaderMap,
+        info: &RequestInfo,
+        wanted: bool,
+    ) -> BodyMasker {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         BodyMasker::new(
             &self.key,
@@ -202,7 +238,9 @@ impl Recorder {
 
 impl Recording {
     pub(super) fn level(&self) -> Level {
-        self.record.as_ref().map_or(Level::Metadata, |record| record.level)
+        self.record
+            .as_ref()
+            .map_or(Level::Metadata, |record| record.level)
     }
 
     pub(super) fn recorder(&self) -> &Arc<Recorder> {
@@ -251,7 +289,9 @@ impl Recording {
             let findings = &recorded.findings;
             record.response_bytes = i64::try_from(recorded.bytes).ok();
             record.masked_response = i32::try_from(findings.masked).ok();
-            record.item_count = findings.item_count.and_then(|count| i64::try_from(count).ok());
+            record.item_count = findings
+                .item_count
+                .and_then(|count| i64::try_from(count).ok());
             record.response_digest = (recorded.bytes > 0).then_some(recorded.digest);
             record.secrets_seen.extend(secrets_seen(findings));
             learn(record, findings);
@@ -270,7 +310,9 @@ impl Recording {
         self.change(|record| {
             record.level = record.level.max(Level::Metadata);
             record.decision.get_or_insert(DecisionKind::Deny);
-            record.rule.get_or_insert_with(|| format!("gateway/{}", rejection.label()));
+            record
+                .rule
+                .get_or_insert_with(|| format!("gateway/{}", rejection.label()));
             record.response_status = Some(ResponseStatus {
                 code: i32::from(rejection.code().as_u16()),
                 status: Some("Failure".to_owned()),
@@ -347,7 +389,9 @@ fn learn(record: &mut Record, findings: &Findings) {
         }
         return;
     }
-    let Some(object) = &mut record.object_ref else { return };
+    let Some(object) = &mut record.object_ref else {
+        return;
+    };
     let single = record.item_count.is_none() && object.subresource.is_empty();
     if !single {
         return;
@@ -393,10 +437,14 @@ fn object_ref(info: &RequestInfo) -> Option<ObjectRef> {
 
 /// W3C trace context: `00-<trace id>-<parent id>-<flags>`. Anything else is no trace.
 fn trace_parent(header: Option<&str>) -> (Option<String>, Option<String>) {
-    let hex = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let hex = |text: &str, length| {
+        text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
     let parts: Vec<&str> = header.unwrap_or_default().split('-').collect();
     match parts.as_slice() {
-        [_, trace, span, _] if hex(trace, 32) && hex(span, 16) => (Some((*trace).to_owned()), Some((*span).to_owned())),
+        [_, trace, span, _] if hex(trace, 32) && hex(span, 16) => {
+            (Some((*trace).to_owned()), Some((*span).to_owned()))
+        }
         _ => (None, None),
     }
 }

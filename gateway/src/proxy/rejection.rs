@@ -17,15 +17,21 @@ pub(super) enum Rejection {
     Unauthenticated(#[from] Unauthenticated),
     #[error("{0}")]
     Denied(String),
-    #[error("impersonation through the gateway is not allowed: remove the {header} header (kubectl: --as, --as-group, --as-uid)")]
+    #[error(
+        "impersonation through the gateway is not allowed: remove the {header} header (kubectl: --as, --as-group, --as-uid)"
+    )]
     Impersonation { header: String },
-    #[error("the request body is larger than {limit} bytes, the API server's own limit; send less at a time")]
+    #[error(
+        "the request body is larger than {limit} bytes, the API server's own limit; send less at a time"
+    )]
     BodyTooLarge { limit: usize },
     #[error("the request body did not arrive within {seconds} s")]
     BodyTooSlow { seconds: u64 },
     #[error("the connection broke while the request body was read")]
     BodyBroken(#[source] hyper::Error),
-    #[error("request bodies with Content-Encoding {encoding:?} are not accepted: send them unencoded")]
+    #[error(
+        "request bodies with Content-Encoding {encoding:?} are not accepted: send them unencoded"
+    )]
     BodyEncoded { encoding: String },
     #[error("the gateway has no room to buffer this request now; try again")]
     Busy,
@@ -34,18 +40,24 @@ pub(super) enum Rejection {
          of the gateway: use requests that need no upgrade, such as logs and get"
     )]
     UpgradeNotServed,
-    #[error("the call was refused because it could not be recorded ({0}); nothing was sent to the API server")]
+    #[error(
+        "the call was refused because it could not be recorded ({0}); nothing was sent to the API server"
+    )]
     NotRecorded(#[source] crate::audit::wal::NotRecorded),
     #[error("the API server could not be reached; nothing was sent to it")]
     Unreachable(#[source] super::upstream::ConnectError),
-    #[error("the API server's answer was lost: the call may have been carried out. Look at the object before repeating it")]
+    #[error(
+        "the API server's answer was lost: the call may have been carried out. Look at the object before repeating it"
+    )]
     OutcomeUnknown(#[source] super::upstream::Lost),
     #[error(
         "the API server carried out the call, but its answer could not be recorded and is withheld. \
          Look at the object before repeating the call"
     )]
     AnswerNotRecorded(#[source] crate::audit::wal::NotRecorded),
-    #[error("the gateway built a request that breaks its own rules ({0}) and did not send it; please report this")]
+    #[error(
+        "the gateway built a request that breaks its own rules ({0}) and did not send it; please report this"
+    )]
     Unsafe(#[from] super::headers::Violation),
 }
 
@@ -56,22 +68,50 @@ impl Rejection {
     fn row(&self) -> Row {
         match self {
             Self::Ambiguous(_) => (StatusCode::BAD_REQUEST, "BadRequest", "ambiguous"),
-            Self::Unauthenticated(cause) if cause.is_authority_unavailable() => {
-                (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "authority_unavailable")
+            Self::Unauthenticated(cause) if cause.is_authority_unavailable() => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ServiceUnavailable",
+                "authority_unavailable",
+            ),
+            Self::Unauthenticated(_) => {
+                (StatusCode::UNAUTHORIZED, "Unauthorized", "unauthenticated")
             }
-            Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "Unauthorized", "unauthenticated"),
             Self::Denied(_) => (StatusCode::FORBIDDEN, "Forbidden", "denied"),
             Self::Impersonation { .. } => (StatusCode::FORBIDDEN, "Forbidden", "impersonation"),
-            Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", "body_too_large"),
+            Self::BodyTooLarge { .. } => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "RequestEntityTooLarge",
+                "body_too_large",
+            ),
             Self::BodyTooSlow { .. } => (StatusCode::REQUEST_TIMEOUT, "Timeout", "body_too_slow"),
             Self::BodyBroken(_) => (StatusCode::BAD_REQUEST, "BadRequest", "body_broken"),
-            Self::BodyEncoded { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", "body_encoded"),
+            Self::BodyEncoded { .. } => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "UnsupportedMediaType",
+                "body_encoded",
+            ),
             Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "busy"),
             Self::UpgradeNotServed => (StatusCode::NOT_IMPLEMENTED, "NotImplemented", "upgrade"),
-            Self::NotRecorded(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "not_recorded"),
-            Self::Unreachable(_) => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "unreachable"),
-            Self::OutcomeUnknown(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "outcome_unknown"),
-            Self::AnswerNotRecorded(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "answer_not_recorded"),
+            Self::NotRecorded(_) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "InternalError",
+                "not_recorded",
+            ),
+            Self::Unreachable(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ServiceUnavailable",
+                "unreachable",
+            ),
+            Self::OutcomeUnknown(_) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "InternalError",
+                "outcome_unknown",
+            ),
+            Self::AnswerNotRecorded(_) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "InternalError",
+                "answer_not_recorded",
+            ),
             Self::Unsafe(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "unsafe"),
         }
     }
@@ -91,7 +131,10 @@ impl Rejection {
 
     /// What the agent reads. Control characters are removed: kubectl prints the message on a terminal.
     pub(super) fn message(&self) -> String {
-        format!("sallyport: {self}").chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+        format!("sallyport: {self}")
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect()
     }
 
     pub(super) fn status(&self) -> Status<'static> {
@@ -111,11 +154,20 @@ impl Rejection {
         let mut response = Response::new(Full::from(body));
         *response.status_mut() = self.code();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        headers.insert(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-cache, private"),
+        );
         match self {
             Self::Unauthenticated(_) => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"sallyport\""));
+                headers.insert(
+                    header::WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer realm=\"sallyport\""),
+                );
             }
             // Nothing was forwarded, so a repetition is safe and wanted.
             Self::Busy => {
@@ -126,7 +178,10 @@ impl Rejection {
         // The rest of a body that was not read cannot be told from a next request.
         if matches!(
             self,
-            Self::BodyTooLarge { .. } | Self::BodyTooSlow { .. } | Self::BodyBroken(_) | Self::BodyEncoded { .. }
+            Self::BodyTooLarge { .. }
+                | Self::BodyTooSlow { .. }
+                | Self::BodyBroken(_)
+                | Self::BodyEncoded { .. }
         ) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -160,14 +215,25 @@ mod tests {
         assert_eq!(status["kind"], "Status");
         assert_eq!(status["code"], 403);
         assert_eq!(status["reason"], "Forbidden");
-        assert!(status["message"].as_str().expect("a string").contains("remove the impersonate-user header"));
+        assert!(
+            status["message"]
+                .as_str()
+                .expect("a string")
+                .contains("remove the impersonate-user header")
+        );
     }
 
     #[test]
     fn an_outcome_that_is_unknown_never_invites_a_repetition() {
         let rejection = Rejection::AnswerNotRecorded(crate::audit::wal::NotRecorded::Closed);
         assert_eq!(rejection.code(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert!(rejection.response().headers().get(header::RETRY_AFTER).is_none());
+        assert!(
+            rejection
+                .response()
+                .headers()
+                .get(header::RETRY_AFTER)
+                .is_none()
+        );
     }
 
     #[test]

@@ -25,7 +25,11 @@ pub(super) struct RequestBody {
 
 impl RequestBody {
     /// Reads `body` within the budget, the size limit and 30 s.
-    pub(super) async fn read(budget: &ByteBudget, headers: &HeaderMap, body: Incoming) -> Result<Self, Rejection> {
+    pub(super) async fn read(
+        budget: &ByteBudget,
+        headers: &HeaderMap,
+        body: Incoming,
+    ) -> Result<Self, Rejection> {
         if body.is_end_stream() {
             return Ok(Self {
                 bytes: Bytes::new(),
@@ -33,14 +37,22 @@ impl RequestBody {
             });
         }
         refuse_encodings(headers)?;
-        let announced = body.size_hint().exact().map_or(LIMIT as u64, |length| length);
+        let announced = body
+            .size_hint()
+            .exact()
+            .map_or(LIMIT as u64, |length| length);
         if announced > LIMIT as u64 {
             return Err(Rejection::BodyTooLarge { limit: LIMIT });
         }
-        let room = budget.take(announced as usize).await.ok_or(Rejection::Busy)?;
-        let bytes = tokio::time::timeout(PATIENCE, collect(body)).await.map_err(|_| Rejection::BodyTooSlow {
-            seconds: PATIENCE.as_secs(),
-        })??;
+        let room = budget
+            .take(announced as usize)
+            .await
+            .ok_or(Rejection::Busy)?;
+        let bytes = tokio::time::timeout(PATIENCE, collect(body))
+            .await
+            .map_err(|_| Rejection::BodyTooSlow {
+                seconds: PATIENCE.as_secs(),
+            })??;
         Ok(Self {
             bytes,
             _room: Some(room),

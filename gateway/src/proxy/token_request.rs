@@ -45,7 +45,12 @@ fn from_json(body: &[u8]) -> Option<Vec<String>> {
     struct Spec {
         audiences: Vec<String>,
     }
-    Some(serde_json::from_slice::<TokenRequest>(body).ok()?.spec.audiences)
+    Some(
+        serde_json::from_slice::<TokenRequest>(body)
+            .ok()?
+            .spec
+            .audiences,
+    )
 }
 
 /// Just enough of the wire format: `k8s\0`, `runtime.Unknown{raw: 2}`, `TokenRequest{spec: 2}`,
@@ -112,7 +117,11 @@ mod tests {
     use super::*;
 
     fn json(text: &str) -> bool {
-        check(Some("application/json"), &Bytes::copy_from_slice(text.as_bytes())).is_ok()
+        check(
+            Some("application/json"),
+            &Bytes::copy_from_slice(text.as_bytes()),
+        )
+        .is_ok()
     }
 
     fn field(number: u8, value: &[u8]) -> Vec<u8> {
@@ -123,7 +132,10 @@ mod tests {
 
     fn protobuf(specs: &[&[&str]]) -> bool {
         let specs = specs.iter().flat_map(|audiences| {
-            let spec: Vec<u8> = audiences.iter().flat_map(|audience| field(1, audience.as_bytes())).collect();
+            let spec: Vec<u8> = audiences
+                .iter()
+                .flat_map(|audience| field(1, audience.as_bytes()))
+                .collect();
             field(2, &spec)
         });
         let body = [b"k8s\0".to_vec(), field(2, &specs.collect::<Vec<_>>())].concat();
@@ -133,7 +145,9 @@ mod tests {
     #[test]
     fn only_our_own_audience_is_minted() {
         assert!(json(r#"{"spec":{"audiences":["sallyport"]}}"#));
-        assert!(!json(r#"{"spec":{"audiences":["sallyport","https://kubernetes.default.svc"]}}"#));
+        assert!(!json(
+            r#"{"spec":{"audiences":["sallyport","https://kubernetes.default.svc"]}}"#
+        ));
         assert!(protobuf(&[&["sallyport"]]));
         assert!(!protobuf(&[&["vault"]]));
     }
@@ -149,8 +163,12 @@ mod tests {
 
     #[test]
     fn an_audience_cannot_be_hidden_behind_a_second_field() {
-        assert!(!json(r#"{"spec":{"audiences":["sallyport"]},"spec":{"audiences":[]}}"#));
-        assert!(!json(r#"{"spec":{"audiences":["sallyport"],"audiences":["api"]}}"#));
+        assert!(!json(
+            r#"{"spec":{"audiences":["sallyport"]},"spec":{"audiences":[]}}"#
+        ));
+        assert!(!json(
+            r#"{"spec":{"audiences":["sallyport"],"audiences":["api"]}}"#
+        ));
         assert!(!protobuf(&[&["sallyport"], &["api"]]));
     }
 
@@ -159,10 +177,16 @@ mod tests {
         for (content_type, body) in [
             (Some("application/yaml"), "spec: {audiences: [sallyport]}"),
             (Some("application/vnd.kubernetes.protobuf"), "k8s\0\u{12}"),
-            (Some("application/vnd.kubernetes.protobuf"), r#"{"spec":{"audiences":["sallyport"]}}"#),
+            (
+                Some("application/vnd.kubernetes.protobuf"),
+                r#"{"spec":{"audiences":["sallyport"]}}"#,
+            ),
             (None, r#"{"spec":{"audiences":["sallyport"]}}"#),
         ] {
-            assert!(check(content_type, &Bytes::copy_from_slice(body.as_bytes())).is_err(), "{body}");
+            assert!(
+                check(content_type, &Bytes::copy_from_slice(body.as_bytes())).is_err(),
+                "{body}"
+            );
         }
     }
 }

@@ -74,7 +74,9 @@ pub(super) enum Lost {
 impl Upstream {
     pub fn new(config: &kube::Config) -> Result<Self, UpstreamError> {
         let uri = &config.cluster_url;
-        let mut tls = config.rustls_client_config().map_err(UpstreamError::Configuration)?;
+        let mut tls = config
+            .rustls_client_config()
+            .map_err(UpstreamError::Configuration)?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
             pool: Pool::new(uri, config.tls_server_name.as_deref(), Arc::new(tls))?,
@@ -107,11 +109,16 @@ impl Upstream {
 
     async fn request(&self, forward: Forward<'_>, ours: Ours<'_>) -> Result<Outgoing, SendError> {
         let authorization = self.credential.authorization().await?;
-        let ours = Ours { authorization, ..ours };
+        let ours = Ours {
+            authorization,
+            ..ours
+        };
         let mut request = Request::new(Full::new(forward.body));
         *request.method_mut() = forward.method;
         let target = format!("{}{}", self.base_path, forward.target);
-        *request.uri_mut() = target.parse().map_err(|_| Violation::Unwritable(target.clone()))?;
+        *request.uri_mut() = target
+            .parse()
+            .map_err(|_| Violation::Unwritable(target.clone()))?;
         *request.headers_mut() = headers::upstream(forward.headers, &ours)?;
         request.headers_mut().insert(header::HOST, self.pool.host());
         Ok(request)
@@ -123,7 +130,11 @@ enum Attempt {
     Unsent(Box<Outgoing>),
 }
 
-async fn attempt(mut sender: SendRequest<Full<Bytes>>, request: Outgoing, pool: &Pool) -> Result<Attempt, Lost> {
+async fn attempt(
+    mut sender: SendRequest<Full<Bytes>>,
+    request: Outgoing,
+    pool: &Pool,
+) -> Result<Attempt, Lost> {
     let answer = tokio::time::timeout(HEAD_PATIENCE, sender.try_send_request(request));
     match answer.await.map_err(|_| Lost::Silent)? {
         Ok(response) => Ok(Attempt::Answered(pool.follow(sender, response))),

@@ -9,7 +9,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
@@ -34,7 +35,8 @@ impl Authority {
         if !key_file.exists() {
             create(directory, &certificate_file, &key_file)?;
         }
-        let certificate = CertificateDer::from_pem_file(&certificate_file).map_err(super::unreadable(&certificate_file))?;
+        let certificate = CertificateDer::from_pem_file(&certificate_file)
+            .map_err(super::unreadable(&certificate_file))?;
         let key = PrivateKeyDer::from_pem_file(&key_file).map_err(super::unreadable(&key_file))?;
         let key = KeyPair::try_from(&key).map_err(TlsError::NotIssued)?;
         Ok(Self {
@@ -48,12 +50,16 @@ impl Authority {
             name: names.join(", "),
             source,
         })?;
-        params.distinguished_name.push(DnType::CommonName, "sallyport");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "sallyport");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().map_err(TlsError::NotIssued)?;
-        let leaf = params.signed_by(&key, &self.issuer).map_err(TlsError::NotIssued)?;
+        let leaf = params
+            .signed_by(&key, &self.issuer)
+            .map_err(TlsError::NotIssued)?;
         Ok(Leaf {
             chain: vec![leaf.der().clone(), self.certificate.clone()],
             key: PrivateKeyDer::try_from(key.serialize_der()).expect("rcgen serializes PKCS #8"),
@@ -64,7 +70,9 @@ impl Authority {
 fn create(directory: &Path, certificate_file: &Path, key_file: &Path) -> Result<(), TlsError> {
     fs::create_dir_all(directory).map_err(unwritable(directory))?;
     let key = KeyPair::generate().map_err(TlsError::NotIssued)?;
-    let certificate = authority_params().self_signed(&key).map_err(TlsError::NotIssued)?;
+    let certificate = authority_params()
+        .self_signed(&key)
+        .map_err(TlsError::NotIssued)?;
     // The key goes last: its presence means that the pair is whole.
     write(certificate_file, &certificate.pem(), 0o644)?;
     write(key_file, &key.serialize_pem(), 0o600)
@@ -73,7 +81,9 @@ fn create(directory: &Path, certificate_file: &Path, key_file: &Path) -> Result<
 /// The same at every start: the subject and the key identify the issuer of a leaf.
 fn authority_params() -> CertificateParams {
     let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "sallyport local CA");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "sallyport local CA");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params

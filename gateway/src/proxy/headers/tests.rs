@@ -28,15 +28,25 @@ fn build(client: &[(&'static str, &'static str)]) -> HeaderMap {
 
 #[test]
 fn the_agents_credential_never_travels() {
-    let headers = build(&[("authorization", "Bearer agent"), ("cookie", "session=1"), ("accept", "application/json")]);
-    assert_eq!(headers.get_all("authorization").iter().collect::<Vec<_>>(), ["Bearer ours"]);
+    let headers = build(&[
+        ("authorization", "Bearer agent"),
+        ("cookie", "session=1"),
+        ("accept", "application/json"),
+    ]);
+    assert_eq!(
+        headers.get_all("authorization").iter().collect::<Vec<_>>(),
+        ["Bearer ours"]
+    );
     assert!(!headers.contains_key("cookie"));
     assert_eq!(headers["accept"], "application/json");
 }
 
 #[test]
 fn connection_cannot_make_us_drop_our_own_headers() {
-    let headers = build(&[("connection", "Impersonate-User, close"), ("connection", " impersonate-group")]);
+    let headers = build(&[
+        ("connection", "Impersonate-User, close"),
+        ("connection", " impersonate-group"),
+    ]);
     assert_eq!(headers["impersonate-user"], "sallyport:sa:demo:coder");
     assert_eq!(headers["impersonate-group"], "sallyport:agents");
     assert!(!headers.contains_key("connection"));
@@ -52,7 +62,11 @@ fn what_the_client_says_of_identity_is_not_forwarded() {
         ("impersonate-user", "admin"),
         ("impersonate-extra-scopes", "all"),
     ]);
-    assert!(!headers.keys().any(|name| name.as_str().starts_with("x-remote-")));
+    assert!(
+        !headers
+            .keys()
+            .any(|name| name.as_str().starts_with("x-remote-"))
+    );
     assert_eq!(headers.get_all("impersonate-user").iter().count(), 1);
     assert!(!headers.contains_key("impersonate-extra-scopes"));
     assert_eq!(headers["audit-id"], "0190-audit");
@@ -67,16 +81,29 @@ fn extra_keys_are_escaped_as_client_go_does() {
 
 #[test]
 fn a_header_named_by_connection_is_dropped() {
-    let headers = build(&[("connection", "kubectl-command"), ("kubectl-command", "kubectl get"), ("kubectl-session", "s")]);
+    let headers = build(&[
+        ("connection", "kubectl-command"),
+        ("kubectl-command", "kubectl get"),
+        ("kubectl-session", "s"),
+    ]);
     assert!(!headers.contains_key("kubectl-command"));
     assert_eq!(headers["kubectl-session"], "s");
 }
 
 #[test]
 fn every_spelling_of_impersonation_is_seen() {
-    for name in ["Impersonate-User", "IMPERSONATE-GROUP", "impersonate-uid", "Impersonate-Extra-x", "impersonate_user"] {
+    for name in [
+        "Impersonate-User",
+        "IMPERSONATE-GROUP",
+        "impersonate-uid",
+        "Impersonate-Extra-x",
+        "impersonate_user",
+    ] {
         let mut headers = HeaderMap::new();
-        headers.insert(HeaderName::from_bytes(name.as_bytes()).expect("a header name"), HeaderValue::from_static("x"));
+        headers.insert(
+            HeaderName::from_bytes(name.as_bytes()).expect("a header name"),
+            HeaderValue::from_static("x"),
+        );
         assert!(impersonation(&headers).is_some(), "{name}");
     }
     assert!(impersonation(&HeaderMap::new()).is_none());
@@ -84,14 +111,21 @@ fn every_spelling_of_impersonation_is_seen() {
 
 #[test]
 fn the_gateway_acts_as_no_user_of_the_cluster() {
-    for (username, group) in [("system:admin", "x"), ("admin", "x"), ("sallyport:sa:a:b", "system:masters")] {
+    for (username, group) in [
+        ("system:admin", "x"),
+        ("admin", "x"),
+        ("sallyport:sa:a:b", "system:masters"),
+    ] {
         let user = UserInfo {
             username: username.into(),
             groups: vec![group.into()],
             ..UserInfo::default()
         };
         let built = upstream(&HeaderMap::new(), &ours(&user));
-        assert!(matches!(built, Err(Violation::NotSynthetic(_))), "{username}");
+        assert!(
+            matches!(built, Err(Violation::NotSynthetic(_))),
+            "{username}"
+        );
     }
 }
 
@@ -101,13 +135,22 @@ fn a_user_name_cannot_smuggle_a_header() {
         username: "sallyport:oidc:ci:x\r\nimpersonate-user: admin".into(),
         ..UserInfo::default()
     };
-    assert!(matches!(upstream(&HeaderMap::new(), &ours(&user)), Err(Violation::Unwritable(_))));
+    assert!(matches!(
+        upstream(&HeaderMap::new(), &ours(&user)),
+        Err(Violation::Unwritable(_))
+    ));
 }
 
 #[test]
 fn responses_lose_what_belonged_to_the_upstream_connection() {
     let mut upstream = HeaderMap::new();
-    for (name, value) in [("connection", "x-internal"), ("x-internal", "1"), ("keep-alive", "5"), ("etag", "e"), ("audit-id", "a")] {
+    for (name, value) in [
+        ("connection", "x-internal"),
+        ("x-internal", "1"),
+        ("keep-alive", "5"),
+        ("etag", "e"),
+        ("audit-id", "a"),
+    ] {
         upstream.insert(name, HeaderValue::from_static(value));
     }
     let headers = downstream(&upstream);

@@ -59,17 +59,26 @@ pub(in crate::proxy) enum ConnectError {
 }
 
 impl Pool {
-    pub(super) fn new(uri: &Uri, server_name: Option<&str>, tls: Arc<ClientConfig>) -> Result<Self, UpstreamError> {
+    pub(super) fn new(
+        uri: &Uri,
+        server_name: Option<&str>,
+        tls: Arc<ClientConfig>,
+    ) -> Result<Self, UpstreamError> {
         let (Some("https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(UpstreamError::Address(uri.clone()));
         };
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let host = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']');
         let verified = server_name.unwrap_or(host);
         Ok(Self {
             host: host.to_owned(),
             port: authority.port_u16().unwrap_or(443),
-            header: HeaderValue::from_str(authority.as_str()).map_err(|_| UpstreamError::Address(uri.clone()))?,
-            name: ServerName::try_from(verified.to_owned()).map_err(|_| UpstreamError::Host(verified.to_owned()))?,
+            header: HeaderValue::from_str(authority.as_str())
+                .map_err(|_| UpstreamError::Address(uri.clone()))?,
+            name: ServerName::try_from(verified.to_owned())
+                .map_err(|_| UpstreamError::Host(verified.to_owned()))?,
             tls: TlsConnector::from(tls),
             idle: Arc::default(),
             connections: TaskTracker::new(),
@@ -110,7 +119,11 @@ impl Pool {
     }
 
     /// Ties the connection to the response's body: it returns to the pool when the body has ended.
-    pub(super) fn follow(&self, sender: Sender, response: Response<Incoming>) -> Response<UpstreamBody> {
+    pub(super) fn follow(
+        &self,
+        sender: Sender,
+        response: Response<Incoming>,
+    ) -> Response<UpstreamBody> {
         let idle = Arc::clone(&self.idle);
         response.map(|incoming| {
             let mut body = UpstreamBody {
@@ -125,7 +138,10 @@ impl Pool {
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pool").field("host", &self.host).field("port", &self.port).finish_non_exhaustive()
+        f.debug_struct("Pool")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
     }
 }
 
@@ -154,7 +170,10 @@ impl Body for UpstreamBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx));
         self.settle();
         Poll::Ready(frame)
