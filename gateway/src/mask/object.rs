@@ -123,6 +123,10 @@ impl Object {
             }
             b"path" if self.operation => return Slot::Field(Field::Path),
             b"value" if self.operation => self.operand(),
+            // A refusal may quote the stored object, whole and in any encoding.
+            b"message" | b"details" if self.secret || rule == Secret::Tokens => {
+                Slot::Secret(Encoding::Plain)
+            }
             b"message" => Slot::Message,
             b"items" => Slot::Inside(Place::Items),
             b"rows" => Slot::Inside(Place::Rows),

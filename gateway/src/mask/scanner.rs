@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::{
+    Masked,
     findings::{Findings, StatusFacts},
     key::Key,
     lexer::{Event, Lexer, Shape},
@@ -25,6 +26,9 @@ mod learn;
 pub(super) const TEXT_LIMIT: usize = 256 << 10;
 /// Longer than any name in Kubernetes; what is cut off equals nothing we look for.
 const NAME_LIMIT: usize = 1024;
+
+/// Stands for the message of a refusal that may quote what is secret.
+const WITHHELD: &str = "withheld: a refusal may quote the Secret it is about";
 
 /// Why a body cannot be followed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -146,6 +150,9 @@ impl Scanner {
             self.items
         };
         if findings.facts.kind.as_deref() == Some("Status") {
+            if self.rule.secret != Secret::Embedded {
+                self.status.message = Some(Masked(WITHHELD.to_owned()));
+            }
             findings.facts.status = Some(self.status);
         }
         (self.findings, self.sink.into_bytes())

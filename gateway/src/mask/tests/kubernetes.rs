@@ -163,7 +163,7 @@ fn status_is_learned_with_its_message_masked() {
     let text = format!(
         r#"{{"kind":"Status","metadata":{{}},"status":"Failure","message":"no to \u0022{jwt}\u0022","reason":"Forbidden","code":403}}"#
     );
-    let recorded = record(secrets(), text.as_bytes().chunks(1));
+    let recorded = record(others(), text.as_bytes().chunks(1));
     let status = recorded.findings.facts.status.clone().unwrap();
     assert_eq!(
         (
@@ -178,6 +178,25 @@ fn status_is_learned_with_its_message_masked() {
         &format!("no to \"{}\"", key().placeholder(jwt.as_bytes()))
     );
     assert!(!inline(&recorded).contains(jwt));
+}
+
+#[test]
+fn a_refusal_that_quotes_a_secret_keeps_its_reason_alone() {
+    let text = r#"{"kind":"Status","status":"Failure","message":"cannot restore {\"data\":{\"k\":\"aHVudGVyMg==\"}}","reason":"Invalid","details":{"causes":[{"message":"hunter2"}]},"code":422}"#;
+    for rule in [secrets(), tokens()] {
+        let recorded = record(rule, text.as_bytes().chunks(1));
+        let status = recorded.findings.facts.status.clone().unwrap();
+        assert_eq!(
+            (status.reason.as_deref(), status.code),
+            (Some("Invalid"), Some(422))
+        );
+        assert!(status.message.unwrap().get().starts_with("withheld"));
+        let body = inline(&recorded);
+        assert!(
+            !body.contains("hunter2") && !body.contains("aHVudGVyMg"),
+            "{body}"
+        );
+    }
 }
 
 #[test]

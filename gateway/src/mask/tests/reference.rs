@@ -80,6 +80,12 @@ impl Reference<'_> {
                 "data" if secret => self.map(value, true, |_, value| self.bytes(value)),
                 "stringdata" if secret => self.map(value, true, |_, value| self.replaced(value)),
                 "metadata" => self.metadata(value, secret),
+                "message" | "details"
+                    if matches!(name, "message" | "details")
+                        && (secret || self.select == Select::Tokens) =>
+                {
+                    self.replaced(value)
+                }
                 "message" if name == "message" => match value {
                     Doc::Text(message) => Doc::Text(text(self.key, message).into_inner()),
                     other => other.clone(),

@@ -230,7 +230,7 @@ fn memory_stays_the_same_however_long_the_body_is() {
                 fed += chunk.len();
                 assert!(
                     masker.capacity()
-                        <= if want_body && fed <= 2 * LIMIT {
+                        <= if want_body && fed <= 4 * LIMIT {
                             bound
                         } else {
                             1 << 20
