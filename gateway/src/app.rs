@@ -1,6 +1,6 @@
 //! The composition root: builds every part of the gateway, top to bottom, and owns the order of going down.
 
-use std::{fmt::Write as _, net::SocketAddr, path::Path, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
@@ -8,12 +8,14 @@ use rustls::ServerConfig;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{self, Admin},
-    audit::log::Log,
+    audit::{log::Log, metrics::LogMetrics},
     authn::{AgentSet, AgentSource, Authenticator},
     config::{Config, Recording, Upstream as UpstreamConfig},
     drain, mask,
@@ -35,74 +37,46 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     let starting = readiness.register("start");
     let mut registry = Registry::with_prefix("sallyport");
 
-    let node = node_name(&config);
-    let key = Arc::new(mask::Key::from_file(&config.masking.key_file)?);
     let reload = Reload::open(&config)?;
-    let upstream = upstream_config(&config.upstream).await?;
-    let client =
-        kube::Client::try_from(upstream.clone()).context("making a client for the API server")?;
-    let authn = Authenticator::new(
-        &config.authentication,
-        config.explicit.allow_service_account_tokens,
-        client,
-        reload.agents(),
-    )?
-    .named(&*node);
     let (log, shipper) =
         Log::open(&config.recording, &config.cluster).context("opening the record")?;
+    registry.register_collector(Box::new(LogMetrics::new(log.clone(), shipper.status())));
+    let gateway = gateway(&config, &reload, log.clone(), &mut registry).await?;
 
-    let gateway = Arc::new(Gateway::new(Parts {
-        authn,
-        policies: reload.policies(),
-        levels: reload.levels(),
-        log: log.clone(),
-        key,
-        node,
-        upstream: Upstream::new(&upstream)?,
-        metrics: proxy::Metrics::new(&mut registry),
-        buffered_bytes: config.limits.buffered_bytes.0,
-        read_lag: config.recording.read_lag,
-    }));
+    let explicit = listen("explicit", config.explicit.listen).await?;
+    let admin = match &config.admin {
+        Some(admin) => Some(listen("admin", admin.listen).await?),
+        None => None,
+    };
+    warn_of_choices(&config);
 
     let (trigger, watcher) = drain::channel();
     let shutdown = CancellationToken::new();
     let shipping = tokio::spawn(shipper.run(shutdown.clone()));
-    let refusals = tokio::spawn({
+    let refusals = {
         let (gateway, watcher) = (Arc::clone(&gateway), watcher.clone());
-        async move { gateway.record_refusals(watcher).await }
-    });
-    let listener = listen("explicit", config.explicit.listen).await?;
-    let serving = tokio::spawn(proxy::serve(
-        listener,
-        reload.tls(),
-        Arc::clone(&gateway),
-        watcher,
-    ));
-    let admin = Arc::new(Admin {
-        registry,
-        readiness,
-    });
-    let answering = match &config.admin {
-        Some(listener) => {
-            let listener = listen("admin", listener.listen).await?;
-            Some(tokio::spawn(admin::serve(
-                listener,
-                Arc::clone(&admin),
-                shutdown.clone(),
-            )))
-        }
-        None => None,
+        tokio::spawn(async move { gateway.record_refusals(watcher).await })
     };
-    let reloading = tokio::spawn(reload.run(shutdown.clone()));
-    warn_of_choices(&config);
+    let serving = proxy::serve(explicit, reload.tls(), Arc::clone(&gateway), watcher);
+    let serving = tokio::spawn(serving);
+    let mut background = JoinSet::new();
+    if let Some(listener) = admin {
+        let answers = Arc::new(Admin {
+            registry,
+            readiness: readiness.clone(),
+        });
+        background.spawn(admin::serve(listener, answers, shutdown.clone()));
+    }
+    background.spawn(reload.run(shutdown.clone()));
     drop(starting);
 
     stop_signal().await?;
     tracing::info!("draining");
-    let _draining = admin.readiness.register("drain");
+    let _draining = readiness.register("drain");
     if let Err(busy) = trigger.drain(config.limits.drain.0).await {
         tracing::warn!(error = %busy, "ending what is left; its outcome stays unknown in the record");
     }
+    // Nothing new can come now. What was answered is recorded, then shipped, then the log is sealed.
     for task in [serving, refusals] {
         task.await.context("a part of the gateway panicked")?;
     }
@@ -110,34 +84,76 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     shutdown.cancel();
     shipping.await.context("the shipper panicked")?;
     log.close().await;
-    reloading.await.context("the reload panicked")?;
-    if let Some(answering) = answering {
-        answering.await.context("the admin server panicked")?;
-    }
+    background.join_all().await;
     tracing::info!("stopped");
     Ok(())
 }
 
+/// Builds the data path from what the configuration says.
+async fn gateway(
+    config: &Config,
+    reload: &Reload,
+    log: Log,
+    registry: &mut Registry,
+) -> anyhow::Result<Arc<Gateway>> {
+    let node = node_name(config);
+    let upstream = upstream_config(&config.upstream).await?;
+    Ok(Arc::new(Gateway::new(Parts {
+        authn: authenticator(config, &upstream, reload.agents())?.named(&*node),
+        policies: reload.policies(),
+        levels: reload.levels(),
+        log,
+        key: Arc::new(mask::Key::from_file(&config.masking.key_file)?),
+        node,
+        upstream: Upstream::new(&upstream)?,
+        metrics: proxy::Metrics::new(registry),
+        buffered_bytes: config.limits.buffered_bytes.0,
+        read_lag: config.recording.read_lag,
+    })))
+}
+
 /// Reads everything the configuration names, changes nothing, and says what was found.
-pub fn check(path: &Path) -> anyhow::Result<String> {
+pub async fn check(path: &Path) -> anyhow::Result<String> {
     let config = Config::load(path)?;
+    tls::install_provider();
     mask::Key::from_file(&config.masking.key_file)?;
     let policies = PolicySet::load(&config.policy.directory)?;
     level_policy(&config.recording)?;
-    let agents = config
-        .agents
-        .as_ref()
-        .map(|agents| AgentSet::load(&agents.directory))
-        .transpose()?
-        .unwrap_or_default();
-    let mut summary = format!("{}: valid\n", path.display());
-    write!(
-        summary,
-        "  policies: digest {}\n  agents: {}",
-        policies.digest(),
-        agents.len()
+    let agents = match &config.agents {
+        Some(agents) => AgentSet::load(&agents.directory)?,
+        None => AgentSet::default(),
+    };
+    let counted = agents.len();
+    let upstream = upstream_config(&config.upstream).await?;
+    authenticator(
+        &config,
+        &upstream,
+        watch::Sender::new(Arc::new(agents)).subscribe(),
     )?;
-    Ok(summary)
+    Upstream::new(&upstream)?;
+    Ok(format!(
+        "{}: valid\n  policies  {} in {}\n  agents    {counted}\n  upstream  {}",
+        path.display(),
+        policies.digest(),
+        config.policy.directory.display(),
+        upstream.cluster_url,
+    ))
+}
+
+fn authenticator(
+    config: &Config,
+    upstream: &kube::Config,
+    agents: watch::Receiver<Arc<AgentSet>>,
+) -> anyhow::Result<Authenticator> {
+    let client =
+        kube::Client::try_from(upstream.clone()).context("making a client for the API server")?;
+    let accept = config.explicit.allow_service_account_tokens;
+    Ok(Authenticator::new(
+        &config.authentication,
+        accept,
+        client,
+        agents,
+    )?)
 }
 
 fn level_policy(recording: &Recording) -> anyhow::Result<LevelPolicy> {

@@ -2,6 +2,7 @@
 
 pub mod canonical;
 pub mod log;
+pub mod metrics;
 pub mod parquet;
 pub mod query;
 pub mod record;

@@ -1,29 +1,24 @@
 //! The life of a request. [`Gateway::pipeline`] is the security model: its order is the product.
 
-use std::{
-    convert::Infallible,
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Request, Response, header};
+use http::{Request, Response, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
-use uuid::Uuid;
 
 use self::{
+    arrival::Arrival,
     budget::ByteBudget,
     folding::Folding,
     follow::FollowedBody,
     headers::Ours,
-    recording::{Arrival, Recorder, Recording},
+    recorder::Recorder,
+    recording::Recording,
     rejection::Rejection,
     request_body::RequestBody,
     upstream::{Forward, SendError, UpstreamBody},
@@ -43,12 +38,14 @@ use crate::{
     request_info::RequestInfo,
 };
 
+mod arrival;
 mod budget;
 mod folding;
 mod follow;
 mod headers;
 mod listener;
 mod metrics;
+mod recorder;
 mod recording;
 mod rejection;
 mod request_body;
@@ -241,7 +238,7 @@ impl Gateway {
         if let Decision::Allow(_) = &decision
             && token_request::mints_token(attributes.request)
             && let Err(denial) =
-                token_request::check(text(&arrival.headers, header::CONTENT_TYPE), &body.bytes)
+                token_request::check(arrival.header(&header::CONTENT_TYPE), &body.bytes)
         {
             decision = Decision::Deny(denial);
         }
@@ -322,31 +319,4 @@ async fn refuse<T>(recording: Recording, rejection: Rejection) -> Result<T, Reje
         tracing::error!(%error, rejection = rejection.label(), "a refused call could not be recorded");
     }
     Err(rejection)
-}
-
-impl Arrival {
-    fn new(client: IpAddr, request: &Request<Incoming>) -> Self {
-        Self {
-            audit_id: Uuid::now_v7().to_string(),
-            received: Timestamp::now(),
-            started: Instant::now(),
-            client,
-            method: request.method().clone(),
-            target: target(request),
-            headers: request.headers().clone(),
-        }
-    }
-}
-
-/// Path and query as the client wrote them; an absolute-form target is reduced to them.
-fn target(request: &Request<Incoming>) -> String {
-    request
-        .uri()
-        .path_and_query()
-        .map_or("/", http::uri::PathAndQuery::as_str)
-        .to_owned()
-}
-
-fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }

@@ -1,6 +1,10 @@
 //! The gateway's serving certificate, and trust in the API server.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::{
     ServerConfig,
@@ -81,14 +85,14 @@ pub fn install_provider() {
     }
 }
 
-fn read_chain(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     CertificateDer::pem_file_iter(path)
         .map_err(unreadable(path))?
         .collect::<Result<_, _>>()
         .map_err(unreadable(path))
 }
 
-fn unreadable(path: &PathBuf) -> impl FnOnce(rustls::pki_types::pem::Error) -> TlsError {
-    let path = path.clone();
+fn unreadable(path: &Path) -> impl FnOnce(rustls::pki_types::pem::Error) -> TlsError {
+    let path = path.to_owned();
     move |source| TlsError::Unreadable { path, source }
 }

@@ -79,11 +79,6 @@ impl Log {
         Ok(appended)
     }
 
-    /// Ships soon, as after a denied call: a person may be waiting to see what was appended.
-    pub fn urgent(&self) {
-        self.note(0, self.flush.urgent_interval.0);
-    }
-
     pub fn log_id(&self) -> &str {
         self.wal.log_id()
     }

@@ -204,6 +204,62 @@ pub struct Record {
     pub response_digest: Option<String>,
 }
 
+impl Record {
+    /// The intent of a call of which nothing more is known: every other column is absent.
+    pub fn received(
+        audit_id: String,
+        at: Timestamp,
+        node: String,
+        request_uri: Masked<String>,
+    ) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            audit_id,
+            session_id: None,
+            step_id: None,
+            trace_id: None,
+            span_id: None,
+            node,
+            request_received_timestamp: at,
+            stage_timestamp: at,
+            duration_micros: None,
+            held_micros: None,
+            level: Level::Metadata,
+            stage: Stage::RequestReceived,
+            outcome: None,
+            entry: Entry::Explicit,
+            enforcement: Enforcement::Enforce,
+            verb: String::new(),
+            request_uri,
+            user_agent: None,
+            source_ips: Vec::new(),
+            object_ref: None,
+            user: None,
+            upstream_user: None,
+            agent: None,
+            gen_ai: None,
+            cicd: None,
+            provenance_source: None,
+            workload: None,
+            decision: None,
+            rule: None,
+            policy_digest: None,
+            response_status: None,
+            request_bytes: None,
+            response_bytes: None,
+            item_count: None,
+            masked_request: None,
+            masked_response: None,
+            secrets_seen: Vec::new(),
+            request_object: None,
+            response_object: None,
+            body_state: None,
+            request_digest: None,
+            response_digest: None,
+        }
+    }
+}
+
 /// 64-bit integers are strings in the canonical form: RFC 8785 numbers are doubles.
 mod decimal {
     use serde::{Serialize, Serializer};

@@ -20,13 +20,12 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     if args.check {
-        let summary = app::check(&args.config)?;
-        println!("{summary}");
+        println!("{}", runtime.block_on(app::check(&args.config))?);
         return Ok(ExitCode::SUCCESS);
     }
     telemetry::start(args.log_format);
-    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     runtime.block_on(app::run(&args.config))?;
     Ok(ExitCode::SUCCESS)
 }

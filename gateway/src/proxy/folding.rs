@@ -10,10 +10,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{
-    recording::{Arrival, Recorder},
-    rejection::Rejection,
-};
+use super::{arrival::Arrival, recorder::Recorder, rejection::Rejection};
 use crate::{
     audit::record::{DecisionKind, Level, Outcome, Record, ResponseStatus, Stage},
     drain::DrainWatcher,

@@ -2,57 +2,28 @@
 //! byte of the answer. A [`Recording`] that is dropped records how far the call had come.
 
 use std::{
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::StatusCode;
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
-use tokio_util::task::TaskTracker;
 
-use super::{metrics::Metrics, rejection::Rejection, request_body::RequestBody};
+use super::{
+    arrival::Arrival,
+    metrics::Metrics,
+    recorder::{Recorder, note_body_state, secrets_seen},
+    rejection::Rejection,
+};
 use crate::{
     audit::{
-        log::Log,
-        record::{
-            BodyState, DecisionKind, Enforcement, Level, ObjectRef, Outcome, Record,
-            ResponseStatus, SCHEMA_VERSION, SecretSeen, Stage,
-        },
+        record::{DecisionKind, Level, ObjectRef, Outcome, Record, ResponseStatus, Stage},
         wal::NotRecorded,
     },
-    identity::{Attributes, Entry, Identity},
-    mask::{self, Body, BodyMasker, Findings, RecordedBody, Rule},
+    mask::{self, Findings, RecordedBody},
     policy::{Denial, Permit},
-    request_info::RequestInfo,
 };
-
-/// Bodies over this are recorded by digest until side objects exist.
-pub(super) const INLINE_LIMIT: usize = 1 << 20;
-
-/// What every record of this gateway needs.
-pub(super) struct Recorder {
-    pub(super) log: Log,
-    pub(super) key: Arc<mask::Key>,
-    pub(super) node: String,
-    pub(super) metrics: Arc<Metrics>,
-    /// Appends that outlive their request: the client went away.
-    pub(super) appends: TaskTracker,
-}
-
-/// A request as it came in, before anything is known of it.
-#[derive(Debug)]
-pub(super) struct Arrival {
-    pub(super) audit_id: String,
-    pub(super) received: Timestamp,
-    pub(super) started: Instant,
-    pub(super) client: IpAddr,
-    pub(super) method: Method,
-    pub(super) target: String,
-    pub(super) headers: HeaderMap,
-}
 
 /// One call between its intent and its outcome.
 pub(super) struct Recording {
@@ -72,171 +43,22 @@ enum Phase {
     Answering,
 }
 
-impl Recorder {
-    /// Makes the intent durable. Nothing is judged, held or forwarded before this has returned, but
-    /// for reads that may lag: their answer waits for it instead.
-    pub(super) async fn intent(
-        self: &Arc<Self>,
+impl Recording {
+    pub(super) fn new(
+        recorder: &Arc<Recorder>,
         arrival: &Arrival,
-        attributes: &Attributes<'_>,
-        level: Level,
-        body: &RequestBody,
-        may_lag: bool,
-    ) -> Result<Recording, Rejection> {
-        let mut record = self.begin(
-            arrival,
-            attributes.request,
-            Some(attributes.identity),
-            level,
-        );
-        self.describe_request(&mut record, arrival, attributes.request, &body.bytes);
-        let intent = (level > Level::None).then(|| self.append(record.clone()));
-        let mut recording = self.recording(arrival, record);
-        recording.intent = intent;
-        if !may_lag {
-            recording.intended().await.map_err(Rejection::NotRecorded)?;
-        }
-        Ok(recording)
-    }
-
-    /// Starts an append that goes on when its caller stops waiting.
-    fn append(self: &Arc<Self>, record: Record) -> JoinHandle<Result<(), NotRecorded>> {
-        let recorder = Arc::clone(self);
-        self.appends.spawn(async move {
-            let appended = recorder.log.append(&record).await;
-            appended.map(drop).inspect_err(|error| {
-                tracing::error!(audit_id = record.audit_id, stage = ?record.stage, %error, "a call could not be recorded");
-            })
-        })
-    }
-
-    /// A call of a known agent that could not even be understood, or came with a body that was not taken.
-    pub(super) fn unread(
-        self: &Arc<Self>,
-        arrival: &Arrival,
-        info: &RequestInfo,
-        identity: &Identity,
-    ) -> Recording {
-        self.recording(
-            arrival,
-            self.begin(arrival, info, Some(identity), Level::Metadata),
-        )
-    }
-
-    fn recording(self: &Arc<Self>, arrival: &Arrival, record: Record) -> Recording {
-        Recording {
-            recorder: Arc::clone(self),
+        record: Record,
+        intent: Option<JoinHandle<Result<(), NotRecorded>>>,
+    ) -> Self {
+        Self {
+            recorder: Arc::clone(recorder),
             started: arrival.started,
             record: Some(Box::new(record)),
             phase: Phase::Judging,
-            intent: None,
+            intent,
         }
     }
 
-    /// The columns that are known when a request arrives.
-    pub(super) fn begin(
-        &self,
-        arrival: &Arrival,
-        info: &RequestInfo,
-        identity: Option<&Identity>,
-        level: Level,
-    ) -> Record {
-        let text = |name: &str| {
-            arrival
-                .headers
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-        };
-        let (trace_id, span_id) = trace_parent(text("traceparent"));
-        Record {
-            schema_version: SCHEMA_VERSION,
-            audit_id: arrival.audit_id.clone(),
-            session_id: identity.and_then(|identity| identity.session_id.clone()),
-            step_id: text("kubectl-session").map(|session| mask::text(&self.key, session)),
-            trace_id,
-            span_id,
-            node: self.node.clone(),
-            request_received_timestamp: arrival.received,
-            stage_timestamp: arrival.received,
-            duration_micros: None,
-            held_micros: None,
-            level,
-            stage: Stage::RequestReceived,
-            outcome: None,
-            entry: Entry::Explicit,
-            enforcement: Enforcement::Enforce,
-            verb: info.verb.clone(),
-            request_uri: mask::request_uri(&self.key, info, &arrival.target),
-            user_agent: text(header::USER_AGENT.as_str())
-                .map(|agent| mask::user_agent(&self.key, agent)),
-            source_ips: vec![arrival.client.to_string()],
-            object_ref: object_ref(info),
-            user: identity.map(|identity| identity.user.clone()),
-            upstream_user: identity.map(|identity| identity.upstream_user.clone()),
-            agent: identity.and_then(|identity| identity.provenance.agent.clone()),
-            gen_ai: identity.and_then(|identity| identity.provenance.gen_ai.clone()),
-            cicd: identity.and_then(|identity| identity.provenance.cicd.clone()),
-            provenance_source: identity.map(|identity| identity.provenance.source),
-            workload: identity.and_then(|identity| identity.workload.clone()),
-            decision: None,
-            rule: None,
-            policy_digest: None,
-            response_status: None,
-            request_bytes: None,
-            response_bytes: None,
-            item_count: None,
-            masked_request: None,
-            masked_response: None,
-            secrets_seen: Vec::new(),
-            request_object: None,
-            response_object: None,
-            body_state: None,
-            request_digest: None,
-            response_digest: None,
-        }
-    }
-
-    fn describe_request(
-        &self,
-        record: &mut Record,
-        arrival: &Arrival,
-        info: &RequestInfo,
-        body: &Bytes,
-    ) {
-        if body.is_empty() {
-            return;
-        }
-        let wanted = record.level >= Level::Request && info.is_resource_request;
-        let mut masker = self.masker(&arrival.headers, info, wanted);
-        masker.update(body);
-        let recorded = masker.finish();
-        record.request_bytes = i64::try_from(recorded.bytes).ok();
-        record.request_digest = Some(recorded.digest);
-        record.masked_request = i32::try_from(recorded.findings.masked).ok();
-        record.secrets_seen = secrets_seen(&recorded.findings);
-        note_body_state(record, &recorded.body);
-        record.request_object = recorded.body.into_object();
-    }
-
-    pub(super) fn masker(
-        &self,
-        headers: &HeaderMap,
-        info: &RequestInfo,
-        wanted: bool,
-    ) -> BodyMasker {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        BodyMasker::new(
-            &self.key,
-            Rule::select(info),
-            text(header::CONTENT_TYPE),
-            text(header::CONTENT_ENCODING),
-            INLINE_LIMIT,
-            wanted,
-        )
-    }
-}
-
-impl Recording {
     pub(super) fn level(&self) -> Level {
         self.record
             .as_ref()
@@ -401,52 +223,6 @@ fn learn(record: &mut Record, findings: &Findings) {
     }
     object.uid = facts.uid.clone().unwrap_or_default();
     object.resource_version = facts.resource_version.clone().unwrap_or_default();
-}
-
-/// One column speaks for both bodies: digest-only as soon as one of them is.
-fn note_body_state(record: &mut Record, body: &Body) {
-    match body {
-        Body::Empty | Body::Unwanted => {}
-        Body::Inline(_) => {
-            record.body_state.get_or_insert(BodyState::Inline);
-        }
-        Body::DigestOnly(_) => record.body_state = Some(BodyState::DigestOnly),
-    }
-}
-
-fn secrets_seen(findings: &Findings) -> Vec<SecretSeen> {
-    let seen = findings.secrets.iter().map(|secret| SecretSeen {
-        namespace: secret.namespace.clone(),
-        name: secret.name.clone(),
-        key_digest: secret.key_digest.clone(),
-    });
-    seen.collect()
-}
-
-fn object_ref(info: &RequestInfo) -> Option<ObjectRef> {
-    info.is_resource_request.then(|| ObjectRef {
-        api_group: info.api_group.clone(),
-        api_version: info.api_version.clone(),
-        resource: info.resource.clone(),
-        subresource: info.subresource.clone(),
-        namespace: info.namespace.clone(),
-        name: info.name.clone(),
-        ..ObjectRef::default()
-    })
-}
-
-/// W3C trace context: `00-<trace id>-<parent id>-<flags>`. Anything else is no trace.
-fn trace_parent(header: Option<&str>) -> (Option<String>, Option<String>) {
-    let hex = |text: &str, length| {
-        text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
-    let parts: Vec<&str> = header.unwrap_or_default().split('-').collect();
-    match parts.as_slice() {
-        [_, trace, span, _] if hex(trace, 32) && hex(span, 16) => {
-            (Some((*trace).to_owned()), Some((*span).to_owned()))
-        }
-        _ => (None, None),
-    }
 }
 
 /// The access line and the metrics of one call.

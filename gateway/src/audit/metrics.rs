@@ -1,0 +1,88 @@
+//! How full the log is and how far shipping has come, read anew at each scrape.
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{counter::ConstCounter, gauge::ConstGauge},
+};
+use tokio::sync::watch;
+
+use super::{log::Log, ship::Status};
+
+/// The metrics of one log.
+pub struct LogMetrics {
+    log: Log,
+    shipping: watch::Receiver<Status>,
+}
+
+impl LogMetrics {
+    pub fn new(log: Log, shipping: watch::Receiver<Status>) -> Self {
+        Self { log, shipping }
+    }
+}
+
+impl Collector for LogMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let usage = self.log.usage();
+        let shipping = self.shipping.borrow().clone();
+        let gauges = [
+            (
+                "wal_used_bytes",
+                "Bytes of the log that wait for the store",
+                usage.used,
+            ),
+            (
+                "wal_limit_bytes",
+                "Nothing is forwarded once 95 % of this is used",
+                usage.limit,
+            ),
+            (
+                "wal_failing",
+                "1 while records cannot be made durable",
+                u64::from(usage.failing),
+            ),
+            (
+                "wal_last_sequence",
+                "The sequence of the newest record",
+                usage.last_sequence,
+            ),
+            (
+                "store_pending_files",
+                "Ranges of the log that are cut but not stored",
+                shipping.pending_cuts as u64,
+            ),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        let counters = [
+            (
+                "store_files",
+                "Files written to the store",
+                shipping.files_written,
+            ),
+            (
+                "store_failures",
+                "Attempts to write a file that failed",
+                shipping.failures,
+            ),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(
+                name,
+                help,
+                None,
+                counter.metric_type(),
+            )?)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for LogMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogMetrics").finish_non_exhaustive()
+    }
+}

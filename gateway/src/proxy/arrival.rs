@@ -1,0 +1,64 @@
+//! A request as it came in.
+
+use std::{net::IpAddr, time::Instant};
+
+use http::{HeaderMap, Method, Request, header::HeaderName};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// A request as it came in, before anything is known of it.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) audit_id: String,
+    pub(super) received: Timestamp,
+    pub(super) started: Instant,
+    pub(super) client: IpAddr,
+    pub(super) method: Method,
+    pub(super) target: String,
+    pub(super) headers: HeaderMap,
+}
+
+impl Arrival {
+    pub(super) fn new(client: IpAddr, request: &Request<Incoming>) -> Self {
+        Self {
+            audit_id: Uuid::now_v7().to_string(),
+            received: Timestamp::now(),
+            started: Instant::now(),
+            client,
+            method: request.method().clone(),
+            target: target(request),
+            headers: request.headers().clone(),
+        }
+    }
+
+    /// A header's value, where it is text.
+    pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
+        text(&self.headers, name)
+    }
+
+    /// Trace and span of a W3C `traceparent`: `00-<trace id>-<parent id>-<flags>`. Anything else is no trace.
+    pub(super) fn trace(&self) -> Option<(&str, &str)> {
+        let hex = |text: &str, length| {
+            text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        let mut parts = self
+            .header(&HeaderName::from_static("traceparent"))?
+            .split('-');
+        let (_, trace, span) = (parts.next()?, parts.next()?, parts.next()?);
+        (hex(trace, 32) && hex(span, 16)).then_some((trace, span))
+    }
+}
+
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Path and query as the client wrote them; an absolute-form target is reduced to them.
+fn target(request: &Request<Incoming>) -> String {
+    request
+        .uri()
+        .path_and_query()
+        .map_or("/", http::uri::PathAndQuery::as_str)
+        .to_owned()
+}

@@ -1,0 +1,208 @@
+//! Makes records of calls, and appends them to the log.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap,
+    header::{self, HeaderName},
+};
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use super::{
+    arrival::{Arrival, text},
+    metrics::Metrics,
+    recording::Recording,
+    rejection::Rejection,
+    request_body::RequestBody,
+};
+use crate::{
+    audit::{
+        log::Log,
+        record::{BodyState, Level, ObjectRef, Record, SecretSeen},
+        wal::NotRecorded,
+    },
+    identity::{Attributes, Entry, Identity},
+    mask::{self, Body, BodyMasker, Findings, Rule},
+    request_info::RequestInfo,
+};
+
+/// kubectl's id of one command: a hint, never authority.
+const KUBECTL_SESSION: HeaderName = HeaderName::from_static("kubectl-session");
+
+/// Bodies over this are recorded by digest until side objects exist.
+pub(super) const INLINE_LIMIT: usize = 1 << 20;
+
+/// What every record of this gateway needs.
+pub(super) struct Recorder {
+    pub(super) log: Log,
+    pub(super) key: Arc<mask::Key>,
+    pub(super) node: String,
+    pub(super) metrics: Arc<Metrics>,
+    /// Appends in flight, those included that outlive their request because the client went away.
+    pub(super) appends: TaskTracker,
+}
+
+impl Recorder {
+    /// Makes the intent durable. Nothing is judged, held or forwarded before this has returned, but
+    /// for reads that may lag: their answer waits for it instead.
+    pub(super) async fn intent(
+        self: &Arc<Self>,
+        arrival: &Arrival,
+        attributes: &Attributes<'_>,
+        level: Level,
+        body: &RequestBody,
+        may_lag: bool,
+    ) -> Result<Recording, Rejection> {
+        let mut record = self.begin(
+            arrival,
+            attributes.request,
+            Some(attributes.identity),
+            level,
+        );
+        self.describe_request(&mut record, arrival, attributes.request, &body.bytes);
+        let intent = (level > Level::None).then(|| self.append(record.clone()));
+        let mut recording = Recording::new(self, arrival, record, intent);
+        if !may_lag {
+            recording.intended().await.map_err(Rejection::NotRecorded)?;
+        }
+        Ok(recording)
+    }
+
+    /// Starts an append that goes on when its caller stops waiting.
+    pub(super) fn append(self: &Arc<Self>, record: Record) -> JoinHandle<Result<(), NotRecorded>> {
+        let recorder = Arc::clone(self);
+        self.appends.spawn(async move {
+            let appended = recorder.log.append(&record).await;
+            appended.map(drop).inspect_err(|error| {
+                tracing::error!(audit_id = record.audit_id, stage = ?record.stage, %error, "a call could not be recorded");
+            })
+        })
+    }
+
+    /// A call of a known agent that could not even be understood, or came with a body that was not taken.
+    pub(super) fn unread(
+        self: &Arc<Self>,
+        arrival: &Arrival,
+        info: &RequestInfo,
+        identity: &Identity,
+    ) -> Recording {
+        let record = self.begin(arrival, info, Some(identity), Level::Metadata);
+        Recording::new(self, arrival, record, None)
+    }
+
+    /// The columns that are known when a request arrives.
+    pub(super) fn begin(
+        &self,
+        arrival: &Arrival,
+        info: &RequestInfo,
+        identity: Option<&Identity>,
+        level: Level,
+    ) -> Record {
+        let hint = |name| {
+            arrival
+                .header(name)
+                .map(|value| mask::text(&self.key, value))
+        };
+        let trace = arrival.trace();
+        let provenance = identity.map(|identity| &identity.provenance);
+        Record {
+            session_id: identity.and_then(|identity| identity.session_id.clone()),
+            step_id: hint(&KUBECTL_SESSION),
+            trace_id: trace.map(|(trace, _)| trace.to_owned()),
+            span_id: trace.map(|(_, span)| span.to_owned()),
+            level,
+            entry: Entry::Explicit,
+            verb: info.verb.clone(),
+            user_agent: arrival
+                .header(&header::USER_AGENT)
+                .map(|agent| mask::user_agent(&self.key, agent)),
+            source_ips: vec![arrival.client.to_string()],
+            object_ref: object_ref(info),
+            user: identity.map(|identity| identity.user.clone()),
+            upstream_user: identity.map(|identity| identity.upstream_user.clone()),
+            agent: provenance.and_then(|provenance| provenance.agent.clone()),
+            gen_ai: provenance.and_then(|provenance| provenance.gen_ai.clone()),
+            cicd: provenance.and_then(|provenance| provenance.cicd.clone()),
+            provenance_source: provenance.map(|provenance| provenance.source),
+            workload: identity.and_then(|identity| identity.workload.clone()),
+            ..Record::received(
+                arrival.audit_id.clone(),
+                arrival.received,
+                self.node.clone(),
+                mask::request_uri(&self.key, info, &arrival.target),
+            )
+        }
+    }
+
+    fn describe_request(
+        &self,
+        record: &mut Record,
+        arrival: &Arrival,
+        info: &RequestInfo,
+        body: &Bytes,
+    ) {
+        if body.is_empty() {
+            return;
+        }
+        let wanted = record.level >= Level::Request && info.is_resource_request;
+        let mut masker = self.masker(&arrival.headers, info, wanted);
+        masker.update(body);
+        let recorded = masker.finish();
+        record.request_bytes = i64::try_from(recorded.bytes).ok();
+        record.request_digest = Some(recorded.digest);
+        record.masked_request = i32::try_from(recorded.findings.masked).ok();
+        record.secrets_seen = secrets_seen(&recorded.findings);
+        note_body_state(record, &recorded.body);
+        record.request_object = recorded.body.into_object();
+    }
+
+    pub(super) fn masker(
+        &self,
+        headers: &HeaderMap,
+        info: &RequestInfo,
+        wanted: bool,
+    ) -> BodyMasker {
+        BodyMasker::new(
+            &self.key,
+            Rule::select(info),
+            text(headers, &header::CONTENT_TYPE),
+            text(headers, &header::CONTENT_ENCODING),
+            INLINE_LIMIT,
+            wanted,
+        )
+    }
+}
+
+/// One column speaks for both bodies: digest-only as soon as one of them is.
+pub(super) fn note_body_state(record: &mut Record, body: &Body) {
+    match body {
+        Body::Empty | Body::Unwanted => {}
+        Body::Inline(_) => {
+            record.body_state.get_or_insert(BodyState::Inline);
+        }
+        Body::DigestOnly(_) => record.body_state = Some(BodyState::DigestOnly),
+    }
+}
+
+pub(super) fn secrets_seen(findings: &Findings) -> Vec<SecretSeen> {
+    let seen = findings.secrets.iter().map(|secret| SecretSeen {
+        namespace: secret.namespace.clone(),
+        name: secret.name.clone(),
+        key_digest: secret.key_digest.clone(),
+    });
+    seen.collect()
+}
+
+fn object_ref(info: &RequestInfo) -> Option<ObjectRef> {
+    info.is_resource_request.then(|| ObjectRef {
+        api_group: info.api_group.clone(),
+        api_version: info.api_version.clone(),
+        resource: info.resource.clone(),
+        subresource: info.subresource.clone(),
+        namespace: info.namespace.clone(),
+        name: info.name.clone(),
+        ..ObjectRef::default()
+    })
+}
