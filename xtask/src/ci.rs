@@ -89,7 +89,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn format() -> Result<()> {
-    show(cargo().args(["fmt", "--all", "--check"]))
+    show(cargo().args(["fmt", "--all", "--check", "--", "-l"]))
 }
 
 fn dependencies() -> Result<()> {

@@ -106,27 +106,19 @@ fn find(plants: &[&Plant]) -> Result<()> {
 
 /// How long the tests took to find the bug; `None` if they passed with it in place or ran out of time.
 fn attempt(nextest: &Path, plant: &Plant) -> Result<Option<Duration>> {
-    let run = || {
+    let nextest = |args: &[&str]| {
         let mut run = command(nextest);
-        run.args([
-            "nextest",
-            "run",
-            "--lib",
-            "--no-tests",
-            "fail",
-            "--fail-fast",
-            "-E",
-        ]);
-        run.arg(format!("binary_id(sallyport) & test(/^{}/)", plant.tests));
+        run.args(["nextest", "run", "--lib"]).args(args);
         run.env("SALLYPORT_BUG", plant.name)
             .env("SALLYPORT_TEST_TIER", "ci");
         run
     };
     step(format!("building with the bug {}", plant.name), || {
-        capture(run().arg("--no-run"))
+        capture(&mut nextest(&["--no-run"]))
     })?;
     let started = Instant::now();
-    let output = run().output()?;
+    let filter = format!("binary_id(sallyport) & test(/^{}/)", plant.tests);
+    let output = nextest(&["--no-tests", "fail", "--fail-fast", "-E", &filter]).output()?;
     let time = started.elapsed();
     match output.status.code() {
         Some(TESTS_FAILED) => Ok((time < BUDGET).then_some(time)),
