@@ -24,44 +24,44 @@ pub mod manual;
 
 // The data path, in the order in which a call meets it.
 
-/// Makes records durable, writes them as Parquet, and reads them back.
-pub mod audit;
-/// Turns a credential into an identity.
-pub mod authn;
-/// Says who is calling: user, pod, agent, model, CI run, and who vouches for each.
-pub mod identity;
-/// Hides secrets. The only maker of what a record accepts.
-pub mod mask;
-/// Judges a call, and says how much of it is recorded. The only maker of a permit.
-pub mod policy;
-/// Serves connections and takes each request through the pipeline. Nobody else names the rest.
-pub mod proxy;
-/// Sends an agent's connections to the gateway instead of the API server: kernel programs and their maps.
+// Sends an agent's connections to the gateway instead of the API server: kernel programs and their maps.
 #[cfg(target_os = "linux")]
 pub mod redirect;
-/// Understands a request exactly as kube-apiserver will.
-pub mod request_info;
-/// Shows the gateway's serving certificate.
+// Shows the gateway's serving certificate.
 pub mod tls;
+// Serves connections and takes each request through the pipeline. Nobody else names the rest.
+pub mod proxy;
+// Understands a request exactly as kube-apiserver will.
+pub mod request_info;
+// Turns a credential into an identity.
+pub mod authn;
+// Says who is calling: user, pod, agent, model, CI run, and who vouches for each.
+pub mod identity;
+// Judges a call, and says how much of it is recorded. The only maker of a permit.
+pub mod policy;
+// Hides secrets. The only maker of what a record accepts.
+pub mod mask;
+// Makes records durable, writes them as Parquet, and reads them back.
+pub mod audit;
 
 // The life of the process.
 
-/// Metrics, health and readiness over plain HTTP.
-pub mod admin;
-/// The objects that people write: policies and agents.
+// The objects that people write: policies and agents.
 pub mod api;
-/// Builds every part and owns the order of going down.
-pub mod app;
-/// The command line, a file per noun.
-pub mod cli;
-/// The configuration file, parsed.
+// The configuration file, parsed.
 pub mod config;
-/// Going down in order.
+// Builds every part and owns the order of going down.
+pub mod app;
+// Metrics, health and readiness over plain HTTP.
+pub mod admin;
+// Going down in order.
 pub mod drain;
-/// Who is not ready yet.
+// Who is not ready yet.
 pub mod readiness;
-/// Logs of this process.
+// Logs of this process.
 pub mod telemetry;
+// The command line, a file per noun.
+pub mod cli;
 
 /// The token audience that agents hold: the API server accepts no token of this audience.
 pub const AUDIENCE: &str = "sallyport";

@@ -1,4 +1,4 @@
-//! The life of a request. [`Gateway::pipeline`] is the security model: its order is the product.
+//! The life of a request. `Gateway::pipeline` is the security model: its order is the product.
 
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
