@@ -181,3 +181,48 @@ fn acknowledged_is_recovered_and_recovered_was_written() {
     let images: u64 = seeds(1500).map(run).sum();
     println!("{images} crash images");
 }
+
+/// The first process dies somewhere in a release, the next one in its first append, and then the
+/// power fails: a renamed segment that is written again must not come back under its old name.
+#[test]
+fn a_death_in_a_release_and_another_in_the_next_append_lose_nothing() {
+    for first in 1..12 {
+        for second in 1..16 {
+            for seed in 0..6 {
+                die_twice(first, second, seed);
+            }
+        }
+    }
+}
+
+fn die_twice(first: u64, second: u64, seed: u64) {
+    let disk = CrashDisk::new(seed);
+    let open = || Writer::open(Arc::new(disk.clone()), small(), 1);
+    let die_in = |calls: u64| {
+        let die_at = Some(disk.calls() + calls);
+        disk.set_faults(Faults {
+            die_at,
+            ..Faults::default()
+        });
+    };
+    let mut writer = open().unwrap().0;
+    let batch: Vec<_> = (0..25).map(|id| payload(id, 1000)).collect();
+    writer.append(&batch, 1);
+    writer.cut(1).unwrap();
+    die_in(first);
+    drop(writer.release(25, 1));
+    disk.kill_process();
+
+    let mut writer = open().unwrap().0;
+    die_in(second);
+    let appended = writer.append(&batch[..1], 1).remove(0);
+    disk.cut_power();
+    let recovered = open()
+        .unwrap_or_else(|error| panic!("{first}, {second}, {seed}: {error:?}"))
+        .1;
+    let acknowledged = 25 + u64::from(appended.is_ok());
+    assert!(
+        recovered.last_sequence >= acknowledged,
+        "{first}, {second}, {seed}"
+    );
+}

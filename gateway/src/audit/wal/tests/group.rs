@@ -3,6 +3,7 @@
 use std::{
     io,
     sync::{Arc, Condvar, Mutex},
+    time::Duration,
 };
 
 use super::{crash_disk::CrashDisk, payload, small};
@@ -10,6 +11,8 @@ use crate::audit::wal::{
     Wal,
     storage::{File, Storage},
 };
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Holds syncs of file contents while it is closed, and counts them.
 #[derive(Default)]
@@ -45,13 +48,13 @@ impl Gate {
         self.state.lock().unwrap().syncs
     }
 
+    /// Fails rather than hangs if the log does not sync at all.
     fn wait_for(&self, syncs: u64) {
         let state = self.state.lock().unwrap();
-        drop(
-            self.changed
-                .wait_while(state, |state| state.syncs < syncs)
-                .unwrap(),
-        );
+        let waited = self
+            .changed
+            .wait_timeout_while(state, PATIENCE, |state| state.syncs < syncs);
+        assert!(!waited.unwrap().1.timed_out(), "no sync");
     }
 }
 
