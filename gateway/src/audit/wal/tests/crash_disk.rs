@@ -50,6 +50,16 @@ impl Disk {
         outcome
     }
 
+    fn sync_some_names(&mut self) {
+        for change in std::mem::take(&mut self.unsynced_names) {
+            if self.random.below(2) == 0 {
+                change.apply(&mut self.durable_names);
+            } else {
+                self.unsynced_names.push(change);
+            }
+        }
+    }
+
     fn file(&self, name: &str) -> io::Result<usize> {
         self.names
             .get(name)
@@ -188,24 +198,14 @@ impl Storage for CrashDisk {
     /// What a failed sync leaves out stays to be synced: a directory is written by whole blocks.
     fn sync_directory(&self) -> io::Result<()> {
         let mut disk = self.disk();
-        let outcome = disk.call(true);
-        if disk.dead {
-            return outcome;
-        }
-        let Disk {
-            random,
-            durable_names,
-            unsynced_names,
-            ..
-        } = &mut *disk;
-        for change in std::mem::take(unsynced_names) {
-            if outcome.is_ok() || random.below(2) == 0 {
-                change.apply(durable_names);
-            } else {
-                unsynced_names.push(change);
+        disk.call(true).inspect_err(|_| {
+            if !disk.dead {
+                disk.sync_some_names();
             }
-        }
-        outcome
+        })?;
+        disk.unsynced_names.clear();
+        disk.durable_names = disk.names.clone();
+        Ok(())
     }
 }
 
