@@ -7,7 +7,7 @@
 //! Read on in [`proxy`]: `Gateway::pipeline` is one screen long, and its order is the security model.
 //! [`manual`] says why it is so. The modules below are in the order in which a call meets them.
 //!
-//! A module imports only from lower layers, and `cargo xtask ci` checks it:
+//! A module imports only from layers above its own in this table, and `cargo xtask ci` checks it:
 //!
 //! | layer | modules |
 //! |---|---|
@@ -17,7 +17,9 @@
 //! | 3 | `audit` `authn` `redirect` |
 //! | 4 | `policy` |
 //! | 6 | `proxy` |
-//! | 7 | `admin` `cli` `app` |
+//! | 7 | `admin` |
+//! | 8 | `app` |
+//! | 9 | `cli` |
 #![deny(unsafe_code)]
 
 pub mod manual;

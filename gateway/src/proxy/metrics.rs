@@ -85,11 +85,7 @@ impl Metrics {
         let verb = verb(&record.verb);
         let labels = Call {
             verb,
-            decision: match record.decision {
-                Some(DecisionKind::Allow) => "allow",
-                Some(DecisionKind::Deny) => "deny",
-                None => "none",
-            },
+            decision: record.decision.map_or("none", DecisionKind::as_str),
             code: record
                 .response_status
                 .as_ref()

@@ -241,9 +241,9 @@ fn note(metrics: &Metrics, record: &Record, duration: Duration) {
         namespace = object.namespace,
         name = object.name,
         code = record.response_status.as_ref().map(|status| status.code),
-        decision = ?record.decision,
+        decision = record.decision.map(DecisionKind::as_str),
         rule = record.rule,
-        outcome = ?record.outcome,
+        outcome = record.outcome.map(Outcome::as_str),
         duration_micros = record.duration_micros,
         "call"
     );
