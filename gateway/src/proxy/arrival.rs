@@ -7,8 +7,7 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-/// A request as it came in, before anything is known of it.
-#[derive(Debug)]
+/// A request as it came in, before anything is known of it. Not `Debug`: the headers hold a credential.
 pub(super) struct Arrival {
     pub(super) audit_id: String,
     pub(super) received: Timestamp,

@@ -32,7 +32,7 @@ pub(super) struct FollowedBody {
     /// Bytes that are still to come, where the length is known.
     remaining: Option<u64>,
     state: State,
-    /// A long-running call ends at a drain; others are waited for.
+    /// A long-running stream ends at a drain; what has a length is waited for.
     draining: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
@@ -71,11 +71,11 @@ pub(super) async fn follow(
         recording,
         read_lag,
     };
+    let remaining = upstream.size_hint().exact();
+    let endless = info.is_long_running() && remaining.is_none();
     let mut body = FollowedBody {
-        remaining: upstream.size_hint().exact(),
-        draining: info
-            .is_long_running()
-            .then(|| Box::pin(drain.draining()) as _),
+        remaining,
+        draining: endless.then(|| Box::pin(drain.draining()) as _),
         state: State::Ended,
         upstream,
     };

@@ -44,8 +44,7 @@ const IMPERSONATE_GROUP: HeaderName = HeaderName::from_static("impersonate-group
 const IMPERSONATE_EXTRA: &str = "impersonate-extra-";
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// What the gateway itself says about a call.
-#[derive(Debug)]
+/// What the gateway itself says about a call. Not `Debug`: it holds the gateway's credential.
 pub(super) struct Ours<'a> {
     pub(super) authorization: Option<HeaderValue>,
     pub(super) user: &'a UserInfo,

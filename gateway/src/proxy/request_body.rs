@@ -17,7 +17,7 @@ pub(super) const LIMIT: usize = 3 << 20;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-#[derive(Debug)]
+/// Not `Debug`: it may hold a secret.
 pub(super) struct RequestBody {
     pub(super) bytes: Bytes,
     _room: Option<Room>,

@@ -31,8 +31,7 @@ pub struct Upstream {
     base_path: String,
 }
 
-/// What the agent asked for.
-#[derive(Debug)]
+/// What the agent asked for. Not `Debug`: the headers hold its credential.
 pub(super) struct Forward<'a> {
     pub(super) method: Method,
     /// As the client wrote it: never parsed and built again.
