@@ -48,6 +48,16 @@ pub enum UpstreamError {
     Address(Uri),
     #[error("{0} is not a host name that TLS can verify")]
     Host(String),
+    #[error(
+        "the kubeconfig says insecure-skip-tls-verify: the gateway's credential would go to whoever answers; \
+         give certificate-authority-data instead"
+    )]
+    Unverified,
+    #[error(
+        "a proxy stands before the API server (proxy-url in the kubeconfig, or HTTPS_PROXY), and the gateway \
+         does not speak to proxies: remove it, or unset the variable for the gateway"
+    )]
+    ThroughProxy,
 }
 
 /// Why there is no answer; what it means for the call differs.
@@ -72,6 +82,12 @@ pub(super) enum Lost {
 
 impl Upstream {
     pub fn new(config: &kube::Config) -> Result<Self, UpstreamError> {
+        if config.accept_invalid_certs {
+            return Err(UpstreamError::Unverified);
+        }
+        if config.proxy_url.is_some() {
+            return Err(UpstreamError::ThroughProxy);
+        }
         let uri = &config.cluster_url;
         let mut tls = config
             .rustls_client_config()
