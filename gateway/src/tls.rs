@@ -96,3 +96,6 @@ fn unreadable(path: &Path) -> impl FnOnce(rustls::pki_types::pem::Error) -> TlsE
     let path = path.to_owned();
     move |source| TlsError::Unreadable { path, source }
 }
+
+#[cfg(test)]
+mod tests;
