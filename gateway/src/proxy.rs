@@ -4,7 +4,7 @@ use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{Request, Response, header};
+use http::{Request, Response, Version, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use tokio::sync::watch;
@@ -49,6 +49,8 @@ mod recorder;
 mod recording;
 mod rejection;
 mod request_body;
+mod slots;
+mod token_answer;
 mod token_request;
 mod upstream;
 
@@ -148,6 +150,14 @@ impl Gateway {
         body: Incoming,
         drain: &DrainWatcher,
     ) -> Result<Response<FollowedBody>, Rejection> {
+        if arrival.version < Version::HTTP_11 {
+            return Err(self.refuse_unknown(
+                &arrival,
+                None,
+                "http_version",
+                Rejection::HttpVersion,
+            ));
+        }
         let parsed = RequestInfo::parse(arrival.method.as_str(), &arrival.target);
         let identity = self.authenticate(&arrival, parsed.as_ref().ok()).await?;
         let info = match parsed {
@@ -177,7 +187,7 @@ impl Gateway {
         };
 
         let level = self.levels.borrow().level(&attributes);
-        let may_lag = self.read_lag && matches!(info.verb.as_str(), "get" | "list" | "watch");
+        let may_lag = self.read_lag && info.is_read_only();
         let mut recording = self
             .recorder
             .intent(&arrival, &attributes, level, &body, may_lag)
@@ -187,10 +197,10 @@ impl Gateway {
             Ok(permit) => permit,
             Err(rejection) => return refuse(recording, rejection).await,
         };
-        let response = match self
+        let sent = self
             .forward(permit, &arrival, &identity, body, &mut recording)
-            .await
-        {
+            .await;
+        let response = match withhold_foreign_tokens(sent, &attributes, &mut recording).await {
             Ok(response) => response,
             Err(rejection) => return refuse(recording, rejection).await,
         };
@@ -202,22 +212,26 @@ impl Gateway {
         arrival: &Arrival,
         info: Option<&RequestInfo>,
     ) -> Result<Identity, Rejection> {
-        self.authn
-            .authenticate(&arrival.headers)
-            .await
-            .map_err(|cause| {
-                let reason = cause.reason();
-                let rejection = Rejection::Unauthenticated(cause);
-                let unknown = RequestInfo::default();
-                self.folding.count(
-                    &self.recorder,
-                    arrival,
-                    info.unwrap_or(&unknown),
-                    reason,
-                    &rejection,
-                );
-                rejection
-            })
+        let authenticated = self.authn.authenticate(&arrival.headers).await;
+        authenticated.map_err(|cause| {
+            let reason = cause.reason();
+            self.refuse_unknown(arrival, info, reason, Rejection::Unauthenticated(cause))
+        })
+    }
+
+    /// A refusal before it is known who asks is counted, and recorded with others of its kind.
+    fn refuse_unknown(
+        &self,
+        arrival: &Arrival,
+        info: Option<&RequestInfo>,
+        reason: &'static str,
+        rejection: Rejection,
+    ) -> Rejection {
+        let unknown = RequestInfo::default();
+        let info = info.unwrap_or(&unknown);
+        self.folding
+            .count(&self.recorder, arrival, info, reason, &rejection);
+        rejection
     }
 
     /// Policy and what no policy can allow.
@@ -251,7 +265,8 @@ impl Gateway {
                 Ok(permit)
             }
             Decision::Deny(denial) => {
-                recording.denied(&denial, policies.digest());
+                recording.judged_by(policies.digest());
+                recording.denied(&denial);
                 Err(Rejection::Denied(denial.message(attributes)))
             }
         }
@@ -310,6 +325,26 @@ impl Gateway {
 
     fn metrics(&self) -> &Metrics {
         &self.recorder.metrics
+    }
+}
+
+/// A minted token goes on only if it is for our own audience, whatever the request seemed to say.
+async fn withhold_foreign_tokens(
+    sent: Result<Response<UpstreamBody>, Rejection>,
+    attributes: &Attributes<'_>,
+    recording: &mut Recording,
+) -> Result<Response<UpstreamBody>, Rejection> {
+    let response = sent?;
+    if !response.status().is_success() || !token_request::mints_token(attributes.request) {
+        return Ok(response);
+    }
+    let (head, body) = response.into_parts();
+    match token_answer::read(body).await {
+        Ok(bytes) => Ok(Response::from_parts(head, UpstreamBody::whole(bytes))),
+        Err(denial) => {
+            recording.denied(&denial);
+            Err(Rejection::Denied(denial.message(attributes)))
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Instant};
 
-use http::{HeaderMap, Method, Request, header::HeaderName};
+use http::{HeaderMap, Method, Request, Version, header::HeaderName};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -13,6 +13,7 @@ pub(super) struct Arrival {
     pub(super) received: Timestamp,
     pub(super) started: Instant,
     pub(super) client: IpAddr,
+    pub(super) version: Version,
     pub(super) method: Method,
     pub(super) target: String,
     pub(super) headers: HeaderMap,
@@ -25,6 +26,7 @@ impl Arrival {
             received: Timestamp::now(),
             started: Instant::now(),
             client,
+            version: request.version(),
             method: request.method().clone(),
             target: target(request),
             headers: request.headers().clone(),

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -48,9 +48,9 @@ impl Folding {
         rejection: &Rejection,
     ) {
         let mut open = self.lock();
-        let source = (open.len() < MOST_SOURCES
-            || open.contains_key(&(Some(arrival.client), reason)))
-        .then_some(arrival.client);
+        let network = network(arrival.client);
+        let known = open.contains_key(&(Some(network), reason));
+        let source = (known || open.len() < MOST_SOURCES).then_some(network);
         let folded = open.entry((source, reason)).or_insert_with(|| Folded {
             since: arrival.started,
             count: 0,
@@ -95,6 +95,14 @@ impl Folding {
     }
 }
 
+/// One IPv6 host has a whole /64 of addresses to speak from.
+fn network(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V4(_) => client,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !0 << 64).into(),
+    }
+}
+
 fn refused(
     recorder: &Recorder,
     arrival: &Arrival,
@@ -114,5 +122,24 @@ fn refused(
             message: Some(mask::text(&recorder.key, &rejection.message())),
         }),
         ..recorder.begin(arrival, info, None, Level::Metadata)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hosts_ipv6_addresses_are_one_source() {
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        assert_eq!(
+            network(address("2001:db8:1:2:3:4:5:6")),
+            network(address("2001:db8:1:2:ffff::1"))
+        );
+        assert_ne!(
+            network(address("2001:db8:1:2::1")),
+            network(address("2001:db8:1:3::1"))
+        );
+        assert_ne!(network(address("10.0.0.1")), network(address("10.0.0.2")));
     }
 }

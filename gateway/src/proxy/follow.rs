@@ -1,8 +1,8 @@
 //! The body on its way to the agent, followed to its end.
 //!
 //! Bytes pass as they come; the record's masker reads along. The outcome is durable before the last
-//! byte: where the length is known the frame that completes it is held back, elsewhere the end of the
-//! stream is.
+//! byte: one frame is held back until the next has come. A stream without an end (a watch, a followed
+//! log) holds nothing back, since its events must not wait for each other; there only its end waits.
 
 use std::{
     pin::Pin,
@@ -29,8 +29,9 @@ type Finishing = Pin<Box<dyn Future<Output = Result<(), NotRecorded>> + Send>>;
 
 pub(super) struct FollowedBody {
     upstream: UpstreamBody,
-    /// Bytes that are still to come, where the length is known.
-    remaining: Option<u64>,
+    /// Whether a frame goes at once instead of when the next has come.
+    endless: bool,
+    held: Option<Frame<Bytes>>,
     state: State,
     /// A long-running stream ends at a drain; what has a length is waited for.
     draining: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -39,7 +40,7 @@ pub(super) struct FollowedBody {
 enum State {
     Streaming(Box<Following>),
     /// The outcome is being recorded; then the held frame goes.
-    Finishing(Finishing, Option<Frame<Bytes>>),
+    Finishing(Finishing),
     Ended,
 }
 
@@ -71,10 +72,10 @@ pub(super) async fn follow(
         recording,
         read_lag,
     };
-    let remaining = upstream.size_hint().exact();
-    let endless = info.is_long_running() && remaining.is_none();
+    let endless = info.is_long_running() && upstream.size_hint().exact().is_none();
     let mut body = FollowedBody {
-        remaining,
+        endless,
+        held: None,
         draining: endless.then(|| Box::pin(drain.draining()) as _),
         state: State::Ended,
         upstream,
@@ -127,17 +128,17 @@ impl FollowedBody {
             .as_mut()
             .is_some_and(|draining| draining.as_mut().poll(cx).is_ready());
         if ended {
-            self.end(None);
+            self.end();
             return self.poll_end(cx);
         }
         match ready!(Pin::new(&mut self.upstream).poll_frame(cx)) {
             Some(Ok(frame)) => self.pass(frame, cx),
             Some(Err(error)) => {
                 self.abort();
-                Poll::Ready(Some(Err(error.into())))
+                Poll::Ready(Some(Err(error)))
             }
             None => {
-                self.end(None);
+                self.end();
                 self.poll_end(cx)
             }
         }
@@ -155,19 +156,18 @@ impl FollowedBody {
         if let State::Streaming(following) = &mut self.state {
             following.masker.update(data);
         }
-        self.remaining = self
-            .remaining
-            .map(|remaining| remaining.saturating_sub(data.len() as u64));
-        if self.remaining == Some(0) {
-            self.end(Some(frame));
-            return self.poll_end(cx);
+        if self.endless {
+            return Poll::Ready(Some(Ok(frame)));
         }
-        Poll::Ready(Some(Ok(frame)))
+        match self.held.replace(frame) {
+            Some(earlier) => Poll::Ready(Some(Ok(earlier))),
+            None => self.poll_stream(cx),
+        }
     }
 
-    fn end(&mut self, held: Option<Frame<Bytes>>) {
+    fn end(&mut self) {
         if let State::Streaming(following) = std::mem::replace(&mut self.state, State::Ended) {
-            self.state = State::Finishing(Box::pin(following.finish(Outcome::Complete)), held);
+            self.state = State::Finishing(Box::pin(following.finish(Outcome::Complete)));
         }
     }
 
@@ -178,14 +178,13 @@ impl FollowedBody {
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let State::Finishing(finishing, held) = &mut self.state else {
+        let State::Finishing(finishing) = &mut self.state else {
             return Poll::Ready(None);
         };
         let recorded = ready!(finishing.as_mut().poll(cx));
-        let held = held.take();
         self.state = State::Ended;
         match recorded {
-            Ok(()) => Poll::Ready(held.map(Ok)),
+            Ok(()) => Poll::Ready(self.held.take().map(Ok)),
             Err(error) => Poll::Ready(Some(Err(error.into()))),
         }
     }
@@ -201,7 +200,7 @@ impl Body for FollowedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &self.state {
             State::Streaming(_) => self.poll_stream(cx),
-            State::Finishing(..) => self.poll_end(cx),
+            State::Finishing(_) => self.poll_end(cx),
             State::Ended => Poll::Ready(None),
         }
     }
@@ -217,6 +216,9 @@ impl Body for FollowedBody {
 
 impl Drop for FollowedBody {
     fn drop(&mut self) {
-        self.abort();
+        // In a panic the masker may be half-way; the recording alone writes itself down.
+        if !std::thread::panicking() {
+            self.abort();
+        }
     }
 }

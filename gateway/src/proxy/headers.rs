@@ -63,6 +63,8 @@ pub(super) enum Violation {
     NotOneUser(usize),
     #[error("a header of the connection reached the request: {0}")]
     HopByHop(HeaderName),
+    #[error("the target has dot segments, which a front proxy may resolve to another call")]
+    DotSegments,
 }
 
 /// The name of an impersonation header that the client sent, in any spelling.

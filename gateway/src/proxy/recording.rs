@@ -81,12 +81,16 @@ impl Recording {
         });
     }
 
-    pub(super) fn denied(&mut self, denial: &Denial, policy_digest: &str) {
+    pub(super) fn denied(&mut self, denial: &Denial) {
         self.change(|record| {
             record.decision = Some(DecisionKind::Deny);
             record.rule = Some(denial.rule.clone());
-            record.policy_digest = Some(policy_digest.to_owned());
         });
+    }
+
+    /// The policies that were in force.
+    pub(super) fn judged_by(&mut self, policy_digest: &str) {
+        self.change(|record| record.policy_digest = Some(policy_digest.to_owned()));
     }
 
     /// From here on an interruption leaves the outcome unknown.
@@ -169,6 +173,11 @@ impl Recording {
     fn close(&mut self, outcome: Outcome) -> Option<JoinHandle<Result<(), NotRecorded>>> {
         let mut record = self.record.take()?;
         let duration = self.started.elapsed();
+        let code = record.response_status.as_ref().map(|status| status.code);
+        if outcome != Outcome::Complete || code.is_none_or(|code| code >= 400) {
+            // What failed is at least noted, whatever the level policy leaves out.
+            record.level = record.level.max(Level::Metadata);
+        }
         record.stage = Stage::ResponseComplete;
         record.outcome = Some(outcome);
         record.stage_timestamp = Timestamp::now();

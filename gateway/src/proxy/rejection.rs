@@ -22,6 +22,11 @@ pub(super) enum Rejection {
     )]
     Impersonation { header: String },
     #[error(
+        "HTTP/1.0 is not served, because an answer that breaks off could not be told from a whole one: \
+         use HTTP/1.1"
+    )]
+    HttpVersion,
+    #[error(
         "the request body is larger than {limit} bytes, the API server's own limit; send less at a time"
     )]
     BodyTooLarge { limit: usize },
@@ -78,6 +83,11 @@ impl Rejection {
             }
             Self::Denied(_) => (StatusCode::FORBIDDEN, "Forbidden", "denied"),
             Self::Impersonation { .. } => (StatusCode::FORBIDDEN, "Forbidden", "impersonation"),
+            Self::HttpVersion => (
+                StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                "BadRequest",
+                "http_version",
+            ),
             Self::BodyTooLarge { .. } => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "RequestEntityTooLarge",

@@ -72,10 +72,11 @@ mod protobuf {
     }
 
     /// The length-delimited fields with `number`, in order; `None` where the message is malformed.
-    fn fields(mut message: &[u8], number: u64) -> Option<Vec<&[u8]>> {
+    fn fields(mut message: &[u8], number: u32) -> Option<Vec<&[u8]>> {
         let mut found = Vec::new();
         while !message.is_empty() {
-            let tag = varint(&mut message)?;
+            // Go keeps 32 bits of a tag, so a longer one would be another field there than here.
+            let tag = u32::try_from(varint(&mut message)?).ok()?;
             match tag & 7 {
                 0 => drop(varint(&mut message)?),
                 1 => drop(take(&mut message, 8)?),
@@ -170,6 +171,15 @@ mod tests {
             r#"{"spec":{"audiences":["sallyport"],"audiences":["api"]}}"#
         ));
         assert!(!protobuf(&[&["sallyport"], &["api"]]));
+    }
+
+    #[test]
+    fn a_tag_that_go_would_cut_to_another_field_is_refused() {
+        // Field 2^32 + 2, which Go's generated code takes for a second field 2.
+        let second_raw = [&[0x92, 0x80, 0x80, 0x80, 0x80, 0x01, 0x00][..]].concat();
+        let spec = field(2, &field(1, b"sallyport"));
+        let body = [b"k8s\0".to_vec(), field(2, &spec), second_raw].concat();
+        assert!(check(Some("application/vnd.kubernetes.protobuf"), &body.into()).is_err());
     }
 
     #[test]

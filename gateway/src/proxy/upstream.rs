@@ -130,6 +130,9 @@ impl Upstream {
         };
         let mut request = Request::new(Full::new(forward.body));
         *request.method_mut() = forward.method;
+        if !self.base_path.is_empty() && has_dot_segments(forward.target) {
+            return Err(Violation::DotSegments.into());
+        }
         let target = format!("{}{}", self.base_path, forward.target);
         *request.uri_mut() = target
             .parse()
@@ -138,6 +141,16 @@ impl Upstream {
         request.headers_mut().insert(header::HOST, self.pool.host());
         Ok(request)
     }
+}
+
+/// Only below a `proxy` subresource can there be any. The API server forwards them as they are; what stands
+/// before it under a path of its own may not.
+fn has_dot_segments(target: &str) -> bool {
+    let path = target.split('?').next().unwrap_or_default();
+    path.to_ascii_lowercase()
+        .replace("%2e", ".")
+        .split('/')
+        .any(|segment| matches!(segment, "." | ".."))
 }
 
 enum Attempt {

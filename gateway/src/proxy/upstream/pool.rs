@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, Uri};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::{
     body::{Body, Frame, Incoming, SizeHint},
     client::conn::http1::{self, SendRequest},
@@ -20,6 +20,7 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::TaskTracker;
+use tower::BoxError;
 
 use super::UpstreamError;
 
@@ -127,7 +128,7 @@ impl Pool {
         let idle = Arc::clone(&self.idle);
         response.map(|incoming| {
             let mut body = UpstreamBody {
-                incoming,
+                incoming: Either::Left(incoming),
                 lease: Some((sender, idle)),
             };
             body.settle();
@@ -146,13 +147,20 @@ impl std::fmt::Debug for Pool {
 }
 
 /// The body of an answer. Dropped before its end, it closes the connection.
-#[derive(Debug)]
 pub(in crate::proxy) struct UpstreamBody {
-    incoming: Incoming,
+    incoming: Either<Incoming, Full<Bytes>>,
     lease: Option<(Sender, Arc<Idle>)>,
 }
 
 impl UpstreamBody {
+    /// An answer that was read whole before it goes on.
+    pub(in crate::proxy) fn whole(bytes: Bytes) -> Self {
+        Self {
+            incoming: Either::Right(Full::new(bytes)),
+            lease: None,
+        }
+    }
+
     fn settle(&mut self) {
         if !self.incoming.is_end_stream() {
             return;
@@ -168,12 +176,12 @@ impl UpstreamBody {
 
 impl Body for UpstreamBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx));
         self.settle();
         Poll::Ready(frame)
