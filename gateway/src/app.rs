@@ -25,6 +25,7 @@ use crate::{
     tls,
 };
 
+mod descriptors;
 mod reload;
 
 use self::reload::Reload;
@@ -33,6 +34,7 @@ use self::reload::Reload;
 pub async fn run(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     tls::install_provider();
+    let connections = descriptors::connections()?;
     let readiness = Readiness::default();
     let starting = readiness.register("start");
     let mut registry = Registry::with_prefix("sallyport");
@@ -57,7 +59,13 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         let (gateway, watcher) = (Arc::clone(&gateway), watcher.clone());
         tokio::spawn(async move { gateway.record_refusals(watcher).await })
     };
-    let serving = proxy::serve(explicit, reload.tls(), Arc::clone(&gateway), watcher);
+    let serving = proxy::serve(
+        explicit,
+        connections,
+        reload.tls(),
+        Arc::clone(&gateway),
+        watcher,
+    );
     let serving = tokio::spawn(serving);
     let mut background = JoinSet::new();
     if let Some(listener) = admin {

@@ -18,7 +18,18 @@ pub(super) struct ByteBudget {
 /// Room for some bytes, given back on drop.
 #[derive(Debug)]
 pub(super) struct Room {
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Room {
+    pub(super) fn bytes(&self) -> usize {
+        self.permit.num_permits() * UNIT
+    }
+
+    /// Takes in the room that `more` has.
+    pub(super) fn join(&mut self, more: Self) {
+        self.permit.merge(more.permit);
+    }
 }
 
 impl ByteBudget {
@@ -37,7 +48,7 @@ impl ByteBudget {
             Arc::clone(&self.kibibytes).acquire_many_owned(units),
         );
         let permit = acquired.await.ok()?.ok()?;
-        Some(Room { _permit: permit })
+        Some(Room { permit })
     }
 }
 

@@ -12,66 +12,73 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{Gateway, metrics::ConnectionError};
+use super::{
+    Gateway,
+    slots::{Held, Slots},
+};
 use crate::drain::DrainWatcher;
 
-/// Each connection holds a TLS session and at most one buffered request head.
-const MOST_CONNECTIONS: usize = 4096;
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 const MOST_HEAD_BYTES: usize = 64 << 10;
 const MOST_HEADERS: usize = 100;
 
-/// Serves `listener` until the drain begins; connections in flight finish their request.
+/// Serves `listener` until the drain begins; connections in flight finish their request. At most
+/// `connections` are open at a time: each holds a TLS session and at most one buffered request head.
 pub async fn serve(
     listener: TcpListener,
+    connections: usize,
     tls: watch::Receiver<Arc<ServerConfig>>,
     gateway: Arc<Gateway>,
     drain: DrainWatcher,
 ) {
-    let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let slots = Slots::new(connections, gateway.metrics().connections.clone());
     let mut draining = std::pin::pin!(drain.draining());
     loop {
         let accepted = tokio::select! {
             () = &mut draining => return,
             accepted = accept(&listener, &slots) => accepted,
         };
-        let (stream, client, slot) = match accepted {
-            Ok(accepted) => accepted,
+        match accepted {
+            Ok((stream, client, Some(held))) => {
+                let acceptor = TlsAcceptor::from(Arc::clone(&tls.borrow()));
+                let serving = connection(
+                    stream,
+                    client,
+                    acceptor,
+                    Arc::clone(&gateway),
+                    drain.clone(),
+                );
+                tokio::spawn(async move {
+                    serving.await;
+                    drop(held);
+                });
+            }
+            Ok((_, client, None)) => {
+                tracing::debug!(%client, "closed at once: the address holds its share of connections");
+                gateway.metrics().connection_error("share");
+            }
             Err(error) => {
                 // Out of file descriptors, mostly: wait for some to close instead of spinning.
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
             }
-        };
-        let acceptor = TlsAcceptor::from(Arc::clone(&tls.borrow()));
-        let (gateway, drain) = (Arc::clone(&gateway), drain.clone());
-        tokio::spawn(async move {
-            let open = gateway.metrics().connections.clone();
-            open.inc();
-            connection(stream, client, acceptor, gateway, drain).await;
-            open.dec();
-            drop(slot);
-        });
+        }
     }
 }
 
 async fn accept(
     listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots)
-        .acquire_owned()
-        .await
-        .map_err(io::Error::other)?;
+    slots: &Slots,
+) -> io::Result<(TcpStream, SocketAddr, Option<Held>)> {
+    let slot = slots.free().await;
     let (stream, client) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, client, slot))
+    Ok((stream, client, slots.hold(slot, client.ip())))
 }
 
 async fn connection(
@@ -81,16 +88,15 @@ async fn connection(
     gateway: Arc<Gateway>,
     drain: DrainWatcher,
 ) {
-    let errors = gateway.metrics().connection_errors.clone();
     let served = match handshake(stream, acceptor).await {
-        Ok(stream) => requests(stream, client.ip(), gateway, drain)
+        Ok(stream) => requests(stream, client.ip(), Arc::clone(&gateway), drain)
             .await
             .map_err(|error| ("http", error)),
         Err(error) => Err(("tls", error)),
     };
     if let Err((stage, error)) = served {
         tracing::debug!(%client, stage, %error, "a connection ended in an error");
-        errors.get_or_create(&ConnectionError { stage }).inc();
+        gateway.metrics().connection_error(stage);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the data path counts. Labels are closed sets: never an agent, a user, a name or a path.
 
-use std::{sync::atomic::AtomicI64, time::Duration};
+use std::time::Duration;
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -20,8 +20,8 @@ pub struct Metrics {
     calls: Family<Call, Counter>,
     rejections: Family<Rejected, Counter>,
     duration: Family<Verb, Histogram>,
-    pub(super) connections: Gauge<i64, AtomicI64>,
-    pub(super) connection_errors: Family<ConnectionError, Counter>,
+    pub(super) connections: Gauge,
+    connection_errors: Family<ConnectionError, Counter>,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -42,8 +42,8 @@ struct Rejected {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-pub(super) struct ConnectionError {
-    pub(super) stage: &'static str,
+struct ConnectionError {
+    stage: &'static str,
 }
 
 impl Metrics {
@@ -75,7 +75,7 @@ impl Metrics {
         );
         registry.register(
             "connection_errors",
-            "Connections that ended in a TLS or HTTP protocol error",
+            "Connections that ended in a TLS or HTTP protocol error, or were one too many of their address",
             metrics.connection_errors.clone(),
         );
         metrics
@@ -95,6 +95,12 @@ impl Metrics {
         self.duration
             .get_or_create(&Verb { verb })
             .observe(duration.as_secs_f64());
+    }
+
+    pub(super) fn connection_error(&self, stage: &'static str) {
+        self.connection_errors
+            .get_or_create(&ConnectionError { stage })
+            .inc();
     }
 
     pub(super) fn rejected(&self, reason: &'static str) {

@@ -17,6 +17,9 @@ pub(super) const LIMIT: usize = 3 << 20;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How room in the budget is taken.
+const STEP: usize = 64 << 10;
+
 /// Not `Debug`: it may hold a secret.
 pub(super) struct RequestBody {
     pub(super) bytes: Bytes,
@@ -37,18 +40,10 @@ impl RequestBody {
             });
         }
         refuse_encodings(headers)?;
-        let announced = body
-            .size_hint()
-            .exact()
-            .map_or(LIMIT as u64, |length| length);
-        if announced > LIMIT as u64 {
+        if body.size_hint().lower() > LIMIT as u64 {
             return Err(Rejection::BodyTooLarge { limit: LIMIT });
         }
-        let room = budget
-            .take(announced as usize)
-            .await
-            .ok_or(Rejection::Busy)?;
-        let bytes = tokio::time::timeout(PATIENCE, collect(body))
+        let (bytes, room) = tokio::time::timeout(PATIENCE, collect(budget, body))
             .await
             .map_err(|_| Rejection::BodyTooSlow {
                 seconds: PATIENCE.as_secs(),
@@ -71,16 +66,23 @@ fn refuse_encodings(headers: &HeaderMap) -> Result<(), Rejection> {
     }
 }
 
-async fn collect(mut body: Incoming) -> Result<Bytes, Rejection> {
+/// Room is taken as bytes come, not as they are announced: an announcement costs its sender nothing.
+async fn collect(budget: &ByteBudget, mut body: Incoming) -> Result<(Bytes, Room), Rejection> {
     let mut bytes = BytesMut::new();
+    let mut room = budget.take(STEP).await.ok_or(Rejection::Busy)?;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(Rejection::BodyBroken)?.into_data() else {
             continue;
         };
-        if bytes.len() + data.len() > LIMIT {
+        let length = bytes.len() + data.len();
+        if length > LIMIT {
             return Err(Rejection::BodyTooLarge { limit: LIMIT });
+        }
+        if length > room.bytes() {
+            let more = (length - room.bytes()).next_multiple_of(STEP);
+            room.join(budget.take(more).await.ok_or(Rejection::Busy)?);
         }
         bytes.extend_from_slice(&data);
     }
-    Ok(bytes.freeze())
+    Ok((bytes.freeze(), room))
 }
