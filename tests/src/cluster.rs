@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     io::ErrorKind,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -91,6 +92,20 @@ impl Cluster {
         RawClient::new(&self.server, &self.ca()?, None)
     }
 
+    /// The administrator's kubeconfig, with another way to the same API server.
+    pub(crate) fn kubeconfig_by(&self, way: SocketAddr) -> Result<Value> {
+        let mut config = view(&self.kubeconfig)?;
+        let (host, _) = self
+            .server
+            .trim_start_matches("https://")
+            .rsplit_once(':')
+            .context("the API server's address names no port")?;
+        let cluster = &mut config["clusters"][0]["cluster"];
+        cluster["server"] = json!(format!("https://{way}"));
+        cluster["tls-server-name"] = json!(host);
+        Ok(config)
+    }
+
     /// The events of the API server's audit log so far, of which `wanted` is said.
     pub fn audit_events(&self, wanted: impl Fn(&Value) -> bool) -> Result<Vec<Value>> {
         let path = self.audit_log.as_ref().context(
@@ -118,18 +133,7 @@ struct Credentials {
 
 impl Credentials {
     fn read(kubeconfig: &Path) -> Result<Self> {
-        let mut view = Command::new(Tools::from_env()?.kubectl);
-        view.arg("--kubeconfig").arg(kubeconfig);
-        view.args([
-            "config",
-            "view",
-            "--raw",
-            "--flatten",
-            "--minify",
-            "-o",
-            "json",
-        ]);
-        let config: Value = serde_json::from_str(&process::run(&mut view, &[])?.success()?)?;
+        let config = view(kubeconfig)?;
         let (cluster, user) = (
             &config["clusters"][0]["cluster"],
             &config["users"][0]["user"],
@@ -155,6 +159,23 @@ impl Credentials {
         let client = RawClient::new(&self.server, &self.ca, Some((&self.certificate, &self.key)))?;
         Ok(Api { client })
     }
+}
+
+fn view(kubeconfig: &Path) -> Result<Value> {
+    let mut view = Command::new(Tools::from_env()?.kubectl);
+    view.arg("--kubeconfig").arg(kubeconfig);
+    view.args([
+        "config",
+        "view",
+        "--raw",
+        "--flatten",
+        "--minify",
+        "-o",
+        "json",
+    ]);
+    Ok(serde_json::from_str(
+        &process::run(&mut view, &[])?.success()?,
+    )?)
 }
 
 /// Plain JSON calls for what surrounds a test; what is tested goes through real clients.

@@ -43,6 +43,19 @@ impl Gateway {
         })
     }
 
+    /// What `sallyport gateway --check` says of these settings.
+    pub fn check(settings: &Settings) -> Result<Output> {
+        let binary = environment::file("SALLYPORT_TEST_GATEWAY")?;
+        let directory = tempfile::tempdir()?;
+        settings.write(directory.path())?;
+        process::run(
+            Command::new(binary)
+                .args(["gateway", "--check", "--config", "gateway.yaml"])
+                .current_dir(directory.path()),
+            &[],
+        )
+    }
+
     /// Where agents call.
     pub fn url(&self) -> String {
         format!("https://{}", self.server.explicit)
@@ -84,6 +97,11 @@ impl Gateway {
         replace(&self.path("policies").join(name), text)
     }
 
+    /// Replaces a file beside the configuration.
+    pub fn write_file(&self, name: &str, text: &str) -> Result<()> {
+        replace(&self.path(name), text)
+    }
+
     pub fn write_agent(&self, name: &str, text: &str) -> Result<()> {
         replace(&self.path("agents").join(name), text)
     }
@@ -93,9 +111,43 @@ impl Gateway {
         self.server.signal(nix::sys::signal::SIGHUP)
     }
 
+    /// The value of a metric without labels.
+    pub fn metric(&self, name: &str) -> Result<f64> {
+        let metrics = self.admin("/metrics")?;
+        let value = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value
+            .with_context(|| format!("no {name} in {metrics}"))?
+            .parse()
+            .context("not a number")
+    }
+
+    /// Puts a file where the store was: nothing can be stored, not even by root.
+    pub fn break_store(&self) -> Result<()> {
+        fs::rename(self.path("store"), self.path("store.away"))?;
+        Ok(fs::write(self.path("store"), "in the way")?)
+    }
+
+    /// Puts the store back.
+    pub fn mend_store(&self) -> Result<()> {
+        fs::remove_file(self.path("store"))?;
+        Ok(fs::rename(self.path("store.away"), self.path("store"))?)
+    }
+
     /// SIGTERM, and wait for the drained end.
     pub fn stop(&mut self) -> Result<()> {
-        self.server.signal(nix::sys::signal::SIGTERM)?;
+        self.terminate()?;
+        self.wait_for_end()
+    }
+
+    /// SIGTERM alone.
+    pub fn terminate(&self) -> Result<()> {
+        self.server.signal(nix::sys::signal::SIGTERM)
+    }
+
+    /// Waits until the process has ended, which must be a success.
+    pub fn wait_for_end(&mut self) -> Result<()> {
         let status = eventually("the end of the gateway after SIGTERM", LIMIT, || {
             self.server.ended()
         })

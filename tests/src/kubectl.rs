@@ -15,6 +15,7 @@ pub struct Kubectl {
     tools: Tools,
     namespace: String,
     home: TempDir,
+    variables: Vec<(String, String)>,
 }
 
 impl Kubectl {
@@ -28,12 +29,30 @@ impl Kubectl {
         Self::new(&cluster.server, &cluster.ca_file, namespace, token)
     }
 
-    fn new(server: &str, ca_file: &Path, namespace: &str, token: &str) -> Result<Self> {
-        let kubectl = Self {
+    /// With a copy of a kubeconfig that something else wrote.
+    pub fn with_kubeconfig(kubeconfig: &Path, namespace: &str) -> Result<Self> {
+        let kubectl = Self::at_home(namespace)?;
+        fs::copy(kubeconfig, kubectl.kubeconfig())?;
+        Ok(kubectl)
+    }
+
+    /// With a variable of the environment, which is empty otherwise.
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn at_home(namespace: &str) -> Result<Self> {
+        Ok(Self {
             tools: Tools::from_env()?,
             namespace: namespace.to_owned(),
             home: tempfile::tempdir()?,
-        };
+            variables: Vec::new(),
+        })
+    }
+
+    fn new(server: &str, ca_file: &Path, namespace: &str, token: &str) -> Result<Self> {
+        let kubectl = Self::at_home(namespace)?;
         let config = kubeconfig(server, ca_file, namespace, token);
         fs::write(kubectl.kubeconfig(), serde_json::to_vec(&config)?)?;
         Ok(kubectl)
@@ -81,7 +100,8 @@ impl Kubectl {
         kubectl
             .env_clear()
             .env("HOME", self.home.path())
-            .env("KUBECONFIG", self.kubeconfig());
+            .env("KUBECONFIG", self.kubeconfig())
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
         kubectl
     }
 }

@@ -10,6 +10,8 @@
 //! | `SALLYPORT_TEST_KUBECTL` | kubectl |
 //! | `SALLYPORT_TEST_PYTHON` | a Python that can import `kubernetes` and `duckdb` |
 
+#[cfg(target_os = "linux")]
+pub use self::small_disk::SmallDisk;
 pub use self::{
     cluster::{Api, Certificates, Cluster},
     gateway::{Gateway, Settings},
@@ -17,7 +19,8 @@ pub use self::{
     namespace::{Namespace, Pod},
     oidc::Oidc,
     process::{Follower, Output},
-    raw::{RawClient, Response},
+    raw::{Exchange, RawClient, Response},
+    relay::Relay,
     tools::Tools,
     wait::eventually,
 };
@@ -31,5 +34,8 @@ mod namespace;
 mod oidc;
 mod process;
 mod raw;
+mod relay;
+#[cfg(target_os = "linux")]
+mod small_disk;
 mod tools;
 mod wait;

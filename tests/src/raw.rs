@@ -24,6 +24,12 @@ pub struct RawClient {
     tls: Arc<ClientConfig>,
 }
 
+/// A request that was sent, with its answer still to be read. Dropping it closes the connection.
+pub struct Exchange {
+    stream: BufReader<StreamOwned<ClientConnection, TcpStream>>,
+    is_head: bool,
+}
+
 /// A whole response.
 #[derive(Clone, Debug)]
 pub struct Response {
@@ -69,6 +75,17 @@ impl RawClient {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Response> {
+        self.start(method, target, headers, body)?.response()
+    }
+
+    /// Sends such a request and leaves its answer to be read.
+    pub fn start(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Exchange> {
         let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n", self.authority);
         for (name, value) in headers {
             write!(head, "{name}: {value}\r\n")?;
@@ -77,18 +94,25 @@ impl RawClient {
             write!(head, "Content-Length: {}\r\n", body.len())?;
         }
         head.push_str("\r\n");
-        self.send(&[head.as_bytes(), body].concat())
+        self.start_bytes(&[head.as_bytes(), body].concat())
     }
 
     /// Sends exactly `bytes` on a new connection and reads the first final response.
     pub fn send(&self, bytes: &[u8]) -> Result<Response> {
+        self.start_bytes(bytes)?.response()
+    }
+
+    /// Sends exactly `bytes` on a new connection.
+    pub fn start_bytes(&self, bytes: &[u8]) -> Result<Exchange> {
         let mut stream = self.connect()?;
         stream
             .write_all(bytes)
             .and_then(|()| stream.flush())
             .context("sending the request")?;
-        let is_head = bytes.starts_with(b"HEAD ");
-        read_response(&mut BufReader::new(stream), is_head)
+        Ok(Exchange {
+            stream: BufReader::new(stream),
+            is_head: bytes.starts_with(b"HEAD "),
+        })
     }
 
     fn connect(&self) -> Result<StreamOwned<ClientConnection, TcpStream>> {
@@ -105,6 +129,43 @@ impl RawClient {
             ClientConnection::new(Arc::clone(&self.tls), name)?,
             socket,
         ))
+    }
+}
+
+impl Exchange {
+    /// The whole response.
+    pub fn response(&mut self) -> Result<Response> {
+        let mut response = self.head()?;
+        if !self.is_head && !matches!(response.status, 101 | 204 | 304) {
+            response.body = self.body(&response)?;
+        }
+        Ok(response)
+    }
+
+    /// The first final response up to its body.
+    pub fn head(&mut self) -> Result<Response> {
+        loop {
+            let (status, headers) = read_head(&mut self.stream)?;
+            if !(100..200).contains(&status) || status == 101 {
+                return Ok(Response {
+                    status,
+                    headers,
+                    body: Vec::new(),
+                });
+            }
+        }
+    }
+
+    /// The body behind `head`; an error where it broke off before its end.
+    pub fn body(&mut self, head: &Response) -> Result<Vec<u8>> {
+        read_body(&mut self.stream, head)
+    }
+
+    /// The same connection, for a request after this one's answer.
+    pub fn send_again(&mut self, bytes: &[u8]) -> Result<()> {
+        let stream = self.stream.get_mut();
+        stream.write_all(bytes).and_then(|()| stream.flush())?;
+        Ok(())
     }
 }
 
@@ -160,24 +221,6 @@ impl Response {
             "no reason: {status}"
         );
         Ok(status)
-    }
-}
-
-fn read_response(stream: &mut impl BufRead, is_head: bool) -> Result<Response> {
-    loop {
-        let (status, headers) = read_head(stream)?;
-        if (100..200).contains(&status) && status != 101 {
-            continue;
-        }
-        let mut response = Response {
-            status,
-            headers,
-            body: Vec::new(),
-        };
-        if !is_head && !matches!(status, 101 | 204 | 304) {
-            response.body = read_body(stream, &response)?;
-        }
-        return Ok(response);
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::Result;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
-use crate::{Cluster, Oidc};
+use crate::{Cluster, Oidc, Relay};
 
 /// What a gateway is started with. JSON is YAML, so the configuration is a value that tests can change.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Settings {
     /// File name and text.
     pub policies: Vec<(String, String)>,
     pub agents: Vec<(String, String)>,
+    /// Beside the configuration.
+    pub files: Vec<(String, String)>,
 }
 
 impl Settings {
@@ -44,6 +46,7 @@ impl Settings {
             config,
             policies: Vec::new(),
             agents: Vec::new(),
+            files: Vec::new(),
         }
     }
 
@@ -68,6 +71,22 @@ impl Settings {
         self
     }
 
+    pub fn with_file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// The API server is behind `relay`.
+    pub fn through(mut self, relay: &Relay) -> Self {
+        self.config["upstream"]["kubeconfig"] = json!(relay.kubeconfig());
+        self
+    }
+
+    /// The configuration as it is written.
+    pub fn text(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(&self.config)?)
+    }
+
     pub(super) fn write(&self, directory: &Path) -> Result<()> {
         for name in ["policies", "agents", "wal", "store", "tls"] {
             fs::create_dir(directory.join(name))?;
@@ -78,11 +97,11 @@ impl Settings {
         for (name, text) in &self.agents {
             fs::write(directory.join("agents").join(name), text)?;
         }
+        for (name, text) in &self.files {
+            fs::write(directory.join(name), text)?;
+        }
         write_mask_key(&directory.join("mask.key"))?;
-        fs::write(
-            directory.join("gateway.yaml"),
-            serde_json::to_vec_pretty(&self.config)?,
-        )?;
+        fs::write(directory.join("gateway.yaml"), self.text()?)?;
         Ok(())
     }
 }
