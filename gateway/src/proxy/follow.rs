@@ -60,10 +60,11 @@ pub(super) async fn follow(
 ) -> Result<Response<FollowedBody>, Rejection> {
     let (head, upstream) = response.into_parts();
     recording.answering(head.status);
-    recording
-        .intended()
-        .await
-        .map_err(Rejection::AnswerNotRecorded)?;
+    if let Err(error) = recording.intended().await {
+        let rejection = Rejection::AnswerNotRecorded(error);
+        recording.unrecorded(&rejection);
+        return Err(rejection);
+    }
     let wanted = recording.level() >= Level::RequestResponse
         && info.is_resource_request
         && info.verb != "watch";

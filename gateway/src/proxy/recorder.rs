@@ -64,8 +64,10 @@ impl Recorder {
         self.describe_request(&mut record, arrival, attributes.request, &body.bytes);
         let intent = (level > Level::None).then(|| self.append(record.clone()));
         let mut recording = Recording::new(self, arrival, record, intent);
-        if !may_lag {
-            recording.intended().await.map_err(Rejection::NotRecorded)?;
+        if !may_lag && let Err(error) = recording.intended().await {
+            let rejection = Rejection::NotRecorded(error);
+            recording.unrecorded(&rejection);
+            return Err(rejection);
         }
         Ok(recording)
     }

@@ -128,10 +128,22 @@ impl Recording {
 
     /// The gateway's own answer is the outcome.
     pub(super) async fn rejected(mut self, rejection: &Rejection) -> Result<(), NotRecorded> {
+        self.refuse(rejection);
         let outcome = match rejection {
             Rejection::OutcomeUnknown(_) => Outcome::Unknown,
             _ => Outcome::Complete,
         };
+        self.finish(outcome).await
+    }
+
+    /// The intent could not be recorded, so an outcome would be one of a call that is not in the record:
+    /// only the access line and the metrics tell of it.
+    pub(super) fn unrecorded(mut self, rejection: &Rejection) {
+        self.refuse(rejection);
+        drop(self.end(Outcome::Complete));
+    }
+
+    fn refuse(&mut self, rejection: &Rejection) {
         let message = mask::text(&self.recorder.key, &rejection.message());
         self.change(|record| {
             record.level = record.level.max(Level::Metadata);
@@ -146,7 +158,6 @@ impl Recording {
                 message: Some(message),
             });
         });
-        self.finish(outcome).await
     }
 
     /// Waits until the intent is durable.
@@ -171,6 +182,12 @@ impl Recording {
     }
 
     fn close(&mut self, outcome: Outcome) -> Option<JoinHandle<Result<(), NotRecorded>>> {
+        let record = self.end(outcome)?;
+        (record.level > Level::None).then(|| self.recorder.append(*record))
+    }
+
+    /// Takes the finished record and tells of it in the access line.
+    fn end(&mut self, outcome: Outcome) -> Option<Box<Record>> {
         let mut record = self.record.take()?;
         let duration = self.started.elapsed();
         let code = record.response_status.as_ref().map(|status| status.code);
@@ -183,10 +200,7 @@ impl Recording {
         record.stage_timestamp = Timestamp::now();
         record.duration_micros = i64::try_from(duration.as_micros()).ok();
         note(&self.recorder.metrics, &record, duration);
-        if record.level == Level::None {
-            return None;
-        }
-        Some(self.recorder.append(*record))
+        Some(record)
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Record)) {
