@@ -86,3 +86,59 @@ async fn collect(budget: &ByteBudget, mut body: Incoming) -> Result<(Bytes, Room
     }
     Ok((bytes.freeze(), room))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response};
+    use http_body_util::Empty;
+    use hyper::{server::conn::http1, service::service_fn};
+    use hyper_util::rt::TokioIo;
+    use tokio::{io::AsyncWriteExt, sync::mpsc};
+
+    use super::*;
+
+    /// What becomes of the body of a request that begins with `sent`, and goes no further.
+    async fn read(sent: &[u8]) -> Result<RequestBody, Rejection> {
+        let (mut client, server) = tokio::io::duplex(1 << 10);
+        let (report, mut outcome) = mpsc::channel(1);
+        let service = service_fn(|request: Request<Incoming>| async {
+            let (head, body) = request.into_parts();
+            let read = RequestBody::read(&ByteBudget::new(4 << 20), &head.headers, body).await;
+            report.send(read).await.expect("the test waits");
+            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+        });
+        client.write_all(sent).await.expect("room for the request");
+        tokio::select! {
+            outcome = outcome.recv() => outcome.expect("an outcome"),
+            served = http1::Builder::new().serve_connection(TokioIo::new(server), service) => {
+                panic!("the connection ended first: {served:?}")
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stalls_is_refused_when_patience_ends() {
+        for stalled in [
+            "Content-Length: 10\r\n\r\nhalf",
+            "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+        ] {
+            let started = tokio::time::Instant::now();
+            let request = format!("POST / HTTP/1.1\r\nHost: gateway\r\n{stalled}");
+            let refused = read(request.as_bytes()).await.expect_err("it never ends");
+            assert!(
+                matches!(refused, Rejection::BodyTooSlow { seconds: 30 }),
+                "{refused:?}"
+            );
+            assert_eq!(started.elapsed(), PATIENCE);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_comes_whole_is_read() {
+        let whole = b"POST / HTTP/1.1\r\nHost: gateway\r\nContent-Length: 4\r\n\r\nhalf";
+        let body = read(whole).await.expect("within every limit");
+        assert_eq!(body.bytes, "half");
+    }
+}
