@@ -3,13 +3,21 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use harness::{Cluster, Gateway, Kubectl, Namespace, Pod, Response, Settings, eventually};
+use harness::{
+    Cluster, Exchange, Gateway, Kubectl, Namespace, Pod, Relay, Response, Settings, eventually,
+};
 use serde_json::{Value, json};
 
 mod audit;
 mod canary;
+mod drain;
+mod full_log;
 mod headers;
+mod kubeconfig;
 mod kubectl;
+mod levels;
+mod limits;
+mod outcomes;
 mod paths;
 mod python;
 mod reload;
@@ -53,6 +61,17 @@ impl Scene {
         })
     }
 
+    /// With the API server behind a wire that can be cut. The first call has been made, so the
+    /// gateway has a connection and knows the agent.
+    fn behind_relay(
+        change: impl FnOnce(Settings, &Namespace) -> Result<Settings>,
+    ) -> Result<(Self, Relay)> {
+        let relay = Relay::before(&Cluster::from_env()?)?;
+        let scene = Self::with(|settings, namespace| change(settings.through(&relay), namespace))?;
+        anyhow::ensure!(scene.list()?.status == 200, "the first call failed");
+        Ok((scene, relay))
+    }
+
     /// The agent's kubectl.
     fn kubectl(&self) -> Result<Kubectl> {
         Kubectl::through(&self.gateway, &self.namespace.name, &self.token)
@@ -60,11 +79,32 @@ impl Scene {
 
     /// The agent's own HTTP, without a body.
     fn call(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Response> {
+        self.start(method, target, headers, &[])?.response()
+    }
+
+    /// Sends a request of the agent and leaves the answer to be read.
+    fn start(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Exchange> {
         let bearer = format!("Bearer {}", self.token);
         let headers = [&[("Authorization", bearer.as_str())], headers].concat();
-        self.gateway
-            .client()?
-            .request(method, target, &headers, &[])
+        self.gateway.client()?.start(method, target, &headers, body)
+    }
+
+    /// Creates a ConfigMap as the agent.
+    fn post_configmap(&self, name: &str, value: &str) -> Result<Response> {
+        self.start_configmap(name, value)?.response()
+    }
+
+    fn start_configmap(&self, name: &str, value: &str) -> Result<Exchange> {
+        let object = json!({"metadata": {"name": name}, "data": {"value": value}});
+        let headers = [("Content-Type", "application/json")];
+        let body = serde_json::to_vec(&object)?;
+        self.start("POST", &self.configmaps(), &headers, &body)
     }
 
     /// Lists the agent's ConfigMaps.
@@ -116,12 +156,24 @@ impl Scene {
         let audit_id = response
             .header("audit-id")
             .context("the response has no Audit-ID")?;
-        eventually("the record", Duration::from_secs(10), || {
+        self.outcome_of("the record", |call| call["auditID"] == audit_id)
+    }
+
+    /// The outcome of the call that `wanted` is true of, once it is recorded.
+    fn outcome_of(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        eventually(what, Duration::from_secs(10), || {
             let calls = self.gateway.audit_list(&[])?;
             Ok(calls
                 .into_iter()
-                .find(|call| call["auditID"] == audit_id && call["stage"] == "ResponseComplete"))
+                .find(|call| call["stage"] == "ResponseComplete" && wanted(call)))
         })
+    }
+
+    /// What the API server's own audit log says of these calls so far. A call made after them is in it
+    /// by then, so what is missing was not sent.
+    fn api_servers_events(&self, wanted: impl Fn(&Value) -> bool) -> Result<Vec<Value>> {
+        self.api_servers_event(&self.list()?)?;
+        self.cluster.audit_events(wanted)
     }
 }
 
