@@ -110,12 +110,12 @@ mod tests {
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
         });
         client.write_all(sent).await.expect("room for the request");
-        tokio::select! {
-            outcome = outcome.recv() => outcome.expect("an outcome"),
-            served = http1::Builder::new().serve_connection(TokioIo::new(server), service) => {
-                panic!("the connection ended first: {served:?}")
-            }
-        }
+        http1::Builder::new()
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(server), service)
+            .await
+            .expect("an answer");
+        outcome.recv().await.expect("the service was called")
     }
 
     #[tokio::test(start_paused = true)]
