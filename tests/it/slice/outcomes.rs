@@ -1,15 +1,19 @@
 //! What a call's end is worth when the wire breaks or the agent leaves: the gateway's manual has the table.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
-use harness::Response;
+use harness::{Relay, Response, eventually};
 use serde_json::{Value, json};
 
 use super::Scene;
 
+const LIMIT: Duration = Duration::from_secs(20);
+
 /// Larger than every buffer on the way, so that its end is not there when its beginning is.
 const LARGE: usize = 900_000;
 
-fn behind_relay() -> Result<(Scene, harness::Relay)> {
+fn behind_relay() -> Result<(Scene, Relay)> {
     Scene::behind_relay(|settings, _| Ok(settings))
 }
 
@@ -100,6 +104,33 @@ fn an_api_server_out_of_reach_is_a_503_and_nothing_is_sent() -> Result<()> {
         (&json!("complete"), &json!("allow"), &json!(503))
     );
     Ok(())
+}
+
+#[test]
+fn an_agent_nobody_can_vouch_for_is_told_to_come_back() -> Result<()> {
+    let (scene, relay) = behind_relay()?;
+    let token = scene
+        .namespace
+        .token("coder", "sallyport", Some(&scene.pod))?;
+    let bearer = format!("Bearer {token}");
+    let list = || {
+        let headers = [("Authorization", bearer.as_str())];
+        scene
+            .gateway
+            .client()?
+            .request("GET", &scene.configmaps(), &headers, &[])
+    };
+    relay.cut_after(0);
+    relay.cut();
+    let response = list()?;
+    relay.pass();
+
+    assert_eq!(response.refusal(503)?["reason"], "ServiceUnavailable");
+    assert_eq!(times_carried_out(&scene, &response)?, 0);
+    // That nobody answered says nothing of the token.
+    eventually("the call of an agent that is vouched for", LIMIT, || {
+        Ok((list()?.status == 200).then_some(()))
+    })
 }
 
 #[test]
