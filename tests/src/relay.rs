@@ -48,6 +48,8 @@ enum Answers {
     Hold,
     /// So many pass; then the connection ends.
     CutAfter(usize),
+    /// The next ends its connection, those after it pass.
+    CutNext,
 }
 
 impl Relay {
@@ -103,6 +105,11 @@ impl Relay {
     /// Requests pass. After so many bytes of answers the connection is cut.
     pub fn cut_after(&self, bytes: usize) {
         self.wire.set(Answers::CutAfter(bytes));
+    }
+
+    /// Requests pass. The next answer is lost with its connection; what is sent after that is answered.
+    pub fn cut_next(&self) {
+        self.wire.set(Answers::CutNext);
     }
 
     /// Closes connections as an API server closes idle ones, and waits until their client has seen it.
@@ -189,6 +196,10 @@ impl Wire {
                 let passing = length.min(*left);
                 *left -= passing;
                 passing
+            }
+            Answers::CutNext => {
+                state.answers = Answers::Pass;
+                0
             }
         }
     }
