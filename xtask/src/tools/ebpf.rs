@@ -13,9 +13,12 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Cache, apt};
+use super::{
+    Cache, apt,
+    cargo_tools::{self, forget_build_settings},
+};
 use crate::{
-    command::{capture, cargo, command},
+    command::{capture, command},
     progress, workspace,
 };
 
@@ -180,20 +183,12 @@ fn bpf_linker(cache: &Cache, rustc_llvm: u32) -> Result<PathBuf> {
     let llvm = llvm_at_least(rustc_llvm)?;
     let version = format!("{BPF_LINKER}-llvm-{llvm}");
     let what = format!("bpf-linker {BPF_LINKER} against LLVM {llvm}, built once: a minute or two");
+    let feature = format!("llvm-{llvm}");
     let root = cache.ensure("bpf-linker", &version, &what, |directory| {
-        let mut install = cargo();
-        forget_build_settings(&mut install);
-        install
-            .args(["install", "bpf-linker", "--version", BPF_LINKER, "--locked"])
-            .args([
-                "--no-default-features",
-                "--features",
-                &format!("llvm-{llvm}"),
-                "--root",
-            ])
-            .arg(directory)
-            .env("LLVM_PREFIX", llvm_prefix(llvm));
-        capture(&mut install).map(drop)
+        let features = ["--no-default-features", "--features", &feature];
+        cargo_tools::build(cache, "bpf-linker", BPF_LINKER, directory, |install| {
+            install.args(features).env("LLVM_PREFIX", llvm_prefix(llvm));
+        })
     })?;
     Ok(root.join("bin/bpf-linker"))
 }
@@ -233,21 +228,6 @@ fn forget_outer_cargo(command: &mut Command) {
         "RUSTC",
         "RUSTDOC",
         "LD_LIBRARY_PATH",
-    ] {
-        command.env_remove(variable);
-    }
-}
-
-/// Drops what a person may have set for builds of this workspace.
-fn forget_build_settings(command: &mut Command) {
-    for variable in [
-        "RUSTFLAGS",
-        "CARGO_ENCODED_RUSTFLAGS",
-        "CARGO_BUILD_TARGET",
-        "CARGO_TARGET_DIR",
-        "RUSTC_BOOTSTRAP",
-        "RUSTC_WRAPPER",
-        "RUSTC_WORKSPACE_WRAPPER",
     ] {
         command.env_remove(variable);
     }
