@@ -21,13 +21,14 @@ pub(crate) mod python;
 
 pub(crate) fn run() -> Result<()> {
     let cache = Cache::open()?;
-    say("kubectl", &python::kubectl(&cache)?);
+    // What may need apt first, and what takes longest last: a machine that lacks something says so soon.
     say("python", &python::interpreter(&cache)?);
-    say("OIDC provider", oidc::provider(&cache)?.script());
-    say("control plane", &cluster::binary(&cache)?);
     say("kernel programs", &ebpf::ensure(&cache)?);
+    say("kubectl", &python::kubectl(&cache)?);
+    say("OIDC provider", oidc::provider(&cache)?.script());
     say("cargo-nextest", &cargo_tools::nextest(&cache)?);
     say("cargo-deny", &cargo_tools::deny(&cache)?);
+    say("control plane", &cluster::binary(&cache)?);
     Ok(())
 }
 
