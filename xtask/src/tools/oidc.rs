@@ -45,8 +45,10 @@ pub(crate) fn provider(cache: &Cache) -> Result<Provider> {
         |directory| {
             copy(&sources, directory)?;
             let flags = ["ci", "--no-audit", "--no-fund", "--ignore-scripts"];
-            capture(node.npm().args(flags).current_dir(directory))?;
-            Ok(())
+            let mut install = node.npm();
+            install.args(flags).current_dir(directory);
+            let downloads = cache.root().join("npm");
+            capture(install.arg("--cache").arg(downloads)).map(drop)
         },
     )?;
     Ok(Provider {

@@ -80,6 +80,7 @@ fn pip(python: &Path) -> std::process::Command {
         "pip",
         "install",
         "--quiet",
+        "--no-cache-dir",
         "--disable-pip-version-check",
         "--only-binary=:all:",
     ]);
