@@ -8,10 +8,12 @@ use crate::{
 };
 
 /// Installs `packages`; without root or apt the error says what a person has to run.
+///
+/// Nothing that is there is taken away for it: Debian's `rustc-web` would replace its `rustc`.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let mut install = command("apt-get");
     install
-        .args(["install", "-y", "--no-install-recommends"])
+        .args(["install", "-y", "--no-remove", "--no-install-recommends"])
         .args(packages);
     if probe("apt-get", &["--version"]).is_none() {
         bail!(
@@ -21,7 +23,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     }
     if !is_root() {
         bail!(
-            "root is needed once; run this and try again: sudo {}",
+            "root is needed once; run this and try again: sudo apt-get update && sudo {}",
             line(&install)
         );
     }
