@@ -18,7 +18,7 @@ use super::{
     cargo_tools::{self, forget_build_settings},
 };
 use crate::{
-    command::{capture, command},
+    command::{capture, command, is_root, probe},
     progress, workspace,
 };
 
@@ -40,13 +40,26 @@ pub(crate) fn ensure(cache: &Cache) -> Result<PathBuf> {
     let object = object_key::object_in(cache.root(), workspace::root())
         .context("cannot read the kernel programs' sources")?;
     if !object.is_file() {
-        let toolchain = Toolchain::find_or_install()?;
-        let linker = bpf_linker(cache, toolchain.llvm()?)?;
+        let (toolchain, linker) = toolchain_and_linker(cache)?;
         let what = format!("kernel programs, built with {}", toolchain.description());
         let built = progress::step(what, || build(&toolchain, &linker))?;
         store(&built, &object)?;
     }
     Ok(object)
+}
+
+/// Rustup's nightly where there is an LLVM for it, else Debian's compiler: a distribution lags behind nightly.
+fn toolchain_and_linker(cache: &Cache) -> Result<(Toolchain, PathBuf)> {
+    let found = Toolchain::find_or_install()?;
+    match bpf_linker(cache, found.llvm()?) {
+        Err(error) if matches!(found, Toolchain::RustupNightly) && is_root() => {
+            eprintln!("· rustup's nightly has no LLVM here, Debian's compiler has: {error:#}");
+            let debian = Toolchain::debian()?;
+            let linker = bpf_linker(cache, debian.llvm()?)?;
+            Ok((debian, linker))
+        }
+        linker => Ok((found, linker?)),
+    }
 }
 
 /// A compiler that can build for the kernel's target.
@@ -57,20 +70,27 @@ enum Toolchain {
 
 impl Toolchain {
     fn find_or_install() -> Result<Self> {
-        if let Some(found) = Self::find() {
-            return Ok(found);
+        if Self::RustupNightly.is_usable() {
+            return Ok(Self::RustupNightly);
         }
-        apt::install(&DEBIAN_PACKAGES).context(
+        Self::debian()
+    }
+
+    fn debian() -> Result<Self> {
+        if Self::Debian.is_usable() {
+            return Ok(Self::Debian);
+        }
+        let llvm = debian_llvm().map(llvm_package);
+        let packages = DEBIAN_PACKAGES.into_iter().chain(llvm.as_deref());
+        apt::install(&packages.collect::<Vec<_>>()).context(
             "no compiler here can build the kernel programs; either of these helps: \
              `rustup toolchain install nightly --component rust-src`, or Debian's packages",
         )?;
-        Self::find().context("Debian's packages brought no core for the kernel's target")
-    }
-
-    fn find() -> Option<Self> {
-        [Self::RustupNightly, Self::Debian]
-            .into_iter()
-            .find(Self::is_usable)
+        ensure!(
+            Self::Debian.is_usable(),
+            "Debian's packages brought no core for the kernel's target"
+        );
+        Ok(Self::Debian)
     }
 
     /// Whether the compiler is there, and `core` with it: as source or built.
@@ -204,9 +224,21 @@ fn llvm_at_least(rustc_llvm: u32) -> Result<u32> {
          install an older nightly",
         LINKABLE_LLVM.end()
     );
-    apt::install(&[&format!("llvm-{rustc_llvm}-dev")])
+    apt::install(&[&llvm_package(rustc_llvm)])
         .context("bpf-linker needs the LLVM libraries of the compiler's version or a later one")?;
     installed_llvm(rustc_llvm).context("LLVM is installed, but not where Debian puts it")
+}
+
+/// The LLVM of Debian's compiler, where apt knows it: one command then names everything that is missing.
+fn debian_llvm() -> Option<u32> {
+    let arguments = ["depends", "--recurse", "--important", DEBIAN_PACKAGES[0]];
+    let tree = probe("apt-cache", &arguments)?;
+    tree.lines()
+        .find_map(|line| line.trim().strip_prefix("Depends: libllvm")?.parse().ok())
+}
+
+fn llvm_package(major: u32) -> String {
+    format!("llvm-{major}-dev")
 }
 
 fn installed_llvm(at_least: u32) -> Option<u32> {
