@@ -12,17 +12,23 @@ mod kubeconfig;
 
 /// The gateway between AI agents and the Kubernetes API.
 #[derive(Debug, Parser)]
-#[command(name = "sallyport", version, propagate_version = true)]
+#[command(name = "sallyport", version, propagate_version = true, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+const AFTER_HELP: &str = "\
+Examples:
+  sallyport gateway --config gateway.yaml --check
+  sallyport audit list --config gateway.yaml --since 1h
+  sallyport kubeconfig --server https://sallyport.example:6443 --certificate-authority ca.crt --github";
+
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the gateway.
+    /// Run the gateway, or check its configuration.
     Gateway(gateway::Args),
-    /// Read the record.
+    /// Read the record: list calls, show one in full.
     #[command(subcommand)]
     Audit(audit::Command),
     /// Write a kubeconfig for an agent outside the cluster.
@@ -30,7 +36,7 @@ enum Command {
     /// Print an ExecCredential for kubectl; the kubeconfig that `sallyport kubeconfig` writes runs this.
     #[command(hide = true)]
     Credential(credential::Args),
-    /// Look inside: how a request is understood, which CRDs belong to this version.
+    /// See how this version understands a request, and print its CRDs.
     #[command(subcommand)]
     Debug(debug::Command),
 }

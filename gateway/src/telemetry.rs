@@ -6,7 +6,9 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub enum LogFormat {
+    /// Lines for a person.
     Text,
+    /// One JSON object a line.
     Json,
 }
 

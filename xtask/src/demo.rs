@@ -40,7 +40,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let agents = agents(&site, &environment, &gateway)?;
     work::all(&agents)?;
     interrupt.check()?;
-    evidence::show(&site, &environment, &agents)?;
+    evidence::all(&site, &environment, &agents)?;
     if args.keep {
         keep(&site, &environment, &agents, &interrupt);
     }

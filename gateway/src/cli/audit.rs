@@ -17,9 +17,9 @@ mod text;
 
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
-    /// List recorded calls, the latest at the end.
+    /// List recorded calls, the latest at the end: who did what, and what came of it.
     List(Box<list::Args>),
-    /// Show one call in full and check its digests.
+    /// Show one call in full, with the masked request and response, and check its digests.
     Show(show::Args),
 }
 
@@ -39,16 +39,22 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 /// Where the record is.
 #[derive(clap::Args, Debug)]
-#[group(required = true, multiple = true)]
+#[group(skip)]
+#[command(group(clap::ArgGroup::new("location").required(true).args(["config", "store"])))]
 struct Location {
-    /// The gateway's configuration; its store and write-ahead log are read.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["store", "wal"])]
+    /// The gateway's configuration; the store and the write-ahead log that it names are read.
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The directory of a store.
+    /// The directory of a store, such as a copy of one.
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
     /// The directory of a write-ahead log, for calls that are not in the store yet.
-    #[arg(long, value_name = "DIR", requires = "store")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "store",
+        conflicts_with = "config"
+    )]
     wal: Option<PathBuf>,
 }
 

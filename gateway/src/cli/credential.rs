@@ -44,10 +44,10 @@ pub(super) struct TokenSource {
     /// Read a file that something else keeps fresh, such as a projected ServiceAccount token.
     #[arg(long, value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
-    /// The audience to ask GitHub for.
+    /// With --github: the audience to ask for; one that the gateway's configuration accepts.
     #[arg(long, default_value = crate::AUDIENCE)]
     pub(super) audience: String,
-    /// The variable that GitLab's `id_tokens` fills.
+    /// With --gitlab: the variable that the job's `id_tokens` fills.
     #[arg(long, value_name = "NAME", default_value = "SALLYPORT_ID_TOKEN")]
     pub(super) variable: String,
 }

@@ -9,17 +9,23 @@ const REFUSED: u8 = 2;
 
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
-    /// Print how a request is understood, as JSON with Kubernetes' field names. Exit code 2 where it is
-    /// refused as ambiguous.
+    /// Print how a request is understood, as JSON with the field names of Kubernetes' RequestInfo.
+    #[command(after_help = REQUEST_INFO_HELP)]
     RequestInfo {
         /// The HTTP method, such as GET.
         method: String,
         /// The request target as sent: path and query, still encoded.
         target: String,
     },
-    /// Print the CustomResourceDefinitions of this version.
+    /// Print the CustomResourceDefinitions of this version, as YAML for `kubectl apply -f -`.
     Crds,
 }
+
+const REQUEST_INFO_HELP: &str = "\
+Example:
+  sallyport debug request-info GET '/apis/apps/v1/namespaces/shop/deployments/web/scale'
+
+Exit code 2: the gateway refuses the request as ambiguous; the reason is on stderr.";
 
 pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {

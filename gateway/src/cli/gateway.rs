@@ -8,16 +8,24 @@ use crate::{
 };
 
 #[derive(clap::Args, Debug)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
-    /// The configuration, one YAML file.
+    /// The configuration, one YAML file; paths in it are relative to its directory.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Check the configuration and everything it names, and end: nothing is served or written.
+    /// Check the configuration and every file it names, and end: nothing is served, written or asked for.
     #[arg(long)]
     check: bool,
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    /// The form of the log on stderr.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 }
+
+const AFTER_HELP: &str = "\
+SIGTERM or SIGINT: calls in flight may end (limits.drain, 25s unless configured), then the record is \
+completed. SIGHUP, or a changed file: policies, agents, record levels and the certificate are read again; \
+where one is wrong the log says so and the last good one stays. RUST_LOG selects log lines; the default is \
+info.";
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;

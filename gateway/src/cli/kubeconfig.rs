@@ -18,15 +18,29 @@ use serde_json::{Value, json};
 
 use super::credential::TokenSource;
 
+const AFTER_HELP: &str = "\
+The file holds no token: for each kubectl command it runs this program, which gets a fresh one. Your own \
+~/.kube/config is never written to.
+
+Examples:
+  In a GitHub Actions job with `permissions: {id-token: write}`:
+    sallyport kubeconfig --server https://sallyport.example:6443 --certificate-authority ca.crt --github
+  In a GitLab job with `id_tokens: {SALLYPORT_ID_TOKEN: {aud: sallyport}}`:
+    sallyport kubeconfig --server https://sallyport.example:6443 --certificate-authority ca.crt --gitlab
+  With a token that something else keeps fresh:
+    sallyport kubeconfig --server https://sallyport.example:6443 --certificate-authority ca.crt \\
+      --token-file /var/run/secrets/tokens/sallyport";
+
 #[derive(clap::Args, Debug)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
     /// The gateway's address, such as `https://sallyport.example:6443`.
     #[arg(long, value_name = "URL")]
     server: String,
-    /// The CA of the gateway's certificate; it is copied into the file.
+    /// The CA of the gateway's certificate, PEM; it is copied into the file.
     #[arg(long, value_name = "FILE")]
     certificate_authority: PathBuf,
-    /// Where to write; `NAME.kubeconfig` where absent.
+    /// Where to write, mode 0600 [default: NAME.kubeconfig].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Replace the file if it exists.
@@ -37,7 +51,7 @@ pub(super) struct Args {
     /// The name of the cluster, the user and the context in the file.
     #[arg(long, default_value = "sallyport")]
     name: String,
-    /// The namespace that kubectl uses where none is given.
+    /// The namespace that kubectl uses without -n [default: default].
     #[arg(long)]
     namespace: Option<String>,
 }

@@ -14,12 +14,10 @@ use super::{
     site::{Site, filled},
 };
 use crate::{
-    command::{capture, command, feed, line},
+    command::{capture, command, feed, line, show},
     test::Environment,
     workspace,
 };
-
-mod table;
 
 /// The password of `deploy/quickstart/work/secret.yaml`, plain and as the API carries it.
 const PASSWORD: [&str; 2] = [
@@ -29,22 +27,18 @@ const PASSWORD: [&str; 2] = [
 const SHIPPED_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-pub(super) fn show(site: &Site, environment: &Environment, agents: &Agents) -> Result<()> {
+pub(super) fn all(site: &Site, environment: &Environment, agents: &Agents) -> Result<()> {
     println!("\nWhat was recorded of them:");
-    print!(
-        "{}",
-        table::calls(&records(site, &["--config"], "gateway.yaml")?)
-    );
     println!("  $ {}", list_command(site));
-    println!("says more: times, rules, and `-o wide` or `-o json` for the rest.");
+    show(&mut list(site, &["--config"], "gateway.yaml"))?;
 
     println!(
         "\nOne record in full. The agent got the password; the record has a keyed digest in its place:"
     );
-    let mut show = sallyport(&["audit", "show", "--config"], site, "gateway.yaml");
-    show.arg(id_of_secret_read(site)?);
-    println!("  $ {}", line(&show));
-    let full = capture(&mut show)?;
+    let mut full = sallyport(&["audit", "show", "--config"], site, "gateway.yaml");
+    full.arg(id_of_secret_read(site)?);
+    println!("  $ {}", line(&full));
+    let full = capture(&mut full)?;
     println!("{full}");
     if PASSWORD.iter().any(|password| full.contains(password)) {
         bail!("the record contains the password");

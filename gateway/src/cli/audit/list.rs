@@ -4,70 +4,116 @@ use std::{
     process::ExitCode,
 };
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
-use super::{Location, code, complain, table, text::printable, time};
+use super::{
+    Location, code, complain,
+    table::{self, Column},
+    text::{Cut, printable},
+    time,
+};
 use crate::audit::query::{Filter, Record, Report, Sources, Status, every_call, newest_calls};
 
-const HEADER: [&str; 9] = [
-    "TIME", "AGENT", "MODEL", "CI RUN", "VERB", "OBJECT", "STATUS", "DECISION", "RULE",
+const COLUMNS: [Column; 9] = [
+    Column::fixed("TIME"),
+    Column::shortened("AGENT", 4, 12),
+    Column::optional("MODEL (BY)", 2, 28, Cut::End),
+    // The end of it is the run.
+    Column::optional("CI RUN", 1, 18, Cut::Start),
+    Column::fixed("VERB"),
+    Column::shortened("OBJECT", 3, 32),
+    Column::fixed("STATUS"),
+    Column::fixed("DECISION"),
+    Column::optional("RULE", 0, 16, Cut::End),
 ];
-const WIDE: [&str; 4] = ["USER", "TOOK", "LEVEL", "AUDIT ID"];
+const WIDE: [Column; 4] = [
+    Column::fixed("USER"),
+    Column::fixed("TOOK"),
+    Column::fixed("LEVEL"),
+    Column::fixed("AUDIT ID"),
+];
 
-/// A call whose gateway has not written its outcome, because it is still running or because the gateway
-/// died, has the status `unknown`. Bodies are not listed; `audit show` has them.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "The audit ids that `audit show` takes are in -o wide, json and ndjson.")]
+#[command(after_help = AFTER_HELP, after_long_help = AFTER_HELP)]
 pub(in crate::cli) struct Args {
     #[command(flatten)]
     location: Location,
-    /// Received at or after: 10m, 2h, 7d ago, or an RFC 3339 time.
+    /// Calls received since then: 10m, 2h or 7d ago, or an RFC 3339 time such as 2026-01-31T08:00:00Z.
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Received at or before.
+    /// Calls received until then, written likewise.
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// The agent's id or name.
-    #[arg(long)]
+    /// Calls of this agent, by its name or id.
+    #[arg(long, value_name = "NAME")]
     agent: Option<String>,
-    /// The user as authenticated, or as the API server saw it.
-    #[arg(long)]
+    /// Calls of this user, as authenticated or as the API server saw it.
+    #[arg(long, value_name = "USERNAME")]
     user: Option<String>,
-    /// get, list, watch, create, update, patch, delete, …
+    /// Calls with this Kubernetes verb: get, list, watch, create, update, patch, delete, deletecollection.
     #[arg(long)]
     verb: Option<String>,
-    /// pods, pods/exec, deployments.apps, deployments.apps/scale.
+    /// Calls on this resource: pods, pods/exec, deployments.apps, deployments.apps/scale.
     #[arg(long)]
     resource: Option<String>,
+    /// Calls on objects in this namespace.
     #[arg(long, short)]
     namespace: Option<String>,
+    /// Calls on objects of this name.
     #[arg(long)]
     name: Option<String>,
-    /// allow or deny.
+    /// Calls that policy allowed, or denied.
     #[arg(long, value_parser = ["allow", "deny"])]
     decision: Option<String>,
-    /// A status code, or a class such as 4xx.
-    #[arg(long)]
+    /// Calls answered with this status code, or with one of a class such as 4xx.
+    #[arg(long, value_name = "CODE")]
     status: Option<Status>,
-    /// Show the N calls received last; 0 shows all. All as ndjson are streamed, newest file first.
+    /// Show the N calls received last; 0 shows all.
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
+    /// How to print them.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
 }
 
+const AFTER_HELP: &str = "\
+Filters add up: a call is listed if all of them match. Times are UTC, and calls of today are shown without \
+the date. MODEL (BY) says who names the model: oidc (a claim of the verified token), operator (an Agent \
+object) or self (the agent itself). Where the terminal is narrow, columns are shortened or left out.
+
+The status `unknown` is a call whose outcome is not recorded, because it still runs or because the gateway \
+ended first. Lists hold no bodies and, as table, no audit ids: `audit show` has the one, -o wide, json and \
+ndjson the other. With --limit 0, ndjson is streamed, newest file first; the rest is sorted by time.
+
+Examples:
+  sallyport audit list --config gateway.yaml --since 1h --decision deny
+  sallyport audit list --config gateway.yaml --agent coder --resource secrets --verb get -o wide
+  sallyport audit list --store ./store --limit 0 -o ndjson | jq -r .auditID
+
+Exit code 1: not everything could be read; what could be read is printed.";
+
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 pub(super) enum Output {
+    /// One line a call, as wide as the terminal; 140 columns where there is none.
     #[default]
     Table,
+    /// One line a call with user, duration, record level and audit id; nothing shortened.
     Wide,
+    /// One JSON array.
     Json,
+    /// One JSON object a line.
     Ndjson,
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (limit, output) = (args.limit, args.output);
-    let filter = args.filter(Timestamp::now())?;
+    let now = Timestamp::now();
+    let view = View {
+        width: table::terminal_width(),
+        today: now.to_zoned(TimeZone::UTC).date(),
+        namespace: args.namespace.clone(),
+    };
+    let filter = args.filter(now)?;
     let sources = args.location.sources()?;
     let mut out = BufWriter::new(io::stdout().lock());
     if limit == 0 && matches!(output, Output::Ndjson) {
@@ -79,7 +125,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         &filter,
         if limit == 0 { usize::MAX } else { limit },
     );
-    print(&calls, output, &mut out)?;
+    print(&calls, output, &view, &mut out)?;
     out.flush()?;
     if calls.is_empty() {
         explain_nothing(&sources, &report);
@@ -127,19 +173,30 @@ fn stream(sources: &Sources, filter: &Filter, out: &mut impl Write) -> anyhow::R
     Ok(code(complain(&report)))
 }
 
-pub(super) fn print(calls: &[Record], output: Output, out: &mut impl Write) -> io::Result<()> {
+/// What the table need not repeat in each line, and the room it has.
+pub(super) struct View {
+    pub(super) width: usize,
+    /// In UTC; calls of this day are shown with their time only.
+    pub(super) today: Date,
+    /// The one namespace that was asked for.
+    pub(super) namespace: Option<String>,
+}
+
+pub(super) fn print(
+    calls: &[Record],
+    output: Output,
+    view: &View,
+    out: &mut impl Write,
+) -> io::Result<()> {
     match output {
         Output::Table | Output::Wide if calls.is_empty() => Ok(()),
         Output::Table => {
-            let rows: Vec<_> = calls.iter().map(cells).collect();
-            table::print(&HEADER, &rows, true, out)
+            let rows: Vec<_> = calls.iter().map(|call| cells(call, view)).collect();
+            table::print(&COLUMNS, &rows, Some(view.width), out)
         }
         Output::Wide => {
-            let rows: Vec<_> = calls
-                .iter()
-                .map(|call| [cells(call), wide_cells(call)].concat())
-                .collect();
-            table::print(&[&HEADER[..], &WIDE[..]].concat(), &rows, false, out)
+            let rows: Vec<_> = calls.iter().map(wide_cells).collect();
+            table::print(&[&COLUMNS[..], &WIDE[..]].concat(), &rows, None, out)
         }
         Output::Json => {
             serde_json::to_writer_pretty(&mut *out, calls)?;
@@ -172,12 +229,27 @@ fn explain_nothing(sources: &Sources, report: &Report) {
     );
 }
 
-fn cells(call: &Record) -> Vec<String> {
+fn cells(call: &Record, view: &View) -> Vec<String> {
+    let mut cells = full_cells(call);
+    let received = call.received().map(|time| time.to_zoned(TimeZone::UTC));
+    if let Some(time) = received.filter(|time| time.date() == view.today) {
+        cells[0] = time.strftime("%H:%M:%SZ").to_string();
+    }
+    cells[2] = model(call, short_source);
+    if let Some(namespace) = &view.namespace
+        && let Some(object) = cells[5].strip_suffix(&format!(" -n {namespace}"))
+    {
+        cells[5] = object.to_owned();
+    }
+    cells
+}
+
+fn full_cells(call: &Record) -> Vec<String> {
     let text = |path: &[&str]| call.text(path).map_or_else(none, printable);
     vec![
         received(call),
         agent(call),
-        model(call),
+        model(call, |source| source),
         ci_run(call),
         text(&["verb"]),
         object(call),
@@ -192,12 +264,13 @@ fn wide_cells(call: &Record) -> Vec<String> {
     let took = call
         .integer(&["durationMicros"])
         .map_or_else(none, |micros| format!("{:.1}ms", micros as f64 / 1e3));
-    vec![
+    let more = vec![
         text(&["user", "username"]),
         took,
         text(&["level"]),
         text(&["auditID"]),
-    ]
+    ];
+    [full_cells(call), more].concat()
 }
 
 fn none() -> String {
@@ -225,14 +298,23 @@ pub(super) fn agent(call: &Record) -> String {
 }
 
 /// With where the claim comes from: a model that the agent declares itself is worth less.
-fn model(call: &Record) -> String {
+fn model(call: &Record, source_as: impl Fn(&str) -> &str) -> String {
     let Some(model) = call.text(&["gen_ai", "request_model"]) else {
         return none();
     };
     let source = call
         .text(&["provenanceSource", "model"])
         .unwrap_or("source unknown");
-    printable(&format!("{model} ({source})"))
+    printable(&format!("{model} ({})", source_as(source)))
+}
+
+/// `operator` says as much as `operator-declared` under a heading that asks who says so.
+fn short_source(source: &str) -> &str {
+    let parts = ["-declared", "-claim"];
+    parts
+        .into_iter()
+        .find_map(|part| source.strip_suffix(part))
+        .unwrap_or(source)
 }
 
 fn ci_run(call: &Record) -> String {
@@ -258,6 +340,8 @@ pub(super) fn object(call: &Record) -> String {
         return printable(uri.split('?').next().unwrap_or(uri));
     };
     let mut object = resource.to_owned();
+    // A namespace is in itself.
+    let namespace = part("namespace").filter(|_| resource != "namespaces");
     for (prefix, value) in [
         (".", part("apiGroup")),
         ("/", part("name")),
@@ -265,7 +349,7 @@ pub(super) fn object(call: &Record) -> String {
     ] {
         object.extend(value.map(|value| format!("{prefix}{value}")));
     }
-    object.extend(part("namespace").map(|namespace| format!(" -n {namespace}")));
+    object.extend(namespace.map(|namespace| format!(" -n {namespace}")));
     printable(&object)
 }
 

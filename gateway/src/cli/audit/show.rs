@@ -15,19 +15,33 @@ use crate::audit::{
 pub(super) mod sections;
 
 #[derive(clap::Args, Debug)]
+#[command(after_help = AFTER_HELP, after_long_help = AFTER_HELP)]
 pub(in crate::cli) struct Args {
     #[command(flatten)]
     location: Location,
-    /// The call's audit id, which is also the Audit-ID of its response and of the cluster's own audit log.
+    /// The call's audit id: from `audit list -o wide`, the Audit-ID header of its response, or the cluster's own
+    /// audit log.
     audit_id: String,
+    /// How to print it.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
 }
 
+const AFTER_HELP: &str = "\
+In the place of a masked value stands `masked:<key id>:<keyed digest>`; equal values have equal digests as \
+long as the gateway's masking key stays the same.
+
+Example:
+  sallyport audit show --config gateway.yaml 01a216dd-5445-70cd-830b-7e56b04682a4
+
+Exit code 1: no such call, not everything could be read, or a record is not what was written.";
+
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 enum Output {
+    /// Sections for a person: who, what, decision, response, evidence.
     #[default]
     Text,
+    /// Intent and outcome as recorded, with where they were found and what became of their digests.
     Json,
 }
 

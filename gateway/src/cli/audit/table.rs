@@ -1,54 +1,181 @@
-//! Aligned columns that fit a terminal.
+//! Aligned columns that fit a terminal: some give way to others, and none is cut beyond recognition.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
-use super::text::shortened;
+use super::text::{Cut, shortened};
 
-/// What most terminals show of a line.
-const WIDTH: usize = 140;
-/// A column is not shortened below this.
+/// The width where nobody can say how wide a line may be: a pipe, a file, a CI log.
+const UNKNOWN_WIDTH: usize = 140;
+/// What is left of a column in a terminal where not even the floors have room.
 const NARROWEST: usize = 8;
 const GAP: &str = "  ";
 
-/// Prints rows under a header; long values are shortened where the lines would not fit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Column {
+    title: &'static str,
+    yields: Option<Yields>,
+}
+
+/// How a column gives way where the lines would not fit.
+#[derive(Clone, Copy, Debug)]
+struct Yields {
+    /// The column with the lowest rank gives way first.
+    rank: u8,
+    /// It is not shortened below this many characters while another column can be left out.
+    floor: usize,
+    cut: Cut,
+    /// At its floor it is left out altogether, for the others to have its room.
+    is_optional: bool,
+}
+
+impl Column {
+    /// A column that is never shortened.
+    pub(super) const fn fixed(title: &'static str) -> Self {
+        Self {
+            title,
+            yields: None,
+        }
+    }
+
+    /// A column that keeps `floor` characters, or what room there is.
+    pub(super) const fn shortened(title: &'static str, rank: u8, floor: usize) -> Self {
+        Self {
+            title,
+            yields: Some(Yields {
+                rank,
+                floor,
+                cut: Cut::End,
+                is_optional: false,
+            }),
+        }
+    }
+
+    /// A column that is left out where not even `floor` characters of it have room.
+    pub(super) const fn optional(title: &'static str, rank: u8, floor: usize, cut: Cut) -> Self {
+        Self {
+            title,
+            yields: Some(Yields {
+                rank,
+                floor,
+                cut,
+                is_optional: true,
+            }),
+        }
+    }
+
+    fn cut(&self) -> Cut {
+        self.yields.map_or(Cut::End, |yields| yields.cut)
+    }
+}
+
+/// The width of the terminal that stdout is.
+pub(super) fn terminal_width() -> usize {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return UNKNOWN_WIDTH;
+    }
+    rustix::termios::tcgetwinsize(stdout)
+        .map(|size| usize::from(size.ws_col))
+        .ok()
+        .filter(|width| *width > 0)
+        .unwrap_or(UNKNOWN_WIDTH)
+}
+
+/// Prints rows under a header, in lines of at most `width` characters where one is given.
 pub(super) fn print(
-    header: &[&str],
+    columns: &[Column],
     rows: &[Vec<String>],
-    fit: bool,
+    width: Option<usize>,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let mut widths: Vec<_> = header.iter().map(|title| title.chars().count()).collect();
+    let titles: Vec<_> = columns.iter().map(|column| column.title).collect();
+    let natural = natural_widths(&titles, rows);
+    let widths = match width {
+        Some(width) => fit(columns, &natural, width),
+        None => natural.into_iter().map(Some).collect(),
+    };
+    print_row(columns, titles.into_iter(), &widths, out)?;
+    rows.iter()
+        .try_for_each(|row| print_row(columns, row.iter().map(String::as_str), &widths, out))
+}
+
+fn natural_widths(titles: &[&str], rows: &[Vec<String>]) -> Vec<usize> {
+    let mut widths: Vec<_> = titles.iter().map(|title| title.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    if fit {
-        narrow(&mut widths);
-    }
-    print_row(header.iter().copied(), &widths, out)?;
-    rows.iter()
-        .try_for_each(|row| print_row(row.iter().map(String::as_str), &widths, out))
+    widths
 }
 
-/// Takes from the widest column until the line fits.
-fn narrow(widths: &mut [usize]) {
-    let gaps = GAP.len() * widths.len().saturating_sub(1);
-    while widths.iter().sum::<usize>() + gaps > WIDTH {
-        match widths.iter_mut().max() {
-            Some(widest) if *widest > NARROWEST => *widest -= 1,
-            _ => return,
+/// The width of each column, none for those that are left out.
+fn fit(columns: &[Column], natural: &[usize], width: usize) -> Vec<Option<usize>> {
+    let mut widths: Vec<_> = natural.iter().copied().map(Some).collect();
+    let yielding = in_order_of_yielding(columns);
+    loop {
+        let shortened = shorten(&widths, &yielding, width);
+        let left_out = yielding
+            .iter()
+            .find(|(index, yields)| yields.is_optional && widths[*index].is_some());
+        match left_out {
+            _ if line_width(&shortened) <= width => return shortened,
+            Some(&(index, _)) => widths[index] = None,
+            None => return shorten(&shortened, &with_floor(yielding, NARROWEST), width),
         }
     }
 }
 
+fn with_floor(mut yielding: Vec<(usize, Yields)>, floor: usize) -> Vec<(usize, Yields)> {
+    for (_, yields) in &mut yielding {
+        yields.floor = floor;
+    }
+    yielding
+}
+
+fn in_order_of_yielding(columns: &[Column]) -> Vec<(usize, Yields)> {
+    let yields = |(index, column): (usize, &Column)| Some((index, column.yields?));
+    let mut yielding: Vec<_> = columns.iter().enumerate().filter_map(yields).collect();
+    yielding.sort_by_key(|(_, yields)| yields.rank);
+    yielding
+}
+
+/// Takes from one column after the other what the line is too long.
+fn shorten(
+    widths: &[Option<usize>],
+    yielding: &[(usize, Yields)],
+    width: usize,
+) -> Vec<Option<usize>> {
+    let mut widths = widths.to_vec();
+    for (index, yields) in yielding {
+        let excess = line_width(&widths).saturating_sub(width);
+        if let Some(column) = &mut widths[*index] {
+            let spare = column.saturating_sub(yields.floor);
+            *column -= excess.min(spare);
+        }
+    }
+    widths
+}
+
+fn line_width(widths: &[Option<usize>]) -> usize {
+    let shown = widths.iter().flatten();
+    let gaps = GAP.len() * shown.clone().count().saturating_sub(1);
+    shown.sum::<usize>() + gaps
+}
+
 fn print_row<'a>(
+    columns: &[Column],
     cells: impl Iterator<Item = &'a str>,
-    widths: &[usize],
+    widths: &[Option<usize>],
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let padded = cells
+    let padded = columns
+        .iter()
+        .zip(cells)
         .zip(widths)
-        .map(|(cell, &width)| format!("{:width$}", shortened(cell, width)));
+        .filter_map(|((column, cell), width)| {
+            let width = (*width)?;
+            Some(format!("{:width$}", shortened(cell, width, column.cut())))
+        });
     writeln!(out, "{}", padded.collect::<Vec<_>>().join(GAP).trim_end())
 }

@@ -3,7 +3,8 @@ use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    text::{printable, shortened},
+    table::Column,
+    text::{Cut, printable, shortened},
     *,
 };
 use crate::{
@@ -52,34 +53,71 @@ fn recorded_text_cannot_command_the_terminal() {
 
 #[test]
 fn long_values_end_in_an_ellipsis() {
-    assert_eq!(shortened("deployments", 8), "deploym…");
-    assert_eq!(shortened("ééééé", 5), "ééééé");
-    assert_eq!(shortened("ab", 1), "…");
+    assert_eq!(shortened("deployments", 8, Cut::End), "deploym…");
+    assert_eq!(shortened("ééééé", 5, Cut::End), "ééééé");
+    assert_eq!(shortened("ab", 1, Cut::End), "…");
+    assert_eq!(shortened("acme/shop#42", 8, Cut::Start), "…shop#42");
+    assert_eq!(shortened("ab", 1, Cut::Start), "…");
+}
+
+const THREE: [Column; 3] = [
+    Column::shortened("ONE", 1, 10),
+    Column::fixed("TWO"),
+    Column::optional("THREE", 0, 20, Cut::Start),
+];
+
+fn table(rows: &[Vec<String>], width: Option<usize>) -> Vec<String> {
+    let mut out = Vec::new();
+    table::print(&THREE, rows, width, &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    text.lines().map(str::to_owned).collect()
 }
 
 #[test]
-fn a_table_fits_140_columns_and_takes_from_the_widest() {
+fn columns_give_way_in_order_down_to_their_floor() {
     let rows = vec![
-        vec!["a".repeat(30), "b".repeat(100), "c".repeat(100)],
+        vec!["a".repeat(30), "b".repeat(50), "c".repeat(99) + "end"],
         vec!["x".into(), "y".into(), "z".into()],
     ];
-    let mut out = Vec::new();
-    table::print(&["ONE", "TWO", "THREE"], &rows, true, &mut out).unwrap();
-    let text = String::from_utf8(out).unwrap();
-    let lines: Vec<_> = text.lines().collect();
+    let lines = table(&rows, Some(140));
     assert_eq!(
         lines.iter().map(|line| line.chars().count()).max(),
         Some(140)
     );
     assert!(lines[1].starts_with(&format!("{}  b", "a".repeat(30))));
+    assert!(
+        lines[1].contains("  …c") && lines[1].ends_with("cend"),
+        "cut at its start: {}",
+        lines[1]
+    );
     assert_eq!(
         lines[2].split_whitespace().collect::<Vec<_>>(),
         ["x", "y", "z"]
     );
 
-    let mut wide = Vec::new();
-    table::print(&["ONE", "TWO", "THREE"], &rows, false, &mut wide).unwrap();
-    assert!(String::from_utf8(wide).unwrap().contains(&"c".repeat(100)));
+    let lines = table(&rows, Some(94));
+    assert!(lines[1].starts_with(&format!("{}…  b", "a".repeat(19))));
+    assert_eq!(lines[1].chars().count(), 94);
+}
+
+#[test]
+fn an_optional_column_is_left_out_before_another_is_cut_beyond_recognition() {
+    let rows = vec![vec!["a".repeat(30), "b".repeat(50), "c".repeat(100)]];
+    let lines = table(&rows, Some(83));
+    assert_eq!(
+        lines[0].split_whitespace().collect::<Vec<_>>(),
+        ["ONE", "TWO"]
+    );
+    assert_eq!(lines[1], format!("{}  {}", "a".repeat(30), "b".repeat(50)));
+    // What must not be shortened is whole, however narrow the terminal is.
+    assert!(table(&rows, Some(10))[1].contains(&"b".repeat(50)));
+}
+
+#[test]
+fn nothing_is_cut_without_a_width() {
+    let rows = vec![vec!["a".repeat(300), "b".repeat(500), "c".repeat(100)]];
+    let line = &table(&rows, None)[1];
+    assert_eq!(line.chars().count(), 300 + 2 + 500 + 2 + 100);
 }
 
 /// One call, appended and shipped by the real log into a store.
@@ -112,9 +150,21 @@ async fn recorded(directory: &Path, record: &Record) -> Sources {
 }
 
 fn listed(sources: &Sources, output: list::Output) -> String {
+    listed_as(sources, output, &view())
+}
+
+fn view() -> list::View {
+    list::View {
+        width: 140,
+        today: jiff::civil::date(2026, 3, 4),
+        namespace: None,
+    }
+}
+
+fn listed_as(sources: &Sources, output: list::Output, view: &list::View) -> String {
     let (calls, _) = newest_calls(sources, &Filter::default(), 100);
     let mut out = Vec::new();
-    list::print(&calls, output, &mut out).unwrap();
+    list::print(&calls, output, view, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -124,11 +174,12 @@ async fn a_list_says_who_did_what_and_what_came_of_it() {
     let sources = recorded(directory.path(), &sample::complete()).await;
     let table = listed(&sources, list::Output::Table);
     let expected = "\
-TIME                  AGENT     MODEL             CI RUN          VERB    OBJECT                              STATUS  DECISION  RULE
-2026-01-02 03:04:05Z  Deployer  m-1 (oidc-claim)  acme/shop#42.1  create  deployments.apps/web/scale -n shop  201     allow     shop/deploy
+TIME                  AGENT     MODEL (BY)  CI RUN          VERB    OBJECT                              STATUS  DECISION  RULE
+2026-01-02 03:04:05Z  Deployer  m-1 (oidc)  acme/shop#42.1  create  deployments.apps/web/scale -n shop  201     allow     shop/deploy
 ";
     assert_eq!(table, expected);
-    assert!(listed(&sources, list::Output::Wide).contains(&sample::complete().audit_id));
+    let wide = listed(&sources, list::Output::Wide);
+    assert!(wide.contains(&sample::complete().audit_id) && wide.contains("m-1 (oidc-claim)"));
 
     let lines = listed(&sources, list::Output::Ndjson);
     let call: serde_json::Value = serde_json::from_str(&lines).unwrap();
@@ -137,6 +188,40 @@ TIME                  AGENT     MODEL             CI RUN          VERB    OBJECT
     let all: serde_json::Value =
         serde_json::from_str(&listed(&sources, list::Output::Json)).unwrap();
     assert_eq!(all, serde_json::json!([call]));
+}
+
+#[tokio::test]
+async fn a_list_does_not_repeat_what_was_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let sources = recorded(directory.path(), &sample::complete()).await;
+    let view = list::View {
+        today: jiff::civil::date(2026, 1, 2),
+        namespace: Some("shop".into()),
+        ..view()
+    };
+    let expected = "\
+TIME       AGENT     MODEL (BY)  CI RUN          VERB    OBJECT                      STATUS  DECISION  RULE
+03:04:05Z  Deployer  m-1 (oidc)  acme/shop#42.1  create  deployments.apps/web/scale  201     allow     shop/deploy
+";
+    assert_eq!(listed_as(&sources, list::Output::Table, &view), expected);
+    let wide = listed_as(&sources, list::Output::Wide, &view);
+    assert!(wide.contains("2026-01-02 03:04:05Z") && wide.contains("-n shop"));
+}
+
+#[tokio::test]
+async fn a_narrow_list_still_says_who_did_what() {
+    let directory = tempfile::tempdir().unwrap();
+    let sources = recorded(directory.path(), &sample::complete()).await;
+    let view = list::View {
+        width: 80,
+        namespace: Some("shop".into()),
+        ..view()
+    };
+    let expected = "\
+TIME                  AGENT     VERB    OBJECT                  STATUS  DECISION
+2026-01-02 03:04:05Z  Deployer  create  deployments.apps/web/…  201     allow
+";
+    assert_eq!(listed_as(&sources, list::Output::Table, &view), expected);
 }
 
 #[tokio::test]

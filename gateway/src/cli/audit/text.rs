@@ -13,13 +13,27 @@ pub(super) fn printable(text: &str) -> String {
     out
 }
 
-/// At most `width` characters, the last one `…` where something was left out.
-pub(super) fn shortened(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+/// Which end of a text matters less.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cut {
+    Start,
+    End,
+}
+
+/// At most `width` characters, `…` where something was left out.
+pub(super) fn shortened(text: &str, width: usize, cut: Cut) -> String {
+    let length = text.chars().count();
+    if length <= width {
         return text.to_owned();
     }
-    let kept = text.chars().take(width.saturating_sub(1));
-    kept.chain(['…']).collect()
+    let kept = width.saturating_sub(1);
+    match cut {
+        Cut::Start => ['…']
+            .into_iter()
+            .chain(text.chars().skip(length - kept))
+            .collect(),
+        Cut::End => text.chars().take(kept).chain(['…']).collect(),
+    }
 }
 
 fn commands_terminal(character: char) -> bool {
