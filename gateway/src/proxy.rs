@@ -127,11 +127,12 @@ impl Gateway {
         let arrival = Arrival::new(client, &request);
         let span = tracing::info_span!("request", audit_id = arrival.audit_id);
         let audit_id = arrival.audit_id.clone();
+        let is_discovery = arrival.is_discovery();
         // Boxed: the future of a whole request is large, and most of a connection's life holds none.
         let pipeline: BoxFuture<'_, _> =
             Box::pin(self.pipeline(arrival, request.into_body(), drain));
         let mut response = pipeline.instrument(span).await.map_or_else(
-            |rejection| self.say(&rejection),
+            |rejection| self.say(&rejection, is_discovery),
             |response| response.map(Either::Right),
         );
         if let Ok(value) = audit_id.parse() {
@@ -318,9 +319,13 @@ impl Gateway {
         refuse(self.recorder.unread(arrival, info, identity), rejection).await
     }
 
-    fn say(&self, rejection: &Rejection) -> Response<Body> {
+    fn say(&self, rejection: &Rejection, is_discovery: bool) -> Response<Body> {
         self.metrics().rejected(rejection.label());
-        rejection.response().map(Either::Left)
+        let mut response = rejection.response();
+        if let Some(warning) = rejection.warning().filter(|_| is_discovery) {
+            response.headers_mut().insert(header::WARNING, warning);
+        }
+        response.map(Either::Left)
     }
 
     fn metrics(&self) -> &Metrics {

@@ -7,6 +7,9 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+/// client-go reads the answers to these as bytes, and shows nothing of a refusal's body.
+const DISCOVERY: [&str; 5] = ["/api", "/apis", "/openapi/v2", "/openapi/v3", "/version"];
+
 /// A request as it came in, before anything is known of it. Not `Debug`: the headers hold a credential.
 pub(super) struct Arrival {
     pub(super) audit_id: String,
@@ -36,6 +39,12 @@ impl Arrival {
     /// A header's value, where it is text.
     pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
         text(&self.headers, name)
+    }
+
+    /// Whether clients ask this before what they were told to ask, to learn which resources there are.
+    pub(super) fn is_discovery(&self) -> bool {
+        let path = self.target.split('?').next().unwrap_or_default();
+        DISCOVERY.contains(&path.trim_end_matches('/'))
     }
 
     /// Trace and span of a W3C `traceparent`: `00-<trace id>-<parent id>-<flags>`. Anything else is no trace.

@@ -17,16 +17,22 @@ pub enum Ambiguous {
     #[error("the request target contains a control character")]
     ControlCharacter,
     #[error(
-        "the path has an empty segment (\"//\"), which would shift the meaning of those after it"
+        "the path has an empty segment (\"//\"), which would shift the meaning of those after it; \
+         send it without"
     )]
     EmptySegment,
     #[error(
-        "the path has a segment \".\" or \"..\", which some servers resolve and the API server does not"
+        "the path has a segment \".\" or \"..\", which some servers resolve and the API server does not; \
+         send the path it should lead to"
     )]
     DotSegment,
-    #[error("the path has an encoded slash (\"%2F\"), which the API server reads as a separator")]
+    #[error(
+        "the path has an encoded slash (\"%2F\"), which the API server reads as a separator; send '/' where one is meant"
+    )]
     EncodedSlash,
-    #[error("the path has an encoded percent sign (\"%25\"), which could be decoded twice")]
+    #[error(
+        "the path has an encoded percent sign (\"%25\"), which could be decoded twice; no name in the API has one"
+    )]
     EncodedPercent,
     #[error("the path ends after \"watch\" or \"proxy\"; name a resource")]
     NoResource,

@@ -263,6 +263,27 @@ fn the_agents_token_opens_nothing_but_the_gateway() -> Result<()> {
 }
 
 #[test]
+fn kubectl_says_why_discovery_was_refused() -> Result<()> {
+    let scene = Scene::new()?;
+    // A fresh kubectl asks for /api first, and drops the Status of a refusal there.
+    let pretending = scene
+        .kubectl()?
+        .run(&["--as", "admin", "get", "configmaps"])?
+        .failure()?;
+    assert!(
+        pretending.contains("Warning: sallyport: impersonation through the gateway is not allowed"),
+        "{pretending}"
+    );
+    let stranger = Kubectl::through(&scene.gateway, &scene.namespace.name, "opaque")?;
+    let unknown = stranger.run(&["get", "configmaps"])?.failure()?;
+    assert!(
+        unknown.contains("Warning: sallyport: the bearer token is not a signed JWT"),
+        "{unknown}"
+    );
+    Ok(())
+}
+
+#[test]
 fn tokens_for_the_api_server_are_never_minted() -> Result<()> {
     let scene = Scene::new()?;
     let kubectl = scene.kubectl()?;
