@@ -1,6 +1,8 @@
 -- The record in DuckDB. Say where the store is, then read this file:
 --
---   duckdb -cmd "SET VARIABLE store = '/var/lib/sallyport/calls'" -init deploy/analysis/duckdb.sql
+--   SET VARIABLE store = '/var/lib/sallyport/calls';
+--   .read deploy/analysis/duckdb.sql
+--   SELECT * FROM who_did_what WHERE decision = 'deny';
 --
 -- union_by_name: files of older versions lack newer columns, and without it DuckDB drops columns or
 -- fails, depending on the order of the files.

@@ -8,6 +8,7 @@ use harness::{
 };
 use serde_json::{Value, json};
 
+mod analysis;
 mod audit;
 mod canary;
 mod drain;

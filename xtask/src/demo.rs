@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: a real control plane, two agents, and what was recorded of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -20,8 +20,9 @@ pub(crate) struct Args {
     /// Leave everything running at the end, and say what to try, until Ctrl-C.
     #[arg(long)]
     keep: bool,
-    /// Use the cluster of this kubeconfig instead of a built one. The demo adds what is in
-    /// deploy/quickstart/cluster.yaml and takes it away at the end, unless --keep is given.
+    /// Use the cluster of this kubeconfig instead of a built one. It must be one where you may create roles: the demo
+    /// adds what is in deploy/quickstart/cluster.yaml (the namespace sallyport-demo with everything in it, and three
+    /// cluster-wide objects sallyport-demo-*) and takes it away at the end.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 }
@@ -32,8 +33,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let cache = Cache::open()?;
     progress::step("building the gateway", build::quietly)?;
     let environment = Environment::start_in(&cache, site.directory(), args.kubeconfig.as_deref())?;
-    let yours = args.kubeconfig.is_some();
-    let objects = Objects::create(&environment, yours && !args.keep)?;
+    let objects = Objects::create(&environment, args.kubeconfig.is_some())?;
     let gateway = Gateway::start(&site, &environment)?;
     interrupt.check()?;
 
@@ -42,7 +42,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     interrupt.check()?;
     evidence::all(&site, &environment, &agents)?;
     if args.keep {
-        keep(&site, &environment, &agents, &interrupt);
+        keep(&site, &environment, &agents, &gateway, &interrupt);
     }
     drop(gateway);
     drop(objects);
@@ -65,25 +65,35 @@ fn agents(site: &Site, environment: &Environment, gateway: &Gateway) -> Result<A
     })
 }
 
-fn keep(site: &Site, environment: &Environment, agents: &Agents, interrupt: &Interrupt) {
-    println!("\nIt keeps running until Ctrl-C. Each agent has a kubeconfig:");
-    for agent in [&agents.coder, &agents.release_bot] {
-        println!("  {}", workspace::relative(&agent.kubeconfig).display());
-    }
-    println!(
-        "and the cluster's administrator this one:\n  {}",
-        workspace::relative(&environment.cluster.kubeconfig).display()
-    );
-    println!("\nTry:");
-    let coder = workspace::relative(&agents.coder.kubeconfig).display();
-    println!(
-        "  {} --kubeconfig {coder} describe secret shop-database",
-        environment.kubectl.display()
-    );
+fn keep(
+    site: &Site,
+    environment: &Environment,
+    agents: &Agents,
+    gateway: &Gateway,
+    interrupt: &Interrupt,
+) {
+    let shown = |path: &Path| workspace::relative(path).display().to_string();
+    let kubectl = |path: &Path, rest: &str| {
+        let kubectl = environment.kubectl.display();
+        println!("  {kubectl} --kubeconfig {} {rest}", shown(path));
+    };
+    println!("\nIt keeps running until Ctrl-C.");
+    println!("\nWork as an agent:");
+    kubectl(&agents.coder.kubeconfig, "describe secret shop-database");
+    kubectl(&agents.release_bot.kubeconfig, "get deployments");
+    println!("as the cluster's administrator:");
+    kubectl(&environment.cluster.kubeconfig, "get pods --all-namespaces");
+    println!("and see what was recorded, or what the gateway says of itself:");
     println!("  {}", evidence::list_command(site));
+    println!("  curl --silent http://{}/metrics", gateway.admin);
     println!(
-        "  edit {}/policies/coder.yaml and see it take effect at once",
-        workspace::relative(site.directory()).display()
+        "\nChange `effect: Deny` to `effect: Allow` in {}; at once this is allowed:",
+        shown(&site.path("policies/coder.yaml"))
+    );
+    kubectl(&agents.coder.kubeconfig, "delete configmap shop-settings");
+    println!(
+        "A mistake in that file changes nothing but the log, {}.",
+        shown(&site.path("gateway.log"))
     );
     interrupt.wait();
 }

@@ -1,6 +1,8 @@
 //! What a person finds afterwards.
 
 use std::{
+    fs,
+    path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -11,7 +13,7 @@ use serde_json::Value;
 
 use super::{
     Agents,
-    site::{Site, filled},
+    site::{Site, quickstart},
 };
 use crate::{
     command::{capture, command, feed, line, show},
@@ -50,7 +52,7 @@ pub(super) fn all(site: &Site, environment: &Environment, agents: &Agents) -> Re
     agents.coder.goes_around(environment)?;
 
     println!(
-        "\nThe same record as Parquet files, asked with DuckDB (deploy/quickstart/calls.sql):"
+        "\nThe same record as Parquet files, asked with DuckDB (deploy/quickstart/calls.sql, over the views of deploy/analysis/duckdb.sql):"
     );
     wait_until_shipped(site)?;
     println!("{}", query(site, environment)?);
@@ -119,14 +121,20 @@ fn wait_until_shipped(site: &Site) -> Result<()> {
 }
 
 fn query(site: &Site, environment: &Environment) -> Result<String> {
-    let sql = filled(
-        "calls.sql",
-        &[("STORE", &site.path("store").display().to_string())],
-    )?;
+    let store = site.path("store").display().to_string();
+    let sql = [
+        format!("SET VARIABLE store = '{}';", store.replace('\'', "''")),
+        read(&workspace::root().join("deploy/analysis/duckdb.sql"))?,
+        read(&quickstart("calls.sql"))?,
+    ];
     let mut duckdb = command(&environment.python);
     duckdb.args([
         "-c",
         "import duckdb, sys; duckdb.sql(sys.stdin.read()).show(max_width=140)",
     ]);
-    feed(duckdb.env("PYTHONIOENCODING", "utf-8"), &sql)
+    feed(duckdb.env("PYTHONIOENCODING", "utf-8"), &sql.concat())
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }

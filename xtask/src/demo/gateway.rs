@@ -20,6 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// A gateway that serves; dropping it drains it.
 pub(super) struct Gateway {
     address: SocketAddr,
+    pub(super) admin: SocketAddr,
     pub(super) ca: PathBuf,
     _service: Service,
 }
@@ -38,6 +39,7 @@ impl Gateway {
             wait_until_ready(admin)?;
             Ok(Self {
                 address,
+                admin,
                 ca: site.path("tls/ca.crt"),
                 _service: service,
             })

@@ -65,8 +65,13 @@ impl Site {
 
     /// Writes one file of the quickstart with every `${NAME}` replaced.
     pub(super) fn fill(&self, name: &str, values: &[(&str, &str)]) -> Result<PathBuf> {
-        let path = self.path(name);
-        write(&path, &filled(name, values)?)?;
+        let (path, source) = (self.path(name), quickstart(name));
+        let text = fs::read_to_string(&source)
+            .with_context(|| format!("cannot read {}", source.display()))?;
+        let filled = values.iter().fold(text, |text, (name, value)| {
+            text.replace(&format!("${{{name}}}"), value)
+        });
+        write(&path, &filled)?;
         Ok(path)
     }
 
@@ -96,16 +101,6 @@ impl Site {
         let key = capture(command("sh").args(["-c", "head -c 32 /dev/urandom | base64"]))?;
         write_private(&self.path("masking.key"), &key)
     }
-}
-
-/// A file of the quickstart with every `${NAME}` replaced.
-pub(super) fn filled(name: &str, values: &[(&str, &str)]) -> Result<String> {
-    let path = quickstart(name);
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(values.iter().fold(text, |text, (name, value)| {
-        text.replace(&format!("${{{name}}}"), value)
-    }))
 }
 
 pub(super) fn quickstart(name: &str) -> PathBuf {
