@@ -25,10 +25,12 @@ use crate::{
     tls,
 };
 
+pub use self::check::check;
+use self::reload::Reload;
+
+mod check;
 mod descriptors;
 mod reload;
-
-use self::reload::Reload;
 
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(path: &Path) -> anyhow::Result<()> {
@@ -120,34 +122,6 @@ async fn gateway(
     })))
 }
 
-/// Reads everything the configuration names, changes nothing, and says what was found.
-pub async fn check(path: &Path) -> anyhow::Result<String> {
-    let config = Config::load(path)?;
-    tls::install_provider();
-    mask::Key::from_file(&config.masking.key_file)?;
-    let policies = PolicySet::load(&config.policy.directory)?;
-    level_policy(&config.recording)?;
-    let agents = match &config.agents {
-        Some(agents) => AgentSet::load(&agents.directory)?,
-        None => AgentSet::default(),
-    };
-    let counted = agents.len();
-    let upstream = upstream_config(&config.upstream).await?;
-    authenticator(
-        &config,
-        &upstream,
-        watch::Sender::new(Arc::new(agents)).subscribe(),
-    )?;
-    Upstream::new(&upstream)?;
-    Ok(format!(
-        "{}: valid\n  policies  {} in {}\n  agents    {counted}\n  upstream  {}",
-        path.display(),
-        policies.digest(),
-        config.policy.directory.display(),
-        upstream.cluster_url,
-    ))
-}
-
 fn authenticator(
     config: &Config,
     upstream: &kube::Config,
@@ -168,8 +142,8 @@ fn level_policy(recording: &Recording) -> anyhow::Result<LevelPolicy> {
     let Some(path) = &recording.policy_file else {
         return Ok(LevelPolicy::shipped());
     };
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("reading recording.policyFile {}", path.display()))?;
     LevelPolicy::parse(&text, recording.allow_none)
         .with_context(|| format!("in {}", path.display()))
 }
@@ -184,14 +158,14 @@ async fn upstream_config(upstream: &UpstreamConfig) -> anyhow::Result<kube::Conf
             .context("upstream.kubeconfig is not set and this is not a pod of a cluster");
     };
     let kubeconfig = kube::config::Kubeconfig::read_from(path)
-        .with_context(|| format!("reading {}", path.display()))?;
+        .with_context(|| format!("reading upstream.kubeconfig {}", path.display()))?;
     let options = kube::config::KubeConfigOptions {
         context: upstream.context.clone(),
         ..Default::default()
     };
     kube::Config::from_custom_kubeconfig(kubeconfig, &options)
         .await
-        .with_context(|| format!("using {}", path.display()))
+        .with_context(|| format!("using upstream.kubeconfig {}", path.display()))
 }
 
 async fn listen(name: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
 pub use self::quantity::{ByteSize, HumanDuration};
 
@@ -41,6 +41,7 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Explicit {
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// No kernel vouches for the pod on this listener, so a stolen pod token would work here.
     #[serde(default)]
@@ -197,6 +198,7 @@ pub struct Masking {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Admin {
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
 }
 
@@ -216,6 +218,15 @@ impl Default for Limits {
             drain: HumanDuration(Duration::from_secs(25)),
         }
     }
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        de::Error::custom(format!(
+            "{text:?} is not an address to listen on: write 127.0.0.1:6443 or [::]:6443"
+        ))
+    })
 }
 
 fn default_audiences() -> Vec<String> {
@@ -251,7 +262,7 @@ impl Config {
 
     /// Parses and checks `text`; the error names line and field.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let config: Self = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        let config: Self = serde_saphyr::from_str(text).map_err(|error| yaml_problem(&error))?;
         config.check()?;
         Ok(config)
     }
@@ -316,6 +327,14 @@ impl Config {
         join(&mut self.recording.store.directory);
         join(&mut self.masking.key_file);
     }
+}
+
+/// What is wrong with a YAML text, where, and the lines around it, for a message that begins with the file's name.
+pub fn yaml_problem(error: &serde_saphyr::Error) -> String {
+    let text = error.to_string();
+    let lines = text.strip_prefix("error: ").unwrap_or(&text).lines();
+    let lines = lines.filter(|line| !line.trim_start().starts_with("--> <input>"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The value becomes part of user names and of object-store paths.

@@ -28,27 +28,27 @@ impl Collector for LogMetrics {
         let gauges = [
             (
                 "wal_used_bytes",
-                "Bytes of the log that wait for the store",
+                "Bytes of the write-ahead log that wait for the store.",
                 usage.used,
             ),
             (
                 "wal_limit_bytes",
-                "Nothing is forwarded once 95 % of this is used",
+                "The configured size of the write-ahead log; nothing is forwarded once 95 % of it is used.",
                 usage.limit,
             ),
             (
                 "wal_failing",
-                "1 while records cannot be made durable",
+                "1 while records cannot be made durable and nothing is forwarded, else 0.",
                 u64::from(usage.failing),
             ),
             (
                 "wal_last_sequence",
-                "The sequence of the newest record",
+                "The sequence number of the newest record.",
                 usage.last_sequence,
             ),
             (
                 "store_pending_files",
-                "Ranges of the log that are cut but not stored",
+                "Files that are cut from the write-ahead log but not in the store yet.",
                 shipping.pending_cuts as u64,
             ),
         ];
@@ -59,12 +59,12 @@ impl Collector for LogMetrics {
         let counters = [
             (
                 "store_files",
-                "Files written to the store",
+                "Parquet files written to the store since the start.",
                 shipping.files_written,
             ),
             (
                 "store_failures",
-                "Attempts to write a file that failed",
+                "Attempts to write a file to the store that failed.",
                 shipping.failures,
             ),
         ];

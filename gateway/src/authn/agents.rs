@@ -102,6 +102,16 @@ impl AgentSet {
         self.agents.is_empty()
     }
 
+    /// Each agent that names an OIDC issuer, with the name.
+    pub fn issuers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.agents
+            .iter()
+            .filter_map(|agent| match &agent.spec.r#match {
+                AgentMatch::Oidc(oidc) => Some((agent.name.as_str(), oidc.issuer.as_str())),
+                AgentMatch::ServiceAccount(_) => None,
+            })
+    }
+
     fn add(&mut self, agent: Agent) -> Result<(), AgentError> {
         for other in &self.agents {
             if other.name == agent.name {

@@ -43,6 +43,17 @@ fn a_wrong_size_says_what_to_write() {
 }
 
 #[test]
+fn a_host_name_is_no_address_to_listen_on() {
+    let text = MINIMAL.replace("127.0.0.1:6443", "localhost:6443");
+    let error = Config::parse(&text).expect_err("a name can be several addresses");
+    assert!(
+        error.starts_with("line 3 ") && error.contains("write 127.0.0.1:6443"),
+        "{error}"
+    );
+    assert!(!error.contains("<input>"), "the file has a name: {error}");
+}
+
+#[test]
 fn relative_paths_are_relative_to_the_file() {
     let mut config = Config::parse(MINIMAL).expect("the minimal file is valid");
     config.resolve(Path::new("/etc/sallyport"));

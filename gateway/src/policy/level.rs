@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use tracing::warn;
 
 use self::rule::LevelRule;
-use crate::{audit::record::Level, identity::Attributes};
+use crate::{audit::record::Level, config::yaml_problem, identity::Attributes};
 
 mod rule;
 mod unknown;
@@ -50,7 +50,7 @@ struct File {
 impl LevelPolicy {
     /// Parses a policy as kube-apiserver does: an unknown field is a warning, not an error.
     pub fn parse(text: &str, allow_none: bool) -> Result<Self, LevelError> {
-        let malformed = |error: serde_saphyr::Error| LevelError::Malformed(error.to_string());
+        let malformed = |error: serde_saphyr::Error| LevelError::Malformed(yaml_problem(&error));
         let file: File = serde_saphyr::from_str(text).map_err(malformed)?;
         file.check()?;
         for field in unknown::fields(&serde_saphyr::from_str(text).map_err(malformed)?) {

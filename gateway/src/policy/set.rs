@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use super::{Decision, PolicyError, builtin, check, floor, permit, rule::Rule};
 use crate::{
     api::v1alpha1::{
-        agent_policy::{AgentPolicy, AgentPolicySpec},
+        agent_policy::{AgentPolicy, AgentPolicySpec, Subject},
         manifest::{self, Manifest, Problem},
     },
     identity::Attributes,
@@ -34,6 +34,26 @@ impl PolicySet {
     /// `sha256:<hex>` of the content of all policies, whatever their files and order.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// How many rules people wrote.
+    pub fn len(&self) -> usize {
+        self.rules.len() - builtin::discovery().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Each rule that names an OIDC issuer, with the name.
+    pub fn issuers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.rules.iter().flat_map(|rule| {
+            let issuers = rule.subjects.iter().filter_map(|subject| match subject {
+                Subject::Oidc(oidc) => Some(oidc.issuer.as_str()),
+                _ => None,
+            });
+            issuers.map(|issuer| (&*rule.id, issuer))
+        })
     }
 
     pub fn evaluate(&self, attributes: &Attributes<'_>) -> Decision {

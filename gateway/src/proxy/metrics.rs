@@ -57,20 +57,24 @@ impl Metrics {
             connections: Gauge::default(),
             connection_errors: Family::default(),
         };
-        registry.register("calls", "Recorded calls", metrics.calls.clone());
+        registry.register(
+            "calls",
+            "Recorded calls, by Kubernetes verb, decision and class of the status code",
+            metrics.calls.clone(),
+        );
         registry.register(
             "rejections",
-            "Requests the gateway itself refused",
+            "Requests that the gateway itself refused or could not serve, by reason",
             metrics.rejections.clone(),
         );
         registry.register(
             "call_duration_seconds",
-            "From the request's head to the recorded outcome",
+            "Seconds from the request's head to the recorded outcome, watches to their end",
             metrics.duration.clone(),
         );
         registry.register(
             "connections",
-            "Open connections of agents",
+            "Open connections of agents, 4096 at most",
             metrics.connections.clone(),
         );
         registry.register(

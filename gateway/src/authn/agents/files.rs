@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
 use super::{Agent, AgentError, AgentMatch, AgentSpec};
+use crate::config::yaml_problem;
 
 /// The files of a directory that hold objects. Names with a leading dot are skipped: a mounted
 /// ConfigMap keeps its generations there.
@@ -70,10 +71,10 @@ pub(super) fn read_agents(path: &Path) -> Result<Vec<Agent>, AgentError> {
 
 fn parse_agents(text: &str, path: &Path) -> Result<Vec<Agent>, String> {
     let types: Vec<TypeMeta> =
-        serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
+        serde_saphyr::from_multiple(text).map_err(|error| yaml_problem(&error))?;
     types.iter().try_for_each(check_type)?;
     let documents: Vec<Document> =
-        serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
+        serde_saphyr::from_multiple(text).map_err(|error| yaml_problem(&error))?;
     documents
         .into_iter()
         .map(|document| check_agent(document, path))

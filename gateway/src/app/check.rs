@@ -1,0 +1,119 @@
+//! `sallyport gateway --check`: what a start would refuse, and what it would accept but nobody can mean.
+
+use std::{collections::BTreeSet, fmt::Write, path::Path, sync::Arc};
+
+use tokio::sync::watch;
+
+use super::{authenticator, level_policy, upstream_config};
+use crate::{
+    authn::AgentSet,
+    config::{Config, OidcIssuer},
+    mask,
+    policy::PolicySet,
+    proxy::Upstream,
+    tls,
+};
+
+/// Reads everything the configuration names, changes nothing, and says what was found.
+pub async fn check(path: &Path) -> anyhow::Result<String> {
+    let config = Config::load(path)?;
+    tls::install_provider();
+    mask::Key::from_file(&config.masking.key_file)?;
+    let policies = PolicySet::load(&config.policy.directory)?;
+    level_policy(&config.recording)?;
+    let agents = match &config.agents {
+        Some(agents) => AgentSet::load(&agents.directory)?,
+        None => AgentSet::default(),
+    };
+    let agents = Arc::new(agents);
+    let upstream = upstream_config(&config.upstream).await?;
+    let declared = watch::Sender::new(Arc::clone(&agents));
+    authenticator(&config, &upstream, declared.subscribe())?;
+    Upstream::new(&upstream)?;
+
+    let mut found = format!(
+        "{}: valid\n  policies  {} rules in {}, {}\n  agents    {}\n  upstream  {}",
+        path.display(),
+        policies.len(),
+        config.policy.directory.display(),
+        policies.digest(),
+        agents.len(),
+        upstream.cluster_url,
+    );
+    for warning in warnings(&policies, &agents, &config.authentication.oidc) {
+        let _ = write!(found, "\n  warning   {warning}");
+    }
+    Ok(found)
+}
+
+fn warnings(policies: &PolicySet, agents: &AgentSet, issuers: &[OidcIssuer]) -> Vec<String> {
+    let known: BTreeSet<&str> = issuers.iter().map(|issuer| issuer.name.as_str()).collect();
+    let unknown = |what: &'static str, named: (&str, &str)| {
+        let (name, issuer) = named;
+        (!known.contains(issuer)).then(|| {
+            format!(
+                "{what} {name} never matches: no issuer of authentication.oidc has the name {issuer:?}, only {known:?}"
+            )
+        })
+    };
+    let nothing_allowed = policies
+        .is_empty()
+        .then(|| "there is no rule, so every call but discovery is denied".to_owned());
+    let rules = policies
+        .issuers()
+        .filter_map(|named| unknown("rule", named));
+    let agents = agents.issuers().filter_map(|named| unknown("agent", named));
+    nothing_allowed
+        .into_iter()
+        .chain(rules)
+        .chain(agents)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/quickstart/policies");
+    const AGENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/quickstart/agents");
+
+    fn issuer(name: &str) -> OidcIssuer {
+        serde_saphyr::from_str(&format!("name: {name}\nissuer: https://ci.example\n"))
+            .expect("an issuer")
+    }
+
+    #[test]
+    fn an_issuer_that_is_not_configured_is_named_with_what_names_it() {
+        let policies = PolicySet::load(Path::new(POLICIES)).expect("the quickstart's policies");
+        let agents = AgentSet::load(Path::new(AGENTS)).expect("the quickstart's agents");
+        assert_eq!(
+            warnings(&policies, &agents, &[issuer("ci")]),
+            Vec::<String>::new()
+        );
+        let warnings = warnings(&policies, &agents, &[issuer("gitlab")]);
+        assert!(
+            warnings
+                .iter()
+                .any(|warning| warning.starts_with("rule release-bot/roll-out never matches")),
+            "{warnings:?}"
+        );
+        assert!(
+            warnings.iter().any(
+                |warning| warning.starts_with("agent release-bot never matches")
+                    && warning.contains("gitlab")
+            ),
+            "{warnings:?}"
+        );
+    }
+
+    #[test]
+    fn no_rules_is_no_secret() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let policies = PolicySet::load(directory.path()).expect("an empty set");
+        let warnings = warnings(&policies, &AgentSet::default(), &[]);
+        assert!(
+            warnings[0].contains("every call but discovery is denied"),
+            "{warnings:?}"
+        );
+    }
+}
