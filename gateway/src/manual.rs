@@ -1,9 +1,16 @@
-//! Why it is built like this. Each chapter is about a decision that the code alone does not explain.
+//! Why it is built like this, and what one has to know to run it. Each chapter is about what the code alone does
+//! not explain.
 //!
 //! - [`request_life`]: the order of the pipeline, and what each failure means to the caller.
 //! - [`identities`]: whose rights a call uses, and what an agent's token is good for.
+//! - [`policies`]: what agents may do, and how much of it is recorded.
 //! - [`evidence`]: what is promised about the record, and what is not promised yet.
+//! - [`configuration`]: every field with its default.
+//! - [`operation`]: metrics, what kubectl shows when something is wrong, and what to do.
 
+pub mod configuration;
 pub mod evidence;
 pub mod identities;
+pub mod operation;
+pub mod policies;
 pub mod request_life;

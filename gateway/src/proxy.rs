@@ -53,6 +53,7 @@ mod slots;
 mod token_answer;
 mod token_request;
 mod upstream;
+mod warning;
 
 type Body = Either<Full<Bytes>, FollowedBody>;
 
@@ -304,6 +305,11 @@ impl Gateway {
         .map(|response| {
             let (mut head, body) = response.into_parts();
             head.headers = headers::downstream(&head.headers);
+            if let Some(warning) =
+                warning::of_response(head.status, arrival, &identity.upstream_user)
+            {
+                head.headers.append(header::WARNING, warning);
+            }
             Response::from_parts(head, body)
         })
     }
@@ -322,7 +328,7 @@ impl Gateway {
     fn say(&self, rejection: &Rejection, is_discovery: bool) -> Response<Body> {
         self.metrics().rejected(rejection.label());
         let mut response = rejection.response();
-        if let Some(warning) = rejection.warning().filter(|_| is_discovery) {
+        if let Some(warning) = warning::of_refusal(rejection, is_discovery) {
             response.headers_mut().insert(header::WARNING, warning);
         }
         response.map(Either::Left)

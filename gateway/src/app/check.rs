@@ -4,10 +4,10 @@ use std::{collections::BTreeSet, fmt::Write, path::Path, sync::Arc};
 
 use tokio::sync::watch;
 
-use super::{authenticator, level_policy, upstream_config};
+use super::{authenticator, level_policy, server_config, upstream_config};
 use crate::{
     authn::AgentSet,
-    config::{Config, OidcIssuer},
+    config::{Config, OidcIssuer, Tls},
     mask,
     policy::PolicySet,
     proxy::Upstream,
@@ -18,6 +18,9 @@ use crate::{
 pub async fn check(path: &Path) -> anyhow::Result<String> {
     let config = Config::load(path)?;
     tls::install_provider();
+    if let Tls::Files { .. } = config.tls {
+        server_config(&config)?;
+    }
     mask::Key::from_file(&config.masking.key_file)?;
     let policies = PolicySet::load(&config.policy.directory)?;
     level_policy(&config.recording)?;

@@ -66,3 +66,12 @@ fn relative_paths_are_relative_to_the_file() {
         Path::new("/etc/sallyport/mask.key")
     );
 }
+
+#[test]
+fn the_configuration_in_the_readme_is_valid() {
+    let readme = include_str!("../../../README.md");
+    let (_, rest) = readme.split_once("```yaml\n").expect("an example");
+    let (example, _) = rest.split_once("```").expect("its end");
+    let config = Config::parse(example).expect("people copy it");
+    assert_eq!(config.authentication.oidc[0].name, "github");
+}

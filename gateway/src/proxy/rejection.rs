@@ -147,13 +147,6 @@ impl Rejection {
             .collect()
     }
 
-    /// The message as a warning, which kubectl prints. For discovery it throws the `Status` away and says no
-    /// more than "unknown".
-    pub(super) fn warning(&self) -> Option<HeaderValue> {
-        let quoted = self.message().replace('\\', "\\\\").replace('"', "\\\"");
-        HeaderValue::try_from(format!("299 sallyport \"{quoted}\"")).ok()
-    }
-
     pub(super) fn status(&self) -> Status<'static> {
         Status {
             kind: "Status",
@@ -250,15 +243,6 @@ mod tests {
                 .headers()
                 .get(header::RETRY_AFTER)
                 .is_none()
-        );
-    }
-
-    #[test]
-    fn a_warning_is_one_quoted_text() {
-        let rejection = Rejection::Denied("rule \"a\\b\" denies it".into());
-        assert_eq!(
-            rejection.warning().expect("a header"),
-            r#"299 sallyport "sallyport: rule \"a\\b\" denies it""#
         );
     }
 

@@ -1,0 +1,46 @@
+//! # Operation
+//!
+//! ## Metrics
+//!
+//! `http://<admin.listen>/metrics`, in the OpenMetrics text format. Label values are closed sets, whatever agents
+//! send: verbs are the eight of Kubernetes or `other`, and no metric has a user, an agent, a name or a path.
+//!
+//! | metric | type | labels | unit and meaning |
+//! |---|---|---|---|
+//! | `sallyport_calls_total` | counter | `verb`, `decision` (`allow`, `deny`, `none`), `code` (`1xx` … `5xx`, `none`) | recorded calls |
+//! | `sallyport_call_duration_seconds` | histogram, 1 ms to 16 s | `verb` | seconds from the request's head to the recorded outcome; watches to their end |
+//! | `sallyport_rejections_total` | counter | `reason` | requests that the gateway itself refused or could not serve |
+//! | `sallyport_connections` | gauge | – | open connections of agents |
+//! | `sallyport_connection_errors_total` | counter | `stage` (`tls`, `http`) | connections that ended in a protocol error |
+//! | `sallyport_wal_used_bytes`, `sallyport_wal_limit_bytes` | gauge | – | bytes of the write-ahead log that wait for the store, and its size |
+//! | `sallyport_wal_failing` | gauge | – | 1 while records cannot be made durable, and so nothing is forwarded |
+//! | `sallyport_wal_last_sequence` | gauge | – | sequence number of the newest record |
+//! | `sallyport_store_pending_files` | gauge | – | files cut from the log but not in the store yet |
+//! | `sallyport_store_files_total`, `sallyport_store_failures_total` | counter | – | files written to the store, and attempts that failed |
+//!
+//! `reason` is one of `ambiguous`, `answer_not_recorded`, `authority_unavailable`, `body_broken`, `body_encoded`,
+//! `body_too_large`, `body_too_slow`, `busy`, `denied`, `impersonation`, `not_recorded`, `outcome_unknown`,
+//! `unauthenticated`, `unreachable`, `unsafe`, `upgrade`. Worth an alert: `wal_failing`, `wal_used_bytes` over half of
+//! `wal_limit_bytes`, and any `not_recorded`, `answer_not_recorded` or `unsafe`.
+//!
+//! ## What kubectl shows
+//!
+//! Messages of the gateway begin with `sallyport:`; all others are the API server's own. kubectl asks for discovery
+//! first and drops the message of a refusal there ("unknown", "the server has asked for the client to provide
+//! credentials"), so for discovery the gateway says it once more as a warning.
+//!
+//! | kubectl says | why | what to do |
+//! |---|---|---|
+//! | `Forbidden: … denied by rule "p/r"` | that rule of that policy | ask its owner; repeating it changes nothing |
+//! | `Forbidden: … denied by rule "default"` | no rule allows it | add a rule that does |
+//! | `Forbidden: … "sallyport:sa:…" cannot …` | RBAC, for the synthetic user | bind a role to that user |
+//! | `Warning: … refuses the gateway to impersonate …` | the gateway's role does not list that user | add it to `resourceNames` of the rule for `impersonate` |
+//! | `Warning: … impersonation through the gateway is not allowed` | `--as` | leave it out: the agent is who its token says |
+//! | `You must be logged in to the server`, with a warning | the token; the warning says what about it | get one of audience `sallyport` from an issuer that is configured |
+//! | `Warning: … the gateway's own credential` | `upstream` | renew the gateway's credential |
+//! | `unable to upgrade connection: … not served by this version` | exec, attach, port-forward | not yet |
+//! | `the API server's answer was lost` | the connection broke after the call was sent | look at the object before repeating it |
+//! | `auth can-i` says yes, the call is denied | `can-i` is RBAC alone | see [policies](super::policies) |
+//!
+//! Each response has an `Audit-ID` (`kubectl -v=8` shows it): `sallyport audit show` takes it, and the cluster's own
+//! audit log has it too.
