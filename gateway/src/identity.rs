@@ -146,4 +146,6 @@ pub struct Identity {
 pub struct Attributes<'a> {
     pub identity: &'a Identity,
     pub request: &'a RequestInfo,
+    /// The body is a server-side apply ([`RequestInfo::is_apply`]), which creates an object that is missing.
+    pub applies: bool,
 }

@@ -15,6 +15,7 @@ pub use self::{
 
 mod builtin;
 mod check;
+mod creation;
 mod denial;
 mod error;
 pub mod floor;

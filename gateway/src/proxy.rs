@@ -178,6 +178,7 @@ impl Gateway {
         let attributes = Attributes {
             identity: &identity,
             request: &info,
+            applies: info.is_apply(content_type(&arrival)),
         };
         let body = match RequestBody::read(&self.budget, &arrival.headers, body).await {
             Ok(body) => body,
@@ -357,6 +358,11 @@ async fn withhold_foreign_tokens(
             Err(Rejection::Denied(denial.message(attributes)))
         }
     }
+}
+
+fn content_type(arrival: &Arrival) -> Option<&[u8]> {
+    let value = arrival.headers.get(header::CONTENT_TYPE);
+    value.map(http::HeaderValue::as_bytes)
 }
 
 /// Records the refusal, then gives it. A refusal that cannot be recorded is still a refusal.

@@ -7,14 +7,15 @@
 
 use serde::Serialize;
 
-pub use self::ambiguous::Ambiguous;
 use self::target::Target;
+pub use self::{ambiguous::Ambiguous, media_type::media_type};
 
 mod ambiguous;
 mod field_selector;
 mod kubernetes;
 mod label_selector;
 mod list_options;
+mod media_type;
 mod query;
 mod target;
 
@@ -71,6 +72,14 @@ impl RequestInfo {
     pub fn is_stream(&self) -> bool {
         self.is_resource_request
             && matches!(self.subresource.as_str(), "attach" | "exec" | "portforward")
+    }
+
+    /// Whether a body of `content_type` makes the request a server-side apply, which creates an object
+    /// that is missing. Read more widely than the API server does, so that nothing it takes for one is missed.
+    pub fn is_apply(&self, content_type: Option<&[u8]>) -> bool {
+        self.is_resource_request
+            && self.verb == "patch"
+            && media_type(content_type).starts_with("application/apply-patch")
     }
 
     /// Whether the call cannot change anything. `get` on a channel can.

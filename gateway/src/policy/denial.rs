@@ -8,6 +8,9 @@ use super::{
 };
 use crate::{api::v1alpha1::matching::ANY, identity::Attributes, request_info::RequestInfo};
 
+/// The rule of a denial where no rule matches; the id of a rule has a `/`.
+const DEFAULT: &str = "default";
+const APPLY: &str = "Use another patch type, which creates nothing, or ask whoever owns the policies to allow create as well.";
 const ASK: &str = "Do not repeat it; ask whoever owns the policy if you need it.";
 
 /// Why a call is denied.
@@ -34,9 +37,30 @@ impl Denial {
 
     pub(super) fn by_default() -> Self {
         Self {
-            rule: "default".into(),
+            rule: DEFAULT.into(),
             reason: "no rule of any AgentPolicy allows it".into(),
             hint: "Ask whoever owns the policies for a rule that allows it.".into(),
+        }
+    }
+
+    pub(super) fn is_default(&self) -> bool {
+        self.rule == DEFAULT
+    }
+
+    /// This denial of a creation, in words for the apply or update that would have been one.
+    pub(super) fn of_creation(self, attributes: &Attributes<'_>) -> Self {
+        let (what, hint) = if attributes.applies {
+            ("a server-side apply", APPLY)
+        } else {
+            ("an update of this resource", ASK)
+        };
+        Self {
+            reason: format!(
+                "{what} creates an object that is missing, so the verb create counts too: {}",
+                self.reason
+            ),
+            hint: hint.into(),
+            ..self
         }
     }
 

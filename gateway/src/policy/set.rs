@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::{Decision, PolicyError, builtin, check, floor, permit, rule::Rule};
+use super::{
+    Decision, Denial, PolicyError, builtin, check, creation::Creation, floor, permit, rule::Rule,
+};
 use crate::{
     api::v1alpha1::{
         agent_policy::{AgentPolicy, AgentPolicySpec, Subject},
@@ -60,6 +62,33 @@ impl PolicySet {
         if let Err(denial) = floor::check(attributes) {
             return Decision::Deny(denial);
         }
+        match self.decide(attributes) {
+            Decision::Allow(permit) => match self.check_creation(attributes) {
+                Ok(()) => Decision::Allow(permit),
+                Err(denial) => Decision::Deny(denial),
+            },
+            denied @ Decision::Deny(_) => denied,
+        }
+    }
+
+    /// Judges a request that creates under another verb as the creation that it may be.
+    fn check_creation(&self, attributes: &Attributes<'_>) -> Result<(), Denial> {
+        for creation in Creation::all_of(attributes) {
+            let created = Attributes {
+                request: &creation.request,
+                applies: false,
+                ..*attributes
+            };
+            if let Decision::Deny(denial) = self.decide(&created)
+                && (creation.needs_allow || !denial.is_default())
+            {
+                return Err(denial.of_creation(attributes));
+            }
+        }
+        Ok(())
+    }
+
+    fn decide(&self, attributes: &Attributes<'_>) -> Decision {
         permit::decide(
             self.rules.iter().filter(|rule| rule.matches(attributes)),
             attributes.request,

@@ -8,6 +8,7 @@ use crate::{
     request_info::RequestInfo,
 };
 
+mod creations;
 mod decisions;
 mod files;
 mod properties;
@@ -96,11 +97,22 @@ fn set(rules: &[&str]) -> PolicySet {
     load(&[("p.yaml", &policy("p", rules))]).expect("the policy is valid")
 }
 
-/// `allow <rule>` or `deny <rule>`.
+/// `allow <rule>` or `deny <rule>`. The method `APPLY` is a `PATCH` with a server-side apply.
 fn decide(set: &PolicySet, identity: &Identity, line: &str) -> String {
+    let request = request(&line.replacen("APPLY ", "PATCH ", 1));
+    decide_request(set, identity, &request, line.starts_with("APPLY "))
+}
+
+fn decide_request(
+    set: &PolicySet,
+    identity: &Identity,
+    request: &RequestInfo,
+    applies: bool,
+) -> String {
     match set.evaluate(&Attributes {
         identity,
-        request: &request(line),
+        request,
+        applies,
     }) {
         Decision::Allow(permit) => format!("allow {}", permit.rule()),
         Decision::Deny(denial) => format!("deny {}", denial.rule),

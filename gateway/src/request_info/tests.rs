@@ -212,3 +212,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_apply_is_a_patch_of_an_apply_content_type() {
+    let applies = |method: &str, target: &str, content_type: Option<&[u8]>| {
+        let info = RequestInfo::parse(method, target).expect("it is unambiguous");
+        info.is_apply(content_type)
+    };
+    let object = "/api/v1/namespaces/ci/configmaps/x";
+    for content_type in [
+        &b"application/apply-patch+yaml"[..],
+        b"application/apply-patch+cbor",
+        b"application/apply-patch+yaml;\xff",
+        b"Application/Apply-Patch+YAML; charset=utf-8",
+    ] {
+        assert!(applies("PATCH", object, Some(content_type)));
+        assert!(!applies("PUT", object, Some(content_type)));
+        assert!(!applies("PATCH", "/version", Some(content_type)));
+    }
+    assert!(!applies(
+        "PATCH",
+        object,
+        Some(b"application/merge-patch+json")
+    ));
+    assert!(!applies("PATCH", object, None));
+}

@@ -36,6 +36,7 @@ fn level(policy: &LevelPolicy, line: &str) -> Level {
     policy.level(&Attributes {
         identity: &caller(),
         request: &request,
+        applies: false,
     })
 }
 

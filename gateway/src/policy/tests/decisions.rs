@@ -386,6 +386,7 @@ fn a_denial_says_who_what_which_rule_and_what_to_do() {
     let attributes = Attributes {
         identity: &identity,
         request: &request,
+        applies: false,
     };
     let Decision::Deny(denial) = set(&[&rule]).evaluate(&attributes) else {
         panic!("it is denied");
@@ -429,6 +430,7 @@ fn a_denial_for_asking_too_broadly_says_how_to_be_precise() {
         let Decision::Deny(denial) = set.evaluate(&Attributes {
             identity: &identity,
             request: &request,
+            applies: false,
         }) else {
             panic!("{line} is denied");
         };
@@ -446,6 +448,7 @@ fn a_permit_names_its_rule_and_the_policies_in_force() {
     let Decision::Allow(permit) = set.evaluate(&Attributes {
         identity: &identity,
         request: &request,
+        applies: false,
     }) else {
         panic!("it is allowed");
     };

@@ -23,6 +23,7 @@ fn rule(effect: impl Strategy<Value = Effect>) -> impl Strategy<Value = Rule> {
         "delete",
         "deletecollection",
         "patch",
+        "update",
     ]);
     let groups = list(&["*", "", "apps", "events.k8s.io"]);
     let resources = list(&[
@@ -32,6 +33,7 @@ fn rule(effect: impl Strategy<Value = Effect>) -> impl Strategy<Value = Rule> {
         "*/log",
         "events",
         "nodes",
+        "services",
         "services/proxy",
     ]);
     let namespaces = list(&["*", "", "ci", "prod"]);
@@ -88,7 +90,7 @@ fn specs() -> impl Strategy<Value = Vec<AgentPolicySpec>> {
 }
 
 fn request_line() -> impl Strategy<Value = String> {
-    let method = select(&["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"][..]);
+    let method = select(&["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "APPLY"][..]);
     let target = select(vec![
         "/version",
         "/openapi/v2",
@@ -105,6 +107,8 @@ fn request_line() -> impl Strategy<Value = String> {
         "/api/v1/namespaces/ci/pods/y/log",
         "/api/v1/namespaces/ci/events",
         "/apis/events.k8s.io/v1/events/x",
+        "/api/v1/namespaces/ci/services/x",
+        "/api/v1/namespaces/prod/services/y/status",
         "/api/v1/namespaces/ci/pods?fieldSelector=metadata.name%3Dx",
         "/api/v1/namespaces/ci/services/https:x:1/proxy/a",
         "/apis/apps/v1/namespaces/prod/deployments/y/scale",
@@ -146,6 +150,15 @@ fn decision(policies: &[(String, AgentPolicySpec)], line: &str) -> String {
     decide(&compile(policies).expect("it is valid"), &bot(), line)
 }
 
+/// Of the object that `target` names, as no method of HTTP asks for it.
+fn decide_create(set: &PolicySet, target: &str) -> String {
+    let mut request = request(&format!("PATCH {target}"));
+    if request.is_resource_request {
+        request.verb = "create".to_owned();
+    }
+    decide_request(set, &bot(), &request, false)
+}
+
 fn extended(
     policies: &[(String, AgentPolicySpec)],
     subject: Subject,
@@ -170,6 +183,17 @@ proptest! {
         let policies = named(specs);
         let (before, after) = (decision(&policies, &line), decision(&extended(&policies, subject, added), &line));
         prop_assert!(before.starts_with("allow") || after.starts_with("deny"), "{before} became {after}");
+    }
+
+    #[test]
+    fn an_apply_is_allowed_only_where_patch_and_create_are(specs in specs(), line in request_line()) {
+        let (policies, (_, target)) = (named(specs), line.split_once(' ').expect("method and target"));
+        let apply = decision(&policies, &format!("APPLY {target}"));
+        if apply.starts_with("allow") {
+            prop_assert_eq!(&apply, &decision(&policies, &format!("PATCH {target}")));
+            let set = compile(&policies).expect("it is valid");
+            prop_assert!(decide_create(&set, target).starts_with("allow"));
+        }
     }
 
     #[test]
