@@ -7,10 +7,10 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     audit::{
         canonical,
-        record::{DecisionKind, Record},
+        record::{DecisionKind, Record, Stage},
         ship::Shipper,
         store::{Store, StoreError},
-        wal::{self, Appended, FileSystem, NotRecorded, Options, Payload, Usage, Wal},
+        wal::{self, Appended, FileSystem, Headroom, NotRecorded, Options, Payload, Usage, Wal},
     },
     config::{Flush, Recording, WalConfig},
 };
@@ -68,7 +68,14 @@ impl Log {
     pub async fn append(&self, record: &Record) -> Result<Appended, NotRecorded> {
         let (before, after) = canonical::split(record, self.wal.log_id());
         let bytes = before.len() + after.len();
-        let appended = self.wal.append(Payload { before, after }).await?;
+        let appended = self
+            .wal
+            .append(Payload {
+                before,
+                after,
+                headroom: headroom(record.stage),
+            })
+            .await?;
         let urgent = record.decision == Some(DecisionKind::Deny);
         let delay = if urgent {
             self.flush.urgent_interval
@@ -98,6 +105,14 @@ impl Log {
         let full = self.flush.size.0;
         self.backlog
             .send_if_modified(|backlog| backlog.add(bytes, delay, full));
+    }
+}
+
+/// An outcome is of a call that was forwarded because its intent fitted.
+fn headroom(stage: Stage) -> Headroom {
+    match stage {
+        Stage::RequestReceived => Headroom::Spare,
+        Stage::ResponseComplete => Headroom::Use,
     }
 }
 

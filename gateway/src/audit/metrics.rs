@@ -33,7 +33,7 @@ impl Collector for LogMetrics {
             ),
             (
                 "wal_limit_bytes",
-                "The configured size of the write-ahead log; nothing is forwarded once 95 % of it is used.",
+                "The configured size of the write-ahead log; nothing is forwarded once 95 % of it is used, outcomes are taken up to all of it.",
                 usage.limit,
             ),
             (

@@ -114,9 +114,14 @@
 //!
 //! # Limits
 //!
-//! `used` counts the written bytes of unreleased segments: a warning at 70 % of the limit, refusal
-//! of records at 95 %; marks are always taken. The directory itself can hold a segment's unwritten
-//! rest and up to four spares more.
+//! `used` counts the written bytes of unreleased segments. There is a warning at 70 % of the limit;
+//! records that begin something are refused at 95 % and those that end it at 100 %, so that what was
+//! let through on the strength of its first record finds room for its last ([`Headroom`]); marks
+//! are always taken. The directory itself can hold a segment's unwritten rest and up to four spares
+//! more.
+//!
+//! What remains: more can be under way at 95 % than fits the last 5 %, and a disk can be full long
+//! before. Then an outcome is refused too, and its answer is withheld.
 //!
 //! # What proves this
 //!
@@ -166,6 +171,17 @@ use self::{
 pub struct Payload {
     pub before: Bytes,
     pub after: Bytes,
+    pub headroom: Headroom,
+}
+
+/// What a record does with the last 5 % of the log's limit.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Headroom {
+    /// It begins something, which can still be refused.
+    #[default]
+    Spare,
+    /// It ends something that has happened.
+    Use,
 }
 
 /// A record became durable.

@@ -1,7 +1,7 @@
 //! Sizes, and what follows from them.
 
 use super::{
-    Payload,
+    Headroom, Payload,
     error::{NotRecorded, OpenError},
     frame::{self, ALIGNMENT, SEAL_LENGTH},
     segment::{HEADER_LENGTH, LONGEST_ID},
@@ -68,8 +68,11 @@ impl Options {
         self.limit / 100 * 70
     }
 
-    fn refuse_at(&self) -> u64 {
-        self.limit / 100 * 95
+    fn refuse_at(&self, headroom: Headroom) -> u64 {
+        match headroom {
+            Headroom::Spare => self.limit / 100 * 95,
+            Headroom::Use => self.limit,
+        }
     }
 
     /// Kept for marks at the end of a segment that has no successor yet.
@@ -91,7 +94,7 @@ impl Options {
             let limit = limit - frame::OVERHEAD as u64;
             return Err(NotRecorded::TooLarge { size, limit });
         }
-        if used + length > self.refuse_at() {
+        if used + length > self.refuse_at(payload.headroom) {
             return Err(NotRecorded::Full {
                 used,
                 limit: self.limit,

@@ -34,7 +34,7 @@ pub struct Usage {
     /// Written bytes of unreleased segments.
     pub used: u64,
     pub limit: u64,
-    /// At 70 % of the limit; at 95 % records are refused.
+    /// At 70 % of the limit; from 95 % on, records that begin something are refused.
     pub warning: bool,
     /// The last commit failed: nothing is acknowledged until one succeeds.
     pub failing: bool,

@@ -14,7 +14,7 @@ mod real_disk;
 
 use std::ops::Range;
 
-use super::{Options, Payload};
+use super::{Headroom, Options, Payload};
 
 /// The seeds to run: `count` of them, or the one that is asked for.
 fn seeds(count: u64) -> Range<u64> {
@@ -45,6 +45,15 @@ fn payload(id: u64, length: usize) -> Payload {
     Payload {
         before: before.into(),
         after: after.into(),
+        headroom: Headroom::Spare,
+    }
+}
+
+/// The same, as the end of something.
+fn outcome(id: u64, length: usize) -> Payload {
+    Payload {
+        headroom: Headroom::Use,
+        ..payload(id, length)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     crash_disk::{CrashDisk, Faults},
     model::Model,
-    payload,
+    outcome, payload,
     random::Random,
     seeds, small,
 };
@@ -107,10 +107,13 @@ impl Run {
         let mut batch = Vec::new();
         for _ in 0..=self.random.below(4) {
             self.next_id += 1;
-            batch.push(payload(
-                self.next_id,
-                1024 * (1 + self.random.below(3)) as usize - 42,
-            ));
+            let record = if self.next_id.is_multiple_of(2) {
+                outcome
+            } else {
+                payload
+            };
+            let length = 1024 * (1 + self.random.below(3)) as usize - 42;
+            batch.push(record(self.next_id, length));
         }
         let outcomes = writer.append(&batch, self.now);
         assert_eq!(outcomes.len(), batch.len(), "seed {}", self.seed);

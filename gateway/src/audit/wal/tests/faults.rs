@@ -5,9 +5,9 @@ use std::{io::ErrorKind, sync::Arc};
 use super::{
     crash_disk::{CrashDisk, Faults},
     model::Model,
-    payload, small,
+    outcome, payload, small,
 };
-use crate::audit::wal::{Appended, error::NotRecorded, segment, writer::Writer};
+use crate::audit::wal::{Appended, Payload, error::NotRecorded, segment, writer::Writer};
 
 fn open(disk: &CrashDisk) -> Writer {
     Writer::open(Arc::new(disk.clone()), small(), 1).unwrap().0
@@ -205,6 +205,38 @@ fn a_log_at_its_limit_refuses_records_takes_marks_and_goes_on_after_a_release() 
         let cut = writer.cut(1).unwrap().expect("records were appended");
         writer.release(cut.last, 1).unwrap();
     }
+    assert!(append_one(&mut writer, 0).is_ok());
+}
+
+#[test]
+fn what_has_begun_finds_room_for_its_end_where_nothing_may_begin() {
+    let disk = CrashDisk::new(0);
+    let mut writer = open(&disk);
+    let full = |writer: &mut Writer, record: fn(u64, usize) -> Payload| {
+        let refused = (0..1000)
+            .find_map(|id| writer.append(&[record(id, 1000)], 1).remove(0).err())
+            .expect("the log has a limit");
+        let NotRecorded::Full { used, limit } = refused else {
+            panic!("{refused:?}")
+        };
+        100 * used / limit
+    };
+    assert!(full(&mut writer, payload) < 95);
+    let mixed = writer.append(&[payload(1, 1000), outcome(2, 1000), payload(3, 1000)], 1);
+    assert!(
+        matches!(
+            mixed[..],
+            [
+                Err(NotRecorded::Full { .. }),
+                Ok(_),
+                Err(NotRecorded::Full { .. })
+            ]
+        ),
+        "{mixed:?}"
+    );
+    assert!((97..100).contains(&full(&mut writer, outcome)));
+    let cut = writer.cut(1).unwrap().expect("records were appended");
+    writer.release(cut.last, 1).unwrap();
     assert!(append_one(&mut writer, 0).is_ok());
 }
 
