@@ -8,6 +8,8 @@
 //! The test vectors beside this file (`<name>.input.json`, `<name>.canonical.json`, `<name>.sha256`) were
 //! made with another implementation. They never change; a new `schemaVersion` adds its own.
 
+use std::io;
+
 use aws_lc_rs::digest::{SHA256, digest as hash};
 use bytes::Bytes;
 use serde_json::{Map, Number, Value};
@@ -31,6 +33,28 @@ pub fn split(record: &Record, log_id: &str) -> (Bytes, Bytes) {
     let digits = value.expect("the sequence was inserted above") + 1;
     let bytes = Bytes::from(out);
     (bytes.slice(..digits), bytes.slice(digits..))
+}
+
+/// How many bytes [`split`] gives, found without making them: what a record is the canonical bytes
+/// are too, but for the order of members and the two that the log adds.
+pub fn length(record: &Record, log_id: &str) -> usize {
+    let mut written = Length(0);
+    serde_json::to_writer(&mut written, record).expect("a record is written as JSON");
+    serde_json::to_writer(&mut written, log_id).expect("an id is written as JSON");
+    written.0 + r#","logID":,"sequence":"""#.len()
+}
+
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The canonical bytes of a row that has its sequence.

@@ -66,15 +66,10 @@ impl Log {
 
     /// Returns once the record is on disk.
     pub async fn append(&self, record: &Record) -> Result<Appended, NotRecorded> {
-        let (before, after) = canonical::split(record, self.wal.log_id());
-        let bytes = before.len() + after.len();
+        let bytes = canonical::length(record, self.log_id());
         let appended = self
             .wal
-            .append(Payload {
-                before,
-                after,
-                headroom: headroom(record.stage),
-            })
+            .append_with(bytes, || payload(record, self.log_id()))
             .await?;
         let urgent = record.decision == Some(DecisionKind::Deny);
         let delay = if urgent {
@@ -105,6 +100,15 @@ impl Log {
         let full = self.flush.size.0;
         self.backlog
             .send_if_modified(|backlog| backlog.add(bytes, delay, full));
+    }
+}
+
+fn payload(record: &Record, log_id: &str) -> Payload {
+    let (before, after) = canonical::split(record, log_id);
+    Payload {
+        before,
+        after,
+        headroom: headroom(record.stage),
     }
 }
 

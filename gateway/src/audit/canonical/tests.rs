@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::audit::store::hex;
+use crate::{
+    audit::{record::sample, store::hex},
+    mask::Masked,
+};
 
 const VECTORS: [(&str, &str, &[u8], &str); 3] = [
     (
@@ -115,5 +118,18 @@ proptest! {
         let parsed: Map<String, Value> = serde_json::from_slice(&bytes).unwrap();
         prop_assert_eq!(&parsed, &row);
         prop_assert_eq!(row_bytes(&parsed).unwrap(), bytes);
+    }
+}
+
+proptest! {
+    #[test]
+    fn length_is_known_before_the_bytes_are_made(text in any::<String>(), log_id in any::<String>()) {
+        let record = Record {
+            request_object: Some(Masked::in_test(text.clone())),
+            verb: text,
+            ..sample::complete()
+        };
+        let (before, after) = split(&record, &log_id);
+        prop_assert_eq!(length(&record, &log_id), before.len() + after.len());
     }
 }
