@@ -153,6 +153,10 @@ pub struct WalConfig {
     /// Nothing is forwarded once 95 % of this is used.
     #[serde(default = "WalConfig::default_limit")]
     pub limit: ByteSize,
+    /// A row must fit one segment. Two bodies of 1 MiB are up to 4 MiB in it, since JSON in a JSON
+    /// string can double, so from 8 MiB on it holds what it should; in a smaller one, large bodies
+    /// are left by their digests alone. Without bodies a row has at most half a MiB that the call's
+    /// intent had not, for which a quarter of the segment is kept: hence the least.
     #[serde(default = "WalConfig::default_segment_size")]
     pub segment_size: ByteSize,
 }
@@ -161,6 +165,8 @@ impl WalConfig {
     fn default_limit() -> ByteSize {
         ByteSize(10 << 30)
     }
+
+    const LEAST_SEGMENT_SIZE: ByteSize = ByteSize(4 << 20);
 
     fn default_segment_size() -> ByteSize {
         ByteSize(64 << 20)
@@ -279,6 +285,13 @@ impl Config {
                     "authentication.oidc[{index}].audiences: must not be empty"
                 ));
             }
+        }
+        if self.recording.wal.segment_size.0 < WalConfig::LEAST_SEGMENT_SIZE.0 {
+            return Err(format!(
+                "recording.wal.segmentSize: {} is too small for one row; choose at least {}",
+                self.recording.wal.segment_size,
+                WalConfig::LEAST_SEGMENT_SIZE
+            ));
         }
         if self.recording.wal.segment_size.0 * 4 > self.recording.wal.limit.0 {
             return Err(format!(

@@ -1,13 +1,13 @@
 //! The log of one gateway: append a record, and it is durable when the call returns.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
     audit::{
         canonical,
-        record::{DecisionKind, Record, Stage},
+        record::{BodyState, DecisionKind, Record, Stage},
         ship::Shipper,
         store::{Store, StoreError},
         wal::{self, Appended, FileSystem, Headroom, NotRecorded, Options, Payload, Usage, Wal},
@@ -64,8 +64,10 @@ impl Log {
         ))
     }
 
-    /// Returns once the record is on disk.
+    /// Returns once the record is on disk. One that fits no segment is kept without its bodies.
     pub async fn append(&self, record: &Record) -> Result<Appended, NotRecorded> {
+        let record = self.fitting(record)?;
+        let record = record.as_ref();
         let bytes = canonical::length(record, self.log_id());
         let appended = self
             .wal
@@ -79,6 +81,35 @@ impl Log {
         };
         self.note(bytes as u64, delay.0);
         Ok(appended)
+    }
+
+    fn fitting<'a>(&self, record: &'a Record) -> Result<Cow<'a, Record>, NotRecorded> {
+        let limit = self.most(record.stage);
+        let length = |record| canonical::length(record, self.log_id());
+        if length(record) <= limit {
+            return Ok(Cow::Borrowed(record));
+        }
+        let rest = without_bodies(record);
+        let size = length(&rest);
+        if size > limit {
+            let (size, limit) = (size as u64, limit as u64);
+            return Err(NotRecorded::TooLarge { size, limit });
+        }
+        tracing::warn!(
+            audit_id = rest.audit_id,
+            "a call is recorded without its bodies, which fit no segment; raise recording.wal.segmentSize"
+        );
+        Ok(Cow::Owned(rest))
+    }
+
+    /// An intent leaves a quarter of what fits to its outcome, which says more: the names of the Secrets
+    /// in a list (at most 1024, with digest half a KiB each), a message, what decided.
+    fn most(&self, stage: Stage) -> usize {
+        let largest = self.wal.largest_payload();
+        match stage {
+            Stage::RequestReceived => largest / 4 * 3,
+            Stage::ResponseComplete => largest,
+        }
     }
 
     pub fn log_id(&self) -> &str {
@@ -100,6 +131,16 @@ impl Log {
         let full = self.flush.size.0;
         self.backlog
             .send_if_modified(|backlog| backlog.add(bytes, delay, full));
+    }
+}
+
+/// The digests stay.
+fn without_bodies(record: &Record) -> Record {
+    Record {
+        request_object: None,
+        response_object: None,
+        body_state: Some(BodyState::DigestOnly),
+        ..record.clone()
     }
 }
 

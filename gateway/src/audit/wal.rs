@@ -232,6 +232,7 @@ pub struct TornTail {
 #[derive(Clone)]
 pub struct Wal {
     log_id: Arc<str>,
+    largest_payload: usize,
     storage: Arc<dyn Storage>,
     queue: Arc<Queue>,
     owner: Arc<Owner>,
@@ -244,10 +245,12 @@ impl Wal {
         let queue = Arc::new(Queue::new(&options));
         let (writer, recovery) = Writer::open(Arc::clone(&storage), options, thread::now_micros())?;
         let log_id = writer.log_id().into();
+        let largest_payload = writer.options.largest_payload();
         let owner = Arc::new(Owner::start(Arc::clone(&queue), writer)?);
         Ok((
             Self {
                 log_id,
+                largest_payload,
                 storage,
                 queue,
                 owner,
@@ -258,6 +261,11 @@ impl Wal {
 
     pub fn log_id(&self) -> &str {
         &self.log_id
+    }
+
+    /// Longer ones are refused as [`NotRecorded::TooLarge`].
+    pub fn largest_payload(&self) -> usize {
+        self.largest_payload
     }
 
     /// Returns when the record is durable. Waits for room in the queue.

@@ -54,6 +54,20 @@ fn a_host_name_is_no_address_to_listen_on() {
 }
 
 #[test]
+fn a_segment_that_may_not_hold_a_row_is_refused() {
+    let with = |size: &str| {
+        let wal = format!("wal: {{directory: wal, segmentSize: {size}}}");
+        Config::parse(&MINIMAL.replace("wal: {directory: wal}", &wal))
+    };
+    with("4MiB").expect("the least that is allowed");
+    let error = with("3MiB").expect_err("smaller than the least");
+    assert!(
+        error.contains("segmentSize") && error.contains("4MiB"),
+        "{error}"
+    );
+}
+
+#[test]
 fn relative_paths_are_relative_to_the_file() {
     let mut config = Config::parse(MINIMAL).expect("the minimal file is valid");
     config.resolve(Path::new("/etc/sallyport"));

@@ -77,7 +77,7 @@ fn numbers_that_readers_round_are_refused() {
 
 #[test]
 fn the_split_record_with_its_sequence_is_canonical() {
-    let record = crate::audit::record::sample::complete();
+    let record = sample::complete();
     let (before, after) = split(&record, "log-1");
     let whole = [&before[..], b"18446744073709551615", &after[..]].concat();
     let row: Map<String, Value> = serde_json::from_slice(&whole).unwrap();

@@ -10,7 +10,8 @@ use super::{
 /// In decimal digits.
 const LONGEST_SEQUENCE: usize = 20;
 
-/// How large the log and its parts may be.
+/// How large the log and its parts may be. What a record needs of a segment is for those to know
+/// who make records: here 16 KiB are enough.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub segment_size: u64,
@@ -80,6 +81,11 @@ impl Options {
         (self.segment_size / 16)
             .min(1 << 20)
             .next_multiple_of(ALIGNMENT)
+    }
+
+    /// Without the sequence.
+    pub(super) fn largest_payload(&self) -> usize {
+        self.largest_frame() as usize - frame::OVERHEAD - LONGEST_SEQUENCE
     }
 
     fn largest_frame(&self) -> u64 {
