@@ -3,9 +3,9 @@
 //! A file appears whole or not at all, is on disk before its records leave the log, and is never replaced.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -50,7 +50,7 @@ impl Store {
             root: root.to_owned(),
             cluster: cluster.to_owned(),
         };
-        fs::create_dir_all(root).map_err(io_error("create", root))?;
+        make_directory(root)?;
         sync_directory(root)?;
         root.parent()
             .filter(|parent| !parent.as_os_str().is_empty())
@@ -66,7 +66,7 @@ impl Store {
         bytes: &[u8],
     ) -> Result<PathBuf, StoreError> {
         let directory = self.partition(first_appended);
-        fs::create_dir_all(&directory).map_err(io_error("create", &directory))?;
+        make_directory(&directory)?;
         let path = directory.join(file_name(range));
         let temporary = directory.join(format!(".{}.tmp", file_name(range)));
         write_synced(&temporary, bytes)?;
@@ -92,6 +92,15 @@ impl Store {
             .take_while(|directory| directory.starts_with(&self.root));
         inside.try_for_each(sync_directory)
     }
+}
+
+/// For its owner, and for a group that reads the evidence.
+fn make_directory(directory: &Path) -> Result<(), StoreError> {
+    let made = DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(directory);
+    made.map_err(io_error("create", directory))
 }
 
 /// Sequences have 20 digits, so that names sort as the log does.

@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt;
+
 use super::{listing::newest_first, *};
 
 fn range(first: u64, last: u64) -> Range {
@@ -27,6 +29,22 @@ fn a_file_is_filed_under_the_hour_of_its_first_record() {
         1,
         "the temporary file is gone"
     );
+}
+
+#[test]
+fn directories_and_files_are_closed_to_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("store");
+    let store = Store::open(&root, "prod").unwrap();
+    let path = store
+        .put(&range(1, 2), time("2026-03-04T05:00:00Z"), b"bytes")
+        .unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let inside = |path: &&Path| path.starts_with(&root);
+    assert_eq!(mode(&path) & !0o640, 0);
+    for made in path.parent().unwrap().ancestors().take_while(inside) {
+        assert_eq!(mode(made) & !0o750, 0, "{}", made.display());
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::{
     fs,
     io::{self, ErrorKind},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -52,17 +52,19 @@ pub struct FileSystem {
 const LOCK: &str = "lock";
 
 impl FileSystem {
-    /// Makes the directory if it is missing and takes it for this process alone.
+    /// Makes the directory if it is missing, for its owner alone, and takes it for this process alone.
     pub fn lock(directory: &Path) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io {
             path: directory.display().to_string(),
             source,
         };
-        make_directory(directory).map_err(io)?;
+        make_directory(directory, 0o700).map_err(io)?;
+        warn_if_exposed(directory).map_err(io)?;
         let lock = fs::OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
             .open(directory.join(LOCK))
             .map_err(io)?;
         match lock.try_lock() {
@@ -87,7 +89,8 @@ impl FileSystem {
 }
 
 /// Each new directory's entry is synced in its parent: otherwise a power cut takes the whole log.
-fn make_directory(directory: &Path) -> io::Result<()> {
+/// What is above the log may hold the store too, which a group reads.
+fn make_directory(directory: &Path, mode: u32) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());
     }
@@ -95,12 +98,29 @@ fn make_directory(directory: &Path) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    make_directory(parent)?;
-    match fs::create_dir(directory) {
+    make_directory(parent, 0o750)?;
+    match fs::DirBuilder::new().mode(mode).create(directory) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
     fs::File::open(parent)?.sync_all()
+}
+
+/// A directory that was there keeps its mode: who made it may have had reasons.
+fn warn_if_exposed(directory: &Path) -> io::Result<()> {
+    let mode = fs::metadata(directory)?.mode() & 0o7777;
+    if is_exposed(mode) {
+        tracing::warn!(
+            directory = %directory.display(),
+            mode = format_args!("{mode:04o}"),
+            "others can read the directory of the write-ahead log; run `chmod 700` on it"
+        );
+    }
+    Ok(())
+}
+
+fn is_exposed(mode: u32) -> bool {
+    mode & 0o005 != 0
 }
 
 impl Storage for FileSystem {
@@ -168,5 +188,39 @@ impl File for fs::File {
 
     fn sync_data(&self) -> io::Result<()> {
         Self::sync_data(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn what_is_made_is_for_its_owner_and_what_was_there_keeps_its_mode() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("recording/wal");
+        let storage = FileSystem::lock(&directory).unwrap();
+        storage.create("segment").unwrap();
+        assert_eq!(mode(&directory), 0o700);
+        assert_eq!(mode(directory.parent().unwrap()) & 0o027, 0);
+        for file in [LOCK, "segment"] {
+            assert_eq!(mode(&directory.join(file)), 0o600, "{file}");
+        }
+        drop(storage);
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
+        FileSystem::lock(&directory).unwrap();
+        assert_eq!(mode(&directory), 0o755);
+    }
+
+    #[test]
+    fn a_directory_is_exposed_if_others_can_read_or_enter_it() {
+        assert!([0o755, 0o704, 0o701, 0o1777].into_iter().all(is_exposed));
+        assert!(![0o700, 0o750, 0o2770].into_iter().any(is_exposed));
     }
 }
