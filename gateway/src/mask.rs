@@ -18,7 +18,7 @@ pub use self::{
     findings::{Findings, ObjectFacts, SecretPassed, StatusFacts},
     key::{Digest, Key, KeyError},
     rule::Rule,
-    text::{request_uri, text, user_agent},
+    text::{request_uri, request_uri_start, text, user_agent},
 };
 
 mod body;

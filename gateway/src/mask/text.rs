@@ -4,7 +4,7 @@ use super::{Key, Masked};
 use crate::request_info::RequestInfo;
 
 /// kube-apiserver's bound and suffix for user agents in audit events.
-const USER_AGENT_LIMIT: usize = 1024;
+const TEXT_LIMIT: usize = 1024;
 const TRUNCATED: &str = "...TRUNCATED";
 
 /// Shorter words after `Bearer` are prose.
@@ -55,19 +55,34 @@ pub fn request_uri(key: &Key, request: &RequestInfo, target: &str) -> Masked<Str
     Masked(masked)
 }
 
-/// A short free text, with placeholders for JWTs, PEM blocks and bearer tokens.
-pub fn text(key: &Key, text: &str) -> Masked<String> {
-    Masked(hide(key, text))
+/// Like [`request_uri`], cut after `limit` bytes: for records whose number and size are an outsider's
+/// to choose.
+pub fn request_uri_start(
+    key: &Key,
+    request: &RequestInfo,
+    target: &str,
+    limit: usize,
+) -> Masked<String> {
+    Masked(cut(request_uri(key, request, target).0, limit))
 }
 
-/// Like [`text`], and cut as kube-apiserver cuts it.
+/// A short free text, with placeholders for JWTs, PEM blocks and bearer tokens. Cut after 1024 bytes.
+pub fn text(key: &Key, text: &str) -> Masked<String> {
+    Masked(cut(hide(key, text), TEXT_LIMIT))
+}
+
+/// A [`text`] that kube-apiserver cuts in the same way.
 pub fn user_agent(key: &Key, agent: &str) -> Masked<String> {
-    let mut masked = hide(key, agent);
-    if masked.len() > USER_AGENT_LIMIT {
-        masked.truncate(masked.floor_char_boundary(USER_AGENT_LIMIT));
+    text(key, agent)
+}
+
+/// Only after masking: what begins a secret may not look like one.
+fn cut(mut masked: String, limit: usize) -> String {
+    if masked.len() > limit {
+        masked.truncate(masked.floor_char_boundary(limit));
         masked.push_str(TRUNCATED);
     }
-    Masked(masked)
+    masked
 }
 
 fn push_pair(key: &Key, masked: &mut String, pair: &str) {
@@ -127,7 +142,7 @@ fn hex_pair(pair: &[u8; 2]) -> Option<u8> {
 }
 
 /// One pass: no byte is looked at more than a few times, whatever the text is.
-fn hide(key: &Key, text: &str) -> String {
+pub(super) fn hide(key: &Key, text: &str) -> String {
     let bytes = text.as_bytes();
     let mut masked = String::with_capacity(text.len());
     let (mut copied, mut at) = (0, 0);

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    super::{Masked, sink::Sink, text::text, value::Encoding},
+    super::{
+        sink::Sink,
+        text::{hide, text},
+        value::Encoding,
+    },
     NAME_LIMIT, Refused, Scanner, TEXT_LIMIT, Task, Text,
 };
 
@@ -82,13 +86,14 @@ impl Scanner {
         }
     }
 
+    /// The body keeps it whole.
     fn message(&mut self, collected: &[u8]) -> Option<String> {
         let message = String::from_utf8_lossy(collected);
-        let masked = text(&self.key, &message).into_inner();
+        let masked = hide(&self.key, &message);
         let changed = masked != message;
         self.count_masked(u32::from(changed));
         if self.is_first_object() {
-            self.status.message = Some(Masked(masked.clone()));
+            self.status.message = Some(text(&self.key, &message));
         }
         changed.then_some(masked)
     }

@@ -181,6 +181,18 @@ fn status_is_learned_with_its_message_masked() {
 }
 
 #[test]
+fn long_message_is_whole_in_the_body_and_cut_in_the_status() {
+    let text = format!(
+        r#"{{"kind":"Status","message":"{}","code":403}}"#,
+        "x".repeat(2000)
+    );
+    let recorded = record(others(), [text.as_bytes()]);
+    assert_eq!(inline(&recorded), text);
+    let message = recorded.findings.facts.status.unwrap().message.unwrap();
+    assert_eq!(message.get(), &("x".repeat(1024) + "...TRUNCATED"));
+}
+
+#[test]
 fn a_refusal_that_quotes_a_secret_keeps_its_reason_alone() {
     let text = r#"{"kind":"Status","status":"Failure","message":"cannot restore {\"data\":{\"k\":\"aHVudGVyMg==\"}}","reason":"Invalid","details":{"causes":[{"message":"hunter2"}]},"code":422}"#;
     for rule in [secrets(), tokens()] {

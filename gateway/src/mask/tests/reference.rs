@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::super::{Key, text};
+use super::super::{Key, text::hide};
 
 /// JSON that keeps the order of members and all of those with one name.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +87,7 @@ impl Reference<'_> {
                     self.replaced(value)
                 }
                 "message" if name == "message" => match value {
-                    Doc::Text(message) => Doc::Text(text(self.key, message).into_inner()),
+                    Doc::Text(message) => Doc::Text(hide(self.key, message)),
                     other => other.clone(),
                 },
                 "spec" | "status" if self.select == Select::Tokens => match value {

@@ -130,6 +130,27 @@ fn long_user_agents_are_cut_as_the_api_server_cuts_them() {
 }
 
 #[test]
+fn long_texts_are_cut_after_they_are_masked() {
+    let across = "a".repeat(1000) + " Bearer " + &"b".repeat(30);
+    let masked = text(&key(), &across).into_inner();
+    assert!(masked.contains(" Bearer masked:") && !masked.contains("bb"));
+    assert_eq!(masked.len(), 1024 + TRUNCATED.len());
+}
+
+#[test]
+fn request_uri_is_cut_at_a_character_after_it_is_masked() {
+    let request = RequestInfo::default();
+    let start =
+        |target: &str, limit| request_uri_start(&key(), &request, target, limit).into_inner();
+    assert_eq!(start("/a\u{e9}b", 5), "/a\u{e9}b");
+    assert_eq!(start("/a\u{e9}b", 4), "/a\u{e9}...TRUNCATED");
+    assert_eq!(start("/a\u{e9}b", 3), "/a...TRUNCATED");
+    let token = start(&format!("/?token={}", "t".repeat(1000)), 100);
+    assert_eq!(token, uri("", &format!("/?token={}", "t".repeat(1000))));
+    assert!(!start("/?token=hunter2", 12).contains("hunt"));
+}
+
+#[test]
 fn hostile_text_takes_linear_time() {
     // A quadratic scan of this would take minutes.
     for pattern in [
