@@ -13,12 +13,15 @@ use super::{
 
 /// Sees every chunk of a body while it passes. Never fails, never holds more than the inline limit
 /// (twice, for a moment, where an object says only at its end that it is a Secret) and about 1 MiB.
+/// Should a chunk make it panic, it can still be finished: what it was doing is not looked at again.
 pub struct BodyMasker {
     bytes: u64,
     digest: Digest,
     scanner: Option<Scanner>,
     wanted: bool,
     refused: Option<DigestOnly>,
+    /// A chunk is being read, or was when it panicked: what the scanner holds cannot be trusted.
+    unsettled: bool,
 }
 
 /// What a record keeps of a body.
@@ -56,6 +59,8 @@ pub enum DigestOnly {
     Ambiguous,
     /// Cut before its end.
     Incomplete,
+    /// The masker failed on it.
+    Failed,
 }
 
 impl BodyMasker {
@@ -82,23 +87,30 @@ impl BodyMasker {
                 .then(|| Scanner::new(Arc::clone(key), rule, sink)),
             wanted: want_body,
             refused,
+            unsettled: false,
         }
     }
 
     pub fn update(&mut self, chunk: &[u8]) {
         self.bytes += chunk.len() as u64;
         self.digest.update(chunk);
-        if self.refused.is_none() {
+        if self.refused.is_none() && !self.unsettled {
+            self.unsettled = true;
             let verdict = self
                 .scanner
                 .as_mut()
                 .map_or(Ok(()), |scanner| scanner.feed(chunk));
             self.settle(verdict);
+            self.unsettled = false;
         }
     }
 
     /// The body ended, or was cut; a cut body is found incomplete here.
     pub fn finish(mut self) -> RecordedBody {
+        if self.unsettled {
+            self.scanner = None;
+            self.refused = Some(DigestOnly::Failed);
+        }
         if self.refused.is_none() {
             let verdict = self.scanner.as_mut().map_or(Ok(()), Scanner::finish);
             self.settle(verdict);
@@ -125,6 +137,14 @@ impl BodyMasker {
         self.refused = Some(refused.into());
         if let Some(scanner) = &mut self.scanner {
             scanner.give_up_bytes();
+        }
+    }
+
+    /// Reading on will panic.
+    #[cfg(test)]
+    pub(super) fn break_scanner(&mut self) {
+        if let Some(scanner) = &mut self.scanner {
+            scanner.break_sink();
         }
     }
 

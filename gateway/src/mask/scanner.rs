@@ -167,6 +167,11 @@ impl Scanner {
     }
 
     #[cfg(test)]
+    pub(super) fn break_sink(&mut self) {
+        self.sink = Sink::broken();
+    }
+
+    #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.sink.capacity()
             + self.collected.capacity()

@@ -64,6 +64,15 @@ impl Sink {
         self.open.then_some(self.bytes)
     }
 
+    /// It holds more than it may, so what room there is cannot be told.
+    #[cfg(test)]
+    pub(super) fn broken() -> Self {
+        Self {
+            bytes: vec![0],
+            ..Self::new(0)
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.bytes.capacity()

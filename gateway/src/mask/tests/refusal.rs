@@ -1,5 +1,7 @@
 //! What cannot be followed leaves its length and digest, never its bytes.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::*;
 
 fn state(content_type: Option<&str>, content_encoding: Option<&str>, text: &str) -> Body {
@@ -195,6 +197,47 @@ fn limit_applies_to_the_masked_body() {
             );
         }
     }
+}
+
+#[test]
+fn panic_inside_a_chunk_leaves_a_masker_that_can_be_finished() {
+    let text = secret();
+    let (first, rest) = text.as_bytes().split_at(30);
+    let mut masker = BodyMasker::new(&key(), secrets(), None, None, LIMIT, true);
+    masker.update(first);
+    masker.break_scanner();
+    let read = AssertUnwindSafe(|| masker.update(rest));
+    catch_unwind(read).expect_err("the scanner is broken");
+    masker.update(b"more");
+    let recorded = masker.finish();
+    assert_eq!(recorded.body, Body::DigestOnly(DigestOnly::Failed));
+    assert_eq!(recorded.findings, Findings::default());
+    let mut digest = key().digest();
+    digest.update(text.as_bytes());
+    digest.update(b"more");
+    assert_eq!(
+        (recorded.bytes, recorded.digest),
+        (text.len() as u64 + 4, digest.finish())
+    );
+}
+
+#[test]
+fn masker_is_finished_while_its_own_panic_unwinds() {
+    struct Finishing(Option<BodyMasker>);
+    impl Drop for Finishing {
+        fn drop(&mut self) {
+            let recorded = self.0.take().unwrap().finish();
+            assert_eq!(recorded.body, Body::DigestOnly(DigestOnly::Failed));
+        }
+    }
+    let masker = BodyMasker::new(&key(), secrets(), None, None, LIMIT, true);
+    let read = AssertUnwindSafe(|| {
+        let mut finishing = Finishing(Some(masker));
+        let masker = finishing.0.as_mut().unwrap();
+        masker.break_scanner();
+        masker.update(b"{}");
+    });
+    catch_unwind(read).expect_err("the scanner is broken");
 }
 
 #[test]
