@@ -17,6 +17,7 @@ pub(super) enum Place {
     Rows,
     Row,
     Metadata,
+    /// Or a Secret's labels.
     Annotations,
     /// `data` or `stringData`: every member is secret.
     Values(Encoding),
@@ -30,6 +31,8 @@ pub(super) enum Slot {
     Opaque,
     Top,
     Inside(Place),
+    /// A text, number or literal that is never secret; anything else there may be.
+    Scalar,
     /// `status`: a text in a `metav1.Status`, else an object.
     Status,
     Field(Field),
@@ -91,26 +94,32 @@ impl PathClass {
         let Some(slash) = memchr::memchr(b'/', path) else {
             return Self::Secret;
         };
-        let within = |prefix: &[u8]| {
-            path[slash..]
-                .get(..prefix.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-        };
-        let whole =
-            path[slash..].trim_ascii() == b"/" || path[slash..].eq_ignore_ascii_case(b"/metadata");
-        if within(b"/data") {
-            Self::Data
-        } else if whole || within(b"/stringData") || within(b"/metadata/annotations") {
-            Self::Secret
-        } else {
+        let path = &path[slash..];
+        if begins(path, b"/data") {
+            return Self::Data;
+        }
+        let scalar = [&b"/apiVersion"[..], b"/kind", b"/type", b"/immutable"].contains(&path);
+        let metadata = path
+            .strip_prefix(b"/metadata/")
+            .is_some_and(|member| !begins(member, b"annotations") && !begins(member, b"labels"));
+        if scalar || metadata {
             Self::Harmless
+        } else {
+            Self::Secret
         }
     }
 }
 
+/// Without case: see [`Object::member`].
+fn begins(path: &[u8], prefix: &[u8]) -> bool {
+    path.get(..prefix.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
 impl Object {
     /// What the member called `name` holds. Field names are compared without case: the API server would
-    /// drop `StringData`, but an agent that misspelt it has still sent a secret.
+    /// drop `StringData`, but an agent that misspelt it has still sent a secret. So has one that puts a
+    /// value into a member which no Secret has, hence what is not known to be harmless is secret.
     pub(super) fn member(&mut self, name: &[u8], rule: Secret) -> Slot {
         let slot = match name {
             b"kind" => return Slot::Field(Field::Kind),
@@ -119,8 +128,14 @@ impl Object {
             b"code" => return Slot::Field(Field::Code),
             b"type" => {
                 self.has_type = true;
-                return Slot::Opaque;
+                return Slot::Scalar;
             }
+            // Of a Secret, and of the `DeleteOptions` for one.
+            b"immutable" | b"gracePeriodSeconds" | b"propagationPolicy" | b"orphanDependents" => {
+                return Slot::Scalar;
+            }
+            b"preconditions" | b"dryRun" | b"columnDefinitions" => Slot::Opaque,
+            b"op" | b"from" if self.operation => return Slot::Scalar,
             b"path" if self.operation => return Slot::Field(Field::Path),
             b"value" if self.operation => self.operand(),
             // A refusal may quote the stored object, whole and in any encoding.
@@ -135,7 +150,11 @@ impl Object {
                 Slot::Inside(Place::Object)
             }
             b"status" => return Slot::Status,
-            b"spec" if rule == Secret::Tokens => return Slot::Inside(Place::Tokens),
+            _ if rule == Secret::Tokens
+                && (name.eq_ignore_ascii_case(b"spec") || name.eq_ignore_ascii_case(b"status")) =>
+            {
+                return Slot::Inside(Place::Tokens);
+            }
             _ if name.eq_ignore_ascii_case(b"metadata") => Slot::Inside(Place::Metadata),
             _ if name.eq_ignore_ascii_case(b"data") => {
                 Slot::Inside(Place::Values(Encoding::Base64))
@@ -144,7 +163,8 @@ impl Object {
             _ if name.eq_ignore_ascii_case(b"stringData") => {
                 Slot::Inside(Place::Values(Encoding::Plain))
             }
-            _ => return Slot::Opaque,
+            _ if self.secret => Slot::Secret(Encoding::Plain),
+            _ => Slot::Opaque,
         };
         self.exposed |= !self.secret;
         match slot {
@@ -168,8 +188,8 @@ impl Object {
     }
 }
 
-/// What the member called `name` of `metadata` holds.
-pub(super) fn metadata_member(name: &[u8]) -> Slot {
+/// What the member called `name` of `metadata` holds. A JSON Patch can copy a value into a label.
+pub(super) fn metadata_member(name: &[u8], secret: bool) -> Slot {
     match name {
         b"name" => Slot::Field(Field::Name),
         b"generateName" => Slot::Field(Field::GenerateName),
@@ -177,6 +197,7 @@ pub(super) fn metadata_member(name: &[u8]) -> Slot {
         b"uid" => Slot::Field(Field::Uid),
         b"resourceVersion" => Slot::Field(Field::ResourceVersion),
         _ if name.eq_ignore_ascii_case(b"annotations") => Slot::Inside(Place::Annotations),
+        _ if secret && name.eq_ignore_ascii_case(b"labels") => Slot::Inside(Place::Annotations),
         _ => Slot::Opaque,
     }
 }

@@ -14,9 +14,10 @@ pub struct Rule {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Secret {
-    /// Every object is a Secret: `data`, `stringData` and all annotations.
+    /// Every object is a Secret: `data`, `stringData`, all annotations and labels, and every member that
+    /// is not known to be harmless.
     Objects,
-    /// `token` in `spec` and `status`.
+    /// `token` in `spec` and `status`, without case.
     Tokens,
     /// Only what turns out to be a Secret inside, and `last-applied-configuration`.
     Embedded,

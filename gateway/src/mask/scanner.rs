@@ -253,6 +253,7 @@ impl Scanner {
             (Slot::Field(field), Shape::String | Shape::Scalar) => {
                 self.begin_capture(chunk, start, field, shape)
             }
+            (Slot::Scalar, Shape::String | Shape::Scalar) => {}
             (Slot::Status, Shape::String) => self.begin_capture(chunk, start, Field::Status, shape),
             (Slot::Status, Shape::Object) if self.rule.secret == Secret::Tokens => {
                 self.enter(chunk, start, Place::Tokens)
@@ -263,8 +264,18 @@ impl Scanner {
             (slot, _) if shape != Shape::Null && self.must_replace(slot) => {
                 self.replace(chunk, start, shape, Encoding::Plain)
             }
-            _ if container => self.skip(),
+            _ if container => {
+                self.expose();
+                self.skip();
+            }
             _ => {}
+        }
+    }
+
+    /// Something is copied that would be secret in a Secret.
+    fn expose(&mut self) {
+        if let Some(object) = self.objects.last_mut() {
+            object.exposed |= !object.secret;
         }
     }
 
@@ -296,7 +307,8 @@ impl Scanner {
     fn must_replace(&self, slot: Slot) -> bool {
         match slot {
             Slot::LastApplied | Slot::Inside(Place::Tokens) => true,
-            Slot::Inside(_) | Slot::Top => self
+            Slot::Status if self.rule.secret == Secret::Tokens => true,
+            Slot::Inside(_) | Slot::Top | Slot::Field(_) | Slot::Status | Slot::Scalar => self
                 .objects
                 .last()
                 .map_or(self.rule.secret == Secret::Objects, |object| object.secret),
@@ -366,7 +378,7 @@ impl Scanner {
                 Some(object) => object.member(name, self.rule.secret),
                 None => Slot::Opaque,
             },
-            Some(Place::Metadata) => object::metadata_member(name),
+            Some(Place::Metadata) => object::metadata_member(name, self.in_secret()),
             Some(Place::Annotations) if self.in_secret() => Slot::Secret(Encoding::Plain),
             Some(Place::Annotations) if name == LAST_APPLIED && self.nested => {
                 Slot::Secret(Encoding::Plain)
@@ -378,7 +390,9 @@ impl Scanner {
                 self.data_key.clone_from(&self.collected);
                 Slot::Secret(*encoding)
             }
-            Some(Place::Tokens) if name == b"token" => Slot::Secret(Encoding::Plain),
+            Some(Place::Tokens) if name.eq_ignore_ascii_case(b"token") => {
+                Slot::Secret(Encoding::Plain)
+            }
             Some(Place::Row) if name == b"object" => Slot::Inside(Place::Object),
             _ => Slot::Opaque,
         };

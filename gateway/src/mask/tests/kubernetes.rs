@@ -14,21 +14,23 @@ fn findings(rule: Rule, text: &str) -> Findings {
 
 #[test]
 fn rule_comes_from_the_url() {
-    for (group, resource, subresource, hidden) in [
-        ("", "secrets", "", "data"),
-        ("", "serviceaccounts", "token", "token"),
-        ("authentication.k8s.io", "tokenreviews", "", "token"),
-        ("", "serviceaccounts", "", ""),
-        ("example.com", "secrets", "", ""),
-        ("", "configmaps", "", ""),
-    ] {
+    // A Secret has no status, so whatever it is, it may be secret.
+    let cases: [(_, _, _, &[&str]); 6] = [
+        ("", "secrets", "", &["data", "token"]),
+        ("", "serviceaccounts", "token", &["token"]),
+        ("authentication.k8s.io", "tokenreviews", "", &["token"]),
+        ("", "serviceaccounts", "", &[]),
+        ("example.com", "secrets", "", &[]),
+        ("", "configmaps", "", &[]),
+    ];
+    for (group, resource, subresource, hidden) in cases {
         let rule = Rule::select(&request(group, resource, subresource));
         let text = r#"{"kind":"ConfigMap","data":{"k":"data"},"status":{"token":"token"}}"#;
         let output = masked(rule, text);
         for value in ["data", "token"] {
             assert_eq!(
                 output.contains(&format!(":{}", json(value))),
-                value != hidden,
+                !hidden.contains(&value),
                 "{group}/{resource}/{subresource}: {output}"
             );
         }
@@ -299,7 +301,11 @@ fn json_patch_hides_what_it_writes_into_a_secret() {
         "/data/k",
         "/stringData/k",
         "/metadata/annotations/a~1b",
+        "/metadata/labels/a",
+        "/metadata/Labels",
         "/metadata",
+        "/spec/x",
+        "/type/x",
         "x/data/k",
         "data",
         "\\u002fdata/k",
@@ -312,12 +318,7 @@ fn json_patch_hides_what_it_writes_into_a_secret() {
         );
         assert_no_canary(&masked(secrets(), &text));
     }
-    for path in [
-        "/metadata/labels/a",
-        "/type",
-        "/immutable",
-        "/metadata/finalizers",
-    ] {
+    for path in ["/type", "/immutable", "/metadata/finalizers"] {
         let text = format!(r#"[{{"op":"add","path":"{path}","value":"visible"}}]"#);
         assert_eq!(masked(secrets(), &text), text);
     }
@@ -325,7 +326,7 @@ fn json_patch_hides_what_it_writes_into_a_secret() {
 
 #[test]
 fn json_patch_value_before_its_path_is_hidden() {
-    let text = r#"[{"op":"add","value":"x","path":"/metadata/labels/a"}]"#;
+    let text = r#"[{"op":"add","value":"x","path":"/type"}]"#;
     assert_eq!(masked(secrets(), text), text.replace("\"x\"", &plain("x")));
 }
 
@@ -342,11 +343,59 @@ fn misspelt_fields_and_wrong_shapes_of_a_secret_are_hidden() {
         format!(r#"{{"items":[{value},[{value}]]}}"#),
         format!(r#"[{value}]"#),
         format!(r#"{{"rows":[{{"object":[{value}]}}]}}"#),
+        format!(r#"{{"status":{{"k":{value}}}}}"#),
+        format!(r#"{{"type":[{value}],"kind":{{"k":{value}}}}}"#),
+        format!(r#"{{"metadata":{{"name":[{value}],"Labels":{value}}}}}"#),
+        format!(r#"[{{"op":[{value}],"path":"/type","vale":{value}}}]"#),
     ] {
         assert_no_canary(&masked(secrets(), &body));
     }
-    assert_no_canary(&masked(
-        tokens(),
-        &format!(r#"{{"status":{{"token":{{"a":{value}}}}},"spec":[{value}]}}"#),
-    ));
+    for body in [
+        format!(r#"{{"status":{{"token":{{"a":{value}}}}},"spec":[{value}]}}"#),
+        format!(r#"{{"Status":{{"TOKEN":{value}}},"SPEC":{{"Token":{value}}}}}"#),
+        format!(r#"{{"STATUS":{value},"status":[{value}]}}"#),
+    ] {
+        assert_no_canary(&masked(tokens(), &body));
+    }
+}
+
+#[test]
+fn what_no_secret_has_is_hidden_wherever_the_kind_stands() {
+    let value = json(CANARIES[0]);
+    for body in [
+        format!(r#"{{"kind":"Secret","dta":{{"k":{value}}},"x":{value}}}"#),
+        format!(r#"{{"x":{value},"kind":"Secret"}}"#),
+        format!(r#"{{"type":[{value}],"kind":"Secret"}}"#),
+        format!(r#"{{"status":{{"x":{value}}},"kind":"Secret"}}"#),
+        format!(r#"{{"metadata":{{"labels":{{"k":{value}}}}},"kind":"Secret"}}"#),
+        format!(r#"{{"items":[{{"x":{value}}}],"kind":"SecretList"}}"#),
+        format!(r#"{{"kind":"SecretList","items":[{{"x":{value}}}]}}"#),
+    ] {
+        assert_no_canary(&masked(others(), &body));
+        assert_no_canary(&masked(secrets(), &body));
+        assert_eq!(
+            masked(others(), &body.replace("Secret", "Pod")),
+            body.replace("Secret", "Pod")
+        );
+    }
+}
+
+#[test]
+fn label_keys_of_a_secret_stay_and_their_values_are_hidden() {
+    let text = r#"{"metadata":{"labels":{"app":"x"}}}"#;
+    assert_eq!(masked(secrets(), text), text.replace("\"x\"", &plain("x")));
+    assert_eq!(masked(others(), text), text);
+}
+
+#[test]
+fn harmless_members_beside_a_secret_stay() {
+    for text in [
+        r#"{"kind":"Secret","apiVersion":"v1","type":"Opaque","immutable":true,"metadata":{"name":"n","finalizers":["f"]}}"#,
+        r#"{"kind":"DeleteOptions","apiVersion":"v1","gracePeriodSeconds":0,"propagationPolicy":"Background","orphanDependents":false,"preconditions":{"uid":"u"},"dryRun":["All"]}"#,
+        r#"{"kind":"Table","columnDefinitions":[{"name":"Name"}],"rows":[{"cells":["n",1],"object":{"kind":"PartialObjectMetadata","metadata":{}}}]}"#,
+        r#"{"kind":"Status","status":"Failure","reason":"NotFound","code":404}"#,
+        r#"[{"op":"copy","from":"/data/k","path":"/type"}]"#,
+    ] {
+        assert_eq!(masked(secrets(), text), text);
+    }
 }

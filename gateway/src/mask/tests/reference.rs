@@ -67,16 +67,16 @@ impl Reference<'_> {
                     })
                 }),
                 "object" if name == "object" => self.object(value, lists, false),
-                "path" if operation => {
+                "path" if operation && name == "path" => {
                     path = value.text().map(str::to_owned);
                     value.clone()
                 }
-                "value" if operation && secret => match path.as_deref() {
+                "value" if operation && secret && name == "value" => match path.as_deref() {
                     Some(path) if path.starts_with("/data") => self.bytes(value),
                     Some(path) if path.starts_with('/') && !sensitive(path) => value.clone(),
                     _ => self.replaced(value),
                 },
-                "value" if operation => self.object(value, false, false),
+                "value" if operation && !secret => self.object(value, false, false),
                 "data" if secret => self.map(value, true, |_, value| self.bytes(value)),
                 "stringdata" if secret => self.map(value, true, |_, value| self.replaced(value)),
                 "metadata" => self.metadata(value, secret),
@@ -93,13 +93,14 @@ impl Reference<'_> {
                 "spec" | "status" if self.select == Select::Tokens => match value {
                     Doc::Text(_) if name == "status" => value.clone(),
                     _ => self.map(value, true, |name, value| {
-                        if name == "token" {
+                        if name.eq_ignore_ascii_case("token") {
                             self.replaced(value)
                         } else {
                             value.clone()
                         }
                     }),
                 },
+                _ if secret && !harmless(name, value, operation) => self.replaced(value),
                 _ => value.clone(),
             }
         })
@@ -107,8 +108,20 @@ impl Reference<'_> {
 
     fn metadata(&self, metadata: &Doc, secret: bool) -> Doc {
         self.map(metadata, secret, |name, value| {
-            if !name.eq_ignore_ascii_case("annotations") {
-                return value.clone();
+            let labels = secret && name.eq_ignore_ascii_case("labels");
+            if !labels && !name.eq_ignore_ascii_case("annotations") {
+                let learned = [
+                    "name",
+                    "generateName",
+                    "namespace",
+                    "uid",
+                    "resourceVersion",
+                ];
+                return if secret && learned.contains(&name) && value.is_container() {
+                    self.replaced(value)
+                } else {
+                    value.clone()
+                };
             }
             self.map(value, secret, |name, value| match name {
                 _ if secret => self.replaced(value),
@@ -173,10 +186,30 @@ impl Reference<'_> {
 }
 
 fn sensitive(path: &str) -> bool {
-    path == "/metadata"
-        || ["/data", "/stringData", "/metadata/annotations"]
-            .iter()
-            .any(|prefix| path.starts_with(prefix))
+    let metadata = path.starts_with("/metadata/")
+        && !path.starts_with("/metadata/annotations")
+        && !path.starts_with("/metadata/labels");
+    !metadata && !["/apiVersion", "/kind", "/type", "/immutable"].contains(&path)
+}
+
+fn harmless(name: &str, value: &Doc, operation: bool) -> bool {
+    let scalar = [
+        "apiVersion",
+        "code",
+        "gracePeriodSeconds",
+        "immutable",
+        "kind",
+        "orphanDependents",
+        "propagationPolicy",
+        "reason",
+        "type",
+    ];
+    match name {
+        "columnDefinitions" | "dryRun" | "preconditions" => true,
+        "status" => matches!(value, Doc::Text(_)),
+        "op" | "from" if operation => !value.is_container(),
+        _ => scalar.contains(&name) && !value.is_container(),
+    }
 }
 
 impl Doc {
@@ -215,6 +248,10 @@ impl Doc {
             Self::List(elements) => elements.iter().map(|element| element.names(wanted)).sum(),
             _ => 0,
         }
+    }
+
+    fn is_container(&self) -> bool {
+        matches!(self, Self::List(_) | Self::Map(_))
     }
 
     fn text(&self) -> Option<&str> {

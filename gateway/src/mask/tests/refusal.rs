@@ -159,7 +159,7 @@ fn json_patch_with_two_paths_is_refused() {
 #[test]
 fn secrets_in_secrets_that_say_so_late_are_refused_before_they_cost_much() {
     let nested = |depth: usize| {
-        let filler = format!(r#"{{"spec":"{}"}}"#, "x".repeat(10_000));
+        let filler = format!(r#"{{"type":"{}"}}"#, "x".repeat(10_000));
         format!(
             "{}{}{}",
             r#"{"object":"#.repeat(depth),
@@ -259,7 +259,7 @@ fn body_that_is_not_wanted_is_still_counted() {
 fn memory_stays_the_same_however_long_the_body_is() {
     let value = base64(&"v".repeat(30_000));
     let item = format!(
-        r#"{{"metadata":{{"name":"n","annotations":{{"a":{0}}}}},"message":{0},"data":{{"k":{0}}},{0}:{0}}},"#,
+        r#"{{"metadata":{{"name":"n","annotations":{{"a":{0}}}}},"message":{0},"data":{{"k":{0}}},"type":{0},{0}:{0}}},"#,
         json(&value)
     );
     let bound = LIMIT + (1 << 20);

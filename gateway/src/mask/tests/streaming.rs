@@ -173,14 +173,26 @@ fn text_doc(text: &str) -> Doc {
 
 /// A Secret; without annotations where its kind comes last, which would be masked twice.
 fn secret() -> impl Strategy<Value = Doc> {
-    (values(), option::of(values()), values(), 0..4_usize).prop_map(
-        |(data, string_data, annotations, order)| {
+    let unknown = (
+        select(vec!["spec", "dta", "Items", "Kinds"]),
+        secret_value(),
+    );
+    (
+        values(),
+        option::of(values()),
+        values(),
+        option::of(unknown),
+        0..4_usize,
+    )
+        .prop_map(|(data, string_data, hidden, unknown, order)| {
             let kind = ("kind".to_owned(), text_doc("Secret"));
             let mut members = vec![("data".to_owned(), data)];
             members.extend(string_data.map(|data| ("stringData".to_owned(), data)));
+            members.extend(unknown.map(|(name, value)| (name.to_owned(), value)));
             let metadata = Doc::Map(vec![
                 ("name".into(), text_doc("n")),
-                ("annotations".into(), annotations),
+                ("annotations".into(), hidden.clone()),
+                ("labels".into(), hidden),
             ]);
             match order {
                 0 => members.insert(0, kind),
@@ -193,8 +205,7 @@ fn secret() -> impl Strategy<Value = Doc> {
             }
             members.push(("metadata".into(), metadata));
             Doc::Map(members)
-        },
-    )
+        })
 }
 
 fn other_object() -> impl Strategy<Value = Doc> {
@@ -390,6 +401,7 @@ fn still_a_secret(document: &Doc, masked: &str) -> bool {
             "data",
             "stringData",
             "annotations",
+            "labels",
             "metadata",
             "items",
             "rows",
