@@ -155,8 +155,8 @@ pub struct WalConfig {
     pub limit: ByteSize,
     /// A row must fit one segment. Two bodies of 1 MiB are up to 4 MiB in it, since JSON in a JSON
     /// string can double, so from 8 MiB on it holds what it should; in a smaller one, large bodies
-    /// are left by their digests alone. Without bodies a row has at most half a MiB that the call's
-    /// intent had not, for which a quarter of the segment is kept: hence the least.
+    /// are left by their digests alone. Half of a segment is kept for what a call's outcome says
+    /// beyond its intent, which without bodies is less than half a MiB: hence the least, 1 MiB.
     #[serde(default = "WalConfig::default_segment_size")]
     pub segment_size: ByteSize,
 }
@@ -166,7 +166,7 @@ impl WalConfig {
         ByteSize(10 << 30)
     }
 
-    const LEAST_SEGMENT_SIZE: ByteSize = ByteSize(4 << 20);
+    const LEAST_SEGMENT_SIZE: ByteSize = ByteSize(1 << 20);
 
     fn default_segment_size() -> ByteSize {
         ByteSize(64 << 20)

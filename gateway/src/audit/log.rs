@@ -102,12 +102,12 @@ impl Log {
         Ok(Cow::Owned(rest))
     }
 
-    /// An intent leaves a quarter of what fits to its outcome, which says more: the names of the Secrets
-    /// in a list (at most 1024, with digest half a KiB each), a message, what decided.
+    /// An intent leaves half of what fits to its outcome, which says more. Without bodies that is at most
+    /// 450 KiB, the names and digests of 1024 Secrets in a list, and a few KiB for message and decision.
     fn most(&self, stage: Stage) -> usize {
         let largest = self.wal.largest_payload();
         match stage {
-            Stage::RequestReceived => largest / 4 * 3,
+            Stage::RequestReceived => largest / 2,
             Stage::ResponseComplete => largest,
         }
     }

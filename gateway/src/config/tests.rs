@@ -59,10 +59,10 @@ fn a_segment_that_may_not_hold_a_row_is_refused() {
         let wal = format!("wal: {{directory: wal, segmentSize: {size}}}");
         Config::parse(&MINIMAL.replace("wal: {directory: wal}", &wal))
     };
-    with("4MiB").expect("the least that is allowed");
-    let error = with("3MiB").expect_err("smaller than the least");
+    with("1MiB").expect("the least that is allowed");
+    let error = with("512KiB").expect_err("smaller than the least");
     assert!(
-        error.contains("segmentSize") && error.contains("4MiB"),
+        error.contains("segmentSize") && error.contains("1MiB"),
         "{error}"
     );
 }

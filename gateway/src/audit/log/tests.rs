@@ -103,13 +103,13 @@ async fn an_intent_leaves_room_for_what_its_outcome_adds() {
         ..record
     };
     let refused = log
-        .append(&with_uri(sample::intent("a"), largest / 4 * 3))
+        .append(&with_uri(sample::intent("a"), largest / 2))
         .await;
     assert!(
         matches!(refused, Err(NotRecorded::TooLarge { .. })),
         "{refused:?}"
     );
-    let outcome = with_uri(sample::outcome("a"), largest / 4 * 3);
+    let outcome = with_uri(sample::outcome("a"), largest / 2);
     log.append(&outcome).await.unwrap();
     let refused = log.append(&with_uri(outcome, largest)).await;
     assert!(
