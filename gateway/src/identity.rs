@@ -132,8 +132,9 @@ pub struct Identity {
     pub upstream_user: UserInfo,
     /// The configured alias of the OIDC issuer; `None` for ServiceAccounts.
     pub issuer: Option<String>,
-    /// The verified token's claims that are strings, numbers or booleans, as text. Policy subjects match on these.
-    pub claims: BTreeMap<String, String>,
+    /// The verified token's claims as text: the one value of a string, number or boolean, or those of a list.
+    /// Never empty, without nested objects and lists. Policy subjects match on these.
+    pub claims: BTreeMap<String, Vec<String>>,
     /// The pod that a ServiceAccount token is bound to.
     pub workload: Option<Workload>,
     pub provenance: Provenance,

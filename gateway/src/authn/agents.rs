@@ -78,7 +78,7 @@ pub(super) enum Subject<'a> {
     },
     Oidc {
         issuer: &'a str,
-        claims: &'a BTreeMap<String, String>,
+        claims: &'a BTreeMap<String, Vec<String>>,
     },
 }
 

@@ -8,20 +8,37 @@ use crate::{config::ClaimPreset, identity::CiRun};
 
 use super::Unauthenticated;
 
-pub(super) type TextClaims = BTreeMap<String, String>;
+/// As [`Identity::claims`](crate::identity::Identity::claims).
+pub(super) type TextClaims = BTreeMap<String, Vec<String>>;
 
-/// The claims that are strings, numbers or booleans, as text.
+/// The claims that are strings, numbers, booleans or lists of them, as text.
 pub(super) fn text_claims(claims: &Map<String, Value>) -> TextClaims {
-    let text = |value: &Value| match value {
+    let texts = |value: &Value| match value {
+        Value::Array(list) => list.iter().filter_map(text).collect(),
+        value => Vec::from_iter(text(value)),
+    };
+    claims
+        .iter()
+        .map(|(name, value)| (name.clone(), texts(value)))
+        .filter(|(_, texts)| !texts.is_empty())
+        .collect()
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         Value::Bool(flag) => Some(flag.to_string()),
         _ => None,
-    };
-    claims
-        .iter()
-        .filter_map(|(name, value)| Some((name.clone(), text(value)?)))
-        .collect()
+    }
+}
+
+/// The value of a claim that must not have several.
+pub(super) fn single<'c>(claims: &'c TextClaims, claim: &str) -> Option<&'c String> {
+    match claims.get(claim)?.as_slice() {
+        [value] => Some(value),
+        _ => None,
+    }
 }
 
 /// The job that a verified token was issued to.
@@ -38,7 +55,7 @@ pub(super) fn ci_run(
 
 /// <https://docs.github.com/en/actions/reference/security/oidc>
 fn github_actions(claims: &TextClaims) -> Result<CiRun, Unauthenticated> {
-    let optional = |claim: &str| claims.get(claim).cloned();
+    let optional = |claim: &str| single(claims, claim).cloned();
     Ok(CiRun {
         provider: "github-actions".into(),
         repository: required(claims, "repository")?,
@@ -54,7 +71,7 @@ fn github_actions(claims: &TextClaims) -> Result<CiRun, Unauthenticated> {
 
 /// <https://docs.gitlab.com/ci/secrets/id_token_authentication/>
 fn gitlab(claims: &TextClaims) -> Result<CiRun, Unauthenticated> {
-    let optional = |claim: &str| claims.get(claim).cloned();
+    let optional = |claim: &str| single(claims, claim).cloned();
     Ok(CiRun {
         provider: "gitlab".into(),
         repository: required(claims, "project_path")?,
@@ -69,7 +86,7 @@ fn gitlab(claims: &TextClaims) -> Result<CiRun, Unauthenticated> {
 }
 
 fn required(claims: &TextClaims, claim: &'static str) -> Result<String, Unauthenticated> {
-    let value = claims.get(claim).filter(|value| !value.is_empty());
+    let value = single(claims, claim).filter(|value| !value.is_empty());
     value.cloned().ok_or(Unauthenticated::MissingClaim(claim))
 }
 
@@ -145,6 +162,33 @@ mod tests {
                 .expect("no preset")
                 .is_none()
         );
+    }
+
+    #[test]
+    fn a_claim_is_its_texts_and_a_nested_object_is_none() {
+        let claims = json!({
+            "text": "a", "number": 1, "flag": true, "none": null, "object": { "a": "b" },
+            "list": ["a", 1, false, null, { "a": "b" }, ["c"]], "empty": [], "objects": [{}]
+        });
+        let claims = text_claims(claims.as_object().expect("an object"));
+        let expected = [
+            ("flag", vec!["true"]),
+            ("list", vec!["a", "1", "false"]),
+            ("number", vec!["1"]),
+            ("text", vec!["a"]),
+        ];
+        let expected = expected.map(|(name, texts)| {
+            let texts = texts.into_iter().map(str::to_owned).collect();
+            (name.to_owned(), texts)
+        });
+        assert_eq!(claims, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn a_job_with_two_ids_is_none() {
+        let mut claims = github();
+        claims["repository_id"] = json!(["74", "75"]);
+        assert!(run(ClaimPreset::GithubActions, &claims).is_err());
     }
 
     #[test]

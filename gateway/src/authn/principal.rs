@@ -10,7 +10,7 @@ use crate::{
 use super::{
     Unauthenticated,
     agents::{AgentSet, Subject},
-    ci::{TextClaims, ci_run, run_name, text_claims},
+    ci::{TextClaims, ci_run, run_name, single, text_claims},
     upstream_user::upstream_user,
     verify::VerifiedToken,
 };
@@ -214,7 +214,7 @@ fn check_subject(subject: &str) -> Result<(), Unauthenticated> {
 }
 
 fn claimed_model(issuer: &OidcIssuer, claims: &TextClaims) -> Option<GenAi> {
-    let value = |claim: &Option<String>| claims.get(claim.as_ref()?).cloned();
+    let value = |claim: &Option<String>| single(claims, claim.as_ref()?).cloned();
     value(&issuer.model_claim).map(|model| GenAi {
         request_model: Some(model),
         model_version: value(&issuer.model_version_claim),

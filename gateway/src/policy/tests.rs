@@ -35,7 +35,7 @@ fn bot() -> Identity {
 fn github(repository_id: &str) -> Identity {
     Identity {
         issuer: Some("github".to_owned()),
-        claims: BTreeMap::from([("repository_id".to_owned(), repository_id.to_owned())]),
+        claims: BTreeMap::from([("repository_id".to_owned(), vec![repository_id.to_owned()])]),
         ..identity("github:repo")
     }
 }

@@ -33,20 +33,21 @@ pub struct OidcMatch {
     /// The issuer's `name` in the gateway's configuration.
     #[schemars(length(min = 1))]
     pub issuer: String,
-    /// Claim to value. All must be equal; `"*"` asks only that the token has the claim. At least one
-    /// is required, since a public issuer such as GitHub's signs for everyone.
+    /// Claim to value. All must be equal; `"*"` asks only that the token has the claim. A claim that is a
+    /// list, such as `groups`, is equal where one of its entries is; a claim that is empty or an object is
+    /// none. At least one is required, since a public issuer such as GitHub's signs for everyone.
     #[schemars(extend("minProperties" = 1))]
     pub claims: BTreeMap<String, String>,
 }
 
 impl OidcMatch {
-    pub fn matches(&self, issuer: &str, claims: &BTreeMap<String, String>) -> bool {
+    pub fn matches(&self, issuer: &str, claims: &BTreeMap<String, Vec<String>>) -> bool {
         self.issuer == issuer
             && !self.claims.is_empty()
             && self.claims.iter().all(|(claim, value)| {
                 claims
                     .get(claim)
-                    .is_some_and(|actual| is_any_or(value, actual))
+                    .is_some_and(|actual| actual.iter().any(|actual| is_any_or(value, actual)))
             })
     }
 }

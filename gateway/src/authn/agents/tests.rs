@@ -46,7 +46,7 @@ fn of_account(set: &AgentSet, namespace: &str, name: &str) -> Option<String> {
 fn of_job(set: &AgentSet, claims: &[(&str, &str)]) -> Result<Option<String>, &'static str> {
     let claims = claims
         .iter()
-        .map(|(claim, value)| ((*claim).into(), (*value).into()))
+        .map(|(claim, value)| ((*claim).into(), values(value)))
         .collect();
     let subject = Subject::Oidc {
         issuer: "github",
@@ -55,6 +55,22 @@ fn of_job(set: &AgentSet, claims: &[(&str, &str)]) -> Result<Option<String>, &'s
     set.resolve(subject)
         .map(|found| found.map(|agent| agent.name.clone()))
         .map_err(|error| error.reason())
+}
+
+/// As of a list, with `,` between its entries.
+fn values(text: &str) -> Vec<String> {
+    text.split(',').map(str::to_owned).collect()
+}
+
+#[test]
+fn an_agent_is_found_by_one_of_a_jobs_groups_and_two_are_ambiguous() {
+    let set = load(&[job("dev", "{groups: dev}"), job("ops", "{groups: ops}")]).expect("loaded");
+    assert_eq!(
+        of_job(&set, &[("groups", "dev,qa")]),
+        Ok(Some("dev".into()))
+    );
+    assert_eq!(of_job(&set, &[("groups", "qa")]), Ok(None));
+    assert!(of_job(&set, &[("groups", "dev,ops")]).is_err());
 }
 
 #[test]

@@ -163,6 +163,7 @@ fn a_ci_token_gives_the_job_its_session_and_its_claims() {
     claims["model"] = json!("claimed");
     claims["model_version"] = json!(4);
     claims["ref_protected"] = json!(true);
+    claims["groups"] = json!(["dev", "ops"]);
     claims["nested"] = json!({ "not": "text" });
     let principal = Principal::oidc(
         &token("repo:o/r:ref:refs/heads/main", &claims),
@@ -181,7 +182,8 @@ fn a_ci_token_gives_the_job_its_session_and_its_claims() {
         "sallyport:oidc:github:repo:o/r:ref:refs/heads/main"
     );
     assert_eq!(identity.issuer.as_deref(), Some("github"));
-    assert_eq!(identity.claims["ref_protected"], "true");
+    assert_eq!(identity.claims["ref_protected"], ["true"]);
+    assert_eq!(identity.claims["groups"], ["dev", "ops"]);
     assert!(!identity.claims.contains_key("nested"));
     assert_eq!(
         identity.session_id.as_deref(),

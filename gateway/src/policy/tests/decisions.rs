@@ -313,6 +313,42 @@ fn subjects_are_recognized_by_verified_facts_only() {
 }
 
 #[test]
+fn a_claim_that_is_a_list_matches_by_each_of_its_entries() {
+    let groups = |list: &[&str]| {
+        let list = list.iter().map(|group| (*group).to_owned()).collect();
+        let mut identity = github("42");
+        identity.claims.insert("groups".to_owned(), list);
+        identity
+    };
+    let line = "GET /api/v1/namespaces/ci/pods";
+    let subject = "oidc: {issuer: github, claims: {groups: dev}}";
+    let allow = load(&[("p.yaml", &policy_for("p", subject, &[READ]))]).expect("it is valid");
+    let no = READ
+        .replace("Allow", "Deny")
+        .replace("name: read", "name: no");
+    let deny = [
+        ("p.yaml", &*policy("p", &[READ])),
+        ("q.yaml", &*policy_for("q", subject, &[&no])),
+    ];
+    let deny = load(&deny).expect("it is valid");
+    for (list, applies) in [
+        (&["ops", "dev"][..], true),
+        (&["dev"], true),
+        (&["ops"], false),
+        (&["dev,ops"], false),
+    ] {
+        let (allowed, denied) = if applies {
+            ("allow p/read", "deny q/no")
+        } else {
+            ("deny default", "allow p/read")
+        };
+        assert_eq!(decide(&allow, &groups(list), line), allowed, "{list:?}");
+        assert_eq!(decide(&deny, &groups(list), line), denied, "{list:?}");
+    }
+    assert_eq!(decide(&allow, &github("42"), line), "deny default");
+}
+
+#[test]
 fn an_oidc_subject_that_looks_like_a_service_account_is_none() {
     let set = load(&[(
         "p.yaml",
