@@ -119,7 +119,13 @@ impl Recording {
                 .item_count
                 .and_then(|count| i64::try_from(count).ok());
             record.response_digest = (recorded.bytes > 0).then_some(recorded.digest);
-            record.secrets_seen.extend(secrets_seen(findings));
+            // A Secret that was written comes back in the answer: it is one Secret all the same.
+            let sent = record.secrets_seen.len();
+            for secret in secrets_seen(findings) {
+                if !record.secrets_seen[..sent].contains(&secret) {
+                    record.secrets_seen.push(secret);
+                }
+            }
             learn(record, findings);
             note_body_state(record, &recorded.body);
             record.response_object = recorded.body.into_object();

@@ -94,6 +94,10 @@ fn the_policy_file_says_what_is_kept_of_each_resource() -> Result<()> {
         assert_eq!(record["responseObject"].is_null(), !answer, "{record}");
         assert!(record["responseDigest"].is_string(), "{record}");
     }
+    // It came back in the answer, and is one Secret all the same.
+    let seen = &shown(&scene, &secret)?["secretsSeen"];
+    assert_eq!(seen.as_array().map(Vec::len), Some(1), "{seen}");
+    assert_eq!(seen[0]["name"], "door");
     Ok(())
 }
 
