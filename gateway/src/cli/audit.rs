@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, process::ExitCode};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
@@ -67,8 +67,14 @@ impl Location {
                 wal: Some(recording.wal.directory),
             });
         }
+        let store = self.store.context("name --config FILE or --store DIR")?;
+        for (flag, directory) in [("--store", Some(&store)), ("--wal", self.wal.as_ref())] {
+            if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+                bail!("{flag}: there is no directory {}", directory.display());
+            }
+        }
         Ok(Sources {
-            store: self.store.context("name --config FILE or --store DIR")?,
+            store,
             wal: self.wal,
         })
     }

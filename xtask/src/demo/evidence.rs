@@ -55,7 +55,7 @@ pub(super) fn all(site: &Site, environment: &Environment, agents: &Agents) -> Re
         "\nThe same record as Parquet files, asked with DuckDB (deploy/quickstart/calls.sql, over the views of deploy/analysis/duckdb.sql):"
     );
     wait_until_shipped(site)?;
-    println!("{}", query(site, environment)?);
+    println!("{}", query(site, environment)?.trim_end());
     Ok(())
 }
 

@@ -16,12 +16,13 @@ use crate::audit::query::{Filter, Record, Report, Sources, Status, every_call, n
 
 const COLUMNS: [Column; 9] = [
     Column::fixed("TIME"),
-    Column::shortened("AGENT", 4, 12),
-    Column::optional("MODEL (BY)", 2, 28, Cut::End),
+    // Without an Agent object it is the user's name, whose end says most.
+    Column::shortened("AGENT", 2, 16, Cut::Start),
+    Column::optional("MODEL (BY)", 3, 28, Cut::End),
     // The end of it is the run.
     Column::optional("CI RUN", 1, 18, Cut::Start),
     Column::fixed("VERB"),
-    Column::shortened("OBJECT", 3, 32),
+    Column::shortened("OBJECT", 4, 32, Cut::End),
     Column::fixed("STATUS"),
     Column::fixed("DECISION"),
     Column::optional("RULE", 0, 16, Cut::End),
@@ -130,7 +131,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if calls.is_empty() {
         explain_nothing(&sources, &report);
     } else if calls.len() == limit {
-        eprintln!("The {limit} calls received last; --limit 0 shows all.");
+        eprintln!("Only the newest are shown, {limit} at most; --limit 0 shows all.");
     }
     Ok(code(complain(&report)))
 }

@@ -38,13 +38,13 @@ impl Column {
     }
 
     /// A column that keeps `floor` characters, or what room there is.
-    pub(super) const fn shortened(title: &'static str, rank: u8, floor: usize) -> Self {
+    pub(super) const fn shortened(title: &'static str, rank: u8, floor: usize, cut: Cut) -> Self {
         Self {
             title,
             yields: Some(Yields {
                 rank,
                 floor,
-                cut: Cut::End,
+                cut,
                 is_optional: false,
             }),
         }

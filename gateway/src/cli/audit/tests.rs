@@ -21,6 +21,23 @@ fn now() -> Timestamp {
 }
 
 #[test]
+fn a_directory_that_is_not_there_is_not_an_empty_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let location = |store: &str, wal: Option<&str>| Location {
+        config: None,
+        store: Some(directory.path().join(store)),
+        wal: wal.map(|wal| directory.path().join(wal)),
+    };
+    assert!(location("", Some("")).sources().is_ok());
+    let error = location("stroe", None).sources().unwrap_err().to_string();
+    assert!(
+        error.contains("--store") && error.contains("stroe"),
+        "{error}"
+    );
+    assert!(location("", Some("lost")).sources().is_err());
+}
+
+#[test]
 fn times_are_ages_or_points() {
     for (text, expected) in [
         ("10m", "2026-03-04T11:50:00Z"),
@@ -61,7 +78,7 @@ fn long_values_end_in_an_ellipsis() {
 }
 
 const THREE: [Column; 3] = [
-    Column::shortened("ONE", 1, 10),
+    Column::shortened("ONE", 1, 10, Cut::End),
     Column::fixed("TWO"),
     Column::optional("THREE", 0, 20, Cut::Start),
 ];
