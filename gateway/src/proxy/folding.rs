@@ -23,6 +23,9 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// Sources beyond this share one record per reason: their number is the attacker's to choose.
 const MOST_SOURCES: usize = 1024;
 
+/// Of the target of the first call in a window, in bytes.
+const URI_LIMIT: usize = 256;
+
 #[derive(Debug, Default)]
 pub(super) struct Folding {
     open: Mutex<HashMap<Key, Folded>>,
@@ -121,6 +124,10 @@ fn refused(
             reason: Some(rejection.reason().to_owned()),
             message: Some(mask::text(&recorder.key, &rejection.message())),
         }),
+        // The record stands for many calls, and its size is not for an outsider to choose.
+        request_uri: mask::request_uri_start(&recorder.key, info, &arrival.target, URI_LIMIT),
+        object_ref: None,
+        step_id: None,
         ..recorder.begin(arrival, info, None, Level::Metadata)
     }
 }
