@@ -29,7 +29,7 @@
 //! | `recording.allowNone` | `false` | let the level `None` mean that nothing is kept |
 //! | `recording.readLag` | `false` | [reads that lag](super::request_life#reads-that-lag) |
 //! | `recording.wal.directory` | required | the write-ahead log; on a local disk that honours fsync |
-//! | `recording.wal.limit` | `10GiB` | nothing is forwarded once 95 % of it is used |
+//! | `recording.wal.limit` | `10GiB` | nothing is forwarded once 95 % of it is used; the rest is for outcomes |
 //! | `recording.wal.segmentSize` | `64MiB` | at most a quarter of the limit |
 //! | `recording.store.directory` | required | where Parquet files go |
 //! | `recording.flush.interval` | `60s` | a file is written at least this often, if there is something to write |

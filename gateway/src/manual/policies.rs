@@ -18,7 +18,8 @@
 //!
 //! A rule selects resources by `apiGroups`, `resources`, `namespaces` and `names`, all of which must be written, or
 //! paths by `nonResourceURLs`. `"*"` matches everything and is never implied. A `Deny` for one name also denies
-//! calls that name nothing but could touch it, such as a list; a `Deny` for one namespace likewise calls over all.
+//! calls that name nothing but could touch it, such as a list; a `Deny` for one namespace likewise calls over all. A
+//! server-side apply, and an update that can create, are denied where `create` is.
 //!
 //! Policy comes on top of RBAC, which the API server asks of the synthetic user as of anybody. Therefore
 //! `kubectl auth can-i` through the gateway answers for RBAC alone: its yes can still be a no of policy.
