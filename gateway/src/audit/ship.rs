@@ -18,7 +18,8 @@ use crate::audit::{
 };
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(60);
+/// A full log refuses calls until the store has taken a file, so it is not kept waiting for long.
+const LAST_RETRY: Duration = Duration::from_secs(10);
 
 /// Turns the log into files in the background. Made by [`Log::open`](super::log::Log::open).
 pub struct Shipper {

@@ -34,6 +34,9 @@ const KUBECTL_SESSION: HeaderName = HeaderName::from_static("kubectl-session");
 /// Bodies over this are recorded by digest until side objects exist.
 pub(super) const INLINE_LIMIT: usize = 1 << 20;
 
+/// An append on its way.
+pub(super) type Append = JoinHandle<Result<(), NotRecorded>>;
+
 /// What every record of this gateway needs.
 pub(super) struct Recorder {
     pub(super) log: Log,
@@ -73,9 +76,17 @@ impl Recorder {
     }
 
     /// Starts an append that goes on when its caller stops waiting.
-    pub(super) fn append(self: &Arc<Self>, record: Record) -> JoinHandle<Result<(), NotRecorded>> {
+    fn append(self: &Arc<Self>, record: Record) -> Append {
+        self.append_after(None, record)
+    }
+
+    /// Appends an outcome behind its intent, and not at all where the intent could not be recorded.
+    pub(super) fn append_after(self: &Arc<Self>, intent: Option<Append>, record: Record) -> Append {
         let recorder = Arc::clone(self);
         self.appends.spawn(async move {
+            if let Some(intent) = intent {
+                intent.await.unwrap_or(Err(NotRecorded::Closed))?;
+            }
             let appended = recorder.log.append(&record).await;
             appended.map(drop).inspect_err(|error| {
                 tracing::error!(audit_id = record.audit_id, stage = ?record.stage, %error, "a call could not be recorded");

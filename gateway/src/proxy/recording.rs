@@ -8,12 +8,11 @@ use std::{
 
 use http::StatusCode;
 use jiff::Timestamp;
-use tokio::task::JoinHandle;
 
 use super::{
     arrival::Arrival,
     metrics::Metrics,
-    recorder::{Recorder, note_body_state, secrets_seen},
+    recorder::{Append, Recorder, note_body_state, secrets_seen},
     rejection::Rejection,
 };
 use crate::{
@@ -32,7 +31,7 @@ pub(super) struct Recording {
     record: Option<Box<Record>>,
     phase: Phase,
     /// The intent of a read that may lag, while it is being committed.
-    intent: Option<JoinHandle<Result<(), NotRecorded>>>,
+    intent: Option<Append>,
 }
 
 /// What an interruption now would mean.
@@ -48,7 +47,7 @@ impl Recording {
         recorder: &Arc<Recorder>,
         arrival: &Arrival,
         record: Record,
-        intent: Option<JoinHandle<Result<(), NotRecorded>>>,
+        intent: Option<Append>,
     ) -> Self {
         Self {
             recorder: Arc::clone(recorder),
@@ -168,10 +167,13 @@ impl Recording {
 
     /// Waits until the intent is durable.
     pub(super) async fn intended(&mut self) -> Result<(), NotRecorded> {
-        match self.intent.take() {
-            Some(intent) => intent.await.unwrap_or(Err(NotRecorded::Closed)),
-            None => Ok(()),
-        }
+        let Some(intent) = &mut self.intent else {
+            return Ok(());
+        };
+        // Taken only once it is known: who stops waiting here leaves it to the outcome to wait.
+        let recorded = intent.await.unwrap_or(Err(NotRecorded::Closed));
+        self.intent = None;
+        recorded
     }
 
     /// Records the outcome of a read that may lag, without waiting for it.
@@ -187,9 +189,10 @@ impl Recording {
         }
     }
 
-    fn close(&mut self, outcome: Outcome) -> Option<JoinHandle<Result<(), NotRecorded>>> {
+    fn close(&mut self, outcome: Outcome) -> Option<Append> {
         let record = self.end(outcome)?;
-        (record.level > Level::None).then(|| self.recorder.append(*record))
+        let intent = self.intent.take();
+        (record.level > Level::None).then(|| self.recorder.append_after(intent, *record))
     }
 
     /// Takes the finished record and tells of it in the access line.
