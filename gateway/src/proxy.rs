@@ -39,12 +39,18 @@ use crate::{
 };
 
 mod arrival;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the pipeline does not ask it yet")
+)]
+mod body_floor;
 mod budget;
 mod folding;
 mod follow;
 mod headers;
 mod listener;
 mod metrics;
+mod protobuf;
 mod recorder;
 mod recording;
 mod rejection;
