@@ -159,7 +159,8 @@ impl Object {
             _ if name.eq_ignore_ascii_case(b"data") => {
                 Slot::Inside(Place::Values(Encoding::Base64))
             }
-            #[cfg(not(sallyport_bug = "masked-field-skipped"))]
+            #[cfg(sallyport_bug = "masked-field-skipped")]
+            b"stringData" => return Slot::Opaque,
             _ if name.eq_ignore_ascii_case(b"stringData") => {
                 Slot::Inside(Place::Values(Encoding::Plain))
             }
