@@ -1,15 +1,8 @@
 //! Any target: no panic, and what is accepted can only be read in one way.
 #![no_main]
 
-use gateway::request_info::RequestInfo;
 use libfuzzer_sys::fuzz_target;
-
-// The module itself, so that a fuzzing build does not compile the whole gateway.
-#[allow(dead_code, reason = "the gateway uses the rest")]
-#[path = "../../../gateway/src"]
-mod gateway {
-    pub(crate) mod request_info;
-}
+use sallyport::request_info::RequestInfo;
 
 const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "get",
