@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: measures against a reference.
 //!
 //! A bench is a program in `gateway/benches` that prints one JSON line per measurement; this verb runs
-//! them, works out what the numbers mean, and fails if one misses its goal.
+//! them and works out what the numbers mean. A goal that is missed is news and no failure: the numbers
+//! depend on the machine and on what else it does.
 
 use std::{fs, io::ErrorKind};
 
@@ -28,8 +29,8 @@ struct Measurement {
     name: String,
     ours: f64,
     reference: f64,
-    /// The ratio of ours to the reference that is good enough.
-    goal: f64,
+    /// The ratio of ours to the reference that is good enough; none where that is not decided.
+    goal: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -38,8 +39,8 @@ struct Verdict {
     ours: f64,
     reference: f64,
     ratio: f64,
-    goal: f64,
-    ok: bool,
+    goal: Option<f64>,
+    ok: Option<bool>,
 }
 
 impl From<Measurement> for Verdict {
@@ -58,7 +59,7 @@ impl From<Measurement> for Verdict {
             reference,
             ratio,
             goal,
-            ok: ratio >= goal,
+            ok: goal.map(|goal| ratio >= goal),
         }
     }
 }
@@ -69,15 +70,10 @@ pub(crate) fn run(args: Args) -> Result<()> {
     for bench in &benches {
         verdicts.extend(measure(bench)?);
     }
-    print(&verdicts, args.json)?;
-    let missed = verdicts.iter().filter(|verdict| !verdict.ok).count();
-    if verdicts.is_empty() || missed > 0 {
-        bail!(
-            "{missed} of {} measurements miss their goal",
-            verdicts.len()
-        );
+    if verdicts.is_empty() {
+        bail!("nothing was measured");
     }
-    Ok(())
+    print(&verdicts, args.json)
 }
 
 fn chosen(name: Option<&str>) -> Result<Vec<String>> {
@@ -157,8 +153,9 @@ fn print(verdicts: &[Verdict], json: bool) -> Result<()> {
             goal,
             ok,
         } = verdict;
-        let mark = if *ok { "" } else { "  missed" };
-        println!("{name:32} {ours:>12.1} {reference:>12.1} {ratio:>7.2} {goal:>7.2}{mark}");
+        let goal = goal.map_or_else(|| "-".to_owned(), |goal| format!("{goal:.2}"));
+        let mark = if *ok == Some(false) { "  missed" } else { "" };
+        println!("{name:32} {ours:>12.1} {reference:>12.1} {ratio:>7.2} {goal:>7}{mark}");
     }
     Ok(())
 }

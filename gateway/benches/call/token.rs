@@ -1,0 +1,45 @@
+//! An OIDC issuer that is nothing but a key: it signs one token.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
+};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+pub(crate) const ISSUER: &str = "https://issuer.example";
+
+pub(crate) struct Issuer(EcdsaKeyPair);
+
+impl Issuer {
+    pub(crate) fn new() -> Self {
+        Self(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key"))
+    }
+
+    pub(crate) fn jwks(&self) -> Value {
+        // An uncompressed point: 4, x, y.
+        let (x, y) = self.0.public_key().as_ref()[1..].split_at(32);
+        let [x, y] = [x, y].map(|half| BASE64_URL_SAFE_NO_PAD.encode(half));
+        json!({ "keys": [{ "kty": "EC", "crv": "P-256", "kid": "1", "use": "sig", "alg": "ES256", "x": x, "y": y }] })
+    }
+
+    /// Valid for an hour.
+    pub(crate) fn token(&self) -> String {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("a clock")
+            .as_secs();
+        let header = json!({ "alg": "ES256", "kid": "1", "typ": "JWT" });
+        let claims = json!({
+            "iss": ISSUER, "sub": "agent-1", "aud": "sallyport", "iat": now, "exp": now + 3600
+        });
+        let [header, claims] =
+            [header, claims].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part.to_string()));
+        let input = format!("{header}.{claims}");
+        let signature = self.0.sign(&SystemRandom::new(), input.as_bytes());
+        let signature = BASE64_URL_SAFE_NO_PAD.encode(signature.expect("a signature"));
+        format!("{input}.{signature}")
+    }
+}
