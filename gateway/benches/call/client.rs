@@ -63,6 +63,7 @@ impl Connection {
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
             .body(Empty::new())
             .expect("a request");
+        self.send.ready().await.expect("an open connection");
         let response = self.send.send_request(request).await.expect("an answer");
         let status = response.status();
         let body = response.into_body().collect().await.expect("a body");
