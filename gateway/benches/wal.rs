@@ -18,7 +18,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use sallyport::audit::wal::{File, FileSystem, Options, Payload, Storage, Wal};
+use sallyport::audit::wal::{File, FileSystem, Headroom, Options, Payload, Storage, Wal};
 use tokio::{runtime::Runtime, task::JoinSet};
 
 use self::rounds::{Measurement, alternate, cpu_seconds};
@@ -137,6 +137,7 @@ async fn caller(log: Wal) {
         let payload = Payload {
             before: half.clone(),
             after: half.clone(),
+            headroom: Headroom::Spare,
         };
         log.append(payload).await.expect("a healthy disk");
     }

@@ -34,15 +34,11 @@ use crate::{
     drain::DrainWatcher,
     identity::{Attributes, Identity},
     mask,
-    policy::{Decision, LevelPolicy, Permit, PolicySet},
+    policy::{Decision, Denial, LevelPolicy, Permit, PolicySet},
     request_info::RequestInfo,
 };
 
 mod arrival;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the pipeline does not ask it yet")
-)]
 mod body_floor;
 mod budget;
 mod folding;
@@ -257,14 +253,13 @@ impl Gateway {
             });
         }
         let policies = Arc::clone(&self.policies.borrow());
-        let mut decision = policies.evaluate(attributes);
-        if let Decision::Allow(_) = &decision
-            && token_request::mints_token(attributes.request)
-            && let Err(denial) =
-                token_request::check(arrival.header(&header::CONTENT_TYPE), &body.bytes)
-        {
-            decision = Decision::Deny(denial);
-        }
+        let decision = match policies.evaluate(attributes) {
+            Decision::Allow(permit) => match beyond_policy(arrival, attributes.request, body) {
+                Ok(()) => Decision::Allow(permit),
+                Err(denial) => Decision::Deny(denial),
+            },
+            denied => denied,
+        };
         match decision {
             Decision::Allow(_) if arrival.headers.contains_key(header::UPGRADE) => {
                 Err(Rejection::UpgradeNotServed)
@@ -364,6 +359,15 @@ async fn withhold_foreign_tokens(
             Err(Rejection::Denied(denial.message(attributes)))
         }
     }
+}
+
+/// What no policy can allow, where only the body shows it.
+fn beyond_policy(arrival: &Arrival, info: &RequestInfo, body: &RequestBody) -> Result<(), Denial> {
+    let content_type = content_type(arrival);
+    if token_request::mints_token(info) {
+        token_request::check(content_type, &body.bytes)?;
+    }
+    body_floor::check(info, content_type, &body.bytes)
 }
 
 fn content_type(arrival: &Arrival) -> Option<&[u8]> {

@@ -149,15 +149,16 @@ fn payload(record: &Record, log_id: &str) -> Payload {
     Payload {
         before,
         after,
-        headroom: headroom(record.stage),
+        headroom: headroom(record),
     }
 }
 
-/// An outcome is of a call that was forwarded because its intent fitted.
-fn headroom(stage: Stage) -> Headroom {
-    match stage {
-        Stage::RequestReceived => Headroom::Spare,
-        Stage::ResponseComplete => Headroom::Use,
+/// The outcome of a call that was forwarded may use what intents leave: it was forwarded because its intent
+/// fitted. Nothing was forwarded of a call that was denied.
+fn headroom(record: &Record) -> Headroom {
+    match (record.stage, record.decision) {
+        (Stage::ResponseComplete, Some(DecisionKind::Allow)) => Headroom::Use,
+        _ => Headroom::Spare,
     }
 }
 
