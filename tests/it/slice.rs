@@ -12,6 +12,7 @@ mod analysis;
 mod audit;
 mod canary;
 mod drain;
+mod floor;
 mod full_log;
 mod headers;
 mod kubeconfig;
