@@ -107,7 +107,8 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
-        probe("kill", &["-TERM", &self.child.id().to_string()]);
+        // The shell's own kill: the program of that name is not on every machine.
+        probe("sh", &["-c", &format!("kill -TERM {}", self.child.id())]);
         if !self.ended(ENDS_WITHIN) {
             eprintln!("warning: process {} had to be killed", self.child.id());
             let _ = self.child.kill();
