@@ -9,6 +9,7 @@ use crate::{
     command::{capture, command},
     progress,
     test::Environment,
+    workspace,
 };
 
 /// What `deploy/quickstart/cluster.yaml` names; dropping it takes it away again if it was asked to.
@@ -123,7 +124,9 @@ pub(super) fn ci_token(environment: &Environment) -> Result<String> {
 /// kubectl with the administrator's kubeconfig.
 fn kubectl(environment: &Environment) -> Command {
     let mut kubectl = command(&environment.kubectl);
+    // What it remembers of a server would grow in ~/.kube by a directory for each run's.
     kubectl
+        .env("KUBECACHEDIR", workspace::target().join("kubectl-cache"))
         .arg("--kubeconfig")
         .arg(&environment.cluster.kubeconfig);
     kubectl

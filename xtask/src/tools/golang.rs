@@ -19,6 +19,7 @@ pub(crate) fn go(cache: &Cache) -> Result<Command> {
     let mut go = command(root.join("bin/go"));
     go.env("GOROOT", root).env("GOTOOLCHAIN", "local");
     // What a Go of ours downloads and builds stays with it, and can be removed like the rest of the cache.
+    // Only its telemetry counters, some KB, still go to ~/.config/go, where `go env -w` keeps proxies too.
     let files = cache.root().join("go");
     go.env("GOPATH", files.join("path"))
         .env("GOCACHE", files.join("build"))

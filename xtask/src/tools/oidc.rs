@@ -48,7 +48,9 @@ pub(crate) fn provider(cache: &Cache) -> Result<Provider> {
             let mut install = node.npm();
             install.args(flags).current_dir(directory);
             let downloads = cache.root().join("npm");
-            capture(install.arg("--cache").arg(downloads)).map(drop)
+            install.arg("--cache").arg(downloads);
+            // It would be another cache, in /tmp.
+            capture(install.env("NODE_DISABLE_COMPILE_CACHE", "1")).map(drop)
         },
     )?;
     Ok(Provider {
