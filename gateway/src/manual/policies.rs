@@ -8,8 +8,10 @@
 //! ServiceAccount, claims of an OIDC issuer, an agent by name, or `all: "*"`) and rules. All rules of all policies
 //! whose subject is the caller count together:
 //!
-//! 1. The floor, which is code: no token of an audience that the API server would accept, no change to objects of
-//!    `sallyport.dev`, nothing whose verb is not known.
+//! 1. The floor, which is code: no token of an audience that the API server would accept (TokenRequests, Secrets of
+//!    type `kubernetes.io/service-account-token`, signing requests for client or kubelet certificates), no change to
+//!    objects of `sallyport.dev` or their definitions, no JSON Patch that tests or copies what a Secret holds, nothing
+//!    whose verb is not known. Where only the body shows it, a body that cannot be read is refused.
 //! 2. A `Deny` that matches. Neither file order nor a broader `Allow` changes that.
 //! 3. An `Allow` that matches.
 //! 4. The built-in rule for discovery: `/api`, `/apis`, `/openapi`, `/version`, and the self reviews behind

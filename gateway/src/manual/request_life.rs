@@ -15,9 +15,11 @@
 //!    built request is checked once more. A request is sent a second time only where hyper proves that
 //!    not one byte of it was written.
 //! 6. **Follow.** Bytes pass to the agent as they come; the record's masker reads along.
-//! 7. **Record the outcome.** Durable before the last byte: where the length is known the frame that
-//!    completes it waits, otherwise the end of the stream does, and where there is no body the head does.
-//!    Events of a watch are therefore never delayed by the disk.
+//! 7. **Record the outcome.** Durable before the last byte: one frame is held back until the next has come,
+//!    and the last until the outcome is on disk; where there is no body the head waits. A stream without an
+//!    end holds nothing back, so events of a watch are never delayed by the disk; there its end waits. HTTP/1.0
+//!    is refused, since it cannot tell a broken answer from a whole one. The answer to a TokenRequest is read
+//!    before it goes on, so that a token for another audience than ours is never handed out.
 //!
 //! ## What a failure means to the caller
 //!
