@@ -149,10 +149,24 @@ where
     let headers = serde_saphyr::read::<_, Header>(&mut headers);
     let outlines = serde_saphyr::read::<_, Outline>(&mut outlines);
     let documents = serde_saphyr::read::<_, Document<K::Spec>>(&mut documents);
-    let parsed = headers.zip(outlines).zip(documents);
-    parsed
+    let parsed: Vec<_> = headers
+        .zip(outlines)
+        .zip(documents)
         .map(|((header, outline), document)| manifest::<K>(file, header, outline, document))
-        .collect()
+        .collect();
+    if parsed.is_empty() {
+        return vec![Err(empty(file))];
+    }
+    parsed
+}
+
+/// A file that is being written is empty for a moment, and its rules must not go for that moment.
+fn empty(file: &Path) -> Problem {
+    Problem {
+        file: file.to_owned(),
+        message: "the file holds no object; delete it if that is meant".into(),
+        ..Problem::default()
+    }
 }
 
 type Parsed<T> = Result<T, serde_saphyr::Error>;

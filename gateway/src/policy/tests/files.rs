@@ -237,3 +237,13 @@ fn a_reload_keeps_the_last_good_set_and_says_why() {
     );
     assert_eq!(source.reload().expect("it is valid"), Changed::Unchanged);
 }
+
+#[test]
+fn a_file_without_an_object_is_refused_so_a_half_written_one_loses_no_rule() {
+    for text in ["", "# to be written\n", "---\n"] {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join("ci.yaml"), text).expect("written");
+        let error = PolicySet::load(directory.path()).expect_err("no object");
+        assert!(error.to_string().contains("ci.yaml"), "{text:?}: {error}");
+    }
+}
