@@ -13,7 +13,7 @@ use tracing::Instrument;
 
 use self::{
     arrival::Arrival,
-    budget::ByteBudget,
+    budget::{ByteBudget, Room},
     folding::Folding,
     follow::FollowedBody,
     headers::Ours,
@@ -29,7 +29,7 @@ pub use self::{
     upstream::{Upstream, UpstreamError},
 };
 use crate::{
-    audit::log::Log,
+    audit::{log::Log, record::Level},
     authn::Authenticator,
     drain::DrainWatcher,
     identity::{Attributes, Identity},
@@ -182,7 +182,7 @@ impl Gateway {
             request: &info,
             applies: info.is_apply(content_type(&arrival)),
         };
-        let body = match RequestBody::read(&self.budget, &arrival.headers, body).await {
+        let mut body = match RequestBody::read(&self.budget, &arrival.headers, body).await {
             Ok(body) => body,
             Err(rejection) => {
                 return self
@@ -195,13 +195,17 @@ impl Gateway {
         let may_lag = self.read_lag && info.is_read_only();
         let mut recording = self
             .recorder
-            .intent(&arrival, &attributes, level, &body, may_lag)
+            .intent(&arrival, &attributes, level, &mut body, may_lag)
             .await?;
 
         let permit = match self.judge(&arrival, &attributes, &body, &mut recording) {
             Ok(permit) => permit,
             Err(rejection) => return refuse(recording, rejection).await,
         };
+        match self.room_for_answer(&info, level).await {
+            Ok(room) => recording.keep(room),
+            Err(rejection) => return refuse(recording, rejection).await,
+        }
         let sent = self
             .forward(permit, &arrival, &identity, body, &mut recording)
             .await;
@@ -274,6 +278,20 @@ impl Gateway {
                 Err(Rejection::Denied(denial.message(attributes)))
             }
         }
+    }
+
+    /// The record of an answer may grow to the inline limit. Room for it is taken before the call is sent:
+    /// afterwards it could only be recorded less fully.
+    async fn room_for_answer(
+        &self,
+        info: &RequestInfo,
+        level: Level,
+    ) -> Result<Option<Room>, Rejection> {
+        if !recorder::wants_answer(info, level) {
+            return Ok(None);
+        }
+        let room = self.budget.take(recorder::INLINE_LIMIT).await;
+        room.map(Some).ok_or(Rejection::Busy)
     }
 
     async fn forward(

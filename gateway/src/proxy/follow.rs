@@ -13,12 +13,11 @@ use bytes::Bytes;
 use http::Response;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::{recording::Recording, rejection::Rejection, upstream::UpstreamBody};
+use super::{
+    recorder::wants_answer, recording::Recording, rejection::Rejection, upstream::UpstreamBody,
+};
 use crate::{
-    audit::{
-        record::{Level, Outcome},
-        wal::NotRecorded,
-    },
+    audit::{record::Outcome, wal::NotRecorded},
     drain::DrainWatcher,
     mask::BodyMasker,
     request_info::RequestInfo,
@@ -65,9 +64,7 @@ pub(super) async fn follow(
         recording.unrecorded(&rejection);
         return Err(rejection);
     }
-    let wanted = recording.level() >= Level::RequestResponse
-        && info.is_resource_request
-        && info.verb != "watch";
+    let wanted = wants_answer(info, recording.level());
     let following = Following {
         masker: recording.recorder().masker(&head.headers, info, wanted),
         recording,

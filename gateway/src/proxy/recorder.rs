@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     arrival::{Arrival, text},
+    budget::Room,
     metrics::Metrics,
     recording::Recording,
     rejection::Rejection,
@@ -55,7 +56,7 @@ impl Recorder {
         arrival: &Arrival,
         attributes: &Attributes<'_>,
         level: Level,
-        body: &RequestBody,
+        body: &mut RequestBody,
         may_lag: bool,
     ) -> Result<Recording, Rejection> {
         let mut record = self.begin(
@@ -67,6 +68,7 @@ impl Recorder {
         self.describe_request(&mut record, arrival, attributes.request, &body.bytes);
         let intent = (level > Level::None).then(|| self.append(record.clone()));
         let mut recording = Recording::new(self, arrival, record, intent);
+        recording.keep(body.room.take());
         if !may_lag && let Err(error) = recording.intended().await {
             let rejection = Rejection::NotRecorded(error);
             recording.unrecorded(&rejection);
@@ -77,17 +79,24 @@ impl Recorder {
 
     /// Starts an append that goes on when its caller stops waiting.
     fn append(self: &Arc<Self>, record: Record) -> Append {
-        self.append_after(None, record)
+        self.append_after(None, record, None)
     }
 
     /// Appends an outcome behind its intent, and not at all where the intent could not be recorded.
-    pub(super) fn append_after(self: &Arc<Self>, intent: Option<Append>, record: Record) -> Append {
+    /// `room` is what its bodies take of the budget: an agent that leaves must not free it before the disk does.
+    pub(super) fn append_after(
+        self: &Arc<Self>,
+        intent: Option<Append>,
+        record: Record,
+        room: Option<Room>,
+    ) -> Append {
         let recorder = Arc::clone(self);
         self.appends.spawn(async move {
             if let Some(intent) = intent {
                 intent.await.unwrap_or(Err(NotRecorded::Closed))?;
             }
             let appended = recorder.log.append(&record).await;
+            drop(room);
             appended.map(drop).inspect_err(|error| {
                 tracing::error!(audit_id = record.audit_id, stage = ?record.stage, %error, "a call could not be recorded");
             })
@@ -186,6 +195,12 @@ impl Recorder {
             wanted,
         )
     }
+}
+
+/// Whether the answer's body belongs into the record. Events of a watch never do, as in `audit.k8s.io`; logs and
+/// what comes through a proxy are no objects and may last for hours.
+pub(super) fn wants_answer(info: &RequestInfo, level: Level) -> bool {
+    level >= Level::RequestResponse && info.is_resource_request && !info.is_long_running()
 }
 
 /// One column speaks for both bodies: digest-only as soon as one of them is.

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::{
     arrival::Arrival,
+    budget::Room,
     metrics::Metrics,
     recorder::{Append, Recorder, note_body_state, secrets_seen},
     rejection::Rejection,
@@ -30,6 +31,8 @@ pub(super) struct Recording {
     started: Instant,
     record: Option<Box<Record>>,
     phase: Phase,
+    /// What this call's bodies take of the budget, until its records are appended.
+    room: Option<Room>,
     /// The intent of a read that may lag, while it is being committed.
     intent: Option<Append>,
 }
@@ -54,7 +57,17 @@ impl Recording {
             started: arrival.started,
             record: Some(Box::new(record)),
             phase: Phase::Judging,
+            room: None,
             intent,
+        }
+    }
+
+    /// Keeps room in the budget until the outcome is appended.
+    pub(super) fn keep(&mut self, room: Option<Room>) {
+        match (&mut self.room, room) {
+            (Some(kept), Some(room)) => kept.join(room),
+            (kept @ None, room) => *kept = room,
+            (Some(_), None) => {}
         }
     }
 
@@ -192,7 +205,8 @@ impl Recording {
     fn close(&mut self, outcome: Outcome) -> Option<Append> {
         let record = self.end(outcome)?;
         let intent = self.intent.take();
-        (record.level > Level::None).then(|| self.recorder.append_after(intent, *record))
+        let room = self.room.take();
+        (record.level > Level::None).then(|| self.recorder.append_after(intent, *record, room))
     }
 
     /// Takes the finished record and tells of it in the access line.

@@ -23,7 +23,8 @@ const STEP: usize = 64 << 10;
 /// Not `Debug`: it may hold a secret.
 pub(super) struct RequestBody {
     pub(super) bytes: Bytes,
-    _room: Option<Room>,
+    /// Passes to the recording, which holds the body's masked copy.
+    pub(super) room: Option<Room>,
 }
 
 impl RequestBody {
@@ -36,7 +37,7 @@ impl RequestBody {
         if body.is_end_stream() {
             return Ok(Self {
                 bytes: Bytes::new(),
-                _room: None,
+                room: None,
             });
         }
         refuse_encodings(headers)?;
@@ -50,7 +51,7 @@ impl RequestBody {
             })??;
         Ok(Self {
             bytes,
-            _room: Some(room),
+            room: Some(room),
         })
     }
 }
