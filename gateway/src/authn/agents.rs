@@ -12,6 +12,7 @@ use std::{
 use crate::{
     api::v1alpha1::{
         agent::{AgentMatch, AgentSpec},
+        manifest::{self, Problem},
         matching::ANY,
     },
     identity::{AgentIdentity, GenAi},
@@ -21,7 +22,7 @@ use super::Unauthenticated;
 
 pub use self::source::AgentSource;
 
-use self::files::{object_files, read_agents};
+use self::files::read_agents;
 
 mod files;
 mod source;
@@ -34,8 +35,9 @@ pub enum AgentError {
         #[source]
         source: std::io::Error,
     },
-    #[error("{}: {message}", path.display())]
-    Invalid { path: PathBuf, message: String },
+    /// Everything that is wrong in all files.
+    #[error("{}", manifest::lines(.0))]
+    Invalid(Vec<Problem>),
     #[error("{}: metadata.name: agent {name:?} is also in {}; give each agent its own name", path.display(), other.display())]
     NameTaken {
         path: PathBuf,
@@ -83,13 +85,11 @@ pub(super) enum Subject<'a> {
 }
 
 impl AgentSet {
-    /// Reads every YAML and JSON file of `directory`, in the order of their names.
+    /// Reads every YAML file of `directory`, in the order of their names.
     pub fn load(directory: &Path) -> Result<Self, AgentError> {
         let mut set = Self::default();
-        for path in object_files(directory)? {
-            for agent in read_agents(&path)? {
-                set.add(agent)?;
-            }
+        for agent in read_agents(directory)? {
+            set.add(agent)?;
         }
         Ok(set)
     }

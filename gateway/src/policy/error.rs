@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use crate::api::v1alpha1::manifest::Problem;
+use crate::api::v1alpha1::manifest::{self, Problem};
 
 /// Why a directory of policies is not in force.
 #[derive(Debug, thiserror::Error)]
@@ -12,14 +12,6 @@ pub enum PolicyError {
         source: std::io::Error,
     },
     /// Everything that is wrong in all files.
-    #[error("{}", lines(.0))]
+    #[error("{}", manifest::lines(.0))]
     Invalid(Vec<Problem>),
-}
-
-fn lines(problems: &[Problem]) -> String {
-    problems
-        .iter()
-        .map(Problem::to_string)
-        .collect::<Vec<_>>()
-        .join("\n")
 }

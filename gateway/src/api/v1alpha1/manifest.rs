@@ -55,6 +55,12 @@ impl fmt::Display for Problem {
     }
 }
 
+/// One problem a line.
+pub fn lines(problems: &[Problem]) -> String {
+    let lines: Vec<_> = problems.iter().map(Problem::to_string).collect();
+    lines.join("\n")
+}
+
 /// Reads every `*.yaml` and `*.yml` of `directory`, in order of name, hidden files excepted.
 pub fn read_directory<K>(directory: &Path) -> std::io::Result<Manifests<K::Spec>>
 where
