@@ -71,6 +71,13 @@ pub struct Gateway {
     read_lag: bool,
 }
 
+/// A request that is understood, of a caller that is known.
+struct Received {
+    identity: Identity,
+    info: RequestInfo,
+    body: RequestBody,
+}
+
 /// The parts of a [`Gateway`], built by the app.
 pub struct Parts {
     pub authn: Authenticator,
@@ -154,66 +161,67 @@ impl Gateway {
         body: Incoming,
         drain: &DrainWatcher,
     ) -> Result<Response<FollowedBody>, Rejection> {
+        let mut call = self.receive(&arrival, body).await?;
+        let attributes = Attributes {
+            identity: &call.identity,
+            request: &call.info,
+            applies: call.info.is_apply(content_type(&arrival)),
+        };
+        let level = self.levels.borrow().level(&attributes);
+        let may_lag = self.read_lag && call.info.is_read_only();
+        let mut recording = self
+            .recorder
+            .intent(&arrival, &attributes, level, &mut call.body, may_lag)
+            .await?;
+
+        let answer = self
+            .judge_and_send(&arrival, &attributes, level, &call.body, &mut recording)
+            .await;
+        match answer {
+            Ok(answer) => follow::follow(recording, answer, &call.info, may_lag, drain).await,
+            Err(rejection) => refuse(recording, rejection).await,
+        }
+    }
+
+    /// Who asks for what, with the body read. What fails here leaves a record of its own.
+    async fn receive(&self, arrival: &Arrival, body: Incoming) -> Result<Received, Rejection> {
         if arrival.version < Version::HTTP_11 {
-            return Err(self.refuse_unknown(
-                &arrival,
-                None,
-                "http_version",
-                Rejection::HttpVersion,
-            ));
+            let rejection = Rejection::HttpVersion;
+            return Err(self.refuse_unknown(arrival, None, "http_version", rejection));
         }
         let parsed = RequestInfo::parse(arrival.method.as_str(), &arrival.target);
-        let identity = self.authenticate(&arrival, parsed.as_ref().ok()).await?;
+        let identity = self.authenticate(arrival, parsed.as_ref().ok()).await?;
+        let unread = |info: &RequestInfo| self.recorder.unread(arrival, info, &identity);
         let info = match parsed {
             Ok(info) => info,
             Err(ambiguous) => {
-                return self
-                    .refuse_unread(
-                        &arrival,
-                        &RequestInfo::default(),
-                        &identity,
-                        ambiguous.into(),
-                    )
-                    .await;
+                return refuse(unread(&RequestInfo::default()), ambiguous.into()).await;
             }
         };
-        let attributes = Attributes {
-            identity: &identity,
-            request: &info,
-            applies: info.is_apply(content_type(&arrival)),
-        };
-        let mut body = match RequestBody::read(&self.budget, &arrival.headers, body).await {
-            Ok(body) => body,
-            Err(rejection) => {
-                return self
-                    .refuse_unread(&arrival, &info, &identity, rejection)
-                    .await;
-            }
-        };
-
-        let level = self.levels.borrow().level(&attributes);
-        let may_lag = self.read_lag && info.is_read_only();
-        let mut recording = self
-            .recorder
-            .intent(&arrival, &attributes, level, &mut body, may_lag)
-            .await?;
-
-        let permit = match self.judge(&arrival, &attributes, &body, &mut recording) {
-            Ok(permit) => permit,
-            Err(rejection) => return refuse(recording, rejection).await,
-        };
-        match self.room_for_answer(&info, level).await {
-            Ok(room) => recording.keep(room),
-            Err(rejection) => return refuse(recording, rejection).await,
+        match RequestBody::read(&self.budget, &arrival.headers, body).await {
+            Ok(body) => Ok(Received {
+                identity,
+                info,
+                body,
+            }),
+            Err(rejection) => refuse(unread(&info), rejection).await,
         }
-        let sent = self
-            .forward(permit, &arrival, &identity, body, &mut recording)
-            .await;
-        let response = match withhold_foreign_tokens(sent, &attributes, &mut recording).await {
-            Ok(response) => response,
-            Err(rejection) => return refuse(recording, rejection).await,
-        };
-        follow::follow(recording, response, &info, may_lag, drain).await
+    }
+
+    async fn judge_and_send(
+        &self,
+        arrival: &Arrival,
+        attributes: &Attributes<'_>,
+        level: Level,
+        body: &RequestBody,
+        recording: &mut Recording,
+    ) -> Result<Response<UpstreamBody>, Rejection> {
+        let permit = self.judge(arrival, attributes, body, recording)?;
+        recording.keep(self.room_for_answer(attributes.request, level).await?);
+        let response = self
+            .forward(permit, arrival, attributes.identity, body, recording)
+            .await?;
+        withhold_foreign_tokens(response, attributes, recording).await
     }
 
     async fn authenticate(
@@ -299,7 +307,7 @@ impl Gateway {
         permit: Permit,
         arrival: &Arrival,
         identity: &Identity,
-        body: RequestBody,
+        body: &RequestBody,
         recording: &mut Recording,
     ) -> Result<Response<UpstreamBody>, Rejection> {
         let audit_id = recording.audit_id().to_owned();
@@ -334,17 +342,6 @@ impl Gateway {
         })
     }
 
-    /// A known agent's request that was not read to its end still leaves a record.
-    async fn refuse_unread<T>(
-        &self,
-        arrival: &Arrival,
-        info: &RequestInfo,
-        identity: &Identity,
-        rejection: Rejection,
-    ) -> Result<T, Rejection> {
-        refuse(self.recorder.unread(arrival, info, identity), rejection).await
-    }
-
     fn say(&self, rejection: &Rejection, is_discovery: bool) -> Response<Body> {
         self.metrics().rejected(rejection.label());
         let mut response = rejection.response();
@@ -361,11 +358,10 @@ impl Gateway {
 
 /// A minted token goes on only if it is for our own audience, whatever the request seemed to say.
 async fn withhold_foreign_tokens(
-    sent: Result<Response<UpstreamBody>, Rejection>,
+    response: Response<UpstreamBody>,
     attributes: &Attributes<'_>,
     recording: &mut Recording,
 ) -> Result<Response<UpstreamBody>, Rejection> {
-    let response = sent?;
     if !response.status().is_success() || !token_request::mints_token(attributes.request) {
         return Ok(response);
     }
