@@ -11,7 +11,7 @@
 //! | `sallyport_call_duration_seconds` | histogram, 1 ms to 16 s | `verb` | seconds from the request's head to the recorded outcome; watches to their end |
 //! | `sallyport_rejections_total` | counter | `reason` | requests that the gateway itself refused or could not serve |
 //! | `sallyport_connections` | gauge | – | open connections of agents |
-//! | `sallyport_connection_errors_total` | counter | `stage` (`tls`, `http`) | connections that ended in a protocol error |
+//! | `sallyport_connection_errors_total` | counter | `stage` (`tls`, `http`, `share`) | connections that ended in a protocol error, or were closed at once because their address held its share |
 //! | `sallyport_wal_used_bytes`, `sallyport_wal_limit_bytes` | gauge | – | bytes of the write-ahead log that wait for the store, and its size |
 //! | `sallyport_wal_failing` | gauge | – | 1 while records cannot be made durable, and so nothing is forwarded |
 //! | `sallyport_wal_last_sequence` | gauge | – | sequence number of the newest record |
@@ -19,7 +19,7 @@
 //! | `sallyport_store_files_total`, `sallyport_store_failures_total` | counter | – | files written to the store, and attempts that failed |
 //!
 //! `reason` is one of `ambiguous`, `answer_not_recorded`, `authority_unavailable`, `body_broken`, `body_encoded`,
-//! `body_too_large`, `body_too_slow`, `busy`, `denied`, `impersonation`, `not_recorded`, `outcome_unknown`,
+//! `body_too_large`, `body_too_slow`, `busy`, `denied`, `http_version`, `impersonation`, `not_recorded`, `outcome_unknown`,
 //! `unauthenticated`, `unreachable`, `unsafe`, `upgrade`. Worth an alert: `wal_failing`, `wal_used_bytes` over half of
 //! `wal_limit_bytes`, and any `not_recorded`, `answer_not_recorded` or `unsafe`.
 //!

@@ -27,6 +27,8 @@
 //! |---|---|---|---|
 //! | the intent could not be recorded | 500 `Status` | no | nothing could be |
 //! | denied | 403 `Status` with rule and hint | no | `complete`, `deny` |
+//! | a minted token was for another audience | 403 `Status` | yes, and withheld | `complete`, `deny` |
+//! | no room to buffer the bodies | 429 `Status` with `Retry-After` | no | `complete` |
 //! | the API server could not be reached | 503 `Status` | no | `complete` |
 //! | the answer was lost | 500 `Status` without `Retry-After` | unknown | `unknown` |
 //! | the outcome could not be recorded, no byte sent yet | 500 `Status` | yes | intent without outcome: `unknown` |
