@@ -58,6 +58,16 @@ impl DrainWatcher {
     pub fn is_draining(&self) -> bool {
         self.signal.is_cancelled()
     }
+
+    /// A drain behind this one: who watches it holds up this one too, but is told only when the caller says so.
+    pub fn behind(&self) -> (CancellationToken, Self) {
+        let signal = CancellationToken::new();
+        let watcher = Self {
+            signal: signal.clone(),
+            _work: self._work.clone(),
+        };
+        (signal, watcher)
+    }
 }
 
 #[cfg(test)]

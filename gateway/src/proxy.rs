@@ -1,6 +1,6 @@
 //! The life of a request. `Gateway::pipeline` is the security model: its order is the product.
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -17,6 +17,7 @@ use self::{
     folding::Folding,
     follow::FollowedBody,
     headers::Ours,
+    listener::Peer,
     recorder::Recorder,
     recording::Recording,
     rejection::Rejection,
@@ -44,6 +45,7 @@ mod budget;
 mod folding;
 mod follow;
 mod headers;
+mod linger;
 mod listener;
 mod metrics;
 mod protobuf;
@@ -130,17 +132,16 @@ impl Gateway {
     /// Answers one request, whatever comes.
     async fn serve(
         &self,
-        client: IpAddr,
+        peer: &Arc<Peer>,
         request: Request<Incoming>,
-        drain: &DrainWatcher,
     ) -> Result<Response<Body>, Infallible> {
-        let arrival = Arrival::new(client, &request);
+        let arrival = Arrival::new(peer.client, &request);
         let span = tracing::info_span!("request", audit_id = arrival.audit_id);
         let audit_id = arrival.audit_id.clone();
         let is_discovery = arrival.is_discovery();
         // Boxed: the future of a whole request is large, and most of a connection's life holds none.
         let pipeline: BoxFuture<'_, _> =
-            Box::pin(self.pipeline(arrival, request.into_body(), drain));
+            Box::pin(self.pipeline(arrival, request.into_body(), &peer.drain));
         let mut response = pipeline.instrument(span).await.map_or_else(
             |rejection| self.say(&rejection, is_discovery),
             |response| response.map(Either::Right),
@@ -219,7 +220,7 @@ impl Gateway {
         let permit = self.judge(arrival, attributes, body, recording)?;
         recording.keep(self.room_for_answer(attributes.request, level).await?);
         let response = self
-            .forward(permit, arrival, attributes.identity, body, recording)
+            .forward(permit, arrival, attributes, body, recording)
             .await?;
         withhold_foreign_tokens(response, attributes, recording).await
     }
@@ -306,14 +307,15 @@ impl Gateway {
         &self,
         permit: Permit,
         arrival: &Arrival,
-        identity: &Identity,
+        attributes: &Attributes<'_>,
         body: &RequestBody,
         recording: &mut Recording,
     ) -> Result<Response<UpstreamBody>, Rejection> {
         let audit_id = recording.audit_id().to_owned();
+        let user = &attributes.identity.upstream_user;
         let ours = Ours {
             authorization: None,
-            user: &identity.upstream_user,
+            user,
             audit_id: &audit_id,
             client: arrival.client,
         };
@@ -322,6 +324,7 @@ impl Gateway {
             target: &arrival.target,
             headers: &arrival.headers,
             body: body.bytes.clone(),
+            long_running: attributes.request.is_long_running(),
         };
         recording.sent();
         let sent = self.upstream.send(permit, forward, ours).await;
@@ -333,9 +336,7 @@ impl Gateway {
         .map(|response| {
             let (mut head, body) = response.into_parts();
             head.headers = headers::downstream(&head.headers);
-            if let Some(warning) =
-                warning::of_response(head.status, arrival, &identity.upstream_user)
-            {
+            if let Some(warning) = warning::of_response(head.status, arrival, user) {
                 head.headers.append(header::WARNING, warning);
             }
             Response::from_parts(head, body)

@@ -66,7 +66,7 @@ pub fn server_config(tls: &crate::config::Tls) -> Result<Arc<ServerConfig>, TlsE
         .with_no_client_auth()
         .with_single_cert(leaf.chain, leaf.key)
         .map_err(TlsError::Mismatch)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 

@@ -1,26 +1,41 @@
 //! The only way to the API server, and a [`Permit`] is its price.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Uri, header};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, Uri, header,
+    uri::{PathAndQuery, Scheme},
+};
 use http_body_util::Full;
-use hyper::client::conn::http1::SendRequest;
 use kube::client::ConfigExt;
 
-use self::{credential::Credential, pool::Pool};
+use self::{
+    credential::Credential,
+    dial::Dialer,
+    idle::Sender,
+    lane::Slot,
+    pool::{Lease, Pool},
+};
 use super::headers::{self, Ours, Violation};
 use crate::policy::Permit;
 
+mod body;
 mod credential;
+mod dial;
+mod idle;
+mod lane;
 mod pool;
 
-pub(super) use self::pool::{ConnectError, UpstreamBody};
+pub(super) use self::{body::UpstreamBody, dial::ConnectError};
 
-/// kube-apiserver answers within 60 s what is not long-running, and sends the head of what is at once.
+/// kube-apiserver answers within 60 s what is not long-running. What is may keep its head back for as long as a
+/// backend behind a proxy subresource does.
 const HEAD_PATIENCE: Duration = Duration::from_secs(90);
 
-type Outgoing = Request<Full<Bytes>>;
+/// How often a call is tried that certainly did not reach the API server. A server that goes down refuses the
+/// streams of every connection it had.
+const ATTEMPTS: usize = 4;
 
 /// The API server, its trust and the gateway's credential for it.
 #[derive(Debug)]
@@ -38,6 +53,8 @@ pub(super) struct Forward<'a> {
     pub(super) target: &'a str,
     pub(super) headers: &'a HeaderMap,
     pub(super) body: Bytes,
+    /// Such calls have connections of their own.
+    pub(super) long_running: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +92,7 @@ pub(super) enum SendError {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Lost {
     #[error("the connection to the API server broke")]
-    Broken(#[from] hyper::Error),
+    Broken(#[source] tower::BoxError),
     #[error("the API server sent no answer within {} s", HEAD_PATIENCE.as_secs())]
     Silent,
 }
@@ -92,55 +109,164 @@ impl Upstream {
         let mut tls = config
             .rustls_client_config()
             .map_err(UpstreamError::Configuration)?;
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        tls.alpn_protocols.clear();
+        let dialer = Dialer::new(uri, config.tls_server_name.as_deref(), tls)?;
         Ok(Self {
-            pool: Pool::new(uri, config.tls_server_name.as_deref(), Arc::new(tls))?,
+            pool: Pool::new(dialer),
             credential: Credential::new(config.auth_layer().map_err(UpstreamError::Configuration)?),
             base_path: uri.path().trim_end_matches('/').to_owned(),
         })
     }
 
     /// Sends the call once. The permit is used up whatever happens.
+    ///
+    /// A connection may have closed meanwhile, or the API server may be leaving: what provably never reached it
+    /// is tried again on another connection, and nothing else is.
     pub(super) async fn send(
         &self,
         _permit: Permit,
         forward: Forward<'_>,
         ours: Ours<'_>,
     ) -> Result<Response<UpstreamBody>, SendError> {
-        let mut request = self.request(forward, ours).await?;
-        // A pooled connection may have been closed meanwhile; hyper gives a request back only where
-        // not one byte of it was written.
-        while let Some(sender) = self.pool.idle().await {
-            match attempt(sender, request, &self.pool).await? {
+        let mut outgoing = self.outgoing(&forward, ours).await?;
+        let mut unsent = ConnectError::Closed;
+        for _ in 0..ATTEMPTS {
+            let attempt = match self.pool.lease(forward.long_running).await? {
+                Lease::Http2(slot) => self.attempt_http2(slot, outgoing, &forward).await?,
+                Lease::Http1(sender) => self.attempt_http1(sender, outgoing, &forward).await?,
+            };
+            match attempt {
                 Attempt::Answered(response) => return Ok(response),
-                Attempt::Unsent(unsent) => request = *unsent,
+                Attempt::Unsent(request, why) => (outgoing, unsent) = (*request, why),
             }
         }
-        match attempt(self.pool.connect().await?, request, &self.pool).await? {
-            Attempt::Answered(response) => Ok(response),
-            Attempt::Unsent(_) => Err(ConnectError::Closed.into()),
-        }
+        Err(unsent.into())
     }
 
-    async fn request(&self, forward: Forward<'_>, ours: Ours<'_>) -> Result<Outgoing, SendError> {
+    async fn outgoing(&self, forward: &Forward<'_>, ours: Ours<'_>) -> Result<Outgoing, SendError> {
         let authorization = self.credential.authorization().await?;
         let ours = Ours {
             authorization,
             ..ours
         };
-        let mut request = Request::new(Full::new(forward.body));
-        *request.method_mut() = forward.method;
         if !self.base_path.is_empty() && has_dot_segments(forward.target) {
             return Err(Violation::DotSegments.into());
         }
         let target = format!("{}{}", self.base_path, forward.target);
-        *request.uri_mut() = target
-            .parse()
-            .map_err(|_| Violation::Unwritable(target.clone()))?;
-        *request.headers_mut() = headers::upstream(forward.headers, &ours)?;
-        request.headers_mut().insert(header::HOST, self.pool.host());
-        Ok(request)
+        Ok(Outgoing {
+            target: PathAndQuery::try_from(target.as_str())
+                .map_err(|_| Violation::Unwritable(target))?,
+            headers: headers::upstream(forward.headers, &ours)?,
+        })
     }
+
+    async fn attempt_http2(
+        &self,
+        slot: Slot,
+        outgoing: Outgoing,
+        forward: &Forward<'_>,
+    ) -> Result<Attempt, Lost> {
+        let request = outgoing.clone().http2(&self.pool.dialer, forward);
+        let answer = match slot.open(request, forward.body.clone()).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.pool.retire(&slot, forward.long_running);
+                return Ok(Attempt::unsent(outgoing, error.into()));
+            }
+        };
+        match patiently(forward, answer).await? {
+            Ok(response) => {
+                let (head, stream) = response.into_parts();
+                let body = UpstreamBody::http2(stream, &head.headers, slot);
+                Ok(Attempt::Answered(Response::from_parts(head, body)))
+            }
+            Err(error) if was_not_processed(&error) => {
+                self.pool.retire(&slot, forward.long_running);
+                Ok(Attempt::unsent(outgoing, ConnectError::Refused))
+            }
+            Err(error) => Err(Lost::Broken(error.into())),
+        }
+    }
+
+    /// hyper gives a request back only where not one byte of it was written.
+    async fn attempt_http1(
+        &self,
+        mut sender: Sender,
+        outgoing: Outgoing,
+        forward: &Forward<'_>,
+    ) -> Result<Attempt, Lost> {
+        let request = outgoing.clone().http1(&self.pool.dialer, forward);
+        match patiently(forward, sender.try_send_request(request)).await? {
+            Ok(response) => Ok(Attempt::Answered(response.map(|incoming| {
+                UpstreamBody::http1(incoming, sender, self.pool.idle.clone())
+            }))),
+            Err(mut error) => match error.take_message() {
+                Some(_) => Ok(Attempt::unsent(outgoing, ConnectError::Closed)),
+                None => Err(Lost::Broken(error.into_error().into())),
+            },
+        }
+    }
+}
+
+/// A request as it is sent, apart from how each protocol writes its first line.
+#[derive(Clone)]
+struct Outgoing {
+    target: PathAndQuery,
+    headers: HeaderMap,
+}
+
+impl Outgoing {
+    fn http2(self, dialer: &Dialer, forward: &Forward<'_>) -> Request<()> {
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(Scheme::HTTPS);
+        uri.authority = Some(dialer.authority());
+        uri.path_and_query = Some(self.target);
+        let mut request = Request::new(());
+        *request.method_mut() = forward.method.clone();
+        *request.uri_mut() = Uri::from_parts(uri).expect("scheme, authority and path make a URI");
+        *request.headers_mut() = self.headers;
+        if !forward.body.is_empty() {
+            let length = HeaderValue::from(forward.body.len());
+            request.headers_mut().insert(header::CONTENT_LENGTH, length);
+        }
+        request
+    }
+
+    fn http1(self, dialer: &Dialer, forward: &Forward<'_>) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(forward.body.clone()));
+        *request.method_mut() = forward.method.clone();
+        *request.uri_mut() = Uri::from(self.target);
+        *request.headers_mut() = self.headers;
+        request.headers_mut().insert(header::HOST, dialer.host());
+        request
+    }
+}
+
+enum Attempt {
+    Answered(Response<UpstreamBody>),
+    Unsent(Box<Outgoing>, ConnectError),
+}
+
+impl Attempt {
+    fn unsent(outgoing: Outgoing, why: ConnectError) -> Self {
+        Self::Unsent(Box::new(outgoing), why)
+    }
+}
+
+async fn patiently<T>(forward: &Forward<'_>, answer: impl Future<Output = T>) -> Result<T, Lost> {
+    if forward.long_running {
+        return Ok(answer.await);
+    }
+    tokio::time::timeout(HEAD_PATIENCE, answer)
+        .await
+        .map_err(|_| Lost::Silent)
+}
+
+/// RFC 9113, section 8.7: a refused stream was not processed, nor was one above the last id of a GOAWAY, which
+/// is what `h2` means by a stream that fails with the peer's GOAWAY.
+fn was_not_processed(error: &h2::Error) -> bool {
+    let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+    error.is_remote() && (refused || error.is_go_away())
 }
 
 /// Only below a `proxy` subresource can there be any. The API server forwards them as they are; what stands
@@ -151,24 +277,4 @@ fn has_dot_segments(target: &str) -> bool {
         .replace("%2e", ".")
         .split('/')
         .any(|segment| matches!(segment, "." | ".."))
-}
-
-enum Attempt {
-    Answered(Response<UpstreamBody>),
-    Unsent(Box<Outgoing>),
-}
-
-async fn attempt(
-    mut sender: SendRequest<Full<Bytes>>,
-    request: Outgoing,
-    pool: &Pool,
-) -> Result<Attempt, Lost> {
-    let answer = tokio::time::timeout(HEAD_PATIENCE, sender.try_send_request(request));
-    match answer.await.map_err(|_| Lost::Silent)? {
-        Ok(response) => Ok(Attempt::Answered(pool.follow(sender, response))),
-        Err(mut error) => match error.take_message() {
-            Some(unsent) => Ok(Attempt::Unsent(Box::new(unsent))),
-            None => Err(error.into_error().into()),
-        },
-    }
 }

@@ -1,0 +1,131 @@
+//! The body of an answer, and the place on a connection that it keeps until its end.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http::{HeaderMap, header};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tower::BoxError;
+
+use super::{
+    idle::{Idle, Sender},
+    lane::Slot,
+};
+
+/// Dropped before its end, it resets its stream, or closes its HTTP/1.1 connection.
+pub(in crate::proxy) struct UpstreamBody(Source);
+
+enum Source {
+    Http2 {
+        stream: RecvStream,
+        /// Of the announced length, for HTTP/1.1 clients.
+        left: Option<u64>,
+        _slot: Slot,
+    },
+    Http1 {
+        incoming: Incoming,
+        lease: Option<(Sender, Idle)>,
+    },
+    /// An answer that was read whole before it goes on.
+    Whole(Option<Bytes>),
+}
+
+impl UpstreamBody {
+    pub(super) fn http2(stream: RecvStream, headers: &HeaderMap, slot: Slot) -> Self {
+        Self(Source::Http2 {
+            // The answer to a HEAD announces what it does not bring.
+            left: content_length(headers).filter(|_| !stream.is_end_stream()),
+            stream,
+            _slot: slot,
+        })
+    }
+
+    /// The connection returns to `idle` when the body has ended.
+    pub(super) fn http1(incoming: Incoming, sender: Sender, idle: Idle) -> Self {
+        let mut body = Self(Source::Http1 {
+            incoming,
+            lease: Some((sender, idle)),
+        });
+        body.settle();
+        body
+    }
+
+    pub(in crate::proxy) fn whole(bytes: Bytes) -> Self {
+        Self(Source::Whole((!bytes.is_empty()).then_some(bytes)))
+    }
+
+    fn settle(&mut self) {
+        if let Source::Http1 { incoming, lease } = &mut self.0
+            && incoming.is_end_stream()
+            && let Some((sender, idle)) = lease.take()
+        {
+            idle.put(sender);
+        }
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = match &mut self.0 {
+            Source::Http2 { stream, left, .. } => ready!(poll_data(stream, left, cx)),
+            Source::Http1 { incoming, .. } => {
+                ready!(Pin::new(incoming).poll_frame(cx)).map(|frame| frame.map_err(BoxError::from))
+            }
+            Source::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+        };
+        self.settle();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Source::Http2 { stream, .. } => stream.is_end_stream(),
+            Source::Http1 { incoming, .. } => incoming.is_end_stream(),
+            Source::Whole(bytes) => bytes.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Source::Http2 { left, .. } => left.map_or_else(SizeHint::new, SizeHint::with_exact),
+            Source::Http1 { incoming, .. } => incoming.size_hint(),
+            Source::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+        }
+    }
+}
+
+/// The window opens again as bytes are taken, so a reader that stops costs one window.
+fn poll_data(
+    stream: &mut RecvStream,
+    left: &mut Option<u64>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    let Some(data) = ready!(stream.poll_data(cx)) else {
+        return Poll::Ready(None);
+    };
+    let taken = data.and_then(|data| {
+        stream.flow_control().release_capacity(data.len())?;
+        Ok(data)
+    });
+    if let (Ok(data), Some(left)) = (&taken, left) {
+        *left = left.saturating_sub(data.len() as u64);
+    }
+    Poll::Ready(Some(taken.map(Frame::data).map_err(BoxError::from)))
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get(header::CONTENT_LENGTH)?;
+    value.to_str().ok()?.parse().ok()
+}
