@@ -118,6 +118,7 @@ async fn gateway(
         upstream: Upstream::new(&upstream)?,
         metrics: proxy::Metrics::new(registry),
         buffered_bytes: config.limits.buffered_bytes.0,
+        per_principal: config.limits.per_principal.clone(),
         read_lag: config.recording.read_lag,
     })))
 }

@@ -213,6 +213,7 @@ pub struct Admin {
 pub struct Limits {
     /// What all buffered bodies together may take.
     pub buffered_bytes: ByteSize,
+    pub per_principal: PerPrincipal,
     /// How long SIGTERM waits for calls in flight.
     pub drain: HumanDuration,
 }
@@ -221,7 +222,32 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             buffered_bytes: ByteSize(256 << 20),
+            per_principal: PerPrincipal::default(),
             drain: HumanDuration(Duration::from_secs(25)),
+        }
+    }
+}
+
+/// What one user of the API server, an agent, may take of what all share. Who takes more is refused until it has
+/// given something back, and nobody else notices.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct PerPrincipal {
+    /// Of `bufferedBytes`.
+    pub buffered_bytes: ByteSize,
+    /// Of the log, on average; ten seconds' worth may come at once. The fuller the log, the less.
+    pub record_bytes_per_second: ByteSize,
+    /// In flight to the API server at a time, watches and open terminals included. One whose reader has stopped
+    /// takes up to 320 KiB, a watch 128 KiB.
+    pub calls: u32,
+}
+
+impl Default for PerPrincipal {
+    fn default() -> Self {
+        Self {
+            buffered_bytes: ByteSize(64 << 20),
+            record_bytes_per_second: ByteSize(16 << 20),
+            calls: 512,
         }
     }
 }

@@ -13,11 +13,11 @@ use tracing::Instrument;
 
 use self::{
     arrival::Arrival,
-    budget::{ByteBudget, Room},
     folding::Folding,
     follow::FollowedBody,
     headers::Ours,
     listener::Peer,
+    principals::{Admission, Principals},
     recorder::Recorder,
     recording::Recording,
     rejection::Rejection,
@@ -32,6 +32,7 @@ pub use self::{
 use crate::{
     audit::{log::Log, record::Level},
     authn::Authenticator,
+    config::PerPrincipal,
     drain::DrainWatcher,
     identity::{Attributes, Identity},
     mask,
@@ -48,6 +49,7 @@ mod headers;
 mod linger;
 mod listener;
 mod metrics;
+mod principals;
 mod protobuf;
 mod recorder;
 mod recording;
@@ -69,13 +71,14 @@ pub struct Gateway {
     recorder: Arc<Recorder>,
     folding: Folding,
     upstream: Upstream,
-    budget: ByteBudget,
+    principals: Principals,
     read_lag: bool,
 }
 
 /// A request that is understood, of a caller that is known.
 struct Received {
     identity: Identity,
+    admission: Admission,
     info: RequestInfo,
     body: RequestBody,
 }
@@ -92,6 +95,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// What all buffered bodies together may take, in bytes.
     pub buffered_bytes: u64,
+    /// What one principal may take of it, and of other things.
+    pub per_principal: PerPrincipal,
     /// Reads are answered while their records are being committed.
     pub read_lag: bool,
 }
@@ -112,7 +117,7 @@ impl Gateway {
             recorder: Arc::new(recorder),
             folding: Folding::default(),
             upstream: parts.upstream,
-            budget: ByteBudget::new(parts.buffered_bytes),
+            principals: Principals::new(parts.per_principal, parts.buffered_bytes),
             read_lag: parts.read_lag,
         }
     }
@@ -172,7 +177,14 @@ impl Gateway {
         let may_lag = self.read_lag && call.info.is_read_only();
         let mut recording = self
             .recorder
-            .intent(&arrival, &attributes, level, &mut call.body, may_lag)
+            .intent(
+                &arrival,
+                &attributes,
+                level,
+                &mut call.body,
+                call.admission,
+                may_lag,
+            )
             .await?;
 
         let answer = self
@@ -188,24 +200,30 @@ impl Gateway {
     async fn receive(&self, arrival: &Arrival, body: Incoming) -> Result<Received, Rejection> {
         if arrival.version < Version::HTTP_11 {
             let rejection = Rejection::HttpVersion;
-            return Err(self.refuse_unknown(arrival, None, "http_version", rejection));
+            return Err(self.refuse_folded(arrival, None, None, "http_version", rejection));
         }
         let parsed = RequestInfo::parse(arrival.method.as_str(), &arrival.target);
         let identity = self.authenticate(arrival, parsed.as_ref().ok()).await?;
-        let unread = |info: &RequestInfo| self.recorder.unread(arrival, info, &identity);
+        let admission = self.admit(arrival, parsed.as_ref().ok(), &identity)?;
+        let unread = |info: &RequestInfo, admission| {
+            self.recorder.unread(arrival, info, &identity, admission)
+        };
         let info = match parsed {
             Ok(info) => info,
             Err(ambiguous) => {
-                return refuse(unread(&RequestInfo::default()), ambiguous.into()).await;
+                let unknown = RequestInfo::default();
+                return refuse(unread(&unknown, admission), ambiguous.into()).await;
             }
         };
-        match RequestBody::read(&self.budget, &arrival.headers, body).await {
+        let share = &admission.principal.buffered;
+        match RequestBody::read(share, &arrival.headers, body).await {
             Ok(body) => Ok(Received {
                 identity,
+                admission,
                 info,
                 body,
             }),
-            Err(rejection) => refuse(unread(&info), rejection).await,
+            Err(rejection) => refuse(unread(&info, admission), rejection).await,
         }
     }
 
@@ -218,7 +236,10 @@ impl Gateway {
         recording: &mut Recording,
     ) -> Result<Response<UpstreamBody>, Rejection> {
         let permit = self.judge(arrival, attributes, body, recording)?;
-        recording.keep(self.room_for_answer(attributes.request, level).await?);
+        if recorder::wants_answer(attributes.request, level) {
+            // The record of an answer may grow to this. Afterwards it could only be recorded less fully.
+            recording.reserve(recorder::INLINE_LIMIT).await?;
+        }
         let response = self
             .forward(permit, arrival, attributes, body, recording)
             .await?;
@@ -233,22 +254,39 @@ impl Gateway {
         let authenticated = self.authn.authenticate(&arrival.headers).await;
         authenticated.map_err(|cause| {
             let reason = cause.reason();
-            self.refuse_unknown(arrival, info, reason, Rejection::Unauthenticated(cause))
+            let rejection = Rejection::Unauthenticated(cause);
+            self.refuse_folded(arrival, info, None, reason, rejection)
         })
     }
 
-    /// A refusal before it is known who asks is counted, and recorded with others of its kind.
-    fn refuse_unknown(
+    /// A principal that has taken its part of what all share gets no further, and no record for each try.
+    fn admit(
         &self,
         arrival: &Arrival,
         info: Option<&RequestInfo>,
+        identity: &Identity,
+    ) -> Result<Admission, Rejection> {
+        let name = &identity.upstream_user.username;
+        let admitted = self.principals.admit(name, &self.recorder.log.usage());
+        admitted.map_err(|over| {
+            let rejection = Rejection::OverQuota(over);
+            self.refuse_folded(arrival, info, Some(identity), rejection.label(), rejection)
+        })
+    }
+
+    /// A refusal that comes before a record of its own is counted, and recorded with others of its kind.
+    fn refuse_folded(
+        &self,
+        arrival: &Arrival,
+        info: Option<&RequestInfo>,
+        identity: Option<&Identity>,
         reason: &'static str,
         rejection: Rejection,
     ) -> Rejection {
         let unknown = RequestInfo::default();
         let info = info.unwrap_or(&unknown);
         self.folding
-            .count(&self.recorder, arrival, info, reason, &rejection);
+            .count(&self.recorder, arrival, info, identity, reason, &rejection);
         rejection
     }
 
@@ -287,20 +325,6 @@ impl Gateway {
                 Err(Rejection::Denied(denial.message(attributes)))
             }
         }
-    }
-
-    /// The record of an answer may grow to the inline limit. Room for it is taken before the call is sent:
-    /// afterwards it could only be recorded less fully.
-    async fn room_for_answer(
-        &self,
-        info: &RequestInfo,
-        level: Level,
-    ) -> Result<Option<Room>, Rejection> {
-        if !recorder::wants_answer(info, level) {
-            return Ok(None);
-        }
-        let room = self.budget.take(recorder::INLINE_LIMIT).await;
-        room.map(Some).ok_or(Rejection::Busy)
     }
 
     async fn forward(

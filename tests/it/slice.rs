@@ -22,6 +22,7 @@ mod limits;
 mod outcomes;
 mod paths;
 mod python;
+mod quotas;
 mod reload;
 mod tokens;
 

@@ -189,6 +189,8 @@ pub enum Headroom {
 pub struct Appended {
     pub sequence: u64,
     pub appended_at_micros: u64,
+    /// What it takes of the log.
+    pub bytes: u64,
 }
 
 /// The records of one Parquet file.

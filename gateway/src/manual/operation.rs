@@ -20,7 +20,7 @@
 //!
 //! `reason` is one of `ambiguous`, `answer_not_recorded`, `authority_unavailable`, `body_broken`, `body_encoded`,
 //! `body_too_large`, `body_too_slow`, `busy`, `denied`, `http_version`, `impersonation`, `not_recorded`, `outcome_unknown`,
-//! `unauthenticated`, `unreachable`, `unsafe`, `upgrade`. Worth an alert: `wal_failing`, `wal_used_bytes` over half of
+//! `quota_bytes`, `quota_calls`, `quota_record`, `unauthenticated`, `unreachable`, `unsafe`, `upgrade`. Worth an alert: `wal_failing`, `wal_used_bytes` over half of
 //! `wal_limit_bytes`, and any `not_recorded`, `answer_not_recorded` or `unsafe`.
 //!
 //! ## What kubectl shows

@@ -4,7 +4,8 @@
 //!    could read differently is refused with 400; what is forwarded later is the raw target, never one
 //!    that was parsed and written again.
 //! 2. **Authenticate.** Each request, not each connection. Failures are answered 401 and folded into one
-//!    counted record per source and reason, since their number is the attacker's to choose.
+//!    counted record per source and reason, since their number is the attacker's to choose. Then the call takes
+//!    its place among those of its user, or is refused: [shares](#shares).
 //! 3. **Record the intent.** Level, masked request and identity are durable on local disk before policy
 //!    is asked. So what was denied is recorded as fully as what was allowed, and a gateway that cannot
 //!    write forwards nothing.
@@ -12,8 +13,8 @@
 //!    elsewhere, and sending takes it by value.
 //! 5. **Send.** The agent's credential and everything else that is not on the allow-list of headers is
 //!    left behind; impersonation of the synthetic user, our `Audit-ID` and our credential are added; the
-//!    built request is checked once more. A request is sent a second time only where hyper proves that
-//!    not one byte of it was written.
+//!    built request is checked once more. A request is sent a second time only where it provably did not reach
+//!    the API server: [connections](#connections-to-the-api-server).
 //! 6. **Follow.** Bytes pass to the agent as they come; the record's masker reads along.
 //! 7. **Record the outcome.** Durable before the last byte: one frame is held back until the next has come,
 //!    and the last until the outcome is on disk; where there is no body the head waits. A stream without an
@@ -29,6 +30,7 @@
 //! | denied | 403 `Status` with rule and hint | no | `complete`, `deny` |
 //! | a minted token was for another audience | 403 `Status` | yes, and withheld | `complete`, `deny` |
 //! | no room to buffer the bodies | 429 `Status` with `Retry-After` | no | `complete` |
+//! | the user has taken its share | 429 `Status` with `Retry-After` | no | folded, `deny` |
 //! | the API server could not be reached | 503 `Status` | no | `complete` |
 //! | the answer was lost | 500 `Status` without `Retry-After` | unknown | `unknown` |
 //! | the outcome could not be recorded, no byte sent yet | 500 `Status` | yes | intent without outcome: `unknown` |
@@ -39,6 +41,36 @@
 //!
 //! Clients repeat resets, 503 and 504, some with the body. That is why an unknown outcome is a 500, and
 //! a decision is never anything but a 403.
+//!
+//! ## Shares
+//!
+//! What all agents share is divided by user, the synthetic one that the API server sees, so that an agent that asks
+//! for too much is refused and no other notices. `limits.perPrincipal` says how much one may have: calls in flight,
+//! room for bodies, and bytes written to the record. Records are counted as they are written, and calls wait
+//! afterwards. From 70 % of the log's limit on the rate shrinks, to nothing at 95 %: so an agent that writes as fast
+//! as it may slows down long before the log is full, and those that write little go on.
+//!
+//! The answer is 429 with a `Retry-After`, which client-go and Python honour; nothing was forwarded. Such refusals
+//! are folded into one counted record per user and reason in ten seconds.
+//!
+//! ## Connections to the API server
+//!
+//! HTTP/2 where the API server speaks it, up to 90 streams a connection, fewer where it says so. Streams do not
+//! stall each other: a connection's window is as large as those of all its streams together, so a reader that has
+//! stopped costs 256 KiB (a watch 64 KiB) and nobody's time. Watches, followed logs and other long-running calls have
+//! connections of their own. A connection that leaves a ping unanswered for 15 s is closed, and its calls with it.
+//!
+//! A call is tried again, up to four times in all, only where it provably did not reach the API server: the stream
+//! could not be opened, was refused (`REFUSED_STREAM`), or lies above the last id of the GOAWAY with which an API
+//! server leaves. Everything else that breaks before an answer is an unknown outcome. The API server's own 429 and
+//! `Retry-After` pass to the agent, whose client knows what to do with them.
+//!
+//! ## Going down
+//!
+//! On SIGTERM the gateway stops accepting and tells each connection: HTTP/2 clients get a GOAWAY that covers every
+//! request received, HTTP/1.1 clients `Connection: close` with the next answer. Then watches and followed logs end
+//! as if they had run their time, so that clients resume from their last version; other calls finish. What is left
+//! after `limits.drain` ends, and its outcome is recorded as unknown.
 //!
 //! ## Reads that lag
 //!

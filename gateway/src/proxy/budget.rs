@@ -1,4 +1,4 @@
-//! The bytes that all buffered bodies together may take.
+//! The bytes that buffered bodies may take: all together, and those of one principal.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,21 +15,27 @@ pub(super) struct ByteBudget {
     kibibytes: Arc<Semaphore>,
 }
 
+/// A part of a budget that one principal may use.
+#[derive(Debug)]
+pub(super) struct Share {
+    own: ByteBudget,
+    of: ByteBudget,
+}
+
 /// Room for some bytes, given back on drop.
 #[derive(Debug)]
 pub(super) struct Room {
-    permit: OwnedSemaphorePermit,
+    own: OwnedSemaphorePermit,
+    of: OwnedSemaphorePermit,
 }
 
-impl Room {
-    pub(super) fn bytes(&self) -> usize {
-        self.permit.num_permits() * UNIT
-    }
-
-    /// Takes in the room that `more` has.
-    pub(super) fn join(&mut self, more: Self) {
-        self.permit.merge(more.permit);
-    }
+/// There was no room in time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum NoRoom {
+    /// The principal's own bodies take all of its share.
+    InShare,
+    /// Everybody's together take all there is.
+    AtAll,
 }
 
 impl ByteBudget {
@@ -40,15 +46,42 @@ impl ByteBudget {
         }
     }
 
+    pub(super) fn share(&self, bytes: u64) -> Share {
+        Share {
+            own: Self::new(bytes),
+            of: self.clone(),
+        }
+    }
+
     /// Waits for room, in order of arrival. `None` where there was none in time.
-    pub(super) async fn take(&self, bytes: usize) -> Option<Room> {
+    async fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).ok()?;
         let acquired = tokio::time::timeout(
             PATIENCE,
             Arc::clone(&self.kibibytes).acquire_many_owned(units),
         );
-        let permit = acquired.await.ok()?.ok()?;
-        Some(Room { permit })
+        acquired.await.ok()?.ok()
+    }
+}
+
+impl Share {
+    /// The share first: who waits for its own earlier bodies keeps nobody else waiting.
+    pub(super) async fn take(&self, bytes: usize) -> Result<Room, NoRoom> {
+        let own = self.own.take(bytes).await.ok_or(NoRoom::InShare)?;
+        let of = self.of.take(bytes).await.ok_or(NoRoom::AtAll)?;
+        Ok(Room { own, of })
+    }
+}
+
+impl Room {
+    pub(super) fn bytes(&self) -> usize {
+        self.own.num_permits() * UNIT
+    }
+
+    /// Takes in the room that `more` has.
+    pub(super) fn join(&mut self, more: Self) {
+        self.own.merge(more.own);
+        self.of.merge(more.of);
     }
 }
 
@@ -59,12 +92,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn room_is_refused_when_the_budget_is_spent_and_returns_on_drop() {
         let budget = ByteBudget::new(1 << 20);
-        let first = budget
-            .take(1 << 20)
-            .await
-            .expect("the whole budget is free");
-        assert!(budget.take(1).await.is_none());
-        drop(first);
-        assert!(budget.take(1 << 20).await.is_some());
+        let (first, second) = (budget.share(1 << 20), budget.share(1 << 20));
+        let room = first.take(1 << 20).await.expect("the whole budget is free");
+        assert_eq!(second.take(1).await.err(), Some(NoRoom::AtAll));
+        drop(room);
+        assert!(second.take(1 << 20).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_principal_that_has_used_its_share_leaves_the_rest_to_others() {
+        let budget = ByteBudget::new(4 << 20);
+        let (greedy, other) = (budget.share(1 << 20), budget.share(1 << 20));
+        let room = greedy.take(1 << 20).await.expect("the share is free");
+        assert_eq!(greedy.take(1).await.err(), Some(NoRoom::InShare));
+        assert!(other.take(1 << 20).await.is_ok());
+        drop(room);
+        assert!(greedy.take(1).await.is_ok());
     }
 }

@@ -1,5 +1,5 @@
-//! Failed authentications, folded: one record per source and reason in ten seconds, with their count,
-//! so that a flood of bad tokens cannot fill the log.
+//! Refusals before a call is worth a record of its own, folded: one record per source and reason in ten seconds, with
+//! their count, so that neither a flood of bad tokens nor a user over its quota can fill the log.
 
 use std::{
     collections::HashMap,
@@ -14,6 +14,7 @@ use super::{arrival::Arrival, recorder::Recorder, rejection::Rejection};
 use crate::{
     audit::record::{DecisionKind, Level, Outcome, Record, ResponseStatus, Stage},
     drain::DrainWatcher,
+    identity::Identity,
     mask,
     request_info::RequestInfo,
 };
@@ -31,7 +32,15 @@ pub(super) struct Folding {
     open: Mutex<HashMap<Key, Folded>>,
 }
 
-type Key = (Option<IpAddr>, &'static str);
+type Key = (Source, &'static str);
+
+/// Who was refused, as far as it is known.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Source {
+    User(String),
+    Network(IpAddr),
+    Others,
+}
 
 #[derive(Debug)]
 struct Folded {
@@ -47,17 +56,19 @@ impl Folding {
         recorder: &Recorder,
         arrival: &Arrival,
         info: &RequestInfo,
+        identity: Option<&Identity>,
         reason: &'static str,
         rejection: &Rejection,
     ) {
         let mut open = self.lock();
-        let network = network(arrival.client);
-        let known = open.contains_key(&(Some(network), reason));
-        let source = (known || open.len() < MOST_SOURCES).then_some(network);
-        let folded = open.entry((source, reason)).or_insert_with(|| Folded {
+        let mut key = (source(arrival, identity), reason);
+        if open.len() >= MOST_SOURCES && !open.contains_key(&key) {
+            key.0 = Source::Others;
+        }
+        let folded = open.entry(key).or_insert_with(|| Folded {
             since: arrival.started,
             count: 0,
-            record: refused(recorder, arrival, info, reason, rejection),
+            record: refused(recorder, arrival, info, identity, reason, rejection),
         });
         folded.count += 1;
     }
@@ -77,7 +88,7 @@ impl Folding {
     pub(super) async fn flush(&self, recorder: &Recorder, age: Duration) {
         for record in self.over(age) {
             if let Err(error) = recorder.log.append(&record).await {
-                tracing::error!(%error, "failed authentications could not be recorded");
+                tracing::error!(%error, "refusals could not be recorded");
             }
         }
     }
@@ -98,6 +109,13 @@ impl Folding {
     }
 }
 
+fn source(arrival: &Arrival, identity: Option<&Identity>) -> Source {
+    match identity {
+        Some(identity) => Source::User(identity.upstream_user.username.clone()),
+        None => Source::Network(network(arrival.client)),
+    }
+}
+
 /// One IPv6 host has a whole /64 of addresses to speak from.
 fn network(client: IpAddr) -> IpAddr {
     match client {
@@ -110,14 +128,20 @@ fn refused(
     recorder: &Recorder,
     arrival: &Arrival,
     info: &RequestInfo,
+    identity: Option<&Identity>,
     reason: &'static str,
     rejection: &Rejection,
 ) -> Record {
+    let stage = if identity.is_some() {
+        "gateway"
+    } else {
+        "authentication"
+    };
     Record {
         stage: Stage::ResponseComplete,
         outcome: Some(Outcome::Complete),
         decision: Some(DecisionKind::Deny),
-        rule: Some(format!("authentication/{reason}")),
+        rule: Some(format!("{stage}/{reason}")),
         response_status: Some(ResponseStatus {
             code: i32::from(rejection.code().as_u16()),
             status: Some("Failure".to_owned()),
@@ -128,7 +152,7 @@ fn refused(
         request_uri: mask::request_uri_start(&recorder.key, info, &arrival.target, URI_LIMIT),
         object_ref: None,
         step_id: None,
-        ..recorder.begin(arrival, info, None, Level::Metadata)
+        ..recorder.begin(arrival, info, identity, Level::Metadata)
     }
 }
 

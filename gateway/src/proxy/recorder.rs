@@ -12,9 +12,9 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     arrival::{Arrival, text},
-    budget::Room,
     metrics::Metrics,
-    recording::Recording,
+    principals::{Admission, Principal},
+    recording::{Held, Recording},
     rejection::Rejection,
     request_body::RequestBody,
 };
@@ -57,6 +57,7 @@ impl Recorder {
         attributes: &Attributes<'_>,
         level: Level,
         body: &mut RequestBody,
+        admission: Admission,
         may_lag: bool,
     ) -> Result<Recording, Rejection> {
         let mut record = self.begin(
@@ -66,8 +67,9 @@ impl Recorder {
             level,
         );
         self.describe_request(&mut record, arrival, attributes.request, &body.bytes);
-        let intent = (level > Level::None).then(|| self.append(record.clone()));
-        let mut recording = Recording::new(self, arrival, record, intent);
+        let principal = &admission.principal;
+        let intent = (level > Level::None).then(|| self.append(record.clone(), principal));
+        let mut recording = Recording::new(self, arrival, record, intent, admission);
         recording.keep(body.room.take());
         if !may_lag && let Err(error) = recording.intended().await {
             let rejection = Rejection::NotRecorded(error);
@@ -78,29 +80,34 @@ impl Recorder {
     }
 
     /// Starts an append that goes on when its caller stops waiting.
-    fn append(self: &Arc<Self>, record: Record) -> Append {
-        self.append_after(None, record, None)
+    fn append(self: &Arc<Self>, record: Record, principal: &Arc<Principal>) -> Append {
+        let (recorder, principal) = (Arc::clone(self), Arc::clone(principal));
+        self.appends
+            .spawn(async move { recorder.write(&record, &principal).await })
     }
 
     /// Appends an outcome behind its intent, and not at all where the intent could not be recorded.
-    /// `room` is what its bodies take of the budget: an agent that leaves must not free it before the disk does.
     pub(super) fn append_after(
         self: &Arc<Self>,
         intent: Option<Append>,
         record: Record,
-        room: Option<Room>,
+        held: Held,
     ) -> Append {
         let recorder = Arc::clone(self);
         self.appends.spawn(async move {
             if let Some(intent) = intent {
                 intent.await.unwrap_or(Err(NotRecorded::Closed))?;
             }
-            let appended = recorder.log.append(&record).await;
-            drop(room);
-            appended.map(drop).inspect_err(|error| {
-                tracing::error!(audit_id = record.audit_id, stage = ?record.stage, %error, "a call could not be recorded");
-            })
+            recorder.write(&record, &held.admission.principal).await
         })
+    }
+
+    async fn write(&self, record: &Record, principal: &Principal) -> Result<(), NotRecorded> {
+        let appended = self.log.append(record).await.inspect_err(|error| {
+            tracing::error!(audit_id = record.audit_id, stage = ?record.stage, %error, "a call could not be recorded");
+        })?;
+        principal.wrote(appended.bytes);
+        Ok(())
     }
 
     /// A call of a known agent that could not even be understood, or came with a body that was not taken.
@@ -109,9 +116,10 @@ impl Recorder {
         arrival: &Arrival,
         info: &RequestInfo,
         identity: &Identity,
+        admission: Admission,
     ) -> Recording {
         let record = self.begin(arrival, info, Some(identity), Level::Metadata);
-        Recording::new(self, arrival, record, None)
+        Recording::new(self, arrival, record, None, admission)
     }
 
     /// The columns that are known when a request arrives.

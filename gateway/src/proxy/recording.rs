@@ -11,8 +11,9 @@ use jiff::Timestamp;
 
 use super::{
     arrival::Arrival,
-    budget::Room,
+    budget::{NoRoom, Room},
     metrics::Metrics,
+    principals::Admission,
     recorder::{Append, Recorder, note_body_state, secrets_seen},
     rejection::Rejection,
 };
@@ -31,10 +32,18 @@ pub(super) struct Recording {
     started: Instant,
     record: Option<Box<Record>>,
     phase: Phase,
-    /// What this call's bodies take of the budget, until its records are appended.
-    room: Option<Room>,
+    /// What this call takes of what all share, until its records are appended: an agent that leaves must not free
+    /// it before the disk does.
+    held: Option<Held>,
     /// The intent of a read that may lag, while it is being committed.
     intent: Option<Append>,
+}
+
+/// What a call takes of what all share.
+pub(super) struct Held {
+    pub(super) admission: Admission,
+    /// Of its bodies.
+    room: Option<Room>,
 }
 
 /// What an interruption now would mean.
@@ -51,23 +60,37 @@ impl Recording {
         arrival: &Arrival,
         record: Record,
         intent: Option<Append>,
+        admission: Admission,
     ) -> Self {
         Self {
             recorder: Arc::clone(recorder),
             started: arrival.started,
             record: Some(Box::new(record)),
             phase: Phase::Judging,
-            room: None,
+            held: Some(Held {
+                admission,
+                room: None,
+            }),
             intent,
         }
     }
 
+    /// Takes room in the principal's budget until the outcome is appended.
+    pub(super) async fn reserve(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        if let Some(held) = &self.held {
+            let room = held.admission.principal.buffered.take(bytes).await?;
+            self.keep(Some(room));
+        }
+        Ok(())
+    }
+
     /// Keeps room in the budget until the outcome is appended.
     pub(super) fn keep(&mut self, room: Option<Room>) {
-        match (&mut self.room, room) {
-            (Some(kept), Some(room)) => kept.join(room),
-            (kept @ None, room) => *kept = room,
-            (Some(_), None) => {}
+        let kept = self.held.as_mut().map(|held| &mut held.room);
+        match (kept, room) {
+            (Some(Some(kept)), Some(room)) => kept.join(room),
+            (Some(kept @ None), room) => *kept = room,
+            _ => {}
         }
     }
 
@@ -205,8 +228,8 @@ impl Recording {
     fn close(&mut self, outcome: Outcome) -> Option<Append> {
         let record = self.end(outcome)?;
         let intent = self.intent.take();
-        let room = self.room.take();
-        (record.level > Level::None).then(|| self.recorder.append_after(intent, *record, room))
+        let held = self.held.take()?;
+        (record.level > Level::None).then(|| self.recorder.append_after(intent, *record, held))
     }
 
     /// Takes the finished record and tells of it in the access line.

@@ -6,6 +6,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde::Serialize;
 
+use super::{budget::NoRoom, principals::OverQuota};
 use crate::{authn::Unauthenticated, request_info::Ambiguous};
 
 /// Why a request was not served. Messages are for the person at the other end: what happened, and what to do.
@@ -41,6 +42,13 @@ pub(super) enum Rejection {
     #[error("the gateway has no room to buffer this request now; try again")]
     Busy,
     #[error(
+        "the bodies of this user's calls in flight take all the room it may have (limits.perPrincipal.bufferedBytes): \
+         wait for some to end, then try again"
+    )]
+    ShareInUse,
+    #[error("{0}")]
+    OverQuota(#[from] OverQuota),
+    #[error(
         "upgraded connections (exec, attach, port-forward, cp and WebSocket watches) are not served by this version \
          of the gateway: use requests that need no upgrade, such as logs and get"
     )]
@@ -64,6 +72,15 @@ pub(super) enum Rejection {
         "the gateway built a request that breaks its own rules ({0}) and did not send it; please report this"
     )]
     Unsafe(#[from] super::headers::Violation),
+}
+
+impl From<NoRoom> for Rejection {
+    fn from(no_room: NoRoom) -> Self {
+        match no_room {
+            NoRoom::InShare => Self::ShareInUse,
+            NoRoom::AtAll => Self::Busy,
+        }
+    }
 }
 
 /// Code, `metav1.Status.reason`, metric label.
@@ -101,6 +118,21 @@ impl Rejection {
                 "body_encoded",
             ),
             Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "busy"),
+            Self::ShareInUse => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "TooManyRequests",
+                "quota_bytes",
+            ),
+            Self::OverQuota(OverQuota::Calls { .. }) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "TooManyRequests",
+                "quota_calls",
+            ),
+            Self::OverQuota(OverQuota::Record { .. }) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "TooManyRequests",
+                "quota_record",
+            ),
             Self::UpgradeNotServed => (StatusCode::NOT_IMPLEMENTED, "NotImplemented", "upgrade"),
             Self::NotRecorded(_) => (
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -137,6 +169,15 @@ impl Rejection {
     /// The metric label and the name in the access line.
     pub(super) fn label(&self) -> &'static str {
         self.row().2
+    }
+
+    /// In seconds, where nothing was forwarded and a repetition is wanted. client-go repeats ten times.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Busy | Self::ShareInUse | Self::OverQuota(OverQuota::Calls { .. }) => Some(1),
+            Self::OverQuota(OverQuota::Record { seconds, .. }) => Some(*seconds),
+            _ => None,
+        }
     }
 
     /// What the agent reads. Control characters are removed: kubectl prints the message on a terminal.
@@ -179,11 +220,10 @@ impl Rejection {
                     HeaderValue::from_static("Bearer realm=\"sallyport\""),
                 );
             }
-            // Nothing was forwarded, so a repetition is safe and wanted.
-            Self::Busy => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            }
             _ => {}
+        }
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         // The rest of a body that was not read cannot be told from a next request.
         if matches!(

@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
 use super::{
-    budget::{ByteBudget, Room},
+    budget::{Room, Share},
     rejection::Rejection,
 };
 
@@ -30,7 +30,7 @@ pub(super) struct RequestBody {
 impl RequestBody {
     /// Reads `body` within the budget, the size limit and 30 s.
     pub(super) async fn read(
-        budget: &ByteBudget,
+        budget: &Share,
         headers: &HeaderMap,
         body: Incoming,
     ) -> Result<Self, Rejection> {
@@ -68,9 +68,9 @@ fn refuse_encodings(headers: &HeaderMap) -> Result<(), Rejection> {
 }
 
 /// Room is taken as bytes come, not as they are announced: an announcement costs its sender nothing.
-async fn collect(budget: &ByteBudget, mut body: Incoming) -> Result<(Bytes, Room), Rejection> {
+async fn collect(budget: &Share, mut body: Incoming) -> Result<(Bytes, Room), Rejection> {
     let mut bytes = BytesMut::new();
-    let mut room = budget.take(STEP).await.ok_or(Rejection::Busy)?;
+    let mut room = budget.take(STEP).await?;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(Rejection::BodyBroken)?.into_data() else {
             continue;
@@ -81,7 +81,7 @@ async fn collect(budget: &ByteBudget, mut body: Incoming) -> Result<(Bytes, Room
         }
         if length > room.bytes() {
             let more = (length - room.bytes()).next_multiple_of(STEP);
-            room.join(budget.take(more).await.ok_or(Rejection::Busy)?);
+            room.join(budget.take(more).await?);
         }
         bytes.extend_from_slice(&data);
     }
@@ -99,6 +99,7 @@ mod tests {
     use tokio::{io::AsyncWriteExt, sync::mpsc};
 
     use super::*;
+    use crate::proxy::budget::ByteBudget;
 
     /// What becomes of the body of a request that begins with `sent`, and goes no further.
     async fn read(sent: &[u8]) -> Result<RequestBody, Rejection> {
@@ -106,7 +107,8 @@ mod tests {
         let (report, mut outcome) = mpsc::channel(1);
         let service = service_fn(|request: Request<Incoming>| async {
             let (head, body) = request.into_parts();
-            let read = RequestBody::read(&ByteBudget::new(4 << 20), &head.headers, body).await;
+            let share = ByteBudget::new(4 << 20).share(4 << 20);
+            let read = RequestBody::read(&share, &head.headers, body).await;
             report.send(read).await.expect("the test waits");
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
         });

@@ -126,37 +126,33 @@ impl Upstream {
         &self,
         _permit: Permit,
         forward: Forward<'_>,
-        ours: Ours<'_>,
+        mut ours: Ours<'_>,
     ) -> Result<Response<UpstreamBody>, SendError> {
-        let mut outgoing = self.outgoing(&forward, ours).await?;
+        ours.authorization = self.credential.authorization().await?;
         let mut unsent = ConnectError::Closed;
         for _ in 0..ATTEMPTS {
+            let outgoing = self.outgoing(&forward, &ours)?;
             let attempt = match self.pool.lease(forward.long_running).await? {
                 Lease::Http2(slot) => self.attempt_http2(slot, outgoing, &forward).await?,
                 Lease::Http1(sender) => self.attempt_http1(sender, outgoing, &forward).await?,
             };
             match attempt {
                 Attempt::Answered(response) => return Ok(response),
-                Attempt::Unsent(request, why) => (outgoing, unsent) = (*request, why),
+                Attempt::Unsent(why) => unsent = why,
             }
         }
         Err(unsent.into())
     }
 
-    async fn outgoing(&self, forward: &Forward<'_>, ours: Ours<'_>) -> Result<Outgoing, SendError> {
-        let authorization = self.credential.authorization().await?;
-        let ours = Ours {
-            authorization,
-            ..ours
-        };
+    fn outgoing(&self, forward: &Forward<'_>, ours: &Ours<'_>) -> Result<Outgoing, Violation> {
         if !self.base_path.is_empty() && has_dot_segments(forward.target) {
-            return Err(Violation::DotSegments.into());
+            return Err(Violation::DotSegments);
         }
         let target = format!("{}{}", self.base_path, forward.target);
         Ok(Outgoing {
             target: PathAndQuery::try_from(target.as_str())
                 .map_err(|_| Violation::Unwritable(target))?,
-            headers: headers::upstream(forward.headers, &ours)?,
+            headers: headers::upstream(forward.headers, ours)?,
         })
     }
 
@@ -166,12 +162,12 @@ impl Upstream {
         outgoing: Outgoing,
         forward: &Forward<'_>,
     ) -> Result<Attempt, Lost> {
-        let request = outgoing.clone().http2(&self.pool.dialer, forward);
+        let request = outgoing.http2(&self.pool.dialer, forward);
         let answer = match slot.open(request, forward.body.clone()).await {
             Ok(answer) => answer,
             Err(error) => {
                 self.pool.retire(&slot, forward.long_running);
-                return Ok(Attempt::unsent(outgoing, error.into()));
+                return Ok(Attempt::Unsent(error.into()));
             }
         };
         match patiently(forward, answer).await? {
@@ -182,7 +178,7 @@ impl Upstream {
             }
             Err(error) if was_not_processed(&error) => {
                 self.pool.retire(&slot, forward.long_running);
-                Ok(Attempt::unsent(outgoing, ConnectError::Refused))
+                Ok(Attempt::Unsent(ConnectError::Refused))
             }
             Err(error) => Err(Lost::Broken(error.into())),
         }
@@ -195,13 +191,13 @@ impl Upstream {
         outgoing: Outgoing,
         forward: &Forward<'_>,
     ) -> Result<Attempt, Lost> {
-        let request = outgoing.clone().http1(&self.pool.dialer, forward);
+        let request = outgoing.http1(&self.pool.dialer, forward);
         match patiently(forward, sender.try_send_request(request)).await? {
             Ok(response) => Ok(Attempt::Answered(response.map(|incoming| {
                 UpstreamBody::http1(incoming, sender, self.pool.idle.clone())
             }))),
             Err(mut error) => match error.take_message() {
-                Some(_) => Ok(Attempt::unsent(outgoing, ConnectError::Closed)),
+                Some(_) => Ok(Attempt::Unsent(ConnectError::Closed)),
                 None => Err(Lost::Broken(error.into_error().into())),
             },
         }
@@ -209,7 +205,6 @@ impl Upstream {
 }
 
 /// A request as it is sent, apart from how each protocol writes its first line.
-#[derive(Clone)]
 struct Outgoing {
     target: PathAndQuery,
     headers: HeaderMap,
@@ -244,13 +239,7 @@ impl Outgoing {
 
 enum Attempt {
     Answered(Response<UpstreamBody>),
-    Unsent(Box<Outgoing>, ConnectError),
-}
-
-impl Attempt {
-    fn unsent(outgoing: Outgoing, why: ConnectError) -> Self {
-        Self::Unsent(Box::new(outgoing), why)
-    }
+    Unsent(ConnectError),
 }
 
 async fn patiently<T>(forward: &Forward<'_>, answer: impl Future<Output = T>) -> Result<T, Lost> {

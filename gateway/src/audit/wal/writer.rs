@@ -119,6 +119,7 @@ impl Writer {
         Appended {
             sequence,
             appended_at_micros,
+            bytes: length,
         }
     }
 
