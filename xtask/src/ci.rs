@@ -118,5 +118,5 @@ fn generated() -> Result<()> {
 }
 
 fn tests() -> Result<()> {
-    test::run(test::Args { theme: None })
+    test::run(test::Args::default())
 }

@@ -24,7 +24,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let started = capture(command("date").args(["-u", "+%Y-%m-%dT%H%M%SZ"]))?;
     let commit = capture(command("git").args(["describe", "--always", "--dirty"]))?;
     let theme = args.theme.as_deref();
-    let report = test::run_tier(theme, Tier::Soak)?;
+    let report = test::run_tier(&args, Tier::Soak)?;
     let result = Dated {
         started: started.trim(),
         commit: commit.trim(),

@@ -17,11 +17,13 @@ mod environment;
 mod report;
 mod themes;
 
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(crate) struct Args {
     /// One theme; all of them where absent.
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(themes::names()))]
     pub(crate) theme: Option<String>,
+    /// Of that theme only tests with this in their name.
+    pub(crate) only: Option<String>,
 }
 
 /// How much work each test does. The code is the same.
@@ -42,7 +44,7 @@ impl Tier {
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {
-    finish(&run_tier(args.theme.as_deref(), Tier::Ci)?)
+    finish(&run_tier(&args, Tier::Ci)?)
 }
 
 /// Prints what ran; an error unless everything passed and something ran.
@@ -60,9 +62,9 @@ pub(crate) fn finish(report: &Report) -> Result<()> {
     }
 }
 
-/// Runs the tests of one theme or of all, and returns what they did.
-pub(crate) fn run_tier(theme: Option<&str>, tier: Tier) -> Result<Report> {
-    let theme = theme.and_then(themes::find);
+/// Runs the chosen tests, and returns what they did.
+pub(crate) fn run_tier(args: &Args, tier: Tier) -> Result<Report> {
+    let theme = args.theme.as_deref().and_then(themes::find);
     let loads_programs = theme.is_none_or(|theme| theme.needs_root);
     let missing_root = loads_programs && !can_load_programs();
     let cache = Cache::open()?;
@@ -87,6 +89,7 @@ pub(crate) fn run_tier(theme: Option<&str>, tier: Tier) -> Result<Report> {
         tier.name(),
     ]);
     run.arg("-E").arg(filter(theme, missing_root));
+    run.args(&args.only);
     run.env("SALLYPORT_TEST_TIER", tier.name())
         .env("SALLYPORT_TEST_GATEWAY", workspace::gateway());
     run.envs(environment.iter().flat_map(Environment::variables));
