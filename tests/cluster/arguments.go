@@ -43,6 +43,10 @@ func (p *controlPlane) apiserverArgs() []string {
 		"--requestheader-username-headers=X-Remote-User",
 		"--requestheader-group-headers=X-Remote-Group",
 		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
+		"--kubelet-client-certificate=" + p.kubeletClient.cert,
+		"--kubelet-client-key=" + p.kubeletClient.key,
+		"--kubelet-certificate-authority=" + p.ca.keyPair.cert,
+		"--kubelet-preferred-address-types=InternalIP",
 		"--service-account-issuer=" + issuer,
 		"--service-account-key-file=" + p.tokenKey,
 		"--service-account-signing-key-file=" + p.tokenSigningKey,
@@ -64,6 +68,18 @@ func (p *controlPlane) controllerArgs() []string {
 		"--cluster-signing-cert-file=" + p.ca.keyPair.cert,
 		"--cluster-signing-key-file=" + p.ca.keyPair.key,
 		"--controllers=" + strings.Join(controllers, ","),
+	}
+}
+
+func (p *controlPlane) nodeArgs() []string {
+	return []string{
+		"--name=" + nodeName,
+		"--dir=" + p.path("node"),
+		fmt.Sprintf("--port=%d", p.kubeletPort),
+		"--kubeconfig=" + p.path("node.kubeconfig"),
+		"--cert-file=" + p.kubelet.cert,
+		"--key-file=" + p.kubelet.key,
+		"--client-ca-file=" + p.ca.keyPair.cert,
 	}
 }
 

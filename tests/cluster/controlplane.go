@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	issuer = "https://kubernetes.default.svc.cluster.local"
+	issuer   = "https://kubernetes.default.svc.cluster.local"
+	nodeName = "local"
 	// Two busy cores need a tenth of this.
 	startTimeout = 120 * time.Second
 )
@@ -31,9 +32,11 @@ type controlPlane struct {
 	ca, etcdCA                 *authority
 	etcd, server, admin        keyPair
 	controllers, oidc          keyPair
+	kubelet, kubeletClient     keyPair
+	node                       keyPair
 	tokenKey, tokenSigningKey  string
 	etcdURL, peerURL, endpoint string
-	port                       int
+	port, kubeletPort          int
 
 	running []*component
 }
@@ -45,7 +48,9 @@ type addresses struct {
 	CAFile               string `json:"caFile"`
 	AuditLog             string `json:"auditLog"`
 	ServiceAccountIssuer string `json:"serviceAccountIssuer"`
-	Certs                struct {
+	// Pods that name it run.
+	Node  string `json:"node"`
+	Certs struct {
 		OIDCCert string `json:"oidcCert"`
 		OIDCKey  string `json:"oidcKey"`
 	} `json:"certs"`
@@ -71,7 +76,7 @@ func (p *controlPlane) clear() error {
 	if err := os.MkdirAll(p.path("pki"), 0o700); err != nil {
 		return err
 	}
-	for _, name := range []string{"etcd", "audit.log"} {
+	for _, name := range []string{"etcd", "node", "audit.log"} {
 		if err := os.RemoveAll(p.path(name)); err != nil {
 			return err
 		}
@@ -102,18 +107,32 @@ func (p *controlPlane) issue() (err error) {
 	if p.controllers, err = p.ca.issueClient("system:kube-controller-manager", "system:masters"); err != nil {
 		return err
 	}
+	if err = p.issueForNode(); err != nil {
+		return err
+	}
 	p.tokenKey, p.tokenSigningKey, err = newSigningKey(pki)
 	return err
 }
 
+func (p *controlPlane) issueForNode() (err error) {
+	if p.kubelet, err = p.ca.issueServer("kubelet"); err != nil {
+		return err
+	}
+	if p.kubeletClient, err = p.ca.issueClient("kube-apiserver-kubelet-client", "system:masters"); err != nil {
+		return err
+	}
+	p.node, err = p.ca.issueClient("system:node:"+nodeName, "system:nodes")
+	return err
+}
+
 func (p *controlPlane) choosePorts() error {
-	ports, err := freePorts(3)
+	ports, err := freePorts(4)
 	if err != nil {
 		return err
 	}
 	p.etcdURL = fmt.Sprintf("https://127.0.0.1:%d", ports[0])
 	p.peerURL = fmt.Sprintf("https://127.0.0.1:%d", ports[1])
-	p.port = ports[2]
+	p.port, p.kubeletPort = ports[2], ports[3]
 	p.endpoint = fmt.Sprintf("https://127.0.0.1:%d", p.port)
 	return nil
 }
@@ -123,6 +142,9 @@ func (p *controlPlane) writeFiles() error {
 		return err
 	}
 	if err := p.writeKubeconfig("kube-controller-manager.kubeconfig", p.controllers); err != nil {
+		return err
+	}
+	if err := p.writeKubeconfig("node.kubeconfig", p.node); err != nil {
 		return err
 	}
 	if p.auditPolicy != "" {
@@ -160,6 +182,12 @@ func (p *controlPlane) start(stop <-chan struct{}) error {
 		return err
 	}
 	if err := p.launch("kube-controller-manager", p.controllerArgs()); err != nil {
+		return err
+	}
+	if err := p.launch("node", p.nodeArgs()); err != nil {
+		return err
+	}
+	if err := p.await(stop, client, "/api/v1/nodes/"+nodeName); err != nil {
 		return err
 	}
 	// The admission of pods and many clients need it.
@@ -219,6 +247,7 @@ func (p *controlPlane) announce() error {
 		CAFile:               p.ca.keyPair.cert,
 		AuditLog:             p.path("audit.log"),
 		ServiceAccountIssuer: issuer,
+		Node:                 nodeName,
 	}
 	ready.Certs.OIDCCert, ready.Certs.OIDCKey = p.oidc.cert, p.oidc.key
 	return json.NewEncoder(os.Stdout).Encode(ready)

@@ -1,6 +1,6 @@
 // Command sallyport-test-cluster runs a real Kubernetes control plane on loopback: etcd, kube-apiserver
-// and the controllers that matter, from one binary. Nothing in it survives the process: every start is
-// a fresh cluster.
+// and the controllers that matter, and a node that runs pods as local processes, from one binary. Nothing
+// in it survives the process: every start is a fresh cluster.
 //
 //	sallyport-test-cluster up --dir DIR [--audit-policy FILE]
 package main
@@ -38,6 +38,8 @@ func run(args []string) error {
 		return up(rest)
 	case "etcd":
 		return etcd(rest)
+	case "node":
+		return node(rest)
 	case "kube-apiserver":
 		component := apiserver.NewAPIServerCommand()
 		component.SetArgs(rest)

@@ -151,6 +151,53 @@ fn deployment_becomes_a_replica_set_and_pods() -> Result<()> {
 }
 
 #[test]
+fn exec_reaches_a_process_by_websocket_and_by_spdy() -> Result<()> {
+    let cluster = Cluster::from_env()?;
+    let namespace = Namespace::create(&cluster)?;
+    let environment = json!([{"name": "GREETING", "value": "hello"}]);
+    namespace.create_running_pod("agent", &json!({"env": environment}))?;
+
+    for websockets in ["true", "false"] {
+        let kubectl = Kubectl::with_kubeconfig(&cluster.kubeconfig, &namespace.name)?
+            .with_variable("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", websockets);
+        let script = "echo $GREETING; echo aside >&2; exit 7";
+        let flags = ["exec", "-n", &namespace.name, "agent", "--"];
+        let output = kubectl.run(&[&flags[..], &["sh", "-c", script]].concat())?;
+        assert_eq!(
+            (output.status, output.stdout.as_str()),
+            (7, "hello\n"),
+            "{}",
+            output.stderr
+        );
+        assert!(output.stderr.starts_with("aside\n"), "{}", output.stderr);
+    }
+    Ok(())
+}
+
+#[test]
+fn logs_hold_what_a_pod_said_until_it_ended() -> Result<()> {
+    let cluster = Cluster::from_env()?;
+    let namespace = Namespace::create(&cluster)?;
+    let command = json!(["sh", "-c", "echo first; read line; echo got $line; exit 3"]);
+    namespace.create_running_pod("agent", &json!({"command": command, "stdin": true}))?;
+
+    let kubectl = Kubectl::with_kubeconfig(&cluster.kubeconfig, &namespace.name)?;
+    let following = kubectl.follow(&["logs", "-f", "-n", &namespace.name, "agent"])?;
+    following.wait_for("the first line", |line| line == "first")?;
+    kubectl.run_with_input(
+        &["attach", "-i", "-n", &namespace.name, "agent"],
+        b"attached\n",
+    )?;
+    following.wait_for("the last line", |line| line == "got attached")?;
+    let path = namespace.path("pods/agent");
+    eventually("the end of the pod", Duration::from_secs(20), || {
+        let status = namespace.api().get(&path)?["status"].take();
+        let ended = &status["containerStatuses"][0]["state"]["terminated"];
+        Ok((status["phase"] == "Failed" && ended["exitCode"] == 3).then_some(()))
+    })
+}
+
+#[test]
 fn duckdb_and_the_python_client_are_at_hand() -> Result<()> {
     let tools = Tools::from_env()?;
     assert_eq!(

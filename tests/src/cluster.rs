@@ -31,6 +31,9 @@ pub struct Cluster {
     #[serde(default)]
     pub audit_log: Option<PathBuf>,
     pub service_account_issuer: String,
+    /// Pods that name it run as processes of this machine; only a control plane of ours has one.
+    #[serde(default)]
+    pub node: Option<String>,
     #[serde(default)]
     pub certs: Option<Certificates>,
     /// Holds the CA where the kubeconfig has it inline.
@@ -73,6 +76,7 @@ impl Cluster {
                 .as_str()
                 .context("discovery names no issuer")?
                 .to_owned(),
+            node: None,
             certs: None,
             _directory: Some(Arc::new(directory)),
         })

@@ -70,6 +70,11 @@ impl Kubectl {
         process::run(self.command().args(arguments), &[])
     }
 
+    /// With `input` on its standard input, which then ends.
+    pub fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Result<Output> {
+        process::run(self.command().args(arguments), input)
+    }
+
     /// With `input` as `-f -`.
     pub fn run_with(&self, arguments: &[&str], input: &Value) -> Result<Output> {
         process::run(

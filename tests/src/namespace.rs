@@ -1,15 +1,24 @@
-use anyhow::{Context, Result};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::cluster::{Api, Cluster};
+use crate::{
+    cluster::{Api, Cluster},
+    wait::eventually,
+};
+
+/// Starting a process on two busy cores.
+const RUNNING_WITHIN: Duration = Duration::from_secs(30);
 
 /// A fresh namespace of one test. Dropping it asks for its deletion and does not wait.
 pub struct Namespace {
     pub name: String,
     api: Api,
+    node: Option<String>,
 }
 
-/// A pod that no node runs: it exists, and tokens can be bound to it.
+/// A pod that exists: tokens can be bound to it.
 #[derive(Clone, Debug)]
 pub struct Pod {
     pub name: String,
@@ -25,7 +34,8 @@ impl Namespace {
             .as_str()
             .context("the namespace has no name")?
             .to_owned();
-        Ok(Self { name, api })
+        let node = cluster.node.clone();
+        Ok(Self { name, api, node })
     }
 
     pub fn api(&self) -> &Api {
@@ -73,6 +83,7 @@ impl Namespace {
         )
     }
 
+    /// A pod that no node runs.
     pub fn create_pod(&self, name: &str, service_account: &str) -> Result<Pod> {
         let pod = json!({
             "metadata": {"name": name},
@@ -84,15 +95,44 @@ impl Namespace {
                 "containers": [{"name": "agent", "image": "registry.invalid/agent:1"}],
             },
         });
-        let created = self.api.create(&self.path("pods"), &pod)?;
-        let uid = created["metadata"]["uid"]
-            .as_str()
-            .context("the pod has no uid")?
-            .to_owned();
-        Ok(Pod {
-            name: name.to_owned(),
-            uid,
-        })
+        Pod::of(&self.api.create(&self.path("pods"), &pod)?)
+    }
+
+    /// A pod whose one container, `main`, runs as a process of this machine: exec, attach, cp, port-forward
+    /// (to ports of loopback) and logs reach it as in any cluster. `container` holds fields of its spec, such
+    /// as `command`, `env`, `stdin` and `tty`; without a command it sleeps.
+    pub fn create_running_pod(&self, name: &str, container: &Value) -> Result<Pod> {
+        let node = self.node.as_ref().context(
+            "this cluster has no node that runs local processes: run against the built control plane",
+        )?;
+        let mut main = json!({"name": "main", "image": "registry.invalid/agent:1"});
+        for (field, value) in container.as_object().into_iter().flatten() {
+            main[field] = value.clone();
+        }
+        let pod = json!({
+            "metadata": {"name": name},
+            "spec": {
+                "nodeName": node,
+                "automountServiceAccountToken": false,
+                "terminationGracePeriodSeconds": 0,
+                "restartPolicy": "Never",
+                "containers": [main],
+            },
+        });
+        let pod = Pod::of(&self.api.create(&self.path("pods"), &pod)?)?;
+        eventually(&format!("pod {name} running"), RUNNING_WITHIN, || {
+            self.is_running(name).map(|running| running.then_some(()))
+        })?;
+        Ok(pod)
+    }
+
+    fn is_running(&self, name: &str) -> Result<bool> {
+        let status = self.api.get(&self.path(&format!("pods/{name}")))?["status"].take();
+        let container = &status["containerStatuses"][0]["state"];
+        if container["waiting"].is_object() || container["terminated"].is_object() {
+            bail!("the container of pod {name} does not run: {container}");
+        }
+        Ok(container["running"].is_object())
     }
 
     /// A token as the kubelet would mint it.
@@ -114,6 +154,21 @@ impl Namespace {
             .as_str()
             .context("the answer holds no token")?
             .to_owned())
+    }
+}
+
+impl Pod {
+    fn of(created: &Value) -> Result<Self> {
+        let field = |name: &str| -> Result<String> {
+            let value = created["metadata"][name].as_str();
+            Ok(value
+                .with_context(|| format!("the pod has no {name}"))?
+                .to_owned())
+        };
+        Ok(Self {
+            name: field("name")?,
+            uid: field("uid")?,
+        })
     }
 }
 

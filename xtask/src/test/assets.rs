@@ -1,4 +1,5 @@
-//! A control plane from the binaries of `KUBEBUILDER_ASSETS`: etcd and kube-apiserver, without controllers.
+//! A control plane from the binaries of `KUBEBUILDER_ASSETS`: etcd and kube-apiserver, without controllers or a
+//! node.
 
 use std::{
     fs,
@@ -81,6 +82,7 @@ pub(super) fn start(
         ca_file: authority.certificate(),
         audit_log: Some(audit_log),
         service_account_issuer: ISSUER.to_owned(),
+        node: None,
         certs: authority.provider()?,
     };
     wait_until_ready(kubectl, &cluster, directory)?;

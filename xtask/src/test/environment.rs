@@ -39,6 +39,8 @@ pub(crate) struct Cluster {
     pub(crate) audit_log: Option<PathBuf>,
     #[serde(default)]
     pub(crate) service_account_issuer: String,
+    #[serde(default)]
+    pub(crate) node: Option<String>,
     pub(crate) certs: Certificates,
 }
 
@@ -195,6 +197,7 @@ fn given_cluster(kubectl: &Path, kubeconfig: &Path, directory: &Path) -> Result<
         ca_file,
         audit_log: None,
         service_account_issuer: discovery.issuer,
+        node: None,
         certs: self_signed(directory)?,
         kubeconfig,
     })
