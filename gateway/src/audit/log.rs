@@ -1,6 +1,6 @@
 //! The log of one gateway: append a record, and it is durable when the call returns.
 
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 use tokio::{sync::watch, time::Instant};
 
@@ -29,6 +29,13 @@ pub enum OpenLogError {
     Wal(#[from] wal::OpenError),
     #[error("cannot open the store")]
     Store(#[from] StoreError),
+}
+
+/// A record as it is written, but for its sequence.
+pub struct Encoded {
+    payload: Payload,
+    /// What was denied becomes a file soon.
+    urgent: bool,
 }
 
 /// What was appended since the last cut, and when that should become a file.
@@ -64,42 +71,42 @@ impl Log {
         ))
     }
 
-    /// Returns once the record is on disk. One that fits no segment is kept without its bodies.
-    pub async fn append(&self, record: &Record) -> Result<Appended, NotRecorded> {
-        let record = self.fitting(record)?;
-        let record = record.as_ref();
-        let bytes = canonical::length(record, self.log_id());
-        let appended = self
-            .wal
-            .append_with(bytes, || payload(record, self.log_id()))
-            .await?;
-        let urgent = record.decision == Some(DecisionKind::Deny);
-        let delay = if urgent {
-            self.flush.urgent_interval
-        } else {
-            self.flush.interval
-        };
-        self.note(bytes as u64, delay.0);
-        Ok(appended)
-    }
-
-    fn fitting<'a>(&self, record: &'a Record) -> Result<Cow<'a, Record>, NotRecorded> {
+    /// Encodes a record as it will be written. One that fits no segment is kept without its bodies.
+    pub fn encode(&self, record: &Record) -> Result<Encoded, NotRecorded> {
         let limit = self.most(record.stage);
-        let length = |record| canonical::length(record, self.log_id());
-        if length(record) <= limit {
-            return Ok(Cow::Borrowed(record));
+        let whole = Encoded::new(record, self.log_id());
+        if whole.bytes() <= limit {
+            return Ok(whole);
         }
-        let rest = without_bodies(record);
-        let size = length(&rest);
+        let rest = Encoded::new(&without_bodies(record), self.log_id());
+        let size = rest.bytes();
         if size > limit {
             let (size, limit) = (size as u64, limit as u64);
             return Err(NotRecorded::TooLarge { size, limit });
         }
         tracing::warn!(
-            audit_id = rest.audit_id,
+            audit_id = record.audit_id,
             "a call is recorded without its bodies, which fit no segment; raise recording.wal.segmentSize"
         );
-        Ok(Cow::Owned(rest))
+        Ok(rest)
+    }
+
+    /// Encodes the record, and returns once it is on disk.
+    pub async fn append(&self, record: &Record) -> Result<Appended, NotRecorded> {
+        self.commit(self.encode(record)?).await
+    }
+
+    /// Returns once the record is on disk.
+    pub async fn commit(&self, record: Encoded) -> Result<Appended, NotRecorded> {
+        let (bytes, urgent) = (record.bytes() as u64, record.urgent);
+        let appended = self.wal.append(record.payload).await?;
+        let delay = if urgent {
+            self.flush.urgent_interval
+        } else {
+            self.flush.interval
+        };
+        self.note(bytes, delay.0);
+        Ok(appended)
     }
 
     /// An intent leaves half of what fits to its outcome, which says more. Without bodies that is at most
@@ -144,12 +151,21 @@ fn without_bodies(record: &Record) -> Record {
     }
 }
 
-fn payload(record: &Record, log_id: &str) -> Payload {
-    let (before, after) = canonical::split(record, log_id);
-    Payload {
-        before,
-        after,
-        headroom: headroom(record),
+impl Encoded {
+    fn new(record: &Record, log_id: &str) -> Self {
+        let (before, after) = canonical::split(record, log_id);
+        Self {
+            payload: Payload {
+                before,
+                after,
+                headroom: headroom(record),
+            },
+            urgent: record.decision == Some(DecisionKind::Deny),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.payload.before.len() + self.payload.after.len()
     }
 }
 

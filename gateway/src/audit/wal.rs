@@ -273,18 +273,7 @@ impl Wal {
     /// Returns when the record is durable. Waits for room in the queue.
     pub async fn append(&self, payload: Payload) -> Result<Appended, NotRecorded> {
         let length = payload.before.len() + payload.after.len();
-        self.append_with(length, || payload).await
-    }
-
-    /// Like [`append`](Self::append) for a payload of at most `length` bytes that is made only once
-    /// there is room for it: those who wait for a slow disk hold nothing encoded.
-    pub async fn append_with(
-        &self,
-        length: usize,
-        payload: impl FnOnce() -> Payload,
-    ) -> Result<Appended, NotRecorded> {
         let room = self.queue.room(length).await?;
-        let payload = payload();
         self.ask(|reply| Request::Append {
             payload,
             reply,

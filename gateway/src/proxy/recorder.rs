@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     audit::{
-        log::Log,
-        record::{BodyState, Level, ObjectRef, Record, SecretSeen},
+        log::{Encoded, Log},
+        record::{BodyState, Level, ObjectRef, Record, SecretSeen, Stage},
         wal::NotRecorded,
     },
     identity::{Attributes, Entry, Identity},
@@ -37,6 +37,23 @@ pub(super) const INLINE_LIMIT: usize = 1 << 20;
 
 /// An append on its way.
 pub(super) type Append = JoinHandle<Result<(), NotRecorded>>;
+
+/// A record on its way: encoded at once, so that nobody has to keep a copy of it.
+struct Row {
+    audit_id: String,
+    stage: Stage,
+    encoded: Result<Encoded, NotRecorded>,
+}
+
+impl Row {
+    fn of(record: &Record, log: &Log) -> Self {
+        Self {
+            audit_id: record.audit_id.clone(),
+            stage: record.stage,
+            encoded: log.encode(record),
+        }
+    }
+}
 
 /// What every record of this gateway needs.
 pub(super) struct Recorder {
@@ -68,7 +85,7 @@ impl Recorder {
         );
         self.describe_request(&mut record, arrival, attributes.request, &body.bytes);
         let principal = &admission.principal;
-        let intent = (level > Level::None).then(|| self.append(record.clone(), principal));
+        let intent = (level > Level::None).then(|| self.append(&record, principal));
         let mut recording = Recording::new(self, arrival, record, intent, admission);
         recording.keep(body.room.take());
         if !may_lag && let Err(error) = recording.intended().await {
@@ -80,31 +97,37 @@ impl Recorder {
     }
 
     /// Starts an append that goes on when its caller stops waiting.
-    fn append(self: &Arc<Self>, record: Record, principal: &Arc<Principal>) -> Append {
+    fn append(self: &Arc<Self>, record: &Record, principal: &Arc<Principal>) -> Append {
         let (recorder, principal) = (Arc::clone(self), Arc::clone(principal));
+        let row = Row::of(record, &self.log);
         self.appends
-            .spawn(async move { recorder.write(&record, &principal).await })
+            .spawn(async move { recorder.write(row, &principal).await })
     }
 
     /// Appends an outcome behind its intent, and not at all where the intent could not be recorded.
     pub(super) fn append_after(
         self: &Arc<Self>,
         intent: Option<Append>,
-        record: Record,
+        record: &Record,
         held: Held,
     ) -> Append {
         let recorder = Arc::clone(self);
+        let row = Row::of(record, &self.log);
         self.appends.spawn(async move {
             if let Some(intent) = intent {
                 intent.await.unwrap_or(Err(NotRecorded::Closed))?;
             }
-            recorder.write(&record, &held.admission.principal).await
+            recorder.write(row, &held.admission.principal).await
         })
     }
 
-    async fn write(&self, record: &Record, principal: &Principal) -> Result<(), NotRecorded> {
-        let appended = self.log.append(record).await.inspect_err(|error| {
-            tracing::error!(audit_id = record.audit_id, stage = ?record.stage, %error, "a call could not be recorded");
+    async fn write(&self, row: Row, principal: &Principal) -> Result<(), NotRecorded> {
+        let appended = match row.encoded {
+            Ok(encoded) => self.log.commit(encoded).await,
+            Err(error) => Err(error),
+        };
+        let appended = appended.inspect_err(|error| {
+            tracing::error!(audit_id = row.audit_id, stage = ?row.stage, %error, "a call could not be recorded");
         })?;
         principal.wrote(appended.bytes);
         Ok(())

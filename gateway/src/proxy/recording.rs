@@ -229,7 +229,7 @@ impl Recording {
         let record = self.end(outcome)?;
         let intent = self.intent.take();
         let held = self.held.take()?;
-        (record.level > Level::None).then(|| self.recorder.append_after(intent, *record, held))
+        (record.level > Level::None).then(|| self.recorder.append_after(intent, &record, held))
     }
 
     /// Takes the finished record and tells of it in the access line.

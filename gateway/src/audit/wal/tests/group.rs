@@ -2,16 +2,13 @@
 
 use std::{
     io,
-    sync::{
-        Arc, Condvar, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
 
 use super::{crash_disk::CrashDisk, payload, small};
 use crate::audit::wal::{
-    Options, Wal,
+    Wal,
     storage::{File, Storage},
 };
 
@@ -144,30 +141,5 @@ async fn records_that_queue_during_a_sync_share_the_next_one() {
         before + 2,
         "one for the first record, one for all others"
     );
-    wal.close().await;
-}
-
-#[tokio::test]
-async fn a_record_is_not_encoded_before_the_queue_has_room_for_it() {
-    let gate = Arc::new(Gate::default());
-    let disk = GatedDisk(CrashDisk::new(0), Arc::clone(&gate));
-    let options = Options {
-        queue_bytes: 4096,
-        ..small()
-    };
-    let (wal, _) = Wal::open(disk, options).unwrap();
-    gate.set_closed(true);
-    let mut first = Box::pin(wal.append(payload(1, 3000)));
-    assert!(futures_util::poll!(first.as_mut()).is_pending());
-    let encoded = AtomicBool::new(false);
-    let mut second = Box::pin(wal.append_with(3000, || {
-        encoded.store(true, Ordering::Relaxed);
-        payload(2, 3000)
-    }));
-    assert!(futures_util::poll!(second.as_mut()).is_pending());
-    assert!(!encoded.load(Ordering::Relaxed));
-    gate.set_closed(false);
-    first.await.unwrap();
-    assert_eq!(second.await.unwrap().sequence, 2);
     wal.close().await;
 }
