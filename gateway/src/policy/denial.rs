@@ -96,7 +96,8 @@ fn hint(rule: &Rule, request: &RequestInfo) -> &'static str {
     ASK
 }
 
-/// Kubernetes' own words for a forbidden request.
+/// Kubernetes' own words for a forbidden request. kubectl tries a stream twice, with `get` and with `create`, and reads
+/// the same words for what is one action.
 fn action(request: &RequestInfo) -> String {
     if !request.is_resource_request {
         return format!("{} path {:?}", request.verb, request.path);
@@ -107,9 +108,13 @@ fn action(request: &RequestInfo) -> String {
         "/"
     };
     let resource = format!("{}{subresource}{}", request.resource, request.subresource);
+    let verb = match request.verb.as_str() {
+        "get" if request.is_stream() => "create",
+        verb => verb,
+    };
     let mut action = format!(
-        "{} resource {resource:?} in API group {:?}",
-        request.verb, request.api_group
+        "{verb} resource {resource:?} in API group {:?}",
+        request.api_group
     );
     if !request.name.is_empty() {
         action.push_str(&format!(" named {:?}", request.name));

@@ -1,6 +1,6 @@
 //! A rule as it is evaluated.
 
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 
 use super::{matching, scope::Scope};
 use crate::{
@@ -48,15 +48,27 @@ impl Rule {
         self.effect == Effect::Deny
     }
 
-    /// Clients open exec, attach and port-forward with `get` or with `create`, for one and the same action.
+    /// Clients open exec, attach and port-forward with `get` or with `create`, for one and the same action. An
+    /// `Allow` of `get` reaches it only where the rule names the subresource: `get` of `*` is how people write that
+    /// somebody may read.
     fn matches_verb(&self, request: &RequestInfo) -> bool {
         let names = |verb: &str| matching::lists(&self.verbs, verb);
         match request.verb.as_str() {
             "get" | "create" if request.is_stream() => {
-                names("create") || self.denies() && names("get")
+                names("create")
+                    || names("get") && (self.denies() || self.names_subresource(request))
             }
             verb => names(verb),
         }
+    }
+
+    fn names_subresource(&self, request: &RequestInfo) -> bool {
+        let Target::Objects { resources, .. } = &self.target else {
+            return false;
+        };
+        let (resource, subresource) = (&request.resource, &request.subresource);
+        let mut named = resources.iter().filter(|entry| entry.contains('/'));
+        named.any(|entry| matching::lists_resource(slice::from_ref(entry), resource, subresource))
     }
 
     fn matches_target(&self, request: &RequestInfo) -> bool {

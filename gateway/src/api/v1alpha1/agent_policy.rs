@@ -13,7 +13,8 @@
 //! - `names`: the name in the URL. A `Deny` for one name also denies requests without a name, which could read,
 //!   delete or create the object: list, watch, deletecollection and create.
 //! - `verbs`: exec, attach and port-forward come as `get` or as `create`, depending on the client, and are one
-//!   action. A `Deny` of either denies both; an `Allow` must say `create`. A server-side apply creates an
+//!   action: a rule that names either is meant for both. One exception: an `Allow` of `get` counts only where
+//!   `resources` names the subresource, as `pods/exec`, so that `get` of `"*"` is no shell. A server-side apply creates an
 //!   object that is missing: it needs rules that allow `patch` and `create`, and a `Deny` of either denies it.
 //!   A `Deny` of `create` also denies `update` of what Kubernetes creates on update: endpoints, events, leases,
 //!   limitranges, RBAC's four, runtimeclasses and services. An `Allow` of `update` needs no `create` there,

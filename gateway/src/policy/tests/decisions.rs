@@ -83,6 +83,11 @@ fn the_strictest_effect_wins_across_policies() {
     );
 }
 
+const EXEC: [&str; 2] = [
+    "GET /api/v1/namespaces/ci/pods/x/exec?command=sh",
+    "POST /api/v1/namespaces/ci/pods/x/exec?command=sh",
+];
+
 #[test]
 fn exec_is_one_action_under_two_verbs() {
     let exec = |effect: &str, verb: &str| {
@@ -90,29 +95,41 @@ fn exec_is_one_action_under_two_verbs() {
             r#"name: exec, effect: {effect}, verbs: [{verb}], apiGroups: [""], resources: [pods/exec], namespaces: ["*"], names: ["*"]"#
         )
     };
-    let lines = [
-        "GET /api/v1/namespaces/ci/pods/x/exec?command=sh",
-        "POST /api/v1/namespaces/ci/pods/x/exec?command=sh",
-    ];
-    for line in lines {
+    for (line, verb) in EXEC
+        .into_iter()
+        .flat_map(|line| [(line, "get"), (line, "create")])
+    {
         assert_eq!(
-            decide(&set(&[&exec("Allow", "get")]), &bot(), line),
+            decide(&set(&[&exec("Allow", verb)]), &bot(), line),
+            "allow p/exec",
+            "{line} by {verb}"
+        );
+        assert_eq!(
+            decide(&set(&[ALL, &exec("Deny", verb)]), &bot(), line),
+            "deny p/exec",
+            "{line} by {verb}"
+        );
+    }
+}
+
+#[test]
+fn who_may_read_everything_may_not_open_a_shell() {
+    let reader = r#"name: read, effect: Allow, verbs: [get, list, watch], apiGroups: ["*"], resources: ["*"], namespaces: ["*"], names: ["*"]"#;
+    let denier = r#"name: no, effect: Deny, verbs: [get], apiGroups: ["*"], resources: ["*"], namespaces: ["*"], names: ["*"]"#;
+    for line in EXEC {
+        assert_eq!(
+            decide(&set(&[reader]), &bot(), line),
             "deny default",
             "{line}"
         );
         assert_eq!(
-            decide(&set(&[&exec("Allow", "create")]), &bot(), line),
-            "allow p/exec",
+            decide(&set(&[ALL, denier]), &bot(), line),
+            "deny p/no",
             "{line}"
         );
-        for verb in ["get", "create"] {
-            assert_eq!(
-                decide(&set(&[ALL, &exec("Deny", verb)]), &bot(), line),
-                "deny p/exec",
-                "{line}"
-            );
-        }
     }
+    let log = "GET /api/v1/namespaces/ci/pods/x/log";
+    assert_eq!(decide(&set(&[reader]), &bot(), log), "allow p/read");
 }
 
 #[test]
