@@ -26,13 +26,14 @@ pub use self::{
     agents::{AgentError, AgentSet, AgentSource},
     https::{FetchError, HttpsClient, is_fetchable},
     keys::KeysError,
+    subprotocol::is_bearer_subprotocol,
     token_review::ReviewError,
     unauthenticated::Unauthenticated,
     upstream_user::{AGENTS_GROUP, EXTRA_KEYS},
 };
 
 use self::{
-    bearer::{UnverifiedOrigin, bearer_token},
+    bearer::{UnverifiedOrigin, credential},
     cache::{Outcome, Settled, TokenCache, token_digest},
     keys::{Freshness, Origin},
     principal::Principal,
@@ -47,6 +48,7 @@ mod ci;
 mod https;
 mod keys;
 mod principal;
+mod subprotocol;
 mod token_review;
 mod unauthenticated;
 mod upstream_user;
@@ -168,7 +170,7 @@ impl Authenticator {
 
     /// The caller that `headers` prove.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Identity, Unauthenticated> {
-        let principal = self.principal(bearer_token(headers)?).await?;
+        let principal = self.principal(&credential(headers)?).await?;
         let agents = Arc::clone(&self.agents.borrow());
         principal.identity(&agents, &self.gateway)
     }

@@ -1,16 +1,31 @@
-//! The credential as it arrives: one `Authorization: Bearer` header (RFC 6750 section 2.1).
+//! The credential as it arrives: one `Authorization: Bearer` header (RFC 6750 section 2.1), or a subprotocol of a
+//! WebSocket handshake, for clients that cannot set headers.
+
+use std::borrow::Cow;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::{HeaderMap, header::AUTHORIZATION};
 use serde::Deserialize;
 
-use super::Unauthenticated;
+use super::{Unauthenticated, subprotocol};
 
 /// Longer than any real token; GitHub's are about 2 KiB.
 pub(super) const MAX_TOKEN_BYTES: usize = 16 << 10;
 
-/// The one bearer token of a request.
-pub(super) fn bearer_token(headers: &HeaderMap) -> Result<&str, Unauthenticated> {
+/// The one bearer token of a request, wherever it is. Two that are equal are two.
+pub(super) fn credential(headers: &HeaderMap) -> Result<Cow<'_, str>, Unauthenticated> {
+    let token = match subprotocol::token(headers)? {
+        None => return bearer_token(headers).map(Cow::Borrowed),
+        Some(_) if headers.contains_key(AUTHORIZATION) => {
+            return Err(Unauthenticated::SeveralCredentials);
+        }
+        Some(token) => token,
+    };
+    checked(&token)?;
+    Ok(Cow::Owned(token))
+}
+
+fn bearer_token(headers: &HeaderMap) -> Result<&str, Unauthenticated> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Unauthenticated::Missing)?;
     if values.next().is_some() {

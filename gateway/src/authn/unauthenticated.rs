@@ -9,8 +9,10 @@ use super::{keys::KeysError, token_review::ReviewError};
 pub enum Unauthenticated {
     #[error("no bearer token")]
     Missing,
-    #[error("more than one authorization header")]
+    #[error("more than one credential")]
     SeveralCredentials,
+    #[error("a bearer subprotocol without another one beside it")]
+    NoOtherSubprotocol,
     #[error("the authorization scheme is not bearer")]
     NotBearer,
     #[error("the bearer token is longer than 16 KiB")]
@@ -53,6 +55,7 @@ impl Unauthenticated {
         match self {
             Self::Missing => "missing",
             Self::SeveralCredentials => "several_credentials",
+            Self::NoOtherSubprotocol => "no_other_subprotocol",
             Self::NotBearer => "not_bearer",
             Self::Oversized => "oversized",
             Self::Malformed => "malformed",
@@ -87,7 +90,14 @@ impl Unauthenticated {
             Self::Missing => {
                 "no bearer token was sent; use the kubeconfig that `sallyport kubeconfig` writes"
             }
-            Self::SeveralCredentials => "several Authorization headers were sent; send exactly one",
+            Self::SeveralCredentials => {
+                "several credentials were sent; send one Authorization header, or one bearer subprotocol of a \
+                 WebSocket handshake"
+            }
+            Self::NoOtherSubprotocol => {
+                "the bearer subprotocol needs another one beside it, such as v5.channel.k8s.io, which the server can \
+                 choose"
+            }
             Self::NotBearer => {
                 "only bearer tokens are accepted; send `Authorization: Bearer <token>`"
             }
