@@ -17,7 +17,7 @@ use crate::{
     admin::{self, Admin},
     audit::{log::Log, metrics::LogMetrics},
     authn::{AgentSet, AgentSource, Authenticator},
-    config::{Config, Recording, Upstream as UpstreamConfig},
+    config::{Config, Recording, Upgradable, Upstream as UpstreamConfig},
     drain, mask,
     policy::{LevelPolicy, PolicySet, PolicySource},
     proxy::{self, Gateway, Parts, Upstream},
@@ -84,7 +84,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     tracing::info!("draining");
     let _draining = readiness.register("drain");
     if let Err(busy) = trigger.drain(config.limits.drain.0).await {
-        tracing::warn!(error = %busy, "ending what is left; its outcome stays unknown in the record");
+        tracing::warn!(error = %busy, "ending what is left: upgraded connections are recorded as aborted, calls without an answer as unknown");
     }
     // Nothing new can come now. What was answered is recorded, then shipped, then the log is sealed.
     for task in [serving, refusals] {
@@ -117,6 +117,7 @@ async fn gateway(
         node,
         upstream: Upstream::new(&upstream)?,
         metrics: proxy::Metrics::new(registry),
+        upgrades: config.upgrades.clone(),
         buffered_bytes: config.limits.buffered_bytes.0,
         per_principal: config.limits.per_principal.clone(),
         read_lag: config.recording.read_lag,
@@ -182,6 +183,12 @@ fn warn_of_choices(config: &Config) {
         tracing::warn!(
             "explicit.allowServiceAccountTokens is on: no kernel vouches for the pod on this listener, \
              so a stolen pod token works here; keep it off outside of tests"
+        );
+    }
+    if config.upgrades.allow.contains(&Upgradable::NodeProxy) {
+        tracing::warn!(
+            "upgrades.allow has nodes/proxy: who may use it has a shell in every container of the node, \
+             whatever the rules say of pods/exec"
         );
     }
     if config.recording.read_lag {

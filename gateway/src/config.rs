@@ -34,6 +34,8 @@ pub struct Config {
     #[serde(default)]
     pub admin: Option<Admin>,
     #[serde(default)]
+    pub upgrades: Upgrades,
+    #[serde(default)]
     pub limits: Limits,
 }
 
@@ -208,6 +210,56 @@ pub struct Admin {
     pub listen: SocketAddr,
 }
 
+/// Connections that leave HTTP behind, WebSocket and SPDY.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Upgrades {
+    /// What may be upgraded beyond exec, attach and port-forward of pods; policy is asked as well.
+    pub allow: Vec<Upgradable>,
+    /// An upgraded connection ends when nothing has passed on it for so long. The pings that clients send are
+    /// traffic too.
+    pub idle: HumanDuration,
+}
+
+impl Default for Upgrades {
+    fn default() -> Self {
+        Self {
+            allow: Vec::new(),
+            idle: HumanDuration(Duration::from_secs(600)),
+        }
+    }
+}
+
+/// What is upgraded only where the configuration says so.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+pub enum Upgradable {
+    /// Watches over WebSocket, of any resource.
+    #[serde(rename = "watch")]
+    Watch,
+    #[serde(rename = "pods/log")]
+    PodLog,
+    #[serde(rename = "pods/proxy")]
+    PodProxy,
+    #[serde(rename = "services/proxy")]
+    ServiceProxy,
+    /// A shell in any container of the node, by the kubelet's own API.
+    #[serde(rename = "nodes/proxy")]
+    NodeProxy,
+}
+
+impl Upgradable {
+    /// As it is written in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Watch => "watch",
+            Self::PodLog => "pods/log",
+            Self::PodProxy => "pods/proxy",
+            Self::ServiceProxy => "services/proxy",
+            Self::NodeProxy => "nodes/proxy",
+        }
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Limits {
@@ -318,6 +370,11 @@ impl Config {
                 self.recording.wal.segment_size,
                 WalConfig::LEAST_SEGMENT_SIZE
             ));
+        }
+        if self.upgrades.idle.0.is_zero() {
+            return Err(
+                "upgrades.idle: must be longer than 0, or every session ends at once".into(),
+            );
         }
         if self.recording.wal.segment_size.0 * 4 > self.recording.wal.limit.0 {
             return Err(format!(

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response, Version, header};
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -22,7 +22,8 @@ use self::{
     recording::Recording,
     rejection::Rejection,
     request_body::RequestBody,
-    upstream::{Forward, SendError, UpstreamBody},
+    upgrade::{Handshake, Upgrades},
+    upstream::{Answer, Forward, SendError, UpstreamBody},
 };
 pub use self::{
     listener::serve,
@@ -32,7 +33,7 @@ pub use self::{
 use crate::{
     audit::{log::Log, record::Level},
     authn::Authenticator,
-    config::PerPrincipal,
+    config::{self, PerPrincipal},
     drain::DrainWatcher,
     identity::{Attributes, Identity},
     mask,
@@ -58,6 +59,7 @@ mod request_body;
 mod slots;
 mod token_answer;
 mod token_request;
+mod upgrade;
 mod upstream;
 mod warning;
 
@@ -71,8 +73,16 @@ pub struct Gateway {
     recorder: Arc<Recorder>,
     folding: Folding,
     upstream: Upstream,
+    upgrades: Upgrades,
     principals: Principals,
     read_lag: bool,
+}
+
+/// The rest of a request: its body, and its connection where it leaves HTTP.
+struct Rest<'p> {
+    body: Incoming,
+    upgrade: OnUpgrade,
+    peer: &'p Arc<Peer>,
 }
 
 /// A request that is understood, of a caller that is known.
@@ -93,6 +103,7 @@ pub struct Parts {
     pub node: String,
     pub upstream: Upstream,
     pub metrics: Metrics,
+    pub upgrades: config::Upgrades,
     /// What all buffered bodies together may take, in bytes.
     pub buffered_bytes: u64,
     /// What one principal may take of it, and of other things.
@@ -118,6 +129,7 @@ impl Gateway {
             folding: Folding::default(),
             upstream: parts.upstream,
             principals: Principals::new(parts.per_principal, parts.buffered_bytes),
+            upgrades: Upgrades::new(&parts.upgrades),
             read_lag: parts.read_lag,
         }
     }
@@ -127,8 +139,10 @@ impl Gateway {
         self.folding.run(&self.recorder, drain).await;
     }
 
-    /// After the drain: what is still to be recorded, the appends of clients that went away included.
+    /// After the drain: upgraded connections end, and what is still to be recorded is, the appends of clients that
+    /// went away included.
     pub async fn settle(&self) {
+        self.upgrades.end().await;
         self.folding.flush(&self.recorder, Duration::ZERO).await;
         self.recorder.appends.close();
         self.recorder.appends.wait().await;
@@ -138,15 +152,21 @@ impl Gateway {
     async fn serve(
         &self,
         peer: &Arc<Peer>,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         let arrival = Arrival::new(peer.client, &request);
         let span = tracing::info_span!("request", audit_id = arrival.audit_id);
         let audit_id = arrival.audit_id.clone();
         let is_discovery = arrival.is_discovery();
+        let upgrade = hyper::upgrade::on(&mut request);
+        let body = request.into_body();
+        let rest = Rest {
+            body,
+            upgrade,
+            peer,
+        };
         // Boxed: the future of a whole request is large, and most of a connection's life holds none.
-        let pipeline: BoxFuture<'_, _> =
-            Box::pin(self.pipeline(arrival, request.into_body(), &peer.drain));
+        let pipeline: BoxFuture<'_, _> = Box::pin(self.pipeline(arrival, rest));
         let mut response = pipeline.instrument(span).await.map_or_else(
             |rejection| self.say(&rejection, is_discovery),
             |response| response.map(Either::Right),
@@ -164,9 +184,13 @@ impl Gateway {
     async fn pipeline(
         &self,
         arrival: Arrival,
-        body: Incoming,
-        drain: &DrainWatcher,
+        rest: Rest<'_>,
     ) -> Result<Response<FollowedBody>, Rejection> {
+        let Rest {
+            body,
+            upgrade,
+            peer,
+        } = rest;
         let mut call = self.receive(&arrival, body).await?;
         let attributes = Attributes {
             identity: &call.identity,
@@ -191,7 +215,13 @@ impl Gateway {
             .judge_and_send(&arrival, &attributes, level, &call.body, &mut recording)
             .await;
         match answer {
-            Ok(answer) => follow::follow(recording, answer, &call.info, may_lag, drain).await,
+            Ok(Answer::Response(answer)) => {
+                follow::follow(recording, answer, &call.info, may_lag, &peer.drain).await
+            }
+            Ok(Answer::Switched(switched)) => {
+                let upgrades = &self.upgrades;
+                upgrades.take_over(recording, switched, upgrade, peer).await
+            }
             Err(rejection) => refuse(recording, rejection).await,
         }
     }
@@ -234,16 +264,27 @@ impl Gateway {
         level: Level,
         body: &RequestBody,
         recording: &mut Recording,
-    ) -> Result<Response<UpstreamBody>, Rejection> {
+    ) -> Result<Answer, Rejection> {
+        let handshake = self.upgrades.asked(arrival, attributes.request, body)?;
         let permit = self.judge(arrival, attributes, body, recording)?;
         if recorder::wants_answer(attributes.request, level) {
             // The record of an answer may grow to this. Afterwards it could only be recorded less fully.
             recording.reserve(recorder::INLINE_LIMIT).await?;
         }
-        let response = self
-            .forward(permit, arrival, attributes, body, recording)
-            .await?;
-        withhold_foreign_tokens(response, attributes, recording).await
+        let forward = Forward {
+            method: arrival.method.clone(),
+            target: &arrival.target,
+            headers: &arrival.headers,
+            body: body.bytes.clone(),
+            long_running: attributes.request.is_long_running(),
+        };
+        let answer = self.forward(permit, forward, handshake, arrival, attributes, recording);
+        match answer.await? {
+            Answer::Response(response) => withhold_foreign_tokens(response, attributes, recording)
+                .await
+                .map(Answer::Response),
+            switched => Ok(switched),
+        }
     }
 
     async fn authenticate(
@@ -312,9 +353,6 @@ impl Gateway {
             denied => denied,
         };
         match decision {
-            Decision::Allow(_) if arrival.headers.contains_key(header::UPGRADE) => {
-                Err(Rejection::UpgradeNotServed)
-            }
             Decision::Allow(permit) => {
                 recording.allowed(&permit);
                 Ok(permit)
@@ -330,11 +368,12 @@ impl Gateway {
     async fn forward(
         &self,
         permit: Permit,
+        forward: Forward<'_>,
+        handshake: Option<Handshake>,
         arrival: &Arrival,
         attributes: &Attributes<'_>,
-        body: &RequestBody,
         recording: &mut Recording,
-    ) -> Result<Response<UpstreamBody>, Rejection> {
+    ) -> Result<Answer, Rejection> {
         let audit_id = recording.audit_id().to_owned();
         let user = &attributes.identity.upstream_user;
         let ours = Ours {
@@ -343,28 +382,28 @@ impl Gateway {
             audit_id: &audit_id,
             client: arrival.client,
         };
-        let forward = Forward {
-            method: arrival.method.clone(),
-            target: &arrival.target,
-            headers: &arrival.headers,
-            body: body.bytes.clone(),
-            long_running: attributes.request.is_long_running(),
-        };
         recording.sent();
-        let sent = self.upstream.send(permit, forward, ours).await;
-        sent.map_err(|error| match error {
+        let sent = match handshake {
+            None => self.upstream.send(permit, forward, ours).await,
+            Some(handshake) => {
+                let upgraded = self.upstream.upgrade(permit, forward, &handshake, ours);
+                upgraded.await
+            }
+        };
+        let answer = sent.map_err(|error| match error {
             SendError::NotSent(error) => Rejection::Unreachable(error),
             SendError::Unsafe(violation) => Rejection::Unsafe(violation),
             SendError::Lost(error) => Rejection::OutcomeUnknown(error),
-        })
-        .map(|response| {
-            let (mut head, body) = response.into_parts();
-            head.headers = headers::downstream(&head.headers);
-            if let Some(warning) = warning::of_response(head.status, arrival, user) {
-                head.headers.append(header::WARNING, warning);
-            }
-            Response::from_parts(head, body)
-        })
+        })?;
+        let Answer::Response(response) = answer else {
+            return Ok(answer);
+        };
+        let (mut head, body) = response.into_parts();
+        head.headers = headers::downstream(&head.headers);
+        if let Some(warning) = warning::of_response(head.status, arrival, user) {
+            head.headers.append(header::WARNING, warning);
+        }
+        Ok(Answer::Response(Response::from_parts(head, body)))
     }
 
     fn say(&self, rejection: &Rejection, is_discovery: bool) -> Response<Body> {

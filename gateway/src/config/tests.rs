@@ -17,6 +17,33 @@ fn a_minimal_file_gets_the_documented_defaults() {
     assert_eq!(config.recording.wal.segment_size.to_string(), "64MiB");
     assert_eq!(config.recording.flush.interval.0, Duration::from_secs(60));
     assert!(!config.explicit.allow_service_account_tokens);
+    assert_eq!(config.upgrades.allow, []);
+    assert_eq!(config.upgrades.idle.0, Duration::from_secs(600));
+}
+
+#[test]
+fn what_may_be_upgraded_is_written_as_kubernetes_names_it() {
+    let names = [
+        "watch",
+        "pods/log",
+        "pods/proxy",
+        "services/proxy",
+        "nodes/proxy",
+    ];
+    let text = format!(
+        "{MINIMAL}upgrades: {{allow: [{}], idle: 1m}}",
+        names.join(", ")
+    );
+    let config = Config::parse(&text).expect("every name is known");
+    let allowed = config.upgrades.allow.into_iter().map(Upgradable::as_str);
+    assert!(allowed.eq(names));
+
+    let unknown = format!("{MINIMAL}upgrades: {{allow: [pods/exec]}}");
+    let error = Config::parse(&unknown).expect_err("exec needs no such word");
+    assert!(error.contains("pods/exec"), "{error}");
+    let never = format!("{MINIMAL}upgrades: {{idle: 0s}}");
+    let error = Config::parse(&never).expect_err("nothing could pass");
+    assert!(error.starts_with("upgrades.idle"), "{error}");
 }
 
 #[test]

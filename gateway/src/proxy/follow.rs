@@ -116,6 +116,17 @@ impl Following {
 }
 
 impl FollowedBody {
+    /// Behind the head of an upgrade there is no body.
+    pub(super) fn empty() -> Self {
+        Self {
+            upstream: UpstreamBody::whole(Bytes::new()),
+            endless: false,
+            held: None,
+            state: State::Ended,
+            draining: None,
+        }
+    }
+
     /// The next frame of the stream; the last one moves the state on.
     fn poll_stream(
         &mut self,

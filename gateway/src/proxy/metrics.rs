@@ -21,6 +21,7 @@ pub struct Metrics {
     rejections: Family<Rejected, Counter>,
     duration: Family<Verb, Histogram>,
     pub(super) connections: Gauge,
+    pub(super) upgraded: Gauge,
     connection_errors: Family<ConnectionError, Counter>,
 }
 
@@ -55,6 +56,7 @@ impl Metrics {
                 Histogram::new(exponential_buckets(0.001, 4.0, 8))
             }),
             connections: Gauge::default(),
+            upgraded: Gauge::default(),
             connection_errors: Family::default(),
         };
         registry.register(
@@ -76,6 +78,11 @@ impl Metrics {
             "connections",
             "Open connections of agents, 4096 at most",
             metrics.connections.clone(),
+        );
+        registry.register(
+            "upgraded_connections",
+            "Open connections that have left HTTP: exec, attach, port-forward and what else may be upgraded",
+            metrics.upgraded.clone(),
         );
         registry.register(
             "connection_errors",

@@ -167,6 +167,18 @@ impl Recording {
         });
     }
 
+    /// What passed of an upgraded connection, and why it ended where neither side ended it in order.
+    pub(super) fn tunnelled(&mut self, up: u64, down: u64, broken: Option<&str>) {
+        let message = broken.map(|text| mask::text(&self.recorder.key, text));
+        self.change(|record| {
+            record.request_bytes = i64::try_from(up).ok();
+            record.response_bytes = i64::try_from(down).ok();
+            if let Some(status) = &mut record.response_status {
+                status.message = message;
+            }
+        });
+    }
+
     /// The gateway's own answer is the outcome.
     pub(super) async fn rejected(mut self, rejection: &Rejection) -> Result<(), NotRecorded> {
         self.refuse(rejection);

@@ -49,10 +49,12 @@ pub(super) enum Rejection {
     #[error("{0}")]
     OverQuota(#[from] OverQuota),
     #[error(
-        "upgraded connections (exec, attach, port-forward, cp and WebSocket watches) are not served by this version \
-         of the gateway: use requests that need no upgrade, such as logs and get"
+        "upgraded connections are not allowed for {what}: use plain HTTP, or have the operator add {what} to \
+         upgrades.allow in the gateway's configuration"
     )]
-    UpgradeNotServed,
+    UpgradeNotAllowed { what: &'static str },
+    #[error("{0}")]
+    UpgradeUnusable(#[from] super::upgrade::Unusable),
     #[error(
         "the call was refused because it could not be recorded ({0}); nothing was sent to the API server"
     )]
@@ -133,7 +135,10 @@ impl Rejection {
                 "TooManyRequests",
                 "quota_record",
             ),
-            Self::UpgradeNotServed => (StatusCode::NOT_IMPLEMENTED, "NotImplemented", "upgrade"),
+            Self::UpgradeNotAllowed { .. } => {
+                (StatusCode::FORBIDDEN, "Forbidden", "upgrade_not_allowed")
+            }
+            Self::UpgradeUnusable(_) => (StatusCode::BAD_REQUEST, "BadRequest", "upgrade_unusable"),
             Self::NotRecorded(_) => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "InternalError",

@@ -17,7 +17,10 @@ use self::{
     lane::Slot,
     pool::{Lease, Pool},
 };
-use super::headers::{self, Ours, Violation};
+use super::{
+    headers::{self, Ours, Violation},
+    upgrade::Foreign,
+};
 use crate::policy::Permit;
 
 mod body;
@@ -26,8 +29,13 @@ mod dial;
 mod idle;
 mod lane;
 mod pool;
+mod upgrade;
 
-pub(super) use self::{body::UpstreamBody, dial::ConnectError};
+pub(super) use self::{
+    body::UpstreamBody,
+    dial::ConnectError,
+    upgrade::{Answer, Switched},
+};
 
 /// kube-apiserver answers within 60 s what is not long-running. What is may keep its head back for as long as a
 /// backend behind a proxy subresource does.
@@ -95,6 +103,8 @@ pub(super) enum Lost {
     Broken(#[source] tower::BoxError),
     #[error("the API server sent no answer within {} s", HEAD_PATIENCE.as_secs())]
     Silent,
+    #[error("the API server switched to what was not asked for: {0}")]
+    Foreign(#[from] Foreign),
 }
 
 impl Upstream {
@@ -127,7 +137,7 @@ impl Upstream {
         _permit: Permit,
         forward: Forward<'_>,
         mut ours: Ours<'_>,
-    ) -> Result<Response<UpstreamBody>, SendError> {
+    ) -> Result<Answer, SendError> {
         ours.authorization = self.credential.authorization().await?;
         let mut unsent = ConnectError::Closed;
         for _ in 0..ATTEMPTS {
@@ -137,7 +147,7 @@ impl Upstream {
                 Lease::Http1(sender) => self.attempt_http1(sender, outgoing, &forward).await?,
             };
             match attempt {
-                Attempt::Answered(response) => return Ok(response),
+                Attempt::Answered(response) => return Ok(Answer::plain(response)?),
                 Attempt::Unsent(why) => unsent = why,
             }
         }
@@ -194,7 +204,7 @@ impl Upstream {
         let request = outgoing.http1(&self.pool.dialer, forward);
         match patiently(forward, sender.try_send_request(request)).await? {
             Ok(response) => Ok(Attempt::Answered(response.map(|incoming| {
-                UpstreamBody::http1(incoming, sender, self.pool.idle.clone())
+                UpstreamBody::http1(incoming, sender, Some(self.pool.idle.clone()))
             }))),
             Err(mut error) => match error.take_message() {
                 Some(_) => Ok(Attempt::Unsent(ConnectError::Closed)),

@@ -28,7 +28,8 @@ enum Source {
     },
     Http1 {
         incoming: Incoming,
-        lease: Option<(Sender, Idle)>,
+        /// The connection, and where it goes; nowhere is closed.
+        lease: Option<(Sender, Option<Idle>)>,
     },
     /// An answer that was read whole before it goes on.
     Whole(Option<Bytes>),
@@ -44,8 +45,8 @@ impl UpstreamBody {
         })
     }
 
-    /// The connection returns to `idle` when the body has ended.
-    pub(super) fn http1(incoming: Incoming, sender: Sender, idle: Idle) -> Self {
+    /// The connection returns to `idle` when the body has ended, or closes where there is none.
+    pub(super) fn http1(incoming: Incoming, sender: Sender, idle: Option<Idle>) -> Self {
         let mut body = Self(Source::Http1 {
             incoming,
             lease: Some((sender, idle)),
@@ -61,7 +62,7 @@ impl UpstreamBody {
     fn settle(&mut self) {
         if let Source::Http1 { incoming, lease } = &mut self.0
             && incoming.is_end_stream()
-            && let Some((sender, idle)) = lease.take()
+            && let Some((sender, Some(idle))) = lease.take()
         {
             idle.put(sender);
         }

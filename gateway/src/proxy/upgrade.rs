@@ -1,0 +1,158 @@
+//! Calls that leave HTTP behind: what may be upgraded, and what becomes of the connection then.
+//!
+//! An upgrade is a call like any other up to the API server's 101: authenticated, recorded, judged, sent once for a
+//! permit. Then bytes pass as they are in both directions until one side ends, and the outcome is recorded before
+//! the client sees the end.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, Method, Response, StatusCode, Version};
+use hyper::upgrade::OnUpgrade;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub(super) use self::handshake::{Foreign, Handshake, Unusable};
+use self::{handshake::Protocol, tunnel::Tunnel};
+use super::{
+    arrival::Arrival, follow::FollowedBody, listener::Peer, recording::Recording,
+    rejection::Rejection, request_body::RequestBody, upstream::Switched,
+};
+use crate::{
+    config::{self, Upgradable},
+    request_info::RequestInfo,
+};
+
+mod handshake;
+mod splice;
+mod tunnel;
+
+/// The upgraded connections of this gateway.
+pub(super) struct Upgrades {
+    allowed: Vec<Upgradable>,
+    idle: Duration,
+    ending: CancellationToken,
+    open: TaskTracker,
+}
+
+/// Where an upgrade is asked for, as far as it matters.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Place {
+    /// exec, attach and port-forward of pods.
+    Stream,
+    Configured(Upgradable),
+    /// kube-apiserver answers as if no upgrade had been asked for.
+    Elsewhere,
+}
+
+impl Upgrades {
+    pub(super) fn new(config: &config::Upgrades) -> Self {
+        Self {
+            allowed: config.allow.clone(),
+            idle: config.idle.0,
+            ending: CancellationToken::new(),
+            open: TaskTracker::new(),
+        }
+    }
+
+    /// The upgrade that the call asks for. `None` where there is none or the API server would ignore it: such a
+    /// call goes on without.
+    pub(super) fn asked(
+        &self,
+        arrival: &Arrival,
+        info: &RequestInfo,
+        body: &RequestBody,
+    ) -> Result<Option<Handshake>, Rejection> {
+        let headers = &arrival.headers;
+        if arrival.version != Version::HTTP_11
+            || !handshake::is_asked(headers)
+            || !self.is_taken(Place::of(info), headers)?
+        {
+            return Ok(None);
+        }
+        if !body.bytes.is_empty() {
+            return Err(Unusable::Body.into());
+        }
+        let protocol = Protocol::of(headers)?;
+        check_method(protocol, &arrival.method)?;
+        Ok(Some(Handshake::of(protocol, headers)?))
+    }
+
+    /// Whether the API server would upgrade here. An error where it would, but must not.
+    fn is_taken(&self, place: Place, headers: &HeaderMap) -> Result<bool, Rejection> {
+        match place {
+            Place::Stream => Ok(true),
+            Place::Elsewhere => Ok(false),
+            // Only WebSocket gives these another form.
+            Place::Configured(Upgradable::Watch | Upgradable::PodLog)
+                if !handshake::names_websocket(headers) =>
+            {
+                Ok(false)
+            }
+            Place::Configured(what) if self.allowed.contains(&what) => Ok(true),
+            Place::Configured(what) => Err(Rejection::UpgradeNotAllowed {
+                what: what.as_str(),
+            }),
+        }
+    }
+
+    /// Gives the client the API server's 101, and the connection what it asked for.
+    pub(super) async fn take_over(
+        &self,
+        mut recording: Recording,
+        switched: Switched,
+        client: OnUpgrade,
+        peer: &Arc<Peer>,
+    ) -> Result<Response<FollowedBody>, Rejection> {
+        let Switched {
+            headers,
+            connection,
+        } = switched;
+        recording.answering(StatusCode::SWITCHING_PROTOCOLS);
+        if let Err(error) = recording.intended().await {
+            let rejection = Rejection::AnswerNotRecorded(error);
+            recording.unrecorded(&rejection);
+            return Err(rejection);
+        }
+        let tunnel = Tunnel::new(recording, connection, peer, self.idle);
+        self.open
+            .spawn(tunnel.run(client, self.ending.clone().cancelled_owned()));
+        let mut response = Response::new(FollowedBody::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    /// Ends what is still open, and waits until its outcome is recorded.
+    pub(super) async fn end(&self) {
+        self.ending.cancel();
+        self.open.close();
+        self.open.wait().await;
+    }
+}
+
+impl Place {
+    fn of(info: &RequestInfo) -> Self {
+        if !info.is_resource_request {
+            return Self::Elsewhere;
+        }
+        let core = info.api_group.is_empty();
+        match (info.resource.as_str(), info.subresource.as_str()) {
+            ("pods", "attach" | "exec" | "portforward") if core => Self::Stream,
+            ("pods", "log") if core => Self::Configured(Upgradable::PodLog),
+            ("pods", "proxy") if core => Self::Configured(Upgradable::PodProxy),
+            ("services", "proxy") if core => Self::Configured(Upgradable::ServiceProxy),
+            ("nodes", "proxy") if core => Self::Configured(Upgradable::NodeProxy),
+            _ if info.verb == "watch" => Self::Configured(Upgradable::Watch),
+            _ => Self::Elsewhere,
+        }
+    }
+}
+
+fn check_method(protocol: Protocol, method: &Method) -> Result<(), Unusable> {
+    match (protocol, method) {
+        (_, &Method::GET) | (Protocol::Spdy, &Method::POST) => Ok(()),
+        _ => Err(Unusable::Method(method.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

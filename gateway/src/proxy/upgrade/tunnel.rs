@@ -1,0 +1,120 @@
+//! One upgraded connection, from the 101 to its recorded end.
+
+use std::{
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::{io::AsyncWriteExt, time::timeout};
+
+use super::splice::{End, Traffic, splice};
+use crate::{
+    audit::record::Outcome,
+    proxy::{listener::Peer, recording::Recording},
+};
+
+/// For the client to take the end of the connection.
+const CLOSING: Duration = Duration::from_secs(5);
+
+pub(super) struct Tunnel {
+    recording: Recording,
+    upstream: TokioIo<Upgraded>,
+    idle: Duration,
+    traffic: Traffic,
+    _open: Open,
+    /// The connection keeps its place, and a drain waits for it.
+    _peer: Arc<Peer>,
+}
+
+/// Counted as long as it lives.
+struct Open(Gauge);
+
+impl Open {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Tunnel {
+    pub(super) fn new(
+        recording: Recording,
+        upstream: Upgraded,
+        peer: &Arc<Peer>,
+        idle: Duration,
+    ) -> Self {
+        let open = Open::new(&recording.recorder().metrics.upgraded);
+        Self {
+            recording,
+            upstream: TokioIo::new(upstream),
+            idle,
+            traffic: Traffic::new(),
+            _open: open,
+            _peer: Arc::clone(peer),
+        }
+    }
+
+    /// Passes bytes until an end, and records it before the client sees it. An end that is out of order, or that
+    /// could not be recorded, is a connection that breaks off.
+    pub(super) async fn run(self, client: OnUpgrade, stop: impl Future<Output = ()>) {
+        let Self {
+            mut recording,
+            upstream,
+            idle,
+            traffic,
+            _open,
+            _peer,
+        } = self;
+        let (client, end) = pass(client, upstream, &traffic, idle, stop).await;
+        let (outcome, broken) = told(end, idle);
+        let (up, down) = (traffic.up.load(Relaxed), traffic.down.load(Relaxed));
+        recording.tunnelled(up, down, broken.as_deref());
+        let recorded = recording.finish(outcome).await;
+        if let (Ok(()), End::InOrder, Some(mut client)) = (recorded, end, client) {
+            // A client that is gone cannot be told.
+            let _told = timeout(CLOSING, client.shutdown()).await;
+        }
+    }
+}
+
+/// Passes bytes until an end; the API server's side is closed then. The client is there once it has the 101.
+async fn pass(
+    client: OnUpgrade,
+    mut upstream: TokioIo<Upgraded>,
+    traffic: &Traffic,
+    idle: Duration,
+    stop: impl Future<Output = ()>,
+) -> (Option<TokioIo<Upgraded>>, End) {
+    let mut stop = pin!(stop);
+    let client = tokio::select! {
+        client = client => client,
+        () = &mut stop => return (None, End::Stopped),
+    };
+    let Ok(client) = client else {
+        return (None, End::ClientGone);
+    };
+    let mut client = TokioIo::new(client);
+    let end = splice(&mut client, &mut upstream, traffic, idle, stop).await;
+    (Some(client), end)
+}
+
+fn told(end: End, idle: Duration) -> (Outcome, Option<String>) {
+    let broken = match end {
+        End::InOrder => return (Outcome::Complete, None),
+        End::ClientGone => "the client went away".to_owned(),
+        End::UpstreamBroke => "the API server broke the connection off".to_owned(),
+        End::Idle => format!("nothing passed for {} s", idle.as_secs()),
+        End::Stopped => "the gateway was stopped".to_owned(),
+    };
+    (Outcome::Aborted, Some(broken))
+}
