@@ -21,7 +21,8 @@ type component struct {
 // start must be called on the main thread, see init.
 func start(dir, name string, args ...string) (*component, error) {
 	log := filepath.Join(dir, name+".log")
-	output, err := os.Create(log)
+	// One that is started again goes on in the same log.
+	output, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}

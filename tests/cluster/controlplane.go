@@ -4,14 +4,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	_ "embed"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 )
 
@@ -39,6 +35,7 @@ type controlPlane struct {
 	port, kubeletPort          int
 
 	running []*component
+	died    chan *component
 }
 
 // addresses is the one line of JSON that says the cluster is ready.
@@ -61,7 +58,7 @@ func newControlPlane(dir, auditPolicy string) (*controlPlane, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &controlPlane{dir: dir, auditPolicy: auditPolicy}
+	p := &controlPlane{dir: dir, auditPolicy: auditPolicy, died: make(chan *component)}
 	for _, step := range []func() error{p.clear, p.issue, p.choosePorts, p.writeFiles} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("preparing %s: %w", dir, err)
@@ -76,8 +73,12 @@ func (p *controlPlane) clear() error {
 	if err := os.MkdirAll(p.path("pki"), 0o700); err != nil {
 		return err
 	}
-	for _, name := range []string{"etcd", "node", "audit.log"} {
-		if err := os.RemoveAll(p.path(name)); err != nil {
+	logs, err := filepath.Glob(p.path("*.log"))
+	if err != nil {
+		return err
+	}
+	for _, path := range append(logs, p.path("etcd"), p.path("node")) {
+		if err := os.RemoveAll(path); err != nil {
 			return err
 		}
 	}
@@ -157,21 +158,21 @@ func (p *controlPlane) writeFiles() error {
 // run serves until SIGTERM, the end of stdin, or the end of a component, which is an error.
 func (p *controlPlane) run() error {
 	defer p.end()
-	stop := stopRequested()
-	if err := p.start(stop); err != nil {
+	client, err := p.adminClient()
+	if err != nil {
+		return err
+	}
+	stop, orders := listen()
+	if err := p.start(stop, client); err != nil {
 		return err
 	}
 	if err := p.announce(); err != nil {
 		return err
 	}
-	return p.follow(stop)
+	return p.obey(stop, orders, client)
 }
 
-func (p *controlPlane) start(stop <-chan struct{}) error {
-	client, err := p.adminClient()
-	if err != nil {
-		return err
-	}
+func (p *controlPlane) start(stop <-chan struct{}, client *http.Client) error {
 	if err := p.launch("etcd", p.etcdArgs()); err != nil {
 		return err
 	}
@@ -198,8 +199,16 @@ func (p *controlPlane) launch(name string, args []string) error {
 	c, err := start(p.dir, name, args...)
 	if err == nil {
 		p.running = append(p.running, c)
+		p.watch(c)
 	}
 	return err
+}
+
+func (p *controlPlane) watch(c *component) {
+	go func() {
+		<-c.exited
+		p.died <- c
+	}()
 }
 
 // await polls until the API server answers path with 200.
@@ -250,23 +259,7 @@ func (p *controlPlane) announce() error {
 		Node:                 nodeName,
 	}
 	ready.Certs.OIDCCert, ready.Certs.OIDCKey = p.oidc.cert, p.oidc.key
-	return json.NewEncoder(os.Stdout).Encode(ready)
-}
-
-func (p *controlPlane) follow(stop <-chan struct{}) error {
-	died := make(chan *component, len(p.running))
-	for _, c := range p.running {
-		go func() {
-			<-c.exited
-			died <- c
-		}()
-	}
-	select {
-	case <-stop:
-		return nil
-	case c := <-died:
-		return c.failure("ended with " + c.cmd.ProcessState.String())
-	}
+	return say(ready)
 }
 
 // end goes backwards, so that nobody loses what it depends on.
@@ -274,25 +267,6 @@ func (p *controlPlane) end() {
 	for i := len(p.running) - 1; i >= 0; i-- {
 		p.running[i].end()
 	}
-}
-
-func stopRequested() <-chan struct{} {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	closed := make(chan struct{})
-	go func() {
-		io.Copy(io.Discard, os.Stdin)
-		close(closed)
-	}()
-	stop := make(chan struct{})
-	go func() {
-		select {
-		case <-signals:
-		case <-closed:
-		}
-		close(stop)
-	}()
-	return stop
 }
 
 func (p *controlPlane) adminClient() (*http.Client, error) {

@@ -3,6 +3,9 @@
 // in it survives the process: every start is a fresh cluster.
 //
 //	sallyport-test-cluster up --dir DIR [--audit-policy FILE]
+//
+// Once it has printed where it is, the line `restart kube-apiserver` on its stdin does that; a line on its
+// stdout says when the API server is back.
 package main
 
 import (

@@ -198,6 +198,34 @@ fn logs_hold_what_a_pod_said_until_it_ended() -> Result<()> {
 }
 
 #[test]
+fn private_control_plane_keeps_its_objects_over_a_restart_of_the_api_server() -> Result<()> {
+    let mut private = Cluster::start_private()?;
+    assert_ne!(private.cluster.server, Cluster::from_env()?.server);
+    let api = private.cluster.api()?;
+    let path = "/api/v1/namespaces/default/configmaps";
+    api.create(path, &json!({"metadata": {"name": "kept"}}))?;
+    let kubectl = Kubectl::with_kubeconfig(&private.cluster.kubeconfig, "default")?;
+    let before = started_at(&kubectl)?;
+
+    private.restart_api_server()?;
+    let kept = api.get(&format!("{path}/kept"))?;
+    assert_eq!(kept["metadata"]["name"], "kept");
+    assert_ne!(started_at(&kubectl)?, before);
+    Ok(())
+}
+
+/// When the API server's process started, in its own words.
+fn started_at(kubectl: &Kubectl) -> Result<String> {
+    let metrics = kubectl.ok(&["get", "--raw", "/metrics"])?;
+    let line = metrics
+        .lines()
+        .find(|line| line.starts_with("process_start_time_seconds "));
+    Ok(line
+        .context("the metrics do not say when the process started")?
+        .to_owned())
+}
+
+#[test]
 fn duckdb_and_the_python_client_are_at_hand() -> Result<()> {
     let tools = Tools::from_env()?;
     assert_eq!(

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    Tools, environment, process,
+    PrivateCluster, Tools, environment, process,
     raw::{RawClient, Response},
 };
 
@@ -56,6 +56,11 @@ impl Cluster {
             }
             _ => environment::json("SALLYPORT_TEST_CLUSTER"),
         }
+    }
+
+    /// A second control plane, for what would disturb the tests beside.
+    pub fn start_private() -> Result<PrivateCluster> {
+        PrivateCluster::start()
     }
 
     /// Any cluster: what is not in the kubeconfig is asked of the API server.

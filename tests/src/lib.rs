@@ -4,6 +4,7 @@
 //! | variable | names |
 //! |---|---|
 //! | `SALLYPORT_TEST_CLUSTER` | the JSON that `sallyport-test-cluster up` prints, or a file with it |
+//! | `SALLYPORT_TEST_CLUSTER_BINARY` | `sallyport-test-cluster`, for tests that start a control plane of their own |
 //! | `SALLYPORT_TEST_KUBECONFIG` | instead of it: an administrator's kubeconfig of any cluster |
 //! | `SALLYPORT_TEST_OIDC` | the JSON that `tests/oidc/provider.mjs` prints, or a file with it |
 //! | `SALLYPORT_TEST_GATEWAY` | the `sallyport` binary |
@@ -18,6 +19,7 @@ pub use self::{
     kubectl::Kubectl,
     namespace::{Namespace, Pod},
     oidc::Oidc,
+    private_cluster::PrivateCluster,
     process::{Follower, Output},
     raw::{Exchange, RawClient, Response},
     relay::Relay,
@@ -32,6 +34,7 @@ pub mod jwt;
 mod kubectl;
 mod namespace;
 mod oidc;
+mod private_cluster;
 mod process;
 mod raw;
 mod relay;

@@ -23,6 +23,8 @@ pub(crate) struct Environment {
     pub(crate) issuer: Issuer,
     pub(crate) kubectl: PathBuf,
     pub(crate) python: PathBuf,
+    /// The program behind `cluster`, where it is the one that we build.
+    control_plane: Option<PathBuf>,
     _services: Vec<Service>,
 }
 
@@ -88,6 +90,7 @@ impl Environment {
         let python = python::interpreter(cache)?;
         let provider = oidc::provider(cache)?;
         let mut services = Vec::new();
+        let mut control_plane = None;
         let cluster = match (kubeconfig, env::var_os("KUBEBUILDER_ASSETS")) {
             (Some(kubeconfig), _) => given_cluster(&kubectl, kubeconfig, directory)?,
             (None, Some(assets)) => {
@@ -97,7 +100,8 @@ impl Environment {
                 cluster
             }
             (None, None) => {
-                let (service, cluster) = start_cluster(cache, directory)?;
+                let binary = control_plane.insert(cluster::binary(cache)?);
+                let (service, cluster) = start_cluster(binary, directory)?;
                 services.push(service);
                 cluster
             }
@@ -109,6 +113,7 @@ impl Environment {
             issuer,
             kubectl,
             python,
+            control_plane,
             _services: services,
         })
     }
@@ -116,7 +121,7 @@ impl Environment {
     /// What the tests read from their environment.
     pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
         let json = |value: serde_json::Result<String>| value.expect("paths of ours are UTF-8");
-        vec![
+        let mut variables = vec![
             (
                 "SALLYPORT_TEST_CLUSTER",
                 json(serde_json::to_string(&self.cluster)),
@@ -127,12 +132,18 @@ impl Environment {
             ),
             ("SALLYPORT_TEST_KUBECTL", self.kubectl.display().to_string()),
             ("SALLYPORT_TEST_PYTHON", self.python.display().to_string()),
-        ]
+        ];
+        if let Some(binary) = &self.control_plane {
+            variables.push((
+                "SALLYPORT_TEST_CLUSTER_BINARY",
+                binary.display().to_string(),
+            ));
+        }
+        variables
     }
 }
 
-fn start_cluster(cache: &Cache, directory: &Path) -> Result<(Service, Cluster)> {
-    let binary = cluster::binary(cache)?;
+fn start_cluster(binary: &Path, directory: &Path) -> Result<(Service, Cluster)> {
     progress::step("starting the control plane", || {
         let mut up = command(binary);
         up.args(["up", "--dir"]).arg(directory.join("cluster"));
