@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use harness::{Cluster, Kubectl, Namespace, Oidc, Tools, eventually, jwt};
+use harness::{Cluster, GoClient, Kubectl, Namespace, Oidc, Tools, eventually, jwt};
 use jwt::Jwt;
 use serde_json::json;
 
@@ -195,6 +195,51 @@ fn logs_hold_what_a_pod_said_until_it_ended() -> Result<()> {
         let ended = &status["containerStatuses"][0]["state"]["terminated"];
         Ok((status["phase"] == "Failed" && ended["exitCode"] == 3).then_some(()))
     })
+}
+
+#[test]
+fn go_client_prints_the_same_every_time() -> Result<()> {
+    let cluster = Cluster::from_env()?;
+    let namespace = Namespace::create(&cluster)?;
+    let client = GoClient::new(&cluster.kubeconfig, &namespace.name)?;
+    let first = client.lines(&["typed"])?;
+    assert_eq!(first.len(), 27);
+    assert!(
+        first
+            .iter()
+            .all(|line| line["contentType"] == "application/vnd.kubernetes.protobuf")
+    );
+    assert_eq!(client.lines(&["typed"])?, first);
+    Ok(())
+}
+
+#[test]
+fn go_client_follows_with_informers_and_watches() -> Result<()> {
+    let cluster = Cluster::from_env()?;
+    let namespace = Namespace::create(&cluster)?;
+    let client = GoClient::new(&cluster.kubeconfig, &namespace.name)?;
+    let informer = client.follow(&["informer"])?;
+    informer.wait_for("the informer's synchronization", |line| {
+        line.contains("synced") && line.contains("ConfigMap")
+    })?;
+
+    let lines = client.lines(&["watches", "--changes", "20", "5"])?;
+    let watches: Vec<_> = lines.iter().filter(|line| line["watch"].is_u64()).collect();
+    assert_eq!(watches.len(), 5);
+    for watch in watches {
+        assert_eq!(
+            (&watch["events"], &watch["missed"]),
+            (&json!(20), &json!([]))
+        );
+    }
+    informer.wait_for("the end of the churn", |line| line.contains("\"delete\""))?;
+    let (rest, status) = informer.finish()?;
+    assert_eq!(status, 0, "{rest:?}");
+    assert!(
+        rest.iter().any(|line| line.contains("\"store\"")),
+        "{rest:?}"
+    );
+    Ok(())
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! | `SALLYPORT_TEST_OIDC` | the JSON that `tests/oidc/provider.mjs` prints, or a file with it |
 //! | `SALLYPORT_TEST_GATEWAY` | the `sallyport` binary |
 //! | `SALLYPORT_TEST_KUBECTL` | kubectl |
+//! | `SALLYPORT_TEST_GO_CLIENT` | `sallyport-go-client` of `tests/clients/go` |
 //! | `SALLYPORT_TEST_PYTHON` | a Python that can import `kubernetes` and `duckdb` |
 
 #[cfg(target_os = "linux")]
@@ -16,6 +17,7 @@ pub use self::small_disk::SmallDisk;
 pub use self::{
     cluster::{Api, Certificates, Cluster},
     gateway::{Gateway, Settings},
+    go_client::GoClient,
     kubectl::Kubectl,
     namespace::{Namespace, Pod},
     oidc::Oidc,
@@ -30,6 +32,7 @@ pub use self::{
 mod cluster;
 mod environment;
 mod gateway;
+mod go_client;
 pub mod jwt;
 mod kubectl;
 mod namespace;

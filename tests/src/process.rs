@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -104,16 +104,26 @@ fn text(reader: JoinHandle<std::io::Result<Vec<u8>>>) -> Result<String> {
 /// A program that goes on by itself, read line by line; dropping it ends it.
 pub struct Follower {
     child: Child,
+    stdin: Option<ChildStdin>,
     lines: Receiver<String>,
 }
 
 impl Follower {
     pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        Self::spawn(command.stdin(Stdio::null()))
+    }
+
+    /// With a standard input that stays open until it is ended.
+    pub(crate) fn start_with_input(command: &mut Command) -> Result<Self> {
+        Self::spawn(command.stdin(Stdio::piped()))
+    }
+
+    fn spawn(command: &mut Command) -> Result<Self> {
         let mut child = command
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()?;
+        let stdin = child.stdin.take();
         let stdout = child.stdout.take().context("stdout is piped")?;
         let (sender, lines) = sync_channel(1000);
         thread::spawn(move || {
@@ -121,7 +131,11 @@ impl Follower {
             // Nobody listens any more once the test is over.
             lines.all(|line| sender.send(line).is_ok());
         });
-        Ok(Self { child, lines })
+        Ok(Self {
+            child,
+            stdin,
+            lines,
+        })
     }
 
     /// Waits for a line that `wanted` is true of.
@@ -136,6 +150,29 @@ impl Follower {
                 Err(RecvTimeoutError::Disconnected) => bail!("{what}: the program ended before"),
             }
         }
+    }
+
+    /// Sends `bytes` to the program's standard input.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let stdin = self.stdin.as_mut().context("the program has no input")?;
+        Ok(stdin.write_all(bytes)?)
+    }
+
+    /// Ends the program's standard input and waits for its end: its last lines, and its status.
+    pub fn finish(mut self) -> Result<(Vec<String>, i32)> {
+        drop(self.stdin.take());
+        let mut rest = Vec::new();
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => rest.push(line),
+                Err(RecvTimeoutError::Timeout) => bail!("the program's end: not within {LIMIT:?}"),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        let status = eventually("the program's end", LIMIT, || Ok(self.child.try_wait()?))?;
+        Ok((rest, status.code().unwrap_or(-1)))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     build,
     command::{command, is_root},
     progress,
-    tools::{Cache, cargo_tools, ebpf},
+    tools::{Cache, cargo_tools, ebpf, go_client},
     workspace,
 };
 
@@ -93,6 +93,9 @@ pub(crate) fn run_tier(args: &Args, tier: Tier) -> Result<Report> {
     run.env("SALLYPORT_TEST_TIER", tier.name())
         .env("SALLYPORT_TEST_GATEWAY", workspace::gateway());
     run.envs(environment.iter().flat_map(Environment::variables));
+    if needs_cluster {
+        run.env("SALLYPORT_TEST_GO_CLIENT", go_client::binary(&cache)?);
+    }
     // The report says what failed; nextest's own words are on the screen already.
     let status = run.status()?;
     let report = Report::read(tier.name(), missing_root)?;

@@ -14,6 +14,7 @@ mod cache;
 pub(crate) mod cargo_tools;
 pub(crate) mod cluster;
 pub(crate) mod ebpf;
+pub(crate) mod go_client;
 mod golang;
 mod node;
 pub(crate) mod oidc;
@@ -29,6 +30,8 @@ pub(crate) fn run() -> Result<()> {
     say("cargo-nextest", &cargo_tools::nextest(&cache)?);
     say("cargo-deny", &cargo_tools::deny(&cache)?);
     say("control plane", &cluster::binary(&cache)?);
+    // Its packages are built by then.
+    say("Go client", &go_client::binary(&cache)?);
     Ok(())
 }
 

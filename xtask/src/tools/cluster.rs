@@ -1,30 +1,23 @@
-//! The test control plane of `tests/cluster`: etcd, kube-apiserver and controllers in one binary.
+//! The test control plane of `tests/cluster`: etcd, kube-apiserver, controllers and a node in
+//! one binary.
 
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result};
 
 use super::{Cache, cache::digest, golang};
-use crate::{command::capture, workspace};
+use crate::workspace;
 
 const NAME: &str = "sallyport-test-cluster";
 
 /// The built control plane, one per state of its sources.
 pub(crate) fn binary(cache: &Cache) -> Result<PathBuf> {
     let sources = workspace::root().join("tests/cluster");
-    let what = "the control plane (etcd, kube-apiserver, controllers), built from source: some 15 CPU minutes the first time";
+    let what = "the control plane (etcd, kube-apiserver, controllers, node), built from source: some 15 CPU minutes the first time";
     let built = cache.ensure("cluster", &digest(&sources)?, what, |directory| {
-        let mut build = golang::go(cache)?;
         let go_mod = fs::read_to_string(sources.join("go.mod"))?;
         let flags = version(&go_mod)?.linker_flags();
-        build
-            // The key says which sources these are; asking git fails where the clone is someone else's.
-            .args(["build", "-trimpath", "-buildvcs=false"])
-            .args(["-ldflags", &flags, "-o"])
-            .arg(directory.join(NAME))
-            .arg(".");
-        capture(build.current_dir(&sources).env("CGO_ENABLED", "0"))?;
-        Ok(())
+        golang::build(cache, &sources, &flags, &directory.join(NAME))
     })?;
     Ok(built.join(NAME))
 }

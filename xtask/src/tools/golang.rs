@@ -1,17 +1,32 @@
-//! The Go toolchain that builds the test control plane.
+//! The Go toolchain that builds the test control plane and the Go client of the tests.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::Result;
 
 use super::{Cache, python};
-use crate::command::{command, probe};
+use crate::command::{capture, command, probe};
 
 const OLDEST: [u32; 3] = [1, 26, 0];
 const FROM_PYPI: &str = "1.26.6";
 
+/// Builds the program in `sources`. All are built with the same flags, so that they share the build cache.
+pub(super) fn build(cache: &Cache, sources: &Path, linker_flags: &str, to: &Path) -> Result<()> {
+    let mut build = go(cache)?;
+    build
+        // The key says which sources these are; asking git fails where the clone is someone else's.
+        .args(["build", "-trimpath", "-buildvcs=false"])
+        .args(["-ldflags", linker_flags, "-o"])
+        .arg(to)
+        .arg(".");
+    capture(build.current_dir(sources).env("CGO_ENABLED", "0")).map(drop)
+}
+
 /// A `go` command: the machine's own where it is new enough, else the one from PyPI.
-pub(crate) fn go(cache: &Cache) -> Result<Command> {
+fn go(cache: &Cache) -> Result<Command> {
     if probe("go", &["version"]).is_some_and(|text| super::version_in(&text) >= Some(OLDEST)) {
         return Ok(command("go"));
     }
