@@ -59,6 +59,7 @@ func startContainer(pod *corev1.Pod, spec corev1.Container, dir string) (*contai
 	}
 	cmd, drained, err := c.startMain()
 	if err != nil {
+		log.Close()
 		return nil, err
 	}
 	c.started = time.Now()

@@ -25,7 +25,7 @@ import (
 )
 
 // node runs the containers of pods that name it as processes of this machine: commands, environment,
-// logs and streams are real; images, isolation, volumes, probes and restarts are not there.
+// logs and streams are real; images, isolation, init containers, volumes, probes and restarts are not there.
 func node(args []string) error {
 	flags := flag.NewFlagSet("node", flag.ExitOnError)
 	name := flags.String("name", "", "")
