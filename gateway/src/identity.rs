@@ -46,6 +46,17 @@ pub enum Source {
     SelfDeclared,
 }
 
+impl Source {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LlmReceipt => "llm-receipt",
+            Self::OidcClaim => "oidc-claim",
+            Self::OperatorDeclared => "operator-declared",
+            Self::SelfDeclared => "self-declared",
+        }
+    }
+}
+
 /// Which agent this is.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct AgentIdentity {
@@ -121,6 +132,15 @@ pub enum Entry {
     Captured,
     /// Sent to the gateway's own address with a kubeconfig that names it.
     Explicit,
+}
+
+impl Entry {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Captured => "captured",
+            Self::Explicit => "explicit",
+        }
+    }
 }
 
 /// One authenticated caller. Made only by `authn`.

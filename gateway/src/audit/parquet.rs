@@ -20,7 +20,6 @@ use arrow::{
     array::{ArrayRef, AsArray, FixedSizeBinaryBuilder, RecordBatch},
     datatypes::Int64Type,
     error::ArrowError,
-    json::{ReaderBuilder, reader::Decoder},
 };
 
 use crate::audit::{
@@ -29,6 +28,11 @@ use crate::audit::{
     schema::{self, BODIES, RECORD_DIGEST},
 };
 
+pub use self::reader::NotARow;
+use self::{columns::Columns, reader::Reader};
+
+mod columns;
+mod reader;
 pub mod rows;
 
 const MAX_ROW_GROUP_ROWS: usize = 122_880;
@@ -56,7 +60,7 @@ pub enum EncodeError {
     NotARow {
         sequence: u64,
         #[source]
-        source: ArrowError,
+        source: NotARow,
     },
     #[error("record {sequence} is cut short or holds more than one row")]
     NotOneRow { sequence: u64 },
@@ -72,7 +76,7 @@ pub enum EncodeError {
 pub struct Encoder {
     range: Range,
     next: u64,
-    decoder: Decoder,
+    columns: Columns,
     digests: Vec<[u8; 32]>,
     bytes: usize,
     writer: ArrowWriter<Vec<u8>>,
@@ -85,10 +89,7 @@ impl Encoder {
             .with_skip_arrow_metadata(true);
         Ok(Self {
             next: range.first,
-            decoder: ReaderBuilder::new(schema::canonical())
-                .with_strict_mode(true)
-                .with_batch_size(BATCH_ROWS)
-                .build_decoder()?,
+            columns: Columns::new(schema::canonical().fields()),
             digests: Vec::with_capacity(BATCH_ROWS),
             bytes: 0,
             writer: ArrowWriter::try_new_with_options(Vec::new(), schema::calls(), options)?,
@@ -133,29 +134,22 @@ impl Encoder {
     }
 
     fn decode(&mut self, sequence: u64, canonical: &[u8]) -> Result<(), EncodeError> {
-        let not_a_row = |source| EncodeError::NotARow { sequence, source };
-        let read = self.decoder.decode(canonical).map_err(not_a_row)?;
-        let whole = read == canonical.len() && !self.decoder.has_partial_record();
-        if !whole || self.decoder.len() != self.digests.len() + 1 {
-            return Err(EncodeError::NotOneRow { sequence });
+        let mut reader = Reader::new(canonical);
+        match self.columns.read(&mut reader) {
+            Ok(()) if reader.is_at_end() => Ok(()),
+            Ok(()) | Err(NotARow::Cut) => Err(EncodeError::NotOneRow { sequence }),
+            Err(source) => Err(EncodeError::NotARow { sequence, source }),
         }
-        Ok(())
     }
 
     fn write_batch(&mut self) -> Result<(), EncodeError> {
-        let first = self.next - self.digests.len() as u64;
-        let decoded = self
-            .decoder
-            .flush()
-            .map_err(|source| EncodeError::NotARow {
-                sequence: first,
-                source,
-            })?;
-        let Some(decoded) = decoded else {
+        if self.columns.rows() == 0 {
             return Ok(());
-        };
-        check_sequences(&decoded, first)?;
-        self.writer.write(&with_digests(&decoded, &self.digests)?)?;
+        }
+        let first = self.next - self.digests.len() as u64;
+        let rows = with_digests(self.columns.finish()?, &self.digests)?;
+        check_sequences(&rows, first)?;
+        self.writer.write(&rows)?;
         self.digests.clear();
         self.bytes = 0;
         Ok(())
@@ -179,13 +173,15 @@ fn check_sequences(rows: &RecordBatch, first: u64) -> Result<(), EncodeError> {
     Ok(())
 }
 
-fn with_digests(decoded: &RecordBatch, digests: &[[u8; 32]]) -> Result<RecordBatch, ArrowError> {
+fn with_digests(
+    mut columns: Vec<ArrayRef>,
+    digests: &[[u8; 32]],
+) -> Result<RecordBatch, ArrowError> {
     let mut column = FixedSizeBinaryBuilder::with_capacity(digests.len(), 32);
     digests
         .iter()
         .try_for_each(|digest| column.append_value(digest))?;
     let at = schema::calls().index_of(RECORD_DIGEST)?;
-    let mut columns: Vec<ArrayRef> = decoded.columns().to_vec();
     columns.insert(at, Arc::new(column.finish()));
     RecordBatch::try_new(schema::calls(), columns)
 }

@@ -1,11 +1,19 @@
-use std::net::Ipv4Addr;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
+use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
 use crate::{
-    audit::{record::sample, store::hex},
+    audit::{
+        record::{
+            BodyState, DecisionKind, Enforcement, Level, ObjectRef, Outcome, ResponseStatus,
+            SecretSeen, Stage, sample,
+        },
+        store::hex,
+    },
+    identity::{AgentIdentity, CiRun, Entry, GenAi, ProvenanceSource, Source, UserInfo, Workload},
     mask::Masked,
 };
 
@@ -121,15 +129,224 @@ proptest! {
     }
 }
 
+/// The same bytes by way of serde's names and a sorted tree.
+fn through_a_tree(record: &Record, log_id: &str) -> Vec<u8> {
+    let mut row = serde_json::to_value(record).unwrap();
+    let members = row.as_object_mut().unwrap();
+    members.insert("logID".to_owned(), log_id.into());
+    members.insert("sequence".to_owned(), "7".into());
+    row_bytes(members).unwrap()
+}
+
+/// Texts and choices for one record, used up from the front.
+#[derive(Debug)]
+struct Draw {
+    texts: Vec<String>,
+    choices: u128,
+}
+
+impl Draw {
+    fn choose(&mut self, of: usize) -> usize {
+        self.choices = self.choices.rotate_right(5);
+        (self.choices & 31) as usize % of
+    }
+
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.choose(of.len())]
+    }
+
+    fn text(&mut self) -> String {
+        self.texts.rotate_left(1);
+        self.texts[0].clone()
+    }
+
+    fn masked(&mut self) -> Option<Masked<String>> {
+        self.maybe(|draw| Masked::in_test(draw.text()))
+    }
+
+    fn maybe<T>(&mut self, value: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        (self.choose(3) > 0).then(|| value(self))
+    }
+
+    fn maybe_text(&mut self) -> Option<String> {
+        self.maybe(Self::text)
+    }
+
+    fn maybe_empty(&mut self) -> String {
+        self.maybe_text().unwrap_or_default()
+    }
+
+    fn list<T>(&mut self, element: impl Fn(&mut Self) -> T) -> Vec<T> {
+        (0..self.choose(4)).map(|_| element(self)).collect()
+    }
+
+    fn map<V>(&mut self, value: impl Fn(&mut Self) -> V) -> BTreeMap<String, V> {
+        let pairs = self.list(|draw| (draw.text(), value(draw)));
+        pairs.into_iter().collect()
+    }
+
+    fn number(&mut self) -> i64 {
+        [0, 1, -1, 17, i64::MAX, i64::MIN][self.choose(6)]
+    }
+
+    fn time(&mut self) -> Timestamp {
+        let micros = [0, -1, 1_767_323_045_123_450, 253_402_207_199_999_999];
+        Timestamp::from_microsecond(self.one(&micros)).unwrap()
+    }
+
+    fn source(&mut self) -> Option<Source> {
+        let sources = [
+            Source::LlmReceipt,
+            Source::OidcClaim,
+            Source::OperatorDeclared,
+            Source::SelfDeclared,
+        ];
+        self.maybe(|draw| draw.one(&sources))
+    }
+
+    fn user(&mut self) -> UserInfo {
+        UserInfo {
+            username: self.text(),
+            uid: self.maybe_text(),
+            groups: self.list(Self::text),
+            extra: self.map(|draw| draw.list(Self::text)),
+        }
+    }
+
+    fn record(&mut self) -> Record {
+        Record {
+            schema_version: self.number() as i32,
+            audit_id: self.text(),
+            session_id: self.maybe_text(),
+            step_id: self.masked(),
+            trace_id: self.maybe_text(),
+            span_id: self.maybe_text(),
+            node: self.text(),
+            request_received_timestamp: self.time(),
+            stage_timestamp: self.time(),
+            duration_micros: self.maybe(Self::number),
+            held_micros: self.maybe(Self::number),
+            level: self.one(&[
+                Level::None,
+                Level::Metadata,
+                Level::Request,
+                Level::RequestResponse,
+            ]),
+            stage: self.one(&[Stage::RequestReceived, Stage::ResponseComplete]),
+            outcome: self
+                .maybe(|draw| draw.one(&[Outcome::Complete, Outcome::Unknown, Outcome::Aborted])),
+            entry: self.one(&[Entry::Captured, Entry::Explicit]),
+            enforcement: self.one(&[Enforcement::Enforce, Enforcement::Observe]),
+            verb: self.text(),
+            request_uri: Masked::in_test(self.text()),
+            user_agent: self.masked(),
+            source_ips: self.list(Self::text),
+            object_ref: self.maybe(|draw| ObjectRef {
+                api_group: draw.maybe_empty(),
+                api_version: draw.maybe_empty(),
+                resource: draw.maybe_empty(),
+                subresource: draw.maybe_empty(),
+                namespace: draw.maybe_empty(),
+                name: draw.maybe_empty(),
+                uid: draw.maybe_empty(),
+                resource_version: draw.maybe_empty(),
+            }),
+            user: self.maybe(Self::user),
+            upstream_user: self.maybe(Self::user),
+            agent: self.maybe(|draw| AgentIdentity {
+                id: draw.text(),
+                name: draw.text(),
+                version: draw.maybe_text(),
+                owner: draw.maybe_text(),
+                instance_id: draw.maybe_text(),
+            }),
+            gen_ai: self.maybe(|draw| GenAi {
+                provider_name: draw.maybe_text(),
+                request_model: draw.maybe_text(),
+                model_version: draw.maybe_text(),
+                conversation_id: draw.maybe_text(),
+            }),
+            cicd: self.maybe(|draw| CiRun {
+                provider: draw.text(),
+                repository: draw.text(),
+                repository_id: draw.text(),
+                workflow_ref: draw.maybe_text(),
+                commit_sha: draw.maybe_text(),
+                run_id: draw.text(),
+                run_attempt: draw.maybe_text(),
+                job_id: draw.maybe_text(),
+                actor: draw.maybe_text(),
+            }),
+            provenance_source: self.maybe(|draw| ProvenanceSource {
+                agent: draw.source(),
+                model: draw.source(),
+                ci: draw.source(),
+                human: draw.source(),
+            }),
+            workload: self.maybe(|draw| Workload {
+                namespace: draw.text(),
+                pod: draw.text(),
+                pod_uid: draw.text(),
+                service_account: draw.text(),
+                labels: draw.map(Self::text),
+                container_image_digests: draw.list(Self::text),
+            }),
+            decision: self.maybe(|draw| draw.one(&[DecisionKind::Allow, DecisionKind::Deny])),
+            rule: self.maybe_text(),
+            policy_digest: self.maybe_text(),
+            response_status: self.maybe(|draw| ResponseStatus {
+                code: draw.number() as i32,
+                status: draw.maybe_text(),
+                reason: draw.maybe_text(),
+                message: draw.masked(),
+            }),
+            request_bytes: self.maybe(Self::number),
+            response_bytes: self.maybe(Self::number),
+            item_count: self.maybe(Self::number),
+            masked_request: self.maybe(|draw| draw.number() as i32),
+            masked_response: self.maybe(|draw| draw.number() as i32),
+            secrets_seen: self.list(|draw| SecretSeen {
+                namespace: draw.text(),
+                name: draw.text(),
+                key_digest: draw.text(),
+            }),
+            request_object: self.masked(),
+            response_object: self.masked(),
+            body_state: self.maybe(|draw| {
+                draw.one(&[
+                    BodyState::Inline,
+                    BodyState::SideObject,
+                    BodyState::DigestOnly,
+                ])
+            }),
+            request_digest: self.maybe_text(),
+            response_digest: self.maybe_text(),
+        }
+    }
+}
+
+/// Strings in which every second byte is escaped, and such as a body is.
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "[\\x00-\\x22\\\\a\u{e9}\u{10000}]{0,300}",
+        r#"(\{"[a-z]{1,9}":"[ -~]{0,9}"\},){0,20}"#,
+    ]
+}
+
 proptest! {
     #[test]
-    fn length_is_known_before_the_bytes_are_made(text in any::<String>(), log_id in any::<String>()) {
-        let record = Record {
-            request_object: Some(Masked::in_test(text.clone())),
-            verb: text,
-            ..sample::complete()
-        };
+    fn a_record_has_the_bytes_of_its_sorted_tree(
+        texts in prop::collection::vec(any_text(), 1..12),
+        choices in any::<u128>(),
+        log_id in any::<String>(),
+    ) {
+        let record = Draw { texts, choices }.record();
         let (before, after) = split(&record, &log_id);
+        prop_assert_eq!(
+            String::from_utf8([&before[..], b"7", &after[..]].concat()).unwrap(),
+            String::from_utf8(through_a_tree(&record, &log_id)).unwrap()
+        );
         prop_assert_eq!(length(&record, &log_id), before.len() + after.len());
     }
 }

@@ -252,6 +252,37 @@ fn what_is_not_a_row_is_named_by_its_sequence() {
     }
 }
 
+#[test]
+fn what_is_not_canonical_is_refused() {
+    let whole = String::from_utf8(canonical_bytes(&sample::complete(), 1)).unwrap();
+    for (found, instead) in [
+        (",\"verb\"", ", \"verb\""),
+        ("\"create\"", "\"cr\\/eate\""),
+        ("\"create\"", "\"cr\\u0041eate\""),
+        ("\"create\"", "\"cr\\u000aeate\""),
+        ("\"create\"", "\"cr\\u001Beate\""),
+        ("\"create\"", "\"\\u001bcr\neate\""),
+        ("\"create\"", "null"),
+        (
+            "\"verb\":\"create\",",
+            "\"verb\":\"create\",\"verb\":\"create\",",
+        ),
+        ("\"verb\":\"create\",", "\"verb\":\"create\",\"user\":{},"),
+        ("\"schemaVersion\":1", "\"schemaVersion\":1.0"),
+        ("\"requestBytes\":\"17\"", "\"requestBytes\":17"),
+    ] {
+        let payload = whole.replacen(found, instead, 1);
+        assert_ne!(payload, whole, "{found}");
+        assert!(
+            matches!(
+                encode(1, &[payload.into_bytes()]),
+                Err(EncodeError::NotARow { sequence: 1, .. })
+            ),
+            "{instead}"
+        );
+    }
+}
+
 /// Columns whose strings are numbers or times.
 const PARSED: [&str; 9] = [
     "sequence",
@@ -276,6 +307,18 @@ fn refill(value: &mut Value, texts: &mut impl Iterator<Item = String>) {
 }
 
 proptest! {
+    /// Cut anywhere, or with any byte changed, a payload is refused or is some row; it never panics.
+    #[test]
+    fn no_payload_panics(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut payload = canonical_bytes(&sample::complete(), 1);
+        let at = at.index(payload.len());
+        let cut = encode(1, &[payload[..at].to_vec()]);
+        let refused = matches!(cut, Err(EncodeError::NotOneRow { .. }));
+        prop_assert!(refused);
+        payload[at] = byte;
+        drop(encode(1, &[payload]));
+    }
+
     /// Whatever agents put into names, headers and bodies, a row is what its record was.
     #[test]
     fn any_text_in_any_column_survives_the_round_trip(
