@@ -23,7 +23,7 @@ use self::{
     rejection::Rejection,
     request_body::RequestBody,
     upgrade::{Handshake, Upgrades},
-    upstream::{Answer, Forward, SendError, UpstreamBody},
+    upstream::{Answer, Forward, UpstreamBody},
 };
 pub use self::{
     listener::serve,
@@ -35,7 +35,7 @@ use crate::{
     authn::Authenticator,
     config::{self, PerPrincipal},
     drain::DrainWatcher,
-    identity::{Attributes, Identity},
+    identity::{Attributes, Identity, UserInfo},
     mask,
     policy::{Decision, Denial, LevelPolicy, Permit, PolicySet},
     request_info::RequestInfo,
@@ -390,20 +390,10 @@ impl Gateway {
                 upgraded.await
             }
         };
-        let answer = sent.map_err(|error| match error {
-            SendError::NotSent(error) => Rejection::Unreachable(error),
-            SendError::Unsafe(violation) => Rejection::Unsafe(violation),
-            SendError::Lost(error) => Rejection::OutcomeUnknown(error),
-        })?;
-        let Answer::Response(response) = answer else {
-            return Ok(answer);
-        };
-        let (mut head, body) = response.into_parts();
-        head.headers = headers::downstream(&head.headers);
-        if let Some(warning) = warning::of_response(head.status, arrival, user) {
-            head.headers.append(header::WARNING, warning);
+        match sent? {
+            Answer::Response(response) => Ok(Answer::Response(passed_on(response, arrival, user))),
+            switched => Ok(switched),
         }
-        Ok(Answer::Response(Response::from_parts(head, body)))
     }
 
     fn say(&self, rejection: &Rejection, is_discovery: bool) -> Response<Body> {
@@ -418,6 +408,20 @@ impl Gateway {
     fn metrics(&self) -> &Metrics {
         &self.recorder.metrics
     }
+}
+
+/// The answer without what belonged to its connection, and perhaps with a word of ours.
+fn passed_on(
+    response: Response<UpstreamBody>,
+    arrival: &Arrival,
+    user: &UserInfo,
+) -> Response<UpstreamBody> {
+    let (mut head, body) = response.into_parts();
+    head.headers = headers::downstream(&head.headers);
+    if let Some(warning) = warning::of_response(head.status, arrival, user) {
+        head.headers.append(header::WARNING, warning);
+    }
+    Response::from_parts(head, body)
 }
 
 /// A minted token goes on only if it is for our own audience, whatever the request seemed to say.

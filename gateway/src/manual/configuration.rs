@@ -37,11 +37,13 @@
 //! | `recording.flush.size` | `64MiB` | or as soon as this much of the log waits |
 //! | `masking.keyFile` | required | 32 random bytes in base64, mode 0600; equal values get equal placeholders under it |
 //! | `admin.listen` | not served | `/metrics`, `/healthz` and `/readyz` in plain HTTP |
+//! | `upgrades.allow` | nothing | what may be upgraded beside exec, attach and port-forward of pods: `watch`, `pods/log`, `pods/proxy`, `services/proxy`, `nodes/proxy`; [upgraded connections](super::request_life#upgraded-connections) |
+//! | `upgrades.idle` | `10m` | an upgraded connection ends when nothing has passed for so long |
 //! | `limits.bufferedBytes` | `256MiB` | what all bodies in memory may take together |
 //! | `limits.perPrincipal.bufferedBytes` | `64MiB` | what those of one user may take of it: [shares](super::request_life#shares) |
 //! | `limits.perPrincipal.recordBytesPerSecond` | `16MiB` | what one user's calls may write to the log on average; ten seconds' worth may come at once |
 //! | `limits.perPrincipal.calls` | `512` | one user's calls in flight, watches included |
-//! | `limits.drain` | `25s` | how long SIGTERM waits for calls in flight |
+//! | `limits.drain` | `25s` | how long SIGTERM waits for calls in flight, and for upgraded connections to end by themselves |
 //!
 //! Fixed: a request body has 3 MiB and 30 s, as with kube-apiserver; a request head 64 KiB, 100 headers and 30 s; a
 //! token 16 KiB; there are 4096 connections at most.

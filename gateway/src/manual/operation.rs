@@ -11,6 +11,7 @@
 //! | `sallyport_call_duration_seconds` | histogram, 1 ms to 16 s | `verb` | seconds from the request's head to the recorded outcome; watches to their end |
 //! | `sallyport_rejections_total` | counter | `reason` | requests that the gateway itself refused or could not serve |
 //! | `sallyport_connections` | gauge | – | open connections of agents |
+//! | `sallyport_upgraded_connections` | gauge | – | those of them that have left HTTP: exec, attach, port-forward and what else is allowed |
 //! | `sallyport_connection_errors_total` | counter | `stage` (`tls`, `http`, `share`) | connections that ended in a protocol error, or were closed at once because their address held its share |
 //! | `sallyport_wal_used_bytes`, `sallyport_wal_limit_bytes` | gauge | – | bytes of the write-ahead log that wait for the store, and its size |
 //! | `sallyport_wal_failing` | gauge | – | 1 while records cannot be made durable, and so nothing is forwarded |
@@ -20,7 +21,8 @@
 //!
 //! `reason` is one of `ambiguous`, `answer_not_recorded`, `authority_unavailable`, `body_broken`, `body_encoded`,
 //! `body_too_large`, `body_too_slow`, `busy`, `denied`, `http_version`, `impersonation`, `not_recorded`, `outcome_unknown`,
-//! `quota_bytes`, `quota_calls`, `quota_record`, `unauthenticated`, `unreachable`, `unsafe`, `upgrade`. Worth an alert: `wal_failing`, `wal_used_bytes` over half of
+//! `quota_bytes`, `quota_calls`, `quota_record`, `unauthenticated`, `unreachable`, `unsafe`, `upgrade_not_allowed`,
+//! `upgrade_unusable`. Worth an alert: `wal_failing`, `wal_used_bytes` over half of
 //! `wal_limit_bytes`, and any `not_recorded`, `answer_not_recorded` or `unsafe`.
 //!
 //! ## What kubectl shows
@@ -38,7 +40,8 @@
 //! | `Warning: … impersonation through the gateway is not allowed` | `--as` | leave it out: the agent is who its token says |
 //! | `You must be logged in to the server`, with a warning | the token; the warning says what about it | get one of audience `sallyport` from an issuer that is configured |
 //! | `Warning: … the gateway's own credential` | `upstream` | renew the gateway's credential |
-//! | `unable to upgrade connection: … not served by this version` | exec, attach, port-forward | not yet |
+//! | `unable to upgrade connection: … denied by rule "p/r"` | that rule of that policy, for exec, attach, cp and port-forward | as for any other call; kubectl has tried WebSocket and then SPDY, so the record has two calls of one step |
+//! | `upgraded connections are not allowed for …` | `upgrades.allow` | watch and follow logs over plain HTTP, as all clients can |
 //! | `the API server's answer was lost` | the connection broke after the call was sent | look at the object before repeating it |
 //! | `auth can-i` says yes, the call is denied | `can-i` is RBAC alone | see [policies](super::policies) |
 //!

@@ -23,6 +23,11 @@
 //! calls that name nothing but could touch it, such as a list; a `Deny` for one namespace likewise calls over all. A
 //! server-side apply, and an update that can create, are denied where `create` is.
 //!
+//! exec, attach and port-forward are opened with `get` over WebSocket and with `create` over SPDY, depending on the
+//! client, and are one action here: a `Deny` of either verb denies both, and so does an `Allow` of either allow both
+//! where it names the subresource, as `resources: [pods/exec]`. An `Allow` of `get` for `resources: ["*"]` opens no
+//! shell: it is how people write that somebody may read. The record keeps the verb that was used. cp is exec of `tar`.
+//!
 //! Policy comes on top of RBAC, which the API server asks of the synthetic user as of anybody. Therefore
 //! `kubectl auth can-i` through the gateway answers for RBAC alone: its yes can still be a no of policy.
 //!

@@ -70,7 +70,37 @@
 //! On SIGTERM the gateway stops accepting and tells each connection: HTTP/2 clients get a GOAWAY that covers every
 //! request received, HTTP/1.1 clients `Connection: close` with the next answer. Then watches and followed logs end
 //! as if they had run their time, so that clients resume from their last version; other calls finish. What is left
-//! after `limits.drain` ends, and its outcome is recorded as unknown.
+//! after `limits.drain` ends, and its outcome is recorded as unknown, that of an upgraded connection as aborted.
+//!
+//! ## Upgraded connections
+//!
+//! exec, attach, cp and port-forward leave HTTP: by WebSocket (`v5`, `v4` and older, base64, SPDY tunnelled) or by
+//! SPDY/3.1. Up to the API server's answer such a call is like any other. Then:
+//!
+//! - It is sent once, on an HTTP/1.1 connection of its own, which no other call ever uses. Of the client's handshake
+//!   only the key, the version, the origin and the subprotocols travel; `Connection` and `Upgrade` are written anew. Extensions
+//!   are not offered: Kubernetes has no use for them, and compressed messages could not be read later.
+//! - The connection is taken over only after a 101 to the protocol that was asked for, with a subprotocol that was
+//!   offered. Any other answer is an ordinary answer, and its connection is closed. A 101 to something else is an
+//!   answer that was lost.
+//! - Bytes pass as they are, both ways, through one buffer of 16 KiB each: a side that reads nothing stops the other.
+//!   The connection keeps its place among those of its address.
+//! - When one side closes, what is on its way to the other still gets there. The outcome, with the bytes of each
+//!   direction behind code 101, is durable before the client sees the end. `complete` is a connection that one side
+//!   closed in order. `aborted` is one that broke off, on which nothing passed for `upgrades.idle`, or that was still
+//!   open at the end of a drain; the status message says which. The pings of WebSocket and SPDY clients are traffic:
+//!   kubectl sends one every 5 s, so it is its end that ends a session, not silence.
+//! - A drain lets open connections go on until its limit, since nobody can resume an exec as one resumes a watch.
+//!
+//! A client that cannot set headers may give its token as the subprotocol
+//! `base64url.bearer.authorization.k8s.io.<token in base64url>` beside another one, as with kube-apiserver. It is taken
+//! out of the handshake, and with an `Authorization` header beside it the request is refused.
+//!
+//! kube-apiserver upgrades more than that: watches and logs over WebSocket, and whatever a proxy subresource leads to.
+//! Plain HTTP does the first two; of the rest `nodes/proxy` is a shell in every container of a node. They are refused
+//! with 403 unless `upgrades.allow` names them, and policy is asked then as well. An upgrade of any other call is
+//! ignored, as kube-apiserver ignores it, and the call is served without. Over HTTP/2 there are no upgrades, and
+//! `CONNECT` is refused.
 //!
 //! ## Reads that lag
 //!

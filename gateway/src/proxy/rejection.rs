@@ -6,7 +6,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde::Serialize;
 
-use super::{budget::NoRoom, principals::OverQuota};
+use super::{budget::NoRoom, principals::OverQuota, upstream::SendError};
 use crate::{authn::Unauthenticated, request_info::Ambiguous};
 
 /// Why a request was not served. Messages are for the person at the other end: what happened, and what to do.
@@ -81,6 +81,16 @@ impl From<NoRoom> for Rejection {
         match no_room {
             NoRoom::InShare => Self::ShareInUse,
             NoRoom::AtAll => Self::Busy,
+        }
+    }
+}
+
+impl From<SendError> for Rejection {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::NotSent(error) => Self::Unreachable(error),
+            SendError::Unsafe(violation) => Self::Unsafe(violation),
+            SendError::Lost(error) => Self::OutcomeUnknown(error),
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) enum Protocol {
 #[derive(Debug)]
 pub(in crate::proxy) struct Handshake {
     protocol: Protocol,
-    /// `Sec-WebSocket-Key` and `-Version`.
+    /// `Sec-WebSocket-Key` and `-Version`, and `Origin`, on which what is behind the API server may insist.
     websocket: Vec<(HeaderName, HeaderValue)>,
     /// The subprotocols that the client can speak, its credential not among them.
     offered: Vec<String>,
@@ -108,13 +108,18 @@ impl Handshake {
             Protocol::WebSocket => &[header::SEC_WEBSOCKET_KEY, header::SEC_WEBSOCKET_VERSION][..],
             Protocol::Spdy => &[],
         };
-        let websocket = needed.iter().map(|name| {
+        let needed = needed.iter().map(|name| {
             let value = only(client, name).ok_or_else(|| Unusable::NotOne(name.clone()))?;
             Ok((name.clone(), value.clone()))
         });
+        let mut websocket = needed.collect::<Result<Vec<_>, _>>()?;
+        if protocol == Protocol::WebSocket && client.contains_key(header::ORIGIN) {
+            let origin = only(client, &header::ORIGIN).ok_or(Unusable::NotOne(header::ORIGIN))?;
+            websocket.push((header::ORIGIN, origin.clone()));
+        }
         Ok(Self {
             protocol,
-            websocket: websocket.collect::<Result<_, _>>()?,
+            websocket,
             offered: offered(client, &protocol.negotiation())?,
         })
     }
@@ -171,6 +176,15 @@ impl Handshake {
             return Err(Foreign::Subprotocol);
         }
         Ok(Some(chosen))
+    }
+}
+
+#[cfg(test)]
+impl Handshake {
+    /// For tests of what comes after it.
+    pub(in crate::proxy) fn in_test(client: &HeaderMap) -> Self {
+        let protocol = Protocol::of(client).expect("a protocol that is served");
+        Self::of(protocol, client).expect("a handshake that can be served")
     }
 }
 

@@ -66,3 +66,6 @@ impl Upstream {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,7 +83,8 @@ fn only_what_the_handshake_needs_is_asked_of_the_api_server() {
         ]
         .concat(),
     );
-    assert_eq!(websocket.len(), 5, "{websocket:?}");
+    assert_eq!(websocket.len(), 6, "{websocket:?}");
+    assert_eq!(values(&websocket, "origin"), ["https://example.com"]);
     assert_eq!(values(&websocket, "connection"), ["Upgrade"]);
     assert_eq!(values(&websocket, "upgrade"), ["websocket"]);
     assert_eq!(
@@ -158,6 +159,10 @@ fn a_handshake_that_could_be_read_in_two_ways_is_refused() {
     assert_eq!(
         refused(with(&[("sec-websocket-key", "x")])),
         Unusable::NotOne(header::SEC_WEBSOCKET_KEY)
+    );
+    assert_eq!(
+        refused(with(&[("origin", "https://a"), ("origin", "https://b")])),
+        Unusable::NotOne(header::ORIGIN)
     );
     assert_eq!(
         refused(handshake(&WEBSOCKET[..3])),
