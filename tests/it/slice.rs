@@ -25,6 +25,7 @@ mod python;
 mod quotas;
 mod reload;
 mod tokens;
+mod upgrades;
 
 /// One agent at work: its namespace, its pod's token, and the gateway before it. It may do everything
 /// in its namespace but delete the ConfigMap `keep`.

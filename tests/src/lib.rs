@@ -27,6 +27,7 @@ pub use self::{
     relay::Relay,
     tools::Tools,
     wait::eventually,
+    websocket::WebSocket,
 };
 
 mod cluster;
@@ -45,3 +46,4 @@ mod relay;
 mod small_disk;
 mod tools;
 mod wait;
+mod websocket;

@@ -17,16 +17,19 @@ use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// A connection to a server.
+pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
+
 /// One server, its CA, and perhaps a client certificate. Every request has a connection of its own.
 #[derive(Clone)]
 pub struct RawClient {
-    authority: String,
+    pub(crate) authority: String,
     tls: Arc<ClientConfig>,
 }
 
 /// A request that was sent, with its answer still to be read. Dropping it closes the connection.
 pub struct Exchange {
-    stream: BufReader<StreamOwned<ClientConnection, TcpStream>>,
+    stream: BufReader<Stream>,
     is_head: bool,
 }
 
@@ -115,7 +118,7 @@ impl RawClient {
         })
     }
 
-    fn connect(&self) -> Result<StreamOwned<ClientConnection, TcpStream>> {
+    pub(crate) fn connect(&self) -> Result<Stream> {
         let socket = TcpStream::connect(&self.authority)
             .with_context(|| format!("connecting to {}", self.authority))?;
         socket.set_read_timeout(Some(LIMIT))?;

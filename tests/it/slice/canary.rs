@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD},
+};
 use harness::{Kubectl, Tools};
 use serde_json::{Value, json};
 
@@ -57,6 +60,40 @@ fn a_secret_that_a_refusal_quotes_is_in_no_log_record_or_metric() -> Result<()> 
         .run_with(&["create"], &secret(&canary.to_uppercase(), &canary))?
         .failure()?;
     sweep(scene, &[&canary])
+}
+
+/// The credential of a browser is in the handshake itself, and what it runs in the query.
+#[test]
+fn a_token_among_subprotocols_is_in_no_log_record_or_metric() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.namespace.create_running_pod("shell", &json!({}))?;
+    let canary = canary();
+    let token = scene.token.clone();
+    let encoded = BASE64_URL_SAFE_NO_PAD.encode(&token);
+    let bearer = format!("base64url.bearer.authorization.k8s.io.{encoded}, v4.channel.k8s.io");
+    let target = format!("pods/shell/exec?command=echo&command={canary}&stdout=true");
+    let target = scene.namespace.path(&target);
+    let said = scene
+        .gateway
+        .client()?
+        .websocket(&target, &[("Sec-WebSocket-Protocol", &bearer)])?
+        .rest()?;
+    assert_eq!(said[&1], format!("{canary}\n").into_bytes());
+    for headers in [
+        &[("Sec-WebSocket-Protocol", &*bearer.to_uppercase())][..],
+        &[
+            ("Sec-WebSocket-Protocol", &bearer),
+            ("Authorization", "Bearer x"),
+        ],
+    ] {
+        let refused = scene.gateway.client()?.websocket(&target, headers);
+        ensure!(refused.is_err(), "{headers:?}");
+    }
+    // What the sweep shows call by call.
+    for _ in 0..4 {
+        scene.kubectl()?.ok(&["get", "secrets"])?;
+    }
+    sweep(scene, &[&canary, &token, &encoded])
 }
 
 /// Looks for `secrets` in everything that the scene's gateway has kept and said.

@@ -225,34 +225,6 @@ fn refusals_name_the_rule_and_the_reason() -> Result<()> {
 }
 
 #[test]
-fn upgrades_get_a_status_that_says_so() -> Result<()> {
-    let scene = Scene::new()?;
-    let exec = scene
-        .namespace
-        .path("pods/agent/exec?command=true&stdout=true");
-    let websocket = [
-        ("Connection", "Upgrade"),
-        ("Upgrade", "websocket"),
-        ("Sec-WebSocket-Version", "13"),
-        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
-        ("Sec-WebSocket-Protocol", "v5.channel.k8s.io"),
-    ];
-    let spdy = [
-        ("Connection", "Upgrade"),
-        ("Upgrade", "SPDY/3.1"),
-        ("X-Stream-Protocol-Version", "v4.channel.k8s.io"),
-    ];
-    scene.call("GET", &exec, &websocket)?.refusal(501)?;
-    scene.call("POST", &exec, &spdy)?.refusal(501)?;
-    let said = scene
-        .kubectl()?
-        .run(&["exec", "agent", "--", "true"])?
-        .failure()?;
-    assert!(said.contains("not served by this version"), "{said}");
-    Ok(())
-}
-
-#[test]
 fn the_agents_token_opens_nothing_but_the_gateway() -> Result<()> {
     let scene = Scene::new()?;
     scene.kubectl()?.ok(&["get", "configmaps"])?;
