@@ -8,9 +8,13 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de};
 
-pub use self::quantity::{ByteSize, HumanDuration};
+pub use self::{
+    quantity::{ByteSize, HumanDuration},
+    store::{S3, Store},
+};
 
 mod quantity;
+mod store;
 pub mod watch;
 
 /// `gateway.yaml`. Unknown fields are refused.
@@ -143,7 +147,7 @@ pub struct Recording {
     #[serde(default)]
     pub read_lag: bool,
     pub wal: WalConfig,
-    pub store: Directory,
+    pub store: Store,
     #[serde(default)]
     pub flush: Flush,
 }
@@ -382,7 +386,7 @@ impl Config {
                 self.recording.wal.limit, self.recording.wal.segment_size
             ));
         }
-        Ok(())
+        self.recording.store.check()
     }
 
     fn resolve(&mut self, base: &Path) {
@@ -420,7 +424,7 @@ impl Config {
             .for_each(|agents| join(&mut agents.directory));
         join(&mut self.policy.directory);
         join(&mut self.recording.wal.directory);
-        join(&mut self.recording.store.directory);
+        self.recording.store.resolve(base);
         join(&mut self.masking.key_file);
     }
 }

@@ -24,6 +24,7 @@ mod paths;
 mod python;
 mod quotas;
 mod reload;
+mod storage;
 mod tokens;
 mod upgrades;
 

@@ -180,6 +180,21 @@ impl Gateway {
         )
     }
 
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// What `sallyport audit list` answers of the write-ahead log alone.
+    pub fn audit_list_of_log(&self) -> Result<Vec<Value>> {
+        let nothing = tempfile::tempdir()?;
+        let store = nothing.path().display().to_string();
+        let list = [
+            "audit", "list", "--wal", "wal", "-o", "json", "--limit", "0",
+        ];
+        let answer = self.command(&[&list[..], &["--store", &store]].concat())?;
+        Ok(serde_json::from_str(&answer.success()?)?)
+    }
+
     /// What `sallyport audit list -o json` answers: an array, newest last.
     pub fn audit_list(&self, filters: &[&str]) -> Result<Vec<Value>> {
         let list = [

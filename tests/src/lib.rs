@@ -11,6 +11,7 @@
 //! | `SALLYPORT_TEST_KUBECTL` | kubectl |
 //! | `SALLYPORT_TEST_GO_CLIENT` | `sallyport-go-client` of `tests/clients/go` |
 //! | `SALLYPORT_TEST_PYTHON` | a Python that can import `kubernetes` and `duckdb` |
+//! | `SALLYPORT_TEST_MOTO` | a Python that can import `moto.server` |
 
 #[cfg(target_os = "linux")]
 pub use self::small_disk::SmallDisk;
@@ -42,6 +43,7 @@ mod private_cluster;
 mod process;
 mod raw;
 mod relay;
+pub mod s3;
 #[cfg(target_os = "linux")]
 mod small_disk;
 mod tools;

@@ -24,6 +24,7 @@ pub(crate) fn run() -> Result<()> {
     let cache = Cache::open()?;
     // What may need apt first, and what takes longest last: a machine that lacks something says so soon.
     say("python", &python::interpreter(&cache)?);
+    say("S3 server", &python::moto(&cache)?);
     say("kernel programs", &ebpf::ensure(&cache)?);
     say("kubectl", &python::kubectl(&cache)?);
     say("OIDC provider", oidc::provider(&cache)?.script());

@@ -6,8 +6,9 @@ use tokio::sync::watch;
 
 use super::{authenticator, level_policy, server_config, upstream_config};
 use crate::{
+    audit::store::Bucket,
     authn::AgentSet,
-    config::{Config, OidcIssuer, Tls},
+    config::{self, Config, OidcIssuer, Tls},
     mask,
     policy::PolicySet,
     proxy::Upstream,
@@ -22,6 +23,10 @@ pub async fn check(path: &Path) -> anyhow::Result<String> {
         server_config(&config)?;
     }
     mask::Key::from_file(&config.masking.key_file)?;
+    let store = match &config.recording.store {
+        config::Store::Directory(directory) => directory.display().to_string(),
+        config::Store::S3(s3) => Bucket::describe(s3)?,
+    };
     let policies = PolicySet::load(&config.policy.directory)?;
     level_policy(&config.recording)?;
     let agents = match &config.agents {
@@ -35,7 +40,7 @@ pub async fn check(path: &Path) -> anyhow::Result<String> {
     Upstream::new(&upstream)?;
 
     let mut found = format!(
-        "{}: valid\n  policies  {} rules in {}, {}\n  agents    {}\n  upstream  {}",
+        "{}: valid\n  policies  {} rules in {}, {}\n  agents    {}\n  upstream  {}\n  store     {store}",
         path.display(),
         policies.len(),
         config.policy.directory.display(),

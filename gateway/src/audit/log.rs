@@ -48,7 +48,7 @@ pub(super) struct Backlog {
 impl Log {
     /// Recovers the log and opens the store. Blocks. The shipper must be run, or the log fills up.
     pub fn open(config: &Recording, cluster: &str) -> Result<(Self, Shipper), OpenLogError> {
-        let store = Store::open(&config.store.directory, cluster)?;
+        let store = Store::open(&config.store, cluster)?;
         let (wal, recovery) = open_wal(&config.wal)?;
         tracing::info!(
             log = recovery.log_id,

@@ -56,6 +56,16 @@ impl Collector for LogMetrics {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
+        let full_in = shipping
+            .full_in
+            .map_or(f64::INFINITY, |full_in| full_in.as_secs_f64());
+        let full_in = ConstGauge::new(full_in);
+        full_in.encode(encoder.encode_descriptor(
+            "wal_full_seconds",
+            "Seconds until nothing is forwarded because the write-ahead log is full, if files wait for the store as in the last minutes; +Inf while the log does not grow.",
+            None,
+            full_in.metric_type(),
+        )?)?;
         let counters = [
             (
                 "store_files",

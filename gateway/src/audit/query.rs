@@ -7,11 +7,7 @@
 //! newer sources are only outcomes whose intent is still to come: the calls that were in flight where one
 //! source ends and the next begins. Bodies are read for single calls only.
 
-use std::{
-    fmt,
-    ops::ControlFlow,
-    path::{Path, PathBuf},
-};
+use std::{fmt, ops::ControlFlow, path::PathBuf};
 
 use jiff::Timestamp;
 
@@ -26,7 +22,7 @@ use self::{
     join::Join,
     newest::Newest,
 };
-use crate::audit::store::listing::{StoredFile, newest_first};
+use crate::audit::store::{Archive, listing::StoredFile};
 
 mod file;
 mod filter;
@@ -39,7 +35,7 @@ mod show;
 /// Where the record is kept.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    pub store: PathBuf,
+    pub store: Archive,
     /// The log of a gateway on this machine, running or not.
     pub wal: Option<PathBuf>,
 }
@@ -59,13 +55,14 @@ pub struct Report {
 /// A file that could not be read, or not to its end. What was read before is shown.
 #[derive(Debug)]
 pub struct Problem {
-    pub path: PathBuf,
+    /// The file or directory.
+    pub location: String,
     pub error: Box<dyn std::error::Error + Send + Sync>,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.error)?;
+        write!(f, "{}: {}", self.location, self.error)?;
         let mut source = self.error.source();
         while let Some(cause) = source {
             write!(f, ": {cause}")?;
@@ -76,9 +73,13 @@ impl fmt::Display for Problem {
 }
 
 impl Report {
-    fn problem(&mut self, path: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) {
+    fn problem(
+        &mut self,
+        location: String,
+        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) {
         self.problems.push(Problem {
-            path: path.to_owned(),
+            location,
             error: error.into(),
         });
     }
@@ -132,22 +133,28 @@ fn scan(
         }
         report.files_read += 1;
         let span = window;
-        let outcome = file::read(&stored.path, Columns::Metadata, &span, |found| {
-            join.add(found.record, &mut |record| matching(record, &mut window));
-        });
+        let outcome = file::read(
+            || sources.store.read(&stored),
+            Columns::Metadata,
+            &span,
+            |found| join.add(found.record, &mut |record| matching(record, &mut window)),
+        );
         join.end_source(&mut |record| matching(record, &mut window));
         if let Err(error) = outcome {
-            report.problem(&stored.path, error);
+            report.problem(sources.store.name(&stored), error);
         }
     }
     report
 }
 
-fn list(store: &Path, report: &mut Report) -> Vec<StoredFile> {
-    if let Err(error) = std::fs::metadata(store) {
-        report.problem(store, error);
+fn list(store: &Archive, report: &mut Report) -> Vec<StoredFile> {
+    // An empty store has its directory; one that is not there is another.
+    if let Archive::Directory(root) = store
+        && let Err(error) = std::fs::metadata(root)
+    {
+        report.problem(store.to_string(), error);
     }
-    let files = newest_first(store, |path, error| report.problem(&path, error));
+    let files = store.newest_first(|location, error| report.problem(location, error));
     report.files = files.len();
     files
 }

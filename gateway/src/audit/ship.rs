@@ -1,35 +1,42 @@
 //! Recorded ranges become files: cut, encode, store, and only then release from the log.
 //!
-//! A cut is in the log before it is encoded, so a crash at any point ends in the same file. Ranges are
-//! released in order, because the log frees space from its front: one that cannot become a file keeps what
-//! comes after it in the log too, but not from the store.
+//! A cut is in the log before it is encoded, so a crash at any point ends in the same file. Cutting goes on
+//! while the store is down, so that no file grows beyond what is cut at once; the log is the backlog. One
+//! file at a time is encoded, oldest first, and kept until the store has it. Ranges are released in order,
+//! because the log frees space from its front: one that cannot become a file keeps what comes after it in
+//! the log too, but not from the store.
 
-use std::{collections::BTreeSet, error::Error, path::PathBuf, time::Duration};
+use std::{error::Error, time::Duration};
 
-use jiff::Timestamp;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{
-    log::Backlog,
-    parquet::{EncodeError, Encoder, Range},
-    store::{Store, StoreError},
-    wal::{Cut, NotRecorded, ReadError, Wal},
-};
+use self::{cutter::Cutter, forecast::Forecast, uploads::Uploads};
+use crate::audit::{log::Backlog, store::Store, wal::Wal};
+
+mod cutter;
+mod forecast;
+mod uploads;
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// A full log refuses calls until the store has taken a file, so it is not kept waiting for long.
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
+/// How long a store may keep the process from ending. What it has not taken by then stays in the log.
+const LAST_CHANCE: Duration = Duration::from_secs(20);
+
+/// How often the log's size is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Turns the log into files in the background. Made by [`Log::open`](super::log::Log::open).
 pub struct Shipper {
     wal: Wal,
-    store: Store,
-    backlog: watch::Sender<Backlog>,
+    cutter: Cutter,
+    uploads: Uploads,
     status: watch::Sender<Status>,
-    /// First sequences of cuts that are stored but wait for an earlier one.
-    stored: BTreeSet<u64>,
-    retry: Option<Retry>,
 }
 
 /// For metrics and readiness.
@@ -41,49 +48,18 @@ pub struct Status {
     pub failures: u64,
     /// Of the last attempt; `None` once everything is in the store.
     pub last_error: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Retry {
-    at: Instant,
-    delay: Duration,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum ShipError {
-    #[error("the log cannot be cut")]
-    Cut(#[source] NotRecorded),
-    #[error("the log cannot let go of what is stored")]
-    Release(#[source] NotRecorded),
-    #[error("records {} to {} cannot become a file", cut.first, cut.last)]
-    File {
-        cut: Cut,
-        #[source]
-        source: FileError,
-    },
-}
-
-#[derive(Debug, thiserror::Error)]
-enum FileError {
-    #[error("cannot read them back")]
-    Read(#[from] ReadError),
-    #[error("cannot encode them")]
-    Encode(#[from] EncodeError),
-    #[error("cannot store them")]
-    Store(#[from] StoreError),
-    #[error("encoding panicked; the log keeps them")]
-    Panicked(#[from] tokio::task::JoinError),
+    /// When the log is full if it goes on as in the last minutes; `None` while it does not grow.
+    pub full_in: Option<Duration>,
 }
 
 impl Shipper {
     pub(super) fn new(wal: Wal, store: Store, backlog: watch::Sender<Backlog>) -> Self {
+        let status = watch::Sender::default();
         Self {
+            cutter: Cutter::new(wal.clone(), backlog, status.clone()),
+            uploads: Uploads::new(wal.clone(), store, status.clone()),
             wal,
-            store,
-            backlog,
-            status: watch::Sender::default(),
-            stored: BTreeSet::new(),
-            retry: None,
+            status,
         }
     }
 
@@ -91,88 +67,60 @@ impl Shipper {
         self.status.subscribe()
     }
 
-    /// Ships until `shutdown`, and then what is left.
-    pub async fn run(mut self, shutdown: CancellationToken) {
-        let mut backlog = self.backlog.subscribe();
-        loop {
-            let due = earlier(
-                backlog.borrow_and_update().due(),
-                self.retry.map(|retry| retry.at),
-            );
-            tokio::select! {
-                biased;
-                () = shutdown.cancelled() => break,
-                () = reached(due) => self.ship().await,
-                changed = backlog.changed() => debug_assert!(changed.is_ok(), "this shipper holds a sender"),
-            }
+    /// Ships until `shutdown`, and then what is left, for a while.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Self {
+            wal,
+            mut cutter,
+            mut uploads,
+            status,
+        } = self;
+        let made = cutter.made();
+        let all_cut = CancellationToken::new();
+        let work = async {
+            let cut = async {
+                cutter.run(&shutdown).await;
+                all_cut.cancel();
+            };
+            tokio::join!(cut, uploads.run(&made, &all_cut))
+        };
+        tokio::select! {
+            ((), ()) = work => {}
+            () = foresee(&wal, &status) => {}
+            () = last_chance(&shutdown) => tracing::warn!(
+                "the store has not taken everything; the rest stays in the write-ahead log until the next start"
+            ),
         }
-        self.ship().await;
     }
 
     /// Cuts what was appended, and makes a file of every range that has none yet.
-    pub(super) async fn ship(&mut self) {
-        let outcome = self.cut_and_store().await;
-        self.retry = outcome.as_ref().err().map(|_| Retry::after(self.retry));
-        self.report(outcome);
+    #[cfg(test)]
+    async fn ship(&mut self) {
+        self.cutter.cut().await;
+        self.uploads.store_pending().await;
     }
+}
 
-    /// The first error is returned, but the other ranges are tried all the same.
-    async fn cut_and_store(&mut self) -> Result<(), ShipError> {
-        self.backlog.send_replace(Backlog::default());
-        let mut outcome = self.wal.cut().await.map(drop).map_err(ShipError::Cut);
-        for cut in self.wal.pending_cuts() {
-            if self.stored.contains(&cut.first) {
-                continue;
-            }
-            let stored = self
-                .store(cut)
-                .await
-                .map_err(|source| ShipError::File { cut, source });
-            outcome = outcome.and(stored);
-        }
-        let released = self.release();
-        outcome.and(released)
-    }
+async fn last_chance(shutdown: &CancellationToken) {
+    shutdown.cancelled().await;
+    sleep(LAST_CHANCE).await;
+}
 
-    async fn store(&mut self, cut: Cut) -> Result<(), FileError> {
-        let (wal, store) = (self.wal.clone(), self.store.clone());
-        let path = tokio::task::spawn_blocking(move || write_file(&wal, &store, cut)).await??;
-        tracing::debug!(first = cut.first, last = cut.last, path = %path.display(), "records stored");
-        self.stored.insert(cut.first);
-        self.status.send_modify(|status| status.files_written += 1);
-        Ok(())
+async fn foresee(wal: &Wal, status: &watch::Sender<Status>) {
+    let mut forecast = Forecast::default();
+    loop {
+        let full_in = forecast.look(Instant::now(), &wal.usage());
+        status
+            .send_if_modified(|status| std::mem::replace(&mut status.full_in, full_in) != full_in);
+        sleep(LOOK).await;
     }
+}
 
-    fn release(&mut self) -> Result<(), ShipError> {
-        let pending = self.wal.pending_cuts();
-        let done = pending
-            .iter()
-            .take_while(|cut| self.stored.contains(&cut.first));
-        let Some(through) = done.last().map(|cut| cut.last) else {
-            return Ok(());
-        };
-        self.wal.release(through).map_err(ShipError::Release)?;
-        self.stored = self.stored.split_off(&(through + 1));
-        Ok(())
-    }
-
-    fn report(&self, outcome: Result<(), ShipError>) {
-        let waiting = self
-            .wal
-            .pending_cuts()
-            .iter()
-            .filter(|cut| !self.stored.contains(&cut.first))
-            .count();
-        let error = outcome.err().map(|error| chain(&error));
-        if let Some(error) = &error {
-            tracing::error!(%error, pending_cuts = waiting, "records wait in the log until they can be stored");
-        }
-        self.status.send_modify(|status| {
-            status.pending_cuts = waiting;
-            status.failures += u64::from(error.is_some());
-            status.last_error = error;
-        });
-    }
+/// When to try again.
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    at: Instant,
+    delay: Duration,
 }
 
 impl Retry {
@@ -185,42 +133,9 @@ impl Retry {
     }
 }
 
-/// Reads a range back from the log and makes its file.
-fn write_file(wal: &Wal, store: &Store, cut: Cut) -> Result<PathBuf, FileError> {
-    let range = Range {
-        log_id: wal.log_id().to_owned(),
-        first: cut.first,
-        last: cut.last,
-    };
-    let mut encoder = Encoder::new(range.clone())?;
-    let mut first_appended = None;
-    for frame in wal.range(cut)? {
-        let frame = frame?;
-        first_appended.get_or_insert(frame.appended_at_micros);
-        encoder.add(frame.sequence, &frame.payload)?;
-    }
-    let bytes = encoder.finish()?;
-    Ok(store.put(
-        &range,
-        timestamp(first_appended.unwrap_or_default()),
-        &bytes,
-    )?)
-}
-
-fn timestamp(micros: u64) -> Timestamp {
-    let time = i64::try_from(micros)
-        .ok()
-        .and_then(|micros| Timestamp::from_microsecond(micros).ok());
-    time.unwrap_or(Timestamp::MAX)
-}
-
-fn earlier(left: Option<Instant>, right: Option<Instant>) -> Option<Instant> {
-    left.into_iter().chain(right).min()
-}
-
 async fn reached(due: Option<Instant>) {
     match due {
-        Some(due) => tokio::time::sleep_until(due).await,
+        Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
     }
 }

@@ -1,25 +1,38 @@
-//! Sealed files in a local directory: `v=1/cluster=<c>/date=YYYY-MM-DD/hour=HH/<log>-<first>-<last>.parquet`.
+//! Sealed files, in a local directory or a bucket: `v=1/cluster=<c>/date=YYYY-MM-DD/hour=HH/<log>-<first>-<last>.parquet`.
 //!
-//! A file appears whole or not at all, is on disk before its records leave the log, and is never replaced.
+//! A file appears whole or not at all, is durable before its records leave the log, and is never replaced:
+//! where one of the same name is there, it must be the same one.
 
-use std::{
-    fs::{self, DirBuilder, File},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-};
+use std::{fmt::Write, path::PathBuf};
 
+use bytes::Bytes;
 use jiff::{Timestamp, tz::TimeZone};
 
-use crate::audit::{canonical, parquet::Range};
+pub(in crate::audit) use self::directory::Directory;
+pub use self::{
+    archive::{Archive, Reader},
+    bucket::{Bucket, BucketError},
+    remote::{Remote, RemoteFile},
+};
+use crate::{audit::parquet::Range, config};
 
+mod archive;
+mod bucket;
+mod directory;
 pub mod listing;
+mod remote;
 
 /// Where one gateway puts its files.
 #[derive(Clone, Debug)]
 pub struct Store {
-    root: PathBuf,
     cluster: String,
+    place: Place,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Directory(Directory),
+    Bucket(Bucket),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -29,136 +42,90 @@ pub enum StoreError {
         action: &'static str,
         path: PathBuf,
         #[source]
-        source: io::Error,
+        source: std::io::Error,
     },
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     #[error(
-        "{} (SHA-256 {stored}) is not the file of the same records that was to be written (SHA-256 {offered}); \
-         neither is lost: find out who wrote it, then move it out of the store",
-        path.display()
+        "{location} (SHA-256 {stored}) is not the file of the same records that was to be written (SHA-256 {offered}); \
+         neither is lost: find out who wrote it, then move it out of the store"
     )]
     Clash {
-        path: PathBuf,
+        location: String,
         stored: String,
         offered: String,
     },
+    #[error("writing was broken off; it is tried again")]
+    BrokenOff(#[from] tokio::task::JoinError),
 }
 
 impl Store {
-    /// Creates the directory where it is missing.
-    pub fn open(root: &Path, cluster: &str) -> Result<Self, StoreError> {
-        let store = Self {
-            root: root.to_owned(),
-            cluster: cluster.to_owned(),
+    /// Creates a directory where it is missing. A bucket is not asked for anything yet.
+    pub fn open(config: &config::Store, cluster: &str) -> Result<Self, StoreError> {
+        let place = match config {
+            config::Store::Directory(root) => Place::Directory(Directory::open(root)?),
+            config::Store::S3(s3) => Place::Bucket(Bucket::open(s3)?),
         };
-        make_directory(root)?;
-        sync_directory(root)?;
-        root.parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .map_or(Ok(()), sync_directory)?;
-        Ok(store)
+        Ok(Self {
+            cluster: cluster.to_owned(),
+            place,
+        })
     }
 
-    /// Makes a file durable. Its directory is named for the append time of its first record.
-    pub fn put(
+    /// Makes a file durable, and says where it is.
+    pub async fn put(
         &self,
         range: &Range,
         first_appended: Timestamp,
-        bytes: &[u8],
-    ) -> Result<PathBuf, StoreError> {
-        let directory = self.partition(first_appended);
-        make_directory(&directory)?;
-        let path = directory.join(file_name(range));
-        let temporary = directory.join(format!(".{}.tmp", file_name(range)));
-        write_synced(&temporary, bytes)?;
-        create(&temporary, &path, bytes)?;
-        self.sync_directories(&directory)?;
-        fs::remove_file(&temporary).map_err(io_error("remove", &temporary))?;
-        Ok(path)
-    }
-
-    fn partition(&self, appended: Timestamp) -> PathBuf {
-        let hour = appended.to_zoned(TimeZone::UTC);
-        self.root
-            .join("v=1")
-            .join(format!("cluster={}", self.cluster))
-            .join(format!("date={}", hour.date()))
-            .join(format!("hour={:02}", hour.hour()))
-    }
-
-    /// Also of directories that were there before: whoever created them may not have lived to sync them.
-    fn sync_directories(&self, leaf: &Path) -> Result<(), StoreError> {
-        let mut inside = leaf
-            .ancestors()
-            .take_while(|directory| directory.starts_with(&self.root));
-        inside.try_for_each(sync_directory)
+        bytes: Bytes,
+    ) -> Result<String, StoreError> {
+        let name = name(&self.cluster, range, first_appended);
+        match &self.place {
+            Place::Directory(directory) => {
+                let directory = directory.clone();
+                let put = move || directory.put(&name, &bytes);
+                let path = tokio::task::spawn_blocking(put).await??;
+                Ok(path.display().to_string())
+            }
+            Place::Bucket(bucket) => bucket.put(&name, bytes).await,
+        }
     }
 }
 
-/// For its owner, and for a group that reads the evidence.
-fn make_directory(directory: &Path) -> Result<(), StoreError> {
-    let made = DirBuilder::new()
-        .recursive(true)
-        .mode(0o750)
-        .create(directory);
-    made.map_err(io_error("create", directory))
+impl StoreError {
+    /// Whether another file would fare better.
+    pub fn is_of_one_file(&self) -> bool {
+        matches!(self, Self::Clash { .. })
+    }
+
+    fn clash(location: String, stored: &[u8], offered: &[u8]) -> Self {
+        Self::Clash {
+            location,
+            stored: hex(stored),
+            offered: hex(offered),
+        }
+    }
 }
 
-/// Sequences have 20 digits, so that names sort as the log does.
-fn file_name(range: &Range) -> String {
+/// A file's name in the store. It is filed under the append time of its first record, and sequences have
+/// 20 digits, so that names sort as the log does.
+pub(in crate::audit) fn name(cluster: &str, range: &Range, first_appended: Timestamp) -> String {
+    let hour = first_appended.to_zoned(TimeZone::UTC);
     format!(
-        "{}-{:020}-{:020}.parquet",
-        range.log_id, range.first, range.last
+        "v=1/cluster={cluster}/date={}/hour={:02}/{}-{:020}-{:020}.parquet",
+        hour.date(),
+        hour.hour(),
+        range.log_id,
+        range.first,
+        range.last
     )
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let mut options = File::options();
-    options.write(true).create(true).truncate(true).mode(0o640);
-    let mut file = options.open(path).map_err(io_error("create", path))?;
-    file.write_all(bytes).map_err(io_error("write", path))?;
-    file.sync_all().map_err(io_error("sync", path))
-}
-
-/// A link fails where the name exists; a rename would replace what is there.
-fn create(temporary: &Path, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    match fs::hard_link(temporary, path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => same_file(path, bytes),
-        linked => linked.map_err(io_error("create", path)),
-    }
-}
-
-fn same_file(path: &Path, offered: &[u8]) -> Result<(), StoreError> {
-    let stored = fs::read(path).map_err(io_error("read", path))?;
-    let (stored, offered) = (canonical::digest(&stored), canonical::digest(offered));
-    if stored != offered {
-        return Err(StoreError::Clash {
-            path: path.to_owned(),
-            stored: hex(&stored),
-            offered: hex(&offered),
-        });
-    }
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(io_error("sync", path))
-}
-
-fn sync_directory(directory: &Path) -> Result<(), StoreError> {
-    let synced = File::open(directory).and_then(|file| file.sync_all());
-    synced.map_err(io_error("sync", directory))
-}
-
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
-    move |source| StoreError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
 }
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("text can be written to memory");
+    }
+    text
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,13 +1,20 @@
 //! `sallyport audit`: the record, read by a person.
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, bail};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    audit::query::{Report, Sources, is_contained},
-    config::Config,
+    audit::{
+        query::{Report, Sources, is_contained},
+        store::Archive,
+    },
+    config::{self, Config},
 };
 
 mod list;
@@ -45,9 +52,10 @@ struct Location {
     /// The gateway's configuration; the store and the write-ahead log that it names are read.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The directory of a store, such as a copy of one.
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
+    /// The directory of a store, such as a copy of one, or s3://BUCKET/PREFIX with region, credentials and
+    /// AWS_ENDPOINT_URL from the environment.
+    #[arg(long, value_name = "DIR|URL")]
+    store: Option<String>,
     /// The directory of a write-ahead log, for calls that are not in the store yet.
     #[arg(
         long,
@@ -63,21 +71,41 @@ impl Location {
         if let Some(path) = self.config {
             let recording = Config::load(&path)?.recording;
             return Ok(Sources {
-                store: recording.store.directory,
+                store: Archive::open(&recording.store)?,
                 wal: Some(recording.wal.directory),
             });
         }
         let store = self.store.context("name --config FILE or --store DIR")?;
-        for (flag, directory) in [("--store", Some(&store)), ("--wal", self.wal.as_ref())] {
-            if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
-                bail!("{flag}: there is no directory {}", directory.display());
-            }
+        let store = match store.strip_prefix("s3://") {
+            Some(place) => config::Store::S3(bucket(place)?),
+            None => config::Store::Directory(store.into()),
+        };
+        if let config::Store::Directory(directory) = &store {
+            ensure_directory("--store", directory)?;
+        }
+        if let Some(directory) = &self.wal {
+            ensure_directory("--wal", directory)?;
         }
         Ok(Sources {
-            store,
+            store: Archive::open(&store)?,
             wal: self.wal,
         })
     }
+}
+
+fn ensure_directory(flag: &str, directory: &Path) -> anyhow::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    bail!("{flag}: there is no directory {}", directory.display())
+}
+
+/// What follows `s3://`. Who reads says where with the variable that the AWS command line knows.
+fn bucket(place: &str) -> anyhow::Result<config::S3> {
+    let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+    let endpoint = std::env::var("AWS_ENDPOINT_URL").ok();
+    config::S3::at(bucket, prefix.trim_end_matches('/'), endpoint)
+        .map_err(|problem| anyhow::anyhow!("--store: {problem}"))
 }
 
 /// `10m` and `7d` are that long ago; else an RFC 3339 time.

@@ -31,7 +31,15 @@
 //! | `recording.wal.directory` | required | the write-ahead log; on a local disk that honours fsync |
 //! | `recording.wal.limit` | `10GiB` | nothing is forwarded once 95 % of it is used; the rest is for outcomes |
 //! | `recording.wal.segmentSize` | `64MiB` | at most a quarter of the limit |
-//! | `recording.store.directory` | required | where Parquet files go |
+//! | `recording.store.directory` | this or `s3` | where Parquet files go |
+//! | `recording.store.s3.bucket` | this or `directory` | or the bucket they go to; see [a bucket](#a-bucket-as-store) |
+//! | `recording.store.s3.prefix` | none | what their names begin with, as `prod/eu` |
+//! | `recording.store.s3.region` | `AWS_REGION` | the bucket's region; with an `endpoint`, `us-east-1` if nobody says |
+//! | `recording.store.s3.endpoint` | AWS | another server, as `https://s3.example:9000`; the bucket is a part of the path |
+//! | `recording.store.s3.allowHttp` | `false` | let `endpoint` begin with `http://`: records then travel in the clear |
+//! | `recording.store.s3.caFile` | the system's roots | more roots for the endpoint's certificate, PEM |
+//! | `recording.store.s3.credentialsFile` | the environment | an AWS credentials file, read anew for each request |
+//! | `recording.store.s3.timeout` | `60s` | how long one file may take; at least `1s` |
 //! | `recording.flush.interval` | `60s` | a file is written at least this often, if there is something to write |
 //! | `recording.flush.urgentInterval` | `5s` | the same after a denied call |
 //! | `recording.flush.size` | `64MiB` | or as soon as this much of the log waits |
@@ -47,3 +55,37 @@
 //!
 //! Fixed: a request body has 3 MiB and 30 s, as with kube-apiserver; a request head 64 KiB, 100 headers and 30 s; a
 //! token 16 KiB; there are 4096 connections at most.
+//!
+//! ## A bucket as store
+//!
+//! ```yaml
+//! recording:
+//!   wal: {directory: /var/lib/sallyport/wal}
+//!   store:
+//!     s3: {bucket: example-evidence, prefix: prod, region: eu-central-1}
+//! ```
+//!
+//! The gateway, and whoever reads the record with `sallyport audit`, needs these permissions and no others:
+//!
+//! ```json
+//! {"Version": "2012-10-17", "Statement": [
+//!   {"Effect": "Allow", "Action": ["s3:PutObject", "s3:GetObject"], "Resource": "arn:aws:s3:::example-evidence/prod/*"},
+//!   {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::example-evidence"}
+//! ]}
+//! ```
+//!
+//! `PutObject` writes; `GetObject` compares where a name is taken, and reads; `ListBucket` lists for readers, and lets
+//! the server say that an object is not there. A reader needs no `PutObject`, and nobody `DeleteObject`.
+//!
+//! Credentials are looked for as the AWS SDKs do, in this order: `credentialsFile` (its profile `default`);
+//! `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, with `AWS_SESSION_TOKEN`; `AWS_WEB_IDENTITY_TOKEN_FILE` and
+//! `AWS_ROLE_ARN`, which EKS sets for a ServiceAccount with a role; `AWS_CONTAINER_CREDENTIALS_FULL_URI` and its token
+//! file (EKS Pod Identity) or `…_RELATIVE_URI`; the instance's metadata service. Those that expire are asked for again
+//! five minutes before, and a file counts as soon as it is replaced; variables stay what they were at the start. No
+//! other variable changes where records go or whether they are encrypted, but a proxy of `HTTPS_PROXY` is used.
+//! `sallyport gateway --check` says which credentials it would use, and asks nobody.
+//!
+//! The server must know conditional writes (`If-None-Match: *`), as AWS, MinIO and Ceph do. Give the bucket versions,
+//! and Object Lock with a default retention as long as the record must live: nobody can then remove evidence earlier,
+//! and the gateway needs no permission for it, since a default of the bucket applies to every new object. Let a
+//! lifecycle rule expire objects and old versions after that.

@@ -9,8 +9,18 @@
 //! vectors), not the Parquet file: files may be compacted later and the digests still hold.
 //!
 //! A file is cut from the WAL by a mark that is itself durable, so a gateway that dies while it encodes
-//! or stores makes the same file again, byte for byte; a file that exists already is success only if its
-//! SHA-256 is the same.
+//! or stores makes the same file again, byte for byte. A name is written once: in a directory by a link that fails
+//! where the name is taken, in a bucket by one PUT on condition that it is free. A name that is taken, also by an
+//! earlier try whose answer was lost, is success only if what is stored has the same SHA-256; a bucket's object is
+//! read for that, since the digest in its metadata (`x-amz-meta-sha256`) is only what a writer said. Otherwise the
+//! error names the file and both digests, the records stay in the log, and the files after it are stored all the same.
+//!
+//! While the store is out of reach the log is the backlog: it goes on to be cut, and afterwards, or after a restart,
+//! one file after the other is stored, the oldest first. What is stored leaves the log at once. The log is bounded,
+//! and once it is full nothing is forwarded, so the record has no gap.
+//!
+//! `sallyport audit` merges store and log; a record in both counts once. Of a bucket it lists names, then reads the
+//! files that can matter in blocks of 4 MiB, the end of the file first, and keeps 64 MiB of them at most.
 //!
 //! The record holds the masked view only. A body that cannot be masked is kept as content type, length
 //! and keyed digest. Placeholders are keyed digests too: equal secrets are equal in the record, so that

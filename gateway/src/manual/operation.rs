@@ -14,6 +14,7 @@
 //! | `sallyport_upgraded_connections` | gauge | – | those of them that have left HTTP: exec, attach, port-forward and what else is allowed |
 //! | `sallyport_connection_errors_total` | counter | `stage` (`tls`, `http`, `share`) | connections that ended in a protocol error, or were closed at once because their address held its share |
 //! | `sallyport_wal_used_bytes`, `sallyport_wal_limit_bytes` | gauge | – | bytes of the write-ahead log that wait for the store, and its size |
+//! | `sallyport_wal_full_seconds` | gauge | – | seconds until nothing is forwarded because the log is full; `+Inf` while it does not grow: [below](#a-store-that-is-down) |
 //! | `sallyport_wal_failing` | gauge | – | 1 while records cannot be made durable, and so nothing is forwarded |
 //! | `sallyport_wal_last_sequence` | gauge | – | sequence number of the newest record |
 //! | `sallyport_store_pending_files` | gauge | – | files cut from the log but not in the store yet |
@@ -22,8 +23,28 @@
 //! `reason` is one of `ambiguous`, `answer_not_recorded`, `authority_unavailable`, `body_broken`, `body_encoded`,
 //! `body_too_large`, `body_too_slow`, `busy`, `denied`, `http_version`, `impersonation`, `not_recorded`, `outcome_unknown`,
 //! `quota_bytes`, `quota_calls`, `quota_record`, `unauthenticated`, `unreachable`, `unsafe`, `upgrade_not_allowed`,
-//! `upgrade_unusable`. Worth an alert: `wal_failing`, `wal_used_bytes` over half of
-//! `wal_limit_bytes`, and any `not_recorded`, `answer_not_recorded` or `unsafe`.
+//! `upgrade_unusable`. Worth an alert: `wal_failing`, `wal_full_seconds` under an
+//! hour for two minutes, `wal_used_bytes` over half of `wal_limit_bytes`, and any `not_recorded`, `answer_not_recorded` or `unsafe`.
+//!
+//! ## A store that is down
+//!
+//! Calls go on while the write-ahead log has room; files are tried again after 1, 2, 4, 8 and then every 10 s, and the
+//! log says why they fail. `wal_full_seconds` is the room that is left divided by the growth since files began to wait,
+//! or in the last five minutes of that, what was released counted against what was appended. It is `+Inf` until files
+//! have waited for ten seconds, and 0 once calls are refused; those get a 500 `Status` that names the log. Nothing needs
+//! to be done afterwards: the backlog is stored in order, and calls pass again as soon as the first file has left.
+//!
+//! On SIGTERM the gateway stores what is left within 20 s after the drain; what the store has not taken by then stays in
+//! the log for the next start. So give a pod a `terminationGracePeriodSeconds` of `limits.drain` and 25 s more, and its
+//! log a disk that outlives it.
+//!
+//! | the log says | what to do |
+//! |---|---|
+//! | `the server says NoSuchBucket`, `PermanentRedirect`, `AuthorizationHeaderMalformed` | check bucket, region and endpoint |
+//! | `InvalidAccessKeyId`, `SignatureDoesNotMatch`, `ExpiredToken` | check the credentials; a `credentialsFile` may be replaced while the gateway runs |
+//! | `AccessDenied` | grant what [the bucket's policy](super::configuration#a-bucket-as-store) needs |
+//! | `no whole answer within …` | the endpoint hangs, or the line is too slow for a file: raise `recording.store.s3.timeout` |
+//! | `… is not the file of the same records` | someone else wrote that name: find out who; move it away, and ours is stored |
 //!
 //! ## What kubectl shows
 //!

@@ -14,14 +14,14 @@ const LIMIT: Duration = Duration::from_secs(30);
 const MOST_CALLS: usize = 100;
 
 /// What became of the calls that filled the log.
-struct Filling {
+pub(super) struct Filling {
     /// Audit ids of calls that were answered as carried out.
-    acknowledged: BTreeSet<String>,
+    pub(super) acknowledged: BTreeSet<String>,
     /// Names that were refused before anything was sent.
-    refused: Vec<String>,
+    pub(super) refused: Vec<String>,
 }
 
-fn with_log(mut settings: Settings, limit: &str, directory: &str) -> Settings {
+pub(super) fn with_log(mut settings: Settings, limit: &str, directory: &str) -> Settings {
     settings.config["recording"]["wal"] =
         json!({"directory": directory, "limit": limit, "segmentSize": "1MiB"});
     settings
@@ -75,7 +75,7 @@ fn call(scene: &Scene, name: &str) -> Result<Fate> {
 }
 
 /// Makes calls with large bodies until three are refused.
-fn fill(scene: &Scene) -> Result<Filling> {
+pub(super) fn fill(scene: &Scene) -> Result<Filling> {
     let mut filling = Filling {
         acknowledged: BTreeSet::new(),
         refused: Vec::new(),
@@ -100,7 +100,7 @@ fn fill(scene: &Scene) -> Result<Filling> {
     anyhow::bail!("{MOST_CALLS} calls passed, and the log was never full")
 }
 
-fn assert_nothing_was_sent(scene: &Scene, refused: &[String]) -> Result<()> {
+pub(super) fn assert_nothing_was_sent(scene: &Scene, refused: &[String]) -> Result<()> {
     // Past the gateway: what the API server has recorded later than the refused calls.
     scene.create_configmap("after")?;
     eventually("the API server's later event", LIMIT, || {

@@ -25,6 +25,7 @@ pub(crate) struct Environment {
     pub(crate) python: PathBuf,
     /// The program behind `cluster`, where it is the one that we build.
     control_plane: Option<PathBuf>,
+    moto: PathBuf,
     _services: Vec<Service>,
 }
 
@@ -87,6 +88,7 @@ impl Environment {
         fs::create_dir_all(directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
         let kubectl = python::kubectl(cache)?;
+        let moto = python::moto(cache)?;
         let python = python::interpreter(cache)?;
         let provider = oidc::provider(cache)?;
         let mut services = Vec::new();
@@ -114,6 +116,7 @@ impl Environment {
             kubectl,
             python,
             control_plane,
+            moto,
             _services: services,
         })
     }
@@ -132,6 +135,7 @@ impl Environment {
             ),
             ("SALLYPORT_TEST_KUBECTL", self.kubectl.display().to_string()),
             ("SALLYPORT_TEST_PYTHON", self.python.display().to_string()),
+            ("SALLYPORT_TEST_MOTO", self.moto.display().to_string()),
         ];
         if let Some(binary) = &self.control_plane {
             variables.push((

@@ -1,4 +1,4 @@
-//! Python with the Kubernetes client and DuckDB, and what PyPI carries besides.
+//! Python with the Kubernetes client and DuckDB, another with an S3 server, and what PyPI carries besides.
 
 use std::path::{Path, PathBuf};
 
@@ -9,28 +9,35 @@ use crate::command::{capture, command, probe};
 
 const KUBECTL: &str = "1.37.1";
 const REQUIREMENTS: &str = include_str!("python/requirements.txt");
+/// In an environment of its own: what it stands on needs an older python-dateutil than the Kubernetes client.
+const MOTO: &str = include_str!("python/moto.txt");
 /// Python 3.9 or newer that can make a virtual environment; prints major and minor version.
 const SUITABLE: &str = "import sys, venv, ensurepip; assert sys.version_info >= (3, 9); print('%d.%d' % sys.version_info[:2])";
 
 /// The interpreter of a virtual environment that holds the pinned packages.
 pub(crate) fn interpreter(cache: &Cache) -> Result<PathBuf> {
+    environment(cache, "python", REQUIREMENTS, "kubernetes, duckdb")
+}
+
+/// A Python that can import `moto.server`.
+pub(crate) fn moto(cache: &Cache) -> Result<PathBuf> {
+    environment(cache, "moto", MOTO, "moto")
+}
+
+fn environment(cache: &Cache, tool: &str, requirements: &str, what: &str) -> Result<PathBuf> {
     let version = suitable()?;
     let mut key = Fnv::default();
-    key.field(REQUIREMENTS.as_bytes());
+    key.field(requirements.as_bytes());
     key.field(version.as_bytes());
     let environment = cache.ensure(
-        "python",
+        tool,
         &key.finish(),
-        "Python packages: kubernetes, duckdb",
+        &format!("Python packages: {what}"),
         |directory| {
             capture(command("python3").arg("-m").arg("venv").arg(directory))?;
-            let requirements = directory.join("requirements.txt");
-            std::fs::write(&requirements, REQUIREMENTS)?;
-            capture(
-                pip(&directory.join("bin/python"))
-                    .arg("-r")
-                    .arg(requirements),
-            )?;
+            let file = directory.join("requirements.txt");
+            std::fs::write(&file, requirements)?;
+            capture(pip(&directory.join("bin/python")).arg("-r").arg(file))?;
             Ok(())
         },
     )?;

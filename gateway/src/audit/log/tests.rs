@@ -3,7 +3,7 @@ use serde_json::Value;
 use super::*;
 use crate::{
     audit::record::sample,
-    config::{ByteSize, Directory},
+    config::{self, ByteSize},
     mask::Masked,
 };
 
@@ -42,9 +42,7 @@ fn open(directory: &tempfile::TempDir, segment_size: u64) -> Log {
             limit: ByteSize(16 * segment_size),
             segment_size: ByteSize(segment_size),
         },
-        store: Directory {
-            directory: directory.path().join("store"),
-        },
+        store: config::Store::Directory(directory.path().join("store")),
         flush: Flush::default(),
     };
     Log::open(&config, "prod").unwrap().0

@@ -2,9 +2,8 @@
 
 use std::{
     cell::Cell,
-    fs::File,
+    io,
     panic::{self, AssertUnwindSafe},
-    path::Path,
 };
 
 use ::parquet::{
@@ -25,7 +24,7 @@ use super::Record;
 use crate::audit::{
     parquet::rows::{UnknownColumn, rows},
     schema::BODIES,
-    store::listing::StoredFile,
+    store::{Reader, listing::StoredFile},
 };
 
 thread_local! {
@@ -53,15 +52,26 @@ pub(super) struct Stored {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
     #[error("cannot open the file")]
-    Open(#[from] std::io::Error),
+    Open(#[from] io::Error),
+    #[error("cannot read the file")]
+    Read(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("this is not a readable Parquet file")]
-    Parquet(#[from] ParquetError),
+    Parquet(#[source] ParquetError),
     #[error("a part of this Parquet file is damaged")]
     Rows(#[from] ArrowError),
     #[error("this Parquet file is not one of calls")]
     Column(#[from] UnknownColumn),
     #[error("a part of this Parquet file is damaged in a way that its reader does not expect")]
     Panicked,
+}
+
+impl From<ParquetError> for FileError {
+    fn from(error: ParquetError) -> Self {
+        match error {
+            ParquetError::External(source) => Self::Read(source),
+            error => Self::Parquet(error),
+        }
+    }
 }
 
 /// When the calls that are asked for were received.
@@ -100,13 +110,13 @@ impl Window {
 
 /// Hands on the rows of a file up to the first that cannot be read.
 pub(super) fn read(
-    path: &Path,
+    open: impl FnOnce() -> io::Result<Reader>,
     columns: Columns,
     window: &Window,
     visit: impl FnMut(Stored),
 ) -> Result<(), FileError> {
     contained(|| {
-        let builder = open(path)?;
+        let builder = builder(open()?)?;
         let groups = groups(&builder, |group| !window.excludes_rows(group));
         visit_rows(
             project(builder, columns).with_row_groups(groups).build()?,
@@ -117,12 +127,12 @@ pub(super) fn read(
 
 /// Hands on the rows of the row groups that may hold `audit_id`.
 pub(super) fn read_call(
-    path: &Path,
+    open: impl FnOnce() -> io::Result<Reader>,
     audit_id: &str,
     visit: impl FnMut(Stored),
 ) -> Result<(), FileError> {
     contained(|| {
-        let builder = open(path)?;
+        let builder = builder(open()?)?;
         let groups = may_hold(&builder, audit_id)?;
         if groups.is_empty() {
             return Ok(());
@@ -154,7 +164,7 @@ fn contained(read: impl FnOnce() -> Result<(), FileError>) -> Result<(), FileErr
 
 /// Read first, so that no other call's bodies are.
 fn is_call(
-    builder: &ParquetRecordBatchReaderBuilder<File>,
+    builder: &ParquetRecordBatchReaderBuilder<Reader>,
     audit_id: String,
 ) -> impl ArrowPredicate + use<> {
     let mask = ProjectionMask::columns(builder.parquet_schema(), ["auditID"]);
@@ -169,18 +179,17 @@ fn is_call(
     })
 }
 
-fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, FileError> {
+fn builder(reader: Reader) -> Result<ParquetRecordBatchReaderBuilder<Reader>, FileError> {
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     Ok(ParquetRecordBatchReaderBuilder::try_new_with_options(
-        File::open(path)?,
-        options,
+        reader, options,
     )?)
 }
 
 fn project(
-    builder: ParquetRecordBatchReaderBuilder<File>,
+    builder: ParquetRecordBatchReaderBuilder<Reader>,
     columns: Columns,
-) -> ParquetRecordBatchReaderBuilder<File> {
+) -> ParquetRecordBatchReaderBuilder<Reader> {
     let wanted = |name: &&str| columns == Columns::All || !BODIES.contains(name);
     let names: Vec<_> = builder
         .schema()
@@ -194,7 +203,7 @@ fn project(
 }
 
 fn groups(
-    builder: &ParquetRecordBatchReaderBuilder<File>,
+    builder: &ParquetRecordBatchReaderBuilder<Reader>,
     keep: impl Fn(&RowGroupMetaData) -> bool,
 ) -> Vec<usize> {
     let all = builder.metadata().row_groups().iter().enumerate();
@@ -204,7 +213,7 @@ fn groups(
 }
 
 fn may_hold(
-    builder: &ParquetRecordBatchReaderBuilder<File>,
+    builder: &ParquetRecordBatchReaderBuilder<Reader>,
     audit_id: &str,
 ) -> Result<Vec<usize>, FileError> {
     let leaves = builder.parquet_schema().columns();

@@ -23,14 +23,15 @@ pub(super) fn read(
     columns: Columns,
     mut visit: impl FnMut(Stored),
 ) {
+    let name = || directory.display().to_string();
     let frames = match wal::scan(directory) {
         Ok(frames) => frames,
-        Err(error) => return report.problem(directory, error),
+        Err(error) => return report.problem(name(), error),
     };
     for frame in frames {
         let frame = match frame {
             Ok(frame) => frame,
-            Err(error) => return report.problem(directory, error),
+            Err(error) => return report.problem(name(), error),
         };
         match row(&frame.payload, columns) {
             Ok(record) => visit(Stored {
@@ -38,7 +39,7 @@ pub(super) fn read(
                 digest: None,
             }),
             Err(source) => report.problem(
-                directory,
+                name(),
                 NotARow {
                     sequence: frame.sequence,
                     source,

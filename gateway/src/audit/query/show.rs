@@ -1,7 +1,5 @@
 //! One call in full, with its evidence checked.
 
-use std::path::{Path, PathBuf};
-
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -26,7 +24,7 @@ pub struct Found {
 pub struct Evidence {
     pub record: Record,
     /// The file, or the log's directory.
-    pub source: PathBuf,
+    pub source: String,
     pub digest: Digest,
 }
 
@@ -57,7 +55,7 @@ impl Found {
     }
 
     /// The same record from a file and from the log: the file's, which has a digest to compare with.
-    fn add(&mut self, stored: Stored, source: &Path) {
+    fn add(&mut self, stored: Stored, source: &str) {
         let slot = if stored.record.is_outcome() {
             &mut self.outcome
         } else {
@@ -77,7 +75,7 @@ impl Digest {
 }
 
 impl Evidence {
-    fn new(stored: Stored, source: &Path) -> Self {
+    fn new(stored: Stored, source: &str) -> Self {
         Self {
             digest: check(&stored),
             record: stored.record,
@@ -103,9 +101,10 @@ pub fn show(sources: &Sources, audit_id: &str) -> (Found, Report) {
     let mut report = Report::default();
     let mut found = Found::default();
     if let Some(directory) = &sources.wal {
+        let source = directory.display().to_string();
         live::read(directory, &mut report, Columns::All, |stored| {
             if stored.record.audit_id() == audit_id {
-                found.add(stored, directory);
+                found.add(stored, &source);
             }
         });
     }
@@ -115,10 +114,10 @@ pub fn show(sources: &Sources, audit_id: &str) -> (Found, Report) {
             continue;
         }
         report.files_read += 1;
-        if let Err(error) =
-            file::read_call(&stored.path, audit_id, |row| found.add(row, &stored.path))
-        {
-            report.problem(&stored.path, error);
+        let source = sources.store.name(&stored);
+        let open = || sources.store.read(&stored);
+        if let Err(error) = file::read_call(open, audit_id, |row| found.add(row, &source)) {
+            report.problem(source, error);
         }
     }
     (found, report)

@@ -1,4 +1,7 @@
-use std::fs;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use ::parquet::arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder};
 use arrow::array::{ArrayRef, StringArray};
@@ -11,13 +14,13 @@ use crate::audit::{
     parquet::{Encoder, Range},
     record::{self, DecisionKind, ObjectRef, ResponseStatus, sample},
     schema,
-    store::Store,
+    store::{self, Directory},
 };
 
 /// A store on disk, with one log whose records are a second apart.
-struct Archive {
+struct Shelf {
     directory: TempDir,
-    store: Store,
+    store: Directory,
 }
 
 fn at(second: i64) -> Timestamp {
@@ -32,16 +35,16 @@ fn received(second: i64, record: record::Record) -> record::Record {
     }
 }
 
-impl Archive {
+impl Shelf {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path(), "prod").unwrap();
+        let store = Directory::open(directory.path()).unwrap();
         Self { directory, store }
     }
 
     fn sources(&self) -> Sources {
         Sources {
-            store: self.directory.path().to_owned(),
+            store: Archive::Directory(self.directory.path().to_owned()),
             wal: None,
         }
     }
@@ -63,13 +66,8 @@ impl Archive {
                 )
                 .unwrap();
         }
-        self.store
-            .put(
-                &range,
-                records[0].request_received_timestamp,
-                &encoder.finish().unwrap(),
-            )
-            .unwrap()
+        let name = store::name("prod", &range, records[0].request_received_timestamp);
+        self.store.put(&name, &encoder.finish().unwrap()).unwrap()
     }
 
     /// One file of whole calls, received from `second` on.
@@ -102,31 +100,31 @@ fn assert_clean(report: &Report) {
 
 #[test]
 fn the_newest_calls_of_all_logs_come_oldest_first() {
-    let archive = Archive::new();
-    archive.calls("log-a", 1, 0, &["a0", "a1"]);
-    archive.calls("log-a", 5, 7300, &["a2", "a3"]);
-    archive.calls("log-b", 1, 3600, &["b0"]);
-    let (calls, report) = archive.newest(&Filter::default(), 3);
+    let shelf = Shelf::new();
+    shelf.calls("log-a", 1, 0, &["a0", "a1"]);
+    shelf.calls("log-a", 5, 7300, &["a2", "a3"]);
+    shelf.calls("log-b", 1, 3600, &["b0"]);
+    let (calls, report) = shelf.newest(&Filter::default(), 3);
     assert_eq!(calls, ["b0", "a2", "a3"]);
     assert_clean(&report);
     assert_eq!(
-        archive.newest(&Filter::default(), 100).0,
+        shelf.newest(&Filter::default(), 100).0,
         ["a0", "a1", "b0", "a2", "a3"]
     );
 }
 
 #[test]
 fn lists_read_no_bodies_and_no_older_files_than_they_need() {
-    let archive = Archive::new();
+    let shelf = Shelf::new();
     for file in 0..5 {
-        archive.calls(
+        shelf.calls(
             "log-a",
             1 + 4 * file,
             file as i64 * 7200,
             &[&format!("{file}-0"), &format!("{file}-1")],
         );
     }
-    let (calls, report) = newest_calls(&archive.sources(), &Filter::default(), 2);
+    let (calls, report) = newest_calls(&shelf.sources(), &Filter::default(), 2);
     assert_eq!(
         calls.iter().map(Record::audit_id).collect::<Vec<_>>(),
         ["4-0", "4-1"]
@@ -146,29 +144,29 @@ fn lists_read_no_bodies_and_no_older_files_than_they_need() {
         since: Some(at(3 * 7200)),
         ..Filter::default()
     };
-    let (calls, report) = archive.newest(&since, 100);
+    let (calls, report) = shelf.newest(&since, 100);
     assert_eq!(calls, ["3-0", "3-1", "4-0", "4-1"]);
     assert_eq!(report.files_read, 3);
 }
 
 #[test]
 fn an_outcome_long_after_its_request_belongs_to_the_request() {
-    let archive = Archive::new();
-    archive.file("log-a", 1, &[received(0, sample::intent("watch"))]);
-    archive.calls("log-a", 2, 3600, &["other"]);
+    let shelf = Shelf::new();
+    shelf.file("log-a", 1, &[received(0, sample::intent("watch"))]);
+    shelf.calls("log-a", 2, 3600, &["other"]);
     let mut outcome = received(0, sample::outcome("watch"));
     outcome.stage_timestamp = at(7200);
     let late = record::Record {
         request_received_timestamp: at(0),
         ..outcome
     };
-    let path = archive.file("log-a", 4, &[late]);
+    let path = shelf.file("log-a", 4, &[late]);
     assert!(path.exists());
     let until = Filter {
         until: Some(at(10)),
         ..Filter::default()
     };
-    let (calls, report) = newest_calls(&archive.sources(), &until, 100);
+    let (calls, report) = newest_calls(&shelf.sources(), &until, 100);
     assert_clean(&report);
     assert_eq!(calls.len(), 1);
     assert_eq!(calls[0].text(&["outcome"]), Some("complete"));
@@ -176,8 +174,8 @@ fn an_outcome_long_after_its_request_belongs_to_the_request() {
 
 #[test]
 fn a_call_without_outcome_is_unknown() {
-    let archive = Archive::new();
-    archive.file(
+    let shelf = Shelf::new();
+    shelf.file(
         "log-a",
         1,
         &[
@@ -185,7 +183,7 @@ fn a_call_without_outcome_is_unknown() {
             received(1, sample::outcome("done")),
         ],
     );
-    let (calls, _) = newest_calls(&archive.sources(), &Filter::default(), 100);
+    let (calls, _) = newest_calls(&shelf.sources(), &Filter::default(), 100);
     let outcomes: Vec<_> = calls
         .iter()
         .map(|call| (call.audit_id(), call.text(&["outcome"]).unwrap()))
@@ -195,36 +193,32 @@ fn a_call_without_outcome_is_unknown() {
 
 #[test]
 fn a_copied_file_is_counted_once() {
-    let archive = Archive::new();
-    let path = archive.calls("log-a", 1, 0, &["a", "b"]);
-    let copy = Store::open(archive.directory.path(), "copy").unwrap();
+    let shelf = Shelf::new();
+    let path = shelf.calls("log-a", 1, 0, &["a", "b"]);
     let range = Range {
         log_id: "log-a".to_owned(),
         first: 1,
         last: 4,
     };
-    copy.put(&range, at(0), &fs::read(path).unwrap()).unwrap();
-    assert_eq!(archive.newest(&Filter::default(), 100).0, ["a", "b"]);
+    let copy = store::name("copy", &range, at(0));
+    shelf.store.put(&copy, &fs::read(path).unwrap()).unwrap();
+    assert_eq!(shelf.newest(&Filter::default(), 100).0, ["a", "b"]);
 }
 
 #[test]
 fn every_call_is_handed_on_until_the_reader_has_enough() {
-    let archive = Archive::new();
-    archive.calls("log-a", 1, 0, &["a", "b"]);
-    archive.calls("log-a", 5, 3600, &["c", "d"]);
+    let shelf = Shelf::new();
+    shelf.calls("log-a", 1, 0, &["a", "b"]);
+    shelf.calls("log-a", 5, 3600, &["c", "d"]);
     let mut all = Vec::new();
-    assert_clean(&every_call(
-        &archive.sources(),
-        &Filter::default(),
-        |call| {
-            all.push(call.audit_id().to_owned());
-            ControlFlow::Continue(())
-        },
-    ));
+    assert_clean(&every_call(&shelf.sources(), &Filter::default(), |call| {
+        all.push(call.audit_id().to_owned());
+        ControlFlow::Continue(())
+    }));
     assert_eq!(all, ["c", "d", "a", "b"]);
 
     let mut some = 0;
-    let report = every_call(&archive.sources(), &Filter::default(), |_| {
+    let report = every_call(&shelf.sources(), &Filter::default(), |_| {
         some += 1;
         ControlFlow::Break(())
     });
@@ -233,7 +227,7 @@ fn every_call_is_handed_on_until_the_reader_has_enough() {
 
 #[test]
 fn every_filter_selects_by_its_column() {
-    let archive = Archive::new();
+    let shelf = Shelf::new();
     let other = record::Record {
         verb: "list".to_owned(),
         object_ref: Some(ObjectRef {
@@ -251,7 +245,7 @@ fn every_filter_selects_by_its_column() {
         }),
         ..sample::outcome("other")
     };
-    archive.file(
+    shelf.file(
         "log-a",
         1,
         &[received(0, sample::outcome("sample")), received(1, other)],
@@ -402,7 +396,7 @@ fn every_filter_selects_by_its_column() {
         ),
     ] {
         assert_eq!(
-            archive.newest(&filter, 100).0.join(" "),
+            shelf.newest(&filter, 100).0.join(" "),
             expected,
             "{filter:?}"
         );
@@ -420,10 +414,10 @@ fn statuses_are_codes_or_classes() {
 
 #[test]
 fn one_call_is_shown_in_full_with_its_digests() {
-    let archive = Archive::new();
-    archive.calls("log-a", 1, 0, &["before"]);
-    let path = archive.calls("log-a", 3, 60, &["x", "y", "z"]);
-    let (found, report) = show(&archive.sources(), "y");
+    let shelf = Shelf::new();
+    shelf.calls("log-a", 1, 0, &["before"]);
+    let path = shelf.calls("log-a", 3, 60, &["x", "y", "z"]);
+    let (found, report) = show(&shelf.sources(), "y");
     assert_clean(&report);
     let (intent, outcome) = (found.intent.unwrap(), found.outcome.unwrap());
     assert_eq!(
@@ -437,7 +431,7 @@ fn one_call_is_shown_in_full_with_its_digests() {
             .unwrap()
             .contains("Secret")
     );
-    assert_eq!(outcome.source, path);
+    assert_eq!(outcome.source, path.display().to_string());
     for evidence in [intent, outcome] {
         assert!(
             matches!(evidence.digest, Digest::Matches(_)),
@@ -445,16 +439,16 @@ fn one_call_is_shown_in_full_with_its_digests() {
             evidence.digest
         );
     }
-    let (nothing, _) = show(&archive.sources(), "yy");
+    let (nothing, _) = show(&shelf.sources(), "yy");
     assert!(nothing.intent.is_none() && nothing.outcome.is_none());
 }
 
 #[test]
 fn an_altered_column_is_seen() {
-    let archive = Archive::new();
-    let path = archive.calls("log-a", 1, 0, &["x"]);
+    let shelf = Shelf::new();
+    let path = shelf.calls("log-a", 1, 0, &["x"]);
     alter(&path, "verb", "delete");
-    let (found, _) = show(&archive.sources(), "x");
+    let (found, _) = show(&shelf.sources(), "x");
     assert!(matches!(
         found.outcome.unwrap().digest,
         Digest::Differs { .. }
@@ -480,33 +474,33 @@ fn alter(path: &Path, column: &str, value: &str) {
 
 #[test]
 fn a_damaged_file_is_named_and_the_others_are_shown() {
-    let archive = Archive::new();
-    archive.calls("log-a", 1, 0, &["a"]);
-    let damaged = archive.calls("log-a", 3, 60, &["b"]);
-    archive.calls("log-a", 5, 120, &["c"]);
+    let shelf = Shelf::new();
+    shelf.calls("log-a", 1, 0, &["a"]);
+    let damaged = shelf.calls("log-a", 3, 60, &["b"]);
+    shelf.calls("log-a", 5, 120, &["c"]);
     let bytes = fs::read(&damaged).unwrap();
     for cut in [0, 3, bytes.len() / 2, bytes.len() - 1] {
         fs::write(&damaged, &bytes[..cut]).unwrap();
-        let (calls, report) = archive.newest(&Filter::default(), 100);
+        let (calls, report) = shelf.newest(&Filter::default(), 100);
         assert_eq!(calls, ["a", "c"]);
         assert_eq!(report.problems.len(), 1);
-        assert_eq!(report.problems[0].path, damaged);
+        assert_eq!(report.problems[0].location, damaged.display().to_string());
     }
 }
 
 #[test]
 fn no_flipped_byte_stops_the_reader_or_passes_for_what_was_recorded() {
-    let archive = Archive::new();
-    let path = archive.calls("log-a", 1, 0, &["x"]);
+    let shelf = Shelf::new();
+    let path = shelf.calls("log-a", 1, 0, &["x"]);
     let bytes = fs::read(&path).unwrap();
-    let (intact, _) = show(&archive.sources(), "x");
+    let (intact, _) = show(&shelf.sources(), "x");
     let intact = intact.outcome.unwrap().record;
     for position in (0..bytes.len()).step_by(101) {
         let mut flipped = bytes.clone();
         flipped[position] ^= 0x15;
         fs::write(&path, flipped).unwrap();
-        newest_calls(&archive.sources(), &Filter::default(), 10);
-        let (found, _) = show(&archive.sources(), "x");
+        newest_calls(&shelf.sources(), &Filter::default(), 10);
+        let (found, _) = show(&shelf.sources(), "x");
         let matching = found
             .outcome
             .filter(|outcome| matches!(outcome.digest, Digest::Matches(_)));

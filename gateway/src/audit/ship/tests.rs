@@ -1,4 +1,4 @@
-use std::{fs, path::Path};
+use std::{fs, path::PathBuf};
 
 use tempfile::TempDir;
 
@@ -9,9 +9,10 @@ use crate::{
         log::Log,
         query::{self, Digest, Filter, Sources, newest_calls},
         record::{self, DecisionKind, sample},
-        store::listing::{StoredFile, newest_first},
+        store::{Archive, listing::StoredFile},
+        wal::Cut,
     },
-    config::{ByteSize, Directory, Flush, HumanDuration, Recording, WalConfig},
+    config::{self, ByteSize, Flush, HumanDuration, Recording, WalConfig},
 };
 
 /// A gateway's directories, with its real log and store in them.
@@ -41,9 +42,7 @@ impl Node {
                 limit: ByteSize(16 << 20),
                 segment_size: ByteSize(1 << 20),
             },
-            store: Directory {
-                directory: self.path("store"),
-            },
+            store: config::Store::Directory(self.path("store")),
             flush,
         }
     }
@@ -62,15 +61,18 @@ impl Node {
 
     fn sources(&self) -> Sources {
         Sources {
-            store: self.path("store"),
+            store: self.archive(),
             wal: Some(self.path("wal")),
         }
     }
 
+    fn archive(&self) -> Archive {
+        Archive::Directory(self.path("store"))
+    }
+
     fn files(&self) -> Vec<StoredFile> {
-        newest_first(&self.path("store"), |path, error| {
-            panic!("{}: {error}", path.display())
-        })
+        self.archive()
+            .newest_first(|location, error| panic!("{location}: {error}"))
     }
 
     fn calls(&self, sources: &Sources) -> Vec<(String, String)> {
@@ -109,6 +111,16 @@ fn complete(audit_ids: &[&str]) -> Vec<(String, String)> {
         .collect()
 }
 
+/// What a process did that died before it could release the range.
+async fn write_file(shipper: &Shipper, cut: Cut) -> PathBuf {
+    let file = uploads::encode(&shipper.wal, cut).unwrap();
+    let put = shipper
+        .uploads
+        .store
+        .put(&file.range, file.first_appended, file.bytes);
+    put.await.unwrap().into()
+}
+
 async fn stop(log: Log, shipper: Shipper) {
     drop(shipper);
     log.close().await;
@@ -144,7 +156,7 @@ async fn every_field_of_a_record_survives_log_and_file() {
         Digest::Matches(canonical::digest(&canonical))
     );
     assert_eq!(canonical::row_bytes(&sealed.record.0).unwrap(), canonical);
-    assert_eq!(sealed.source, node.files()[0].path);
+    assert_eq!(sealed.source, node.archive().name(&node.files()[0]));
 }
 
 #[tokio::test]
@@ -195,7 +207,7 @@ async fn a_crash_between_store_and_release_ends_in_the_same_file() {
     let (log, shipper) = node.open();
     call(&log, "a").await;
     let cut = shipper.wal.cut().await.unwrap().unwrap();
-    let path = write_file(&shipper.wal, &shipper.store, cut).unwrap();
+    let path = write_file(&shipper, cut).await;
     let stored = fs::read(&path).unwrap();
     stop(log, shipper).await;
 
@@ -244,7 +256,7 @@ async fn a_store_that_fails_loses_nothing() {
         (2, 0, 2)
     );
     assert!(status.last_error.unwrap().contains("store"));
-    assert!(shipper.retry.is_some());
+    assert!(shipper.uploads.retry.is_some());
 
     fs::remove_file(obstacle).unwrap();
     shipper.ship().await;
@@ -253,8 +265,67 @@ async fn a_store_that_fails_loses_nothing() {
         (status.pending_cuts, status.files_written, status.last_error),
         (0, 2, None)
     );
-    assert!(shipper.retry.is_none());
+    assert!(shipper.uploads.retry.is_none());
     assert_eq!(node.stored_calls(), complete(&["a", "b"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn cutting_goes_on_while_the_store_is_down() {
+    let node = Node::new();
+    let (log, shipper) = node.open_with(Flush {
+        interval: NEVER,
+        urgent_interval: NEVER,
+        size: ByteSize(1),
+    });
+    let obstacle = node.path("store/v=1");
+    fs::write(&obstacle, "not a directory").unwrap();
+    let mut status = shipper.status();
+    let shutdown = CancellationToken::new();
+    let shipping = tokio::spawn(shipper.run(shutdown.clone()));
+    for (waiting, audit_id) in (1..).zip(["a", "b", "c"]) {
+        call(&log, audit_id).await;
+        status
+            .wait_for(|status| status.pending_cuts >= waiting)
+            .await
+            .unwrap();
+    }
+    fs::remove_file(obstacle).unwrap();
+    status
+        .wait_for(|status| status.pending_cuts == 0 && status.last_error.is_none())
+        .await
+        .unwrap();
+    shutdown.cancel();
+    shipping.await.unwrap();
+    assert!(node.files().len() >= 3);
+    assert_eq!(node.stored_calls(), complete(&["a", "b", "c"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_stays_down_is_tried_every_ten_seconds_and_does_not_keep_the_process() {
+    let node = Node::new();
+    let (log, shipper) = node.open();
+    fs::write(node.path("store/v=1"), "not a directory").unwrap();
+    call(&log, "a").await;
+    shipper.wal.cut().await.unwrap().unwrap();
+    let mut status = shipper.status();
+    let shutdown = CancellationToken::new();
+    let shipping = tokio::spawn(shipper.run(shutdown.clone()));
+    let mut tried = Vec::new();
+    for failures in 1..=7 {
+        status
+            .wait_for(|status| status.failures >= failures)
+            .await
+            .unwrap();
+        tried.push(Instant::now());
+    }
+    let pauses: Vec<_> = tried
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0]).as_secs())
+        .collect();
+    assert_eq!(pauses, [1, 2, 4, 8, 10, 10]);
+    shutdown.cancel();
+    shipping.await.unwrap();
+    assert_eq!(node.all_calls(), complete(&["a"]), "the log keeps it");
 }
 
 #[tokio::test]
@@ -263,7 +334,7 @@ async fn one_range_that_cannot_be_stored_holds_back_only_itself() {
     let (log, mut shipper) = node.open();
     call(&log, "a").await;
     let cut = shipper.wal.cut().await.unwrap().unwrap();
-    let path = write_file(&shipper.wal, &shipper.store, cut).unwrap();
+    let path = write_file(&shipper, cut).await;
     let genuine = fs::read(&path).unwrap();
     fs::write(&path, "someone else's").unwrap();
     call(&log, "b").await;
@@ -367,5 +438,8 @@ async fn a_damaged_log_is_named_and_what_is_stored_is_shown() {
     };
     let (calls, report) = newest_calls(&sources, &Filter::default(), 10);
     assert_eq!(calls.len(), 1);
-    assert_eq!(report.problems[0].path, Path::new(&node.path("missing")));
+    assert_eq!(
+        report.problems[0].location,
+        node.path("missing").display().to_string()
+    );
 }

@@ -7,13 +7,15 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
+use object_store::ObjectMeta;
 
+use super::StoreError;
 use crate::audit::parquet::Range;
 
-/// A file, with what its path says.
+/// A file, with what its name says.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StoredFile {
-    pub path: PathBuf,
+    pub location: Location,
     pub range: Range,
     /// The hour in which its first record was appended.
     pub hour: Timestamp,
@@ -21,14 +23,38 @@ pub struct StoredFile {
     pub appended_before: Option<Timestamp>,
 }
 
-/// Lists a store, the file appended last first. Directories that cannot be read are handed to `problem`.
-pub fn newest_first(root: &Path, mut problem: impl FnMut(PathBuf, io::Error)) -> Vec<StoredFile> {
-    let mut paths = Vec::new();
-    collect(&root.join("v=1"), &mut paths, &mut problem);
-    let mut files: Vec<_> = paths.into_iter().filter_map(parse).collect();
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Location {
+    Path(PathBuf),
+    Object(ObjectMeta),
+}
+
+/// The file appended last first.
+pub(super) fn newest_first(mut files: Vec<StoredFile>) -> Vec<StoredFile> {
     bound(&mut files);
     files.sort_by(|left, right| (right.hour, &right.range).cmp(&(left.hour, &left.range)));
     files
+}
+
+/// Directories that cannot be read are handed to `problem`.
+pub(super) fn in_directory(
+    root: &Path,
+    problem: &mut impl FnMut(String, StoreError),
+) -> Vec<StoredFile> {
+    let mut paths = Vec::new();
+    collect(&root.join("v=1"), &mut paths, &mut |path, source| {
+        let location = path.display().to_string();
+        problem(
+            location,
+            StoreError::Io {
+                action: "list",
+                path,
+                source,
+            },
+        );
+    });
+    let file = |path: PathBuf| parse(&path.clone(), Location::Path(path));
+    paths.into_iter().filter_map(file).collect()
 }
 
 fn collect(
@@ -52,8 +78,8 @@ fn collect(
 }
 
 /// `None` for what no gateway put there: temporary files, other people's.
-fn parse(path: PathBuf) -> Option<StoredFile> {
-    let stem = path.file_name()?.to_str()?.strip_suffix(".parquet")?;
+pub(super) fn parse(name: &Path, location: Location) -> Option<StoredFile> {
+    let stem = name.file_name()?.to_str()?.strip_suffix(".parquet")?;
     let (rest, last) = stem.rsplit_once('-')?;
     let (log_id, first) = rest.rsplit_once('-')?;
     let range = Range {
@@ -61,9 +87,9 @@ fn parse(path: PathBuf) -> Option<StoredFile> {
         first: first.parse().ok()?,
         last: last.parse().ok()?,
     };
-    let hour = hour(path.parent()?)?;
+    let hour = hour(name.parent()?)?;
     (!log_id.starts_with('.')).then_some(StoredFile {
-        path,
+        location,
         range,
         hour,
         appended_before: None,
@@ -110,3 +136,6 @@ fn bound(files: &mut [StoredFile]) {
         later.insert(file.range.log_id.clone(), file.clone());
     }
 }
+
+#[cfg(test)]
+mod tests;

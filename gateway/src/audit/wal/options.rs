@@ -69,7 +69,7 @@ impl Options {
         self.limit / 100 * 70
     }
 
-    fn refuse_at(&self, headroom: Headroom) -> u64 {
+    pub(super) fn refuse_at(&self, headroom: Headroom) -> u64 {
         match headroom {
             Headroom::Spare => self.limit / 100 * 95,
             Headroom::Use => self.limit,

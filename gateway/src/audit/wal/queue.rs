@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
-    Appended, Cut, Options, Payload, error::NotRecorded, segment::Segment, writer::Writer,
+    Appended, Cut, Headroom, Options, Payload, error::NotRecorded, segment::Segment, writer::Writer,
 };
 
 /// What one request costs beside its payload, so that the number of requests is bounded too.
@@ -34,7 +34,9 @@ pub struct Usage {
     /// Written bytes of unreleased segments.
     pub used: u64,
     pub limit: u64,
-    /// At 70 % of the limit; from 95 % on, records that begin something are refused.
+    /// Records that begin something are refused from here on: 95 % of the limit.
+    pub refuse_at: u64,
+    /// At 70 % of the limit.
     pub warning: bool,
     /// The last commit failed: nothing is acknowledged until one succeeds.
     pub failing: bool,
@@ -54,6 +56,7 @@ pub(super) struct Queue {
     capacity: usize,
     limit: u64,
     warn_at: u64,
+    refuse_at: u64,
 }
 
 #[derive(Default)]
@@ -79,6 +82,7 @@ impl Queue {
             capacity,
             limit: options.limit,
             warn_at: options.warn_at(),
+            refuse_at: options.refuse_at(Headroom::Spare),
         }
     }
 
@@ -169,6 +173,7 @@ impl Queue {
         let usage = Usage {
             used,
             limit: self.limit,
+            refuse_at: self.refuse_at,
             warning: used >= self.warn_at,
             failing,
             last_sequence: ledger.last(),

@@ -218,7 +218,7 @@ fn explain_nothing(sources: &Sources, report: &Report) {
         "Read {} of {} files in {} and {} records of {}.",
         report.files_read,
         report.files,
-        sources.store.display(),
+        sources.store,
         report.live_records,
         sources.wal.as_ref().map_or_else(
             || "no write-ahead log (--wal)".to_owned(),

@@ -55,7 +55,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             printable(&args.audit_id),
             report.files_read,
             report.files,
-            sources.store.display()
+            sources.store
         );
     }
     let mut out = BufWriter::new(io::stdout().lock());

@@ -13,7 +13,7 @@ use crate::{
         query::{Filter, newest_calls, show},
         record::{Record, sample},
     },
-    config::{ByteSize, Directory, Flush, Recording, WalConfig},
+    config::{ByteSize, Flush, Recording, WalConfig},
 };
 
 fn now() -> Timestamp {
@@ -25,7 +25,7 @@ fn a_directory_that_is_not_there_is_not_an_empty_record() {
     let directory = tempfile::tempdir().unwrap();
     let location = |store: &str, wal: Option<&str>| Location {
         config: None,
-        store: Some(directory.path().join(store)),
+        store: Some(directory.path().join(store).display().to_string()),
         wal: wal.map(|wal| directory.path().join(wal)),
     };
     assert!(location("", Some("")).sources().is_ok());
@@ -148,9 +148,7 @@ async fn recorded(directory: &Path, record: &Record) -> Sources {
             limit: ByteSize(16 << 20),
             segment_size: ByteSize(1 << 20),
         },
-        store: Directory {
-            directory: directory.join("store"),
-        },
+        store: config::Store::Directory(directory.join("store")),
         flush: Flush::default(),
     };
     let (log, shipper) = Log::open(&recording, "prod").unwrap();
@@ -161,7 +159,7 @@ async fn recorded(directory: &Path, record: &Record) -> Sources {
     shipper.run(shutdown).await;
     log.close().await;
     Sources {
-        store: recording.store.directory,
+        store: Archive::open(&recording.store).unwrap(),
         wal: Some(recording.wal.directory),
     }
 }

@@ -215,12 +215,7 @@ fn record(out: &mut impl Write, stage: &str, evidence: &Evidence) -> io::Result<
             record.log_id()
         ))
     )?;
-    writeln!(
-        out,
-        "  {:<18}{}",
-        "",
-        printable(&evidence.source.display().to_string())
-    )?;
+    writeln!(out, "  {:<18}{}", "", printable(&evidence.source))?;
     writeln!(out, "  {:<18}{}", "", digest(evidence.digest))
 }
 
