@@ -12,10 +12,30 @@ use super::HumanDuration;
 
 /// One of two places.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(try_from = "Places")]
 pub enum Store {
     Directory(PathBuf),
     S3(S3),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Places {
+    directory: Option<PathBuf>,
+    s3: Option<S3>,
+}
+
+impl TryFrom<Places> for Store {
+    type Error = &'static str;
+
+    fn try_from(places: Places) -> Result<Self, Self::Error> {
+        match (places.directory, places.s3) {
+            (Some(directory), None) => Ok(Self::Directory(directory)),
+            (None, Some(s3)) => Ok(Self::S3(s3)),
+            (Some(_), Some(_)) => Err("name either directory or s3, not both"),
+            (None, None) => Err("name one of directory and s3"),
+        }
+    }
 }
 
 /// A bucket of S3, or of a server that speaks its protocol.

@@ -15,10 +15,11 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::{
     Attribute, Attributes, Error as ClientError, GetOptions, GetRange, ObjectMeta, ObjectStore,
-    PutMode, PutOptions, aws::AmazonS3, path::Path,
+    PutMode, PutOptions, path::Path,
 };
 
 pub use self::failure::BucketError;
+use self::settings::Clients;
 use super::{StoreError, hex};
 use crate::{audit::canonical, config};
 
@@ -34,9 +35,11 @@ const DIGEST: &str = "sha256";
 /// A bucket, and what names in it begin with.
 #[derive(Clone)]
 pub struct Bucket {
-    client: Arc<AmazonS3>,
+    clients: Arc<Clients>,
     bucket: Arc<str>,
     prefix: Arc<str>,
+    /// Where credentials come from, for people.
+    source: Arc<str>,
     timeout: Duration,
 }
 
@@ -44,11 +47,12 @@ impl Bucket {
     /// Finds out where credentials come from. Nothing is asked for yet.
     pub fn open(config: &config::S3) -> Result<Self, BucketError> {
         let environment = |name: &str| std::env::var(name).ok();
-        let client = settings::client(config, &environment)?;
+        let clients = settings::clients(config, &environment)?;
         Ok(Self {
-            client: Arc::new(client),
+            clients: Arc::new(clients),
             bucket: config.bucket.as_str().into(),
             prefix: config.prefix.as_str().into(),
+            source: settings::source_name(config, &environment)?.into(),
             timeout: config.timeout.0,
         })
     }
@@ -56,7 +60,7 @@ impl Bucket {
     /// What [`open`](Self::open) would use: place, region, credentials.
     pub fn describe(config: &config::S3) -> Result<String, BucketError> {
         let environment = |name: &str| std::env::var(name).ok();
-        settings::client(config, &environment)?;
+        settings::clients(config, &environment)?;
         settings::describe(config, &environment)
     }
 
@@ -64,7 +68,8 @@ impl Bucket {
         let (key, location) = (self.key(name), self.location(name));
         let digest = canonical::digest(&bytes);
         let put = self
-            .client
+            .clients
+            .writing
             .put_opts(&key, bytes.into(), create(&hex(&digest)));
         match self.within("write", &location, put).await {
             Ok(_) => Ok(location),
@@ -89,7 +94,11 @@ impl Bucket {
     }
 
     async fn stored_digest(&self, key: &Path) -> Result<aws_lc_rs::digest::Digest, ClientError> {
-        let found = self.client.get_opts(key, GetOptions::default()).await?;
+        let found = self
+            .clients
+            .reading
+            .get_opts(key, GetOptions::default())
+            .await?;
         let mut digest = Context::new(&SHA256);
         let mut chunks = found.into_stream();
         while let Some(chunk) = chunks.try_next().await? {
@@ -101,7 +110,7 @@ impl Bucket {
     /// Hands over every object below `v=1/`.
     pub(super) async fn list(&self, mut visit: impl FnMut(ObjectMeta)) -> Result<(), BucketError> {
         let (key, location) = (self.key("v=1"), self.location("v=1/"));
-        let mut objects = self.client.list(Some(&key));
+        let mut objects = self.clients.reading.list(Some(&key));
         // Time runs for each answer, however many there are.
         while let Some(object) = self.within("list", &location, objects.try_next()).await? {
             visit(object);
@@ -121,7 +130,8 @@ impl Bucket {
             ..GetOptions::default()
         };
         let read = async {
-            self.client
+            self.clients
+                .reading
                 .get_opts(&object.location, options)
                 .await?
                 .bytes()
@@ -131,23 +141,34 @@ impl Bucket {
             .await
     }
 
-    /// The client's own limit is for one request, and it may make several.
+    /// However many requests the client makes of it, those for credentials included.
     async fn within<T>(
         &self,
         action: &'static str,
         location: &str,
         work: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, BucketError> {
+        let work = async {
+            self.find_credentials().await?;
+            let outcome = work.await;
+            outcome.map_err(|cause| BucketError::answered(action, location, cause))
+        };
         match tokio::time::timeout(self.timeout, work).await {
-            Ok(outcome) => {
-                outcome.map_err(|source| BucketError::answered(action, location, source))
-            }
+            Ok(outcome) => outcome,
             Err(_) => Err(BucketError::TooSlow {
                 action,
                 location: location.to_owned(),
                 limit: self.timeout,
             }),
         }
+    }
+
+    /// The client would, but its error does not tell whose answer it was.
+    async fn find_credentials(&self) -> Result<(), BucketError> {
+        let found = self.clients.reading.credentials().get_credential().await;
+        found
+            .map(drop)
+            .map_err(|cause| BucketError::without_credentials(self, &self.source, &cause))
     }
 
     fn key(&self, name: &str) -> Path {

@@ -22,14 +22,14 @@ fn a_bucket_needs_no_more_than_its_name() {
 
 #[test]
 fn what_is_no_store_is_refused_with_the_two_that_are() {
-    for text in ["dir: x", "s3: {bucket: evidence, key: secret}", "{}"] {
-        parse(text).expect_err(text);
+    for text in ["dir: x", "{}", "{directory: x, s3: {bucket: evidence}}"] {
+        let error = parse(text).expect_err(text);
+        assert!(
+            error.contains("directory") && error.contains("s3"),
+            "{text}: {error}"
+        );
     }
-    let error = parse("dir: x").expect_err("not a store");
-    assert!(
-        error.contains("directory") && error.contains("s3"),
-        "{error}"
-    );
+    parse("s3: {bucket: evidence, key: secret}").expect_err("no field of s3");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What went wrong with a bucket, in the words of the server where it has any.
 
-use std::{error::Error, path::PathBuf, time::Duration};
+use std::{error::Error, fmt, path::PathBuf, time::Duration};
 
 use object_store::Error as ClientError;
 
@@ -20,6 +20,15 @@ pub enum BucketError {
         path: PathBuf,
         #[source]
         source: std::io::Error,
+    },
+    #[error(
+        "no credentials for {location}: {source_name}: {reason}; set recording.store.s3.credentialsFile, or what the \
+         AWS SDKs read"
+    )]
+    NoCredentials {
+        location: String,
+        source_name: String,
+        reason: String,
     },
     #[error("{location} exists")]
     Exists { location: String },
@@ -43,6 +52,18 @@ pub enum BucketError {
 }
 
 impl BucketError {
+    pub(super) fn without_credentials(
+        bucket: &impl fmt::Display,
+        source_name: &str,
+        cause: &ClientError,
+    ) -> Self {
+        Self::NoCredentials {
+            location: bucket.to_string(),
+            source_name: source_name.to_owned(),
+            reason: reason(cause),
+        }
+    }
+
     pub(super) fn answered(action: &'static str, location: &str, cause: ClientError) -> Self {
         let location = location.to_owned();
         match cause {

@@ -5,6 +5,7 @@
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use object_store::{
     BackoffConfig, Certificate, ClientOptions, RetryConfig,
     aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey as Key, Checksum},
@@ -43,29 +44,49 @@ const CREDENTIALS: [(&str, Key); 11] = [
     ("AWS_METADATA_ENDPOINT", Key::MetadataEndpoint),
 ];
 
-pub(super) fn client(config: &S3, environment: Environment<'_>) -> Result<AmazonS3, BucketError> {
-    let mut builder = AmazonS3Builder::new()
+/// A client for reading, and one for writing with the same credentials.
+pub(super) fn clients(config: &S3, environment: Environment<'_>) -> Result<Clients, BucketError> {
+    let builder = AmazonS3Builder::new()
         .with_bucket_name(&config.bucket)
         .with_region(region(config, environment)?)
-        // A bucket with Object Lock takes nothing without one.
-        .with_checksum_algorithm(Checksum::SHA256)
-        .with_retry(retry())
-        .with_client_options(options(config)?);
-    if let Some(endpoint) = &config.endpoint {
-        builder = builder.with_endpoint(endpoint);
-    }
-    builder = match source(config, environment)? {
-        Source::File(path) => {
-            builder.with_credentials(Arc::new(CredentialsFile::open(path.to_owned())?))
-        }
-        _ => with_variables(builder, environment),
+        .with_retry(retry());
+    let builder = match &config.endpoint {
+        Some(endpoint) => builder.with_endpoint(endpoint),
+        None => builder,
     };
-    builder.build().map_err(|cause| BucketError::Refused {
+    let options = options(config)?;
+    let reading = builder.clone().with_client_options(options.clone());
+    let reading = match source(config, environment)? {
+        Source::File(path) => {
+            reading.with_credentials(Arc::new(CredentialsFile::open(path.to_owned())?))
+        }
+        _ => with_variables(reading, environment),
+    };
+    let unusable = |cause: object_store::Error| BucketError::Refused {
         action: "use",
         location: format!("s3://{}", config.bucket),
         reason: cause.to_string(),
         cause,
-    })
+    };
+    let reading = reading.build().map_err(unusable)?;
+    let writing = builder
+        .with_credentials(Arc::clone(reading.credentials()))
+        .with_checksum_algorithm(Checksum::SHA256)
+        .with_client_options(options.with_default_headers(checksum_is_there()));
+    let writing = writing.build().map_err(unusable)?;
+    Ok(Clients { reading, writing })
+}
+
+#[derive(Debug)]
+pub(super) struct Clients {
+    pub(super) reading: AmazonS3,
+    pub(super) writing: AmazonS3,
+}
+
+/// A bucket whose Object Lock has a default retention takes nothing without it, whatever the checksum.
+fn checksum_is_there() -> HeaderMap {
+    let name = HeaderName::from_static("x-amz-sdk-checksum-algorithm");
+    HeaderMap::from_iter([(name, HeaderValue::from_static("SHA256"))])
 }
 
 /// For a person who checks a configuration.
@@ -74,17 +95,26 @@ pub(super) fn describe(config: &S3, environment: Environment<'_>) -> Result<Stri
         Some(endpoint) => format!("at {endpoint}"),
         None => format!("in {}", region(config, environment)?),
     };
-    let source = match source(config, environment)? {
+    Ok(format!(
+        "s3://{}/{} {place}, credentials from {}",
+        config.bucket,
+        config.prefix,
+        source_name(config, environment)?
+    ))
+}
+
+/// Where credentials come from, for people.
+pub(super) fn source_name(
+    config: &S3,
+    environment: Environment<'_>,
+) -> Result<String, BucketError> {
+    Ok(match source(config, environment)? {
         Source::File(path) => path.display().to_string(),
-        Source::Keys => format!("{KEY_ID}"),
-        Source::WebIdentity => format!("{WEB_IDENTITY}"),
+        Source::Keys => KEY_ID.to_owned(),
+        Source::WebIdentity => WEB_IDENTITY.to_owned(),
         Source::Container => "the container's credentials endpoint".to_owned(),
         Source::Instance => "the instance's metadata service".to_owned(),
-    };
-    Ok(format!(
-        "s3://{}/{} {place}, credentials from {source}",
-        config.bucket, config.prefix
-    ))
+    })
 }
 
 /// Where credentials come from, in the order in which the AWS SDKs look.
@@ -163,7 +193,8 @@ fn retry() -> RetryConfig {
 
 fn options(config: &S3) -> Result<ClientOptions, BucketError> {
     let options = ClientOptions::new()
-        .with_timeout(config.timeout.0)
+        // Ours includes the credentials and every repetition.
+        .with_timeout_disabled()
         .with_connect_timeout(CONNECT.min(config.timeout.0))
         .with_allow_http(config.allow_http);
     let Some(path) = &config.ca_file else {

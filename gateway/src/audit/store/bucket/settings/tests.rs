@@ -10,7 +10,7 @@ fn described(fields: &str, variables: &[(&str, &str)]) -> Result<String, String>
     let variables: BTreeMap<_, _> = variables.iter().copied().collect();
     let environment = |name: &str| variables.get(name).map(|value| (*value).to_owned());
     let config = config(fields);
-    client(&config, &environment)
+    clients(&config, &environment)
         .and_then(|_| describe(&config, &environment))
         .map_err(|error| error.to_string())
 }
@@ -76,7 +76,7 @@ fn no_variable_changes_where_records_go() {
     .concat();
     let told = format!("{:?}", {
         let variables: BTreeMap<_, _> = stray.into_iter().collect();
-        client(&config("region: eu-west-1"), &|name: &str| {
+        clients(&config("region: eu-west-1"), &|name: &str| {
             variables.get(name).map(|value| (*value).to_owned())
         })
         .unwrap()
