@@ -91,7 +91,8 @@ async fn relay(
     state: Arc<Mutex<State>>,
 ) -> Result<Answer> {
     let method = request.method().clone();
-    match lock(&state).fault {
+    let fault = lock(&state).fault;
+    match fault {
         Fault::Down => bail!("the server is down"),
         Fault::Unavailable => return Ok(unavailable()),
         _ => {}

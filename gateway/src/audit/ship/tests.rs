@@ -304,7 +304,8 @@ async fn cutting_goes_on_while_the_store_is_down() {
 async fn a_store_that_stays_down_is_tried_every_ten_seconds_and_does_not_keep_the_process() {
     let node = Node::new();
     let (log, shipper) = node.open();
-    fs::write(node.path("store/v=1"), "not a directory").unwrap();
+    let obstacle = node.path("store/v=1");
+    fs::write(&obstacle, "not a directory").unwrap();
     call(&log, "a").await;
     shipper.wal.cut().await.unwrap().unwrap();
     let mut status = shipper.status();
@@ -325,6 +326,8 @@ async fn a_store_that_stays_down_is_tried_every_ten_seconds_and_does_not_keep_th
     assert_eq!(pauses, [1, 2, 4, 8, 10, 10]);
     shutdown.cancel();
     shipping.await.unwrap();
+    fs::remove_file(obstacle).unwrap();
+    assert!(node.files().is_empty());
     assert_eq!(node.all_calls(), complete(&["a"]), "the log keeps it");
 }
 

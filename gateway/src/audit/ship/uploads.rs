@@ -99,7 +99,10 @@ impl Uploads {
         while let Some(cut) = self.next_after(tried) {
             tried = cut.last;
             match self.upload(cut).await {
-                Ok(()) => outcome = outcome.and(self.release()),
+                Ok(()) => {
+                    let released = self.release();
+                    outcome = outcome.and(released);
+                }
                 Err(source) => {
                     let ends = source.is_of_the_store();
                     outcome = outcome.and(Err(ShipError::File { cut, source }));

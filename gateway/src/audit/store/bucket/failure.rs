@@ -38,7 +38,7 @@ pub enum BucketError {
         action: &'static str,
         location: String,
         reason: String,
-        cause: ClientError,
+        cause: Box<ClientError>,
     },
     #[error(
         "cannot {action} {location}: no whole answer within {limit:?}; check the endpoint and the network, \
@@ -73,7 +73,7 @@ impl BucketError {
                 action,
                 location,
                 reason: reason(&cause),
-                cause,
+                cause: Box::new(cause),
             },
         }
     }

@@ -66,7 +66,7 @@ pub(super) fn clients(config: &S3, environment: Environment<'_>) -> Result<Clien
         action: "use",
         location: format!("s3://{}", config.bucket),
         reason: cause.to_string(),
-        cause,
+        cause: Box::new(cause),
     };
     let reading = reading.build().map_err(unusable)?;
     let writing = builder
