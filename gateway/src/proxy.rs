@@ -155,7 +155,7 @@ impl Gateway {
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         let arrival = Arrival::new(peer.client, &request);
-        let span = tracing::info_span!("request", audit_id = arrival.audit_id);
+        let span = tracing::debug_span!("request", audit_id = arrival.audit_id);
         let audit_id = arrival.audit_id.clone();
         let is_discovery = arrival.is_discovery();
         let upgrade = hyper::upgrade::on(&mut request);

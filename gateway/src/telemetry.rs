@@ -1,7 +1,8 @@
 //! Logs of this process. Records of calls are not logs: they are in `audit`.
 
-use std::io::IsTerminal;
+use std::io::{self, BufWriter, IsTerminal};
 
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -12,15 +13,29 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sends logs to stderr. `RUST_LOG` selects them; `info` where it is not set.
-pub fn start(format: LogFormat) {
+/// Lines that wait for stderr. Beyond them lines are lost, since nothing waits for who reads them.
+const MOST_LINES: usize = 16 << 10;
+
+/// Writes what is left when dropped.
+#[must_use = "lines are lost that are not written yet when it is dropped"]
+pub struct Logs {
+    _writer: WorkerGuard,
+}
+
+/// Sends logs to stderr, from a thread of their own: a line a call costs a system call each otherwise. `RUST_LOG`
+/// selects them; `info` where it is not set.
+pub fn start(format: LogFormat) -> Logs {
+    let (stderr, writer) = NonBlockingBuilder::default()
+        .buffered_lines_limit(MOST_LINES)
+        .finish(BufWriter::new(io::stderr()));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(stderr);
     let registry = tracing_subscriber::registry().with(filter);
     match format {
         LogFormat::Text => registry
-            .with(lines.with_ansi(std::io::stderr().is_terminal()))
+            .with(lines.with_ansi(io::stderr().is_terminal()))
             .init(),
         LogFormat::Json => registry.with(lines.json().with_span_list(false)).init(),
     }
+    Logs { _writer: writer }
 }

@@ -10,7 +10,10 @@ use crate::{
         record::{BodyState, DecisionKind, Record, Stage},
         ship::Shipper,
         store::{Store, StoreError},
-        wal::{self, Appended, FileSystem, Headroom, NotRecorded, Options, Payload, Usage, Wal},
+        wal::{
+            self, Appended, FileSystem, Headroom, NotRecorded, Options, Payload, Pending, Then,
+            Usage, Wal,
+        },
     },
     config::{Flush, Recording, WalConfig},
 };
@@ -100,13 +103,22 @@ impl Log {
     pub async fn commit(&self, record: Encoded) -> Result<Appended, NotRecorded> {
         let (bytes, urgent) = (record.bytes() as u64, record.urgent);
         let appended = self.wal.append(record.payload).await?;
-        let delay = if urgent {
-            self.flush.urgent_interval
-        } else {
-            self.flush.interval
-        };
-        self.note(bytes, delay.0);
+        self.note(bytes, urgent);
         Ok(appended)
+    }
+
+    /// Like [`commit`](Self::commit), where the record can be on its way when this returns. Otherwise both are
+    /// given back.
+    pub fn try_commit(&self, record: Encoded, then: Then) -> Result<Pending, (Encoded, Then)> {
+        let Encoded { payload, urgent } = record;
+        let bytes = (payload.before.len() + payload.after.len()) as u64;
+        match self.wal.try_append(payload, then) {
+            Ok(pending) => {
+                self.note(bytes, urgent);
+                Ok(pending)
+            }
+            Err((payload, then)) => Err((Encoded { payload, urgent }, then)),
+        }
     }
 
     /// An intent leaves half of what fits to its outcome, which says more. Without bodies that is at most
@@ -134,8 +146,13 @@ impl Log {
     }
 
     /// Wakes the shipper only where that changes when it must act.
-    fn note(&self, bytes: u64, delay: Duration) {
+    fn note(&self, bytes: u64, urgent: bool) {
         let full = self.flush.size.0;
+        let delay = if urgent {
+            self.flush.urgent_interval.0
+        } else {
+            self.flush.interval.0
+        };
         self.backlog
             .send_if_modified(|backlog| backlog.add(bytes, delay, full));
     }

@@ -130,7 +130,11 @@
 //! process proves nothing here: the page cache survives it, and a log without any sync at all loses
 //! no record to SIGKILL.
 
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -155,13 +159,13 @@ mod writer;
 pub use self::{
     error::{Corruption, NotRecorded, OpenError, ReadError},
     options::Options,
-    queue::Usage,
+    queue::{Then, Usage},
     reader::Range,
     scan::{Scan, scan},
     storage::{File, FileSystem, Storage},
 };
 use self::{
-    queue::{Queue, Reply, Request},
+    queue::{Queue, Reply, Request, Waiting},
     thread::Owner,
     writer::Writer,
 };
@@ -182,6 +186,19 @@ pub enum Headroom {
     Spare,
     /// It ends something that has happened.
     Use,
+}
+
+/// An append that is on its way.
+#[derive(Debug)]
+pub struct Pending(oneshot::Receiver<Result<Appended, NotRecorded>>);
+
+impl Future for Pending {
+    type Output = Result<Appended, NotRecorded>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = Pin::new(&mut self.0).poll(cx);
+        answer.map(|answer| answer.unwrap_or(Err(NotRecorded::Closed)))
+    }
 }
 
 /// A record became durable.
@@ -276,10 +293,31 @@ impl Wal {
         let room = self.queue.room(length).await?;
         self.ask(|reply| Request::Append {
             payload,
-            reply,
-            room,
+            waiting: Waiting {
+                reply,
+                then: None,
+                _room: room,
+            },
         })
         .await
+    }
+
+    /// Like [`append`](Self::append) where the queue has room at once: the record is on its way when this returns,
+    /// and nobody has to wait for that. Otherwise both are given back.
+    pub fn try_append(&self, payload: Payload, then: Then) -> Result<Pending, (Payload, Then)> {
+        let length = payload.before.len() + payload.after.len();
+        let Some(room) = self.queue.room_now(length) else {
+            return Err((payload, then));
+        };
+        let (reply, answer) = oneshot::channel();
+        let waiting = Waiting {
+            reply,
+            then: Some(then),
+            _room: room,
+        };
+        // A closed log drops the request, and its answer says so.
+        let _closed = self.queue.push(Request::Append { payload, waiting });
+        Ok(Pending(answer))
     }
 
     /// Makes a durable mark behind the last record; `None` if there is none since the last cut.

@@ -33,7 +33,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         println!("{}", runtime.block_on(app::check(&args.config))?);
         return Ok(ExitCode::SUCCESS);
     }
-    telemetry::start(args.log_format);
+    let _logs = telemetry::start(args.log_format);
     runtime.block_on(app::run(&args.config))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,10 @@
 //! Makes records of calls, and appends them to the log.
 
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use http::{
@@ -21,8 +25,8 @@ use super::{
 use crate::{
     audit::{
         log::{Encoded, Log},
-        record::{BodyState, Level, ObjectRef, Record, SecretSeen, Stage},
-        wal::NotRecorded,
+        record::{BodyState, Level, ObjectRef, Record, SecretSeen},
+        wal::{NotRecorded, Pending, Then},
     },
     identity::{Attributes, Entry, Identity},
     mask::{self, Body, BodyMasker, Findings, Rule},
@@ -35,24 +39,18 @@ const KUBECTL_SESSION: HeaderName = HeaderName::from_static("kubectl-session");
 /// Bodies over this are recorded by digest until side objects exist.
 pub(super) const INLINE_LIMIT: usize = 1 << 20;
 
-/// An append on its way.
-pub(super) type Append = JoinHandle<Result<(), NotRecorded>>;
+/// An append on its way. It goes on when its caller stops waiting.
+pub(super) enum Append {
+    Queued(Pending),
+    Started(JoinHandle<Result<(), NotRecorded>>),
+    /// It fits no segment.
+    Refused(Option<NotRecorded>),
+}
 
 /// A record on its way: encoded at once, so that nobody has to keep a copy of it.
 struct Row {
-    audit_id: String,
-    stage: Stage,
     encoded: Result<Encoded, NotRecorded>,
-}
-
-impl Row {
-    fn of(record: &Record, log: &Log) -> Self {
-        Self {
-            audit_id: record.audit_id.clone(),
-            stage: record.stage,
-            encoded: log.encode(record),
-        }
-    }
+    then: Then,
 }
 
 /// What every record of this gateway needs.
@@ -63,6 +61,21 @@ pub(super) struct Recorder {
     pub(super) metrics: Arc<Metrics>,
     /// Appends in flight, those included that outlive their request because the client went away.
     pub(super) appends: TaskTracker,
+}
+
+impl Future for Append {
+    type Output = Result<(), NotRecorded>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Queued(pending) => Pin::new(pending).poll(cx).map_ok(drop),
+            Self::Started(task) => {
+                let ended = Pin::new(task).poll(cx);
+                ended.map(|ended| ended.unwrap_or(Err(NotRecorded::Closed)))
+            }
+            Self::Refused(error) => Poll::Ready(Err(error.take().unwrap_or(NotRecorded::Closed))),
+        }
+    }
 }
 
 impl Recorder {
@@ -84,8 +97,9 @@ impl Recorder {
             level,
         );
         self.describe_request(&mut record, arrival, attributes.request, &body.bytes);
-        let principal = &admission.principal;
-        let intent = (level > Level::None).then(|| self.append(&record, principal));
+        let principal = || Arc::clone(&admission.principal);
+        let intent =
+            (level > Level::None).then(|| self.append(self.row(&record, principal(), None)));
         let mut recording = Recording::new(self, arrival, record, intent, admission);
         recording.keep(body.room.take());
         if !may_lag && let Err(error) = recording.intended().await {
@@ -96,12 +110,27 @@ impl Recorder {
         Ok(recording)
     }
 
-    /// Starts an append that goes on when its caller stops waiting.
-    fn append(self: &Arc<Self>, record: &Record, principal: &Arc<Principal>) -> Append {
-        let (recorder, principal) = (Arc::clone(self), Arc::clone(principal));
-        let row = Row::of(record, &self.log);
-        self.appends
-            .spawn(async move { recorder.write(row, &principal).await })
+    /// Starts an append.
+    fn append(&self, row: Row) -> Append {
+        let encoded = match row.encoded {
+            Ok(encoded) => encoded,
+            Err(error) => {
+                let refused = Err(error);
+                (row.then)(&refused);
+                return Append::Refused(refused.err());
+            }
+        };
+        match self.log.try_commit(encoded, row.then) {
+            Ok(pending) => Append::Queued(pending),
+            Err((encoded, then)) => {
+                let log = self.log.clone();
+                Append::Started(self.appends.spawn(async move {
+                    let appended = log.commit(encoded).await;
+                    then(&appended);
+                    appended.map(drop)
+                }))
+            }
+        }
     }
 
     /// Appends an outcome behind its intent, and not at all where the intent could not be recorded.
@@ -111,26 +140,33 @@ impl Recorder {
         record: &Record,
         held: Held,
     ) -> Append {
+        let principal = Arc::clone(&held.admission.principal);
+        let row = self.row(record, principal, Some(held));
+        let Some(intent) = intent else {
+            return self.append(row);
+        };
         let recorder = Arc::clone(self);
-        let row = Row::of(record, &self.log);
-        self.appends.spawn(async move {
-            if let Some(intent) = intent {
-                intent.await.unwrap_or(Err(NotRecorded::Closed))?;
-            }
-            recorder.write(row, &held.admission.principal).await
-        })
+        Append::Started(self.appends.spawn(async move {
+            intent.await?;
+            recorder.append(row).await
+        }))
     }
 
-    async fn write(&self, row: Row, principal: &Principal) -> Result<(), NotRecorded> {
-        let appended = match row.encoded {
-            Ok(encoded) => self.log.commit(encoded).await,
-            Err(error) => Err(error),
-        };
-        let appended = appended.inspect_err(|error| {
-            tracing::error!(audit_id = row.audit_id, stage = ?row.stage, %error, "a call could not be recorded");
-        })?;
-        principal.wrote(appended.bytes);
-        Ok(())
+    /// `held` is kept until the record is on disk: an agent that leaves must not free it before.
+    fn row(&self, record: &Record, principal: Arc<Principal>, held: Option<Held>) -> Row {
+        let (audit_id, stage) = (record.audit_id.clone(), record.stage);
+        Row {
+            encoded: self.log.encode(record),
+            then: Box::new(move |appended| {
+                match appended {
+                    Ok(appended) => principal.wrote(appended.bytes),
+                    Err(error) => {
+                        tracing::error!(audit_id, ?stage, %error, "a call could not be recorded");
+                    }
+                }
+                drop(held);
+            }),
+        }
     }
 
     /// A call of a known agent that could not even be understood, or came with a body that was not taken.

@@ -219,7 +219,7 @@ impl Recording {
             return Ok(());
         };
         // Taken only once it is known: who stops waiting here leaves it to the outcome to wait.
-        let recorded = intent.await.unwrap_or(Err(NotRecorded::Closed));
+        let recorded = intent.await;
         self.intent = None;
         recorded
     }
@@ -232,7 +232,7 @@ impl Recording {
     /// Makes the outcome durable. The append goes on if the caller stops waiting for it.
     pub(super) async fn finish(mut self, outcome: Outcome) -> Result<(), NotRecorded> {
         match self.close(outcome) {
-            Some(append) => append.await.unwrap_or(Err(NotRecorded::Closed)),
+            Some(append) => append.await,
             None => Ok(()),
         }
     }

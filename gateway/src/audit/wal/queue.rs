@@ -16,11 +16,21 @@ const REQUEST_COST: usize = 512;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, NotRecorded>>;
 
+/// Told the outcome of an append on the log's own thread, whether or not anybody still waits for it.
+pub type Then = Box<dyn FnOnce(&Result<Appended, NotRecorded>) + Send>;
+
+/// Who asked for an append.
+pub(super) struct Waiting {
+    pub(super) reply: Reply<Appended>,
+    pub(super) then: Option<Then>,
+    /// In the queue, until the append is done.
+    pub(super) _room: OwnedSemaphorePermit,
+}
+
 pub(super) enum Request {
     Append {
         payload: Payload,
-        reply: Reply<Appended>,
-        room: OwnedSemaphorePermit,
+        waiting: Waiting,
     },
     Cut {
         reply: Reply<Option<Cut>>,
@@ -98,6 +108,12 @@ impl Queue {
             .acquire_many_owned(cost)
             .await
             .map_err(|_| NotRecorded::Closed)
+    }
+
+    /// Room for a payload of this size, where nobody has to wait for it.
+    pub(super) fn room_now(&self, payload: usize) -> Option<OwnedSemaphorePermit> {
+        let cost = (payload + REQUEST_COST).min(self.capacity) as u32;
+        Arc::clone(&self.bytes).try_acquire_many_owned(cost).ok()
     }
 
     pub(super) fn push(&self, request: Request) -> Result<(), NotRecorded> {

@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{
     Appended, Cut, Payload,
     error::{NotRecorded, OpenError},
-    queue::{Queue, Reply, Request},
+    queue::{Queue, Reply, Request, Waiting},
     writer::Writer,
 };
 
@@ -92,7 +92,7 @@ fn run(queue: &Queue, mut writer: Writer) {
 enum Group {
     Appends {
         payloads: Vec<Payload>,
-        waiting: Vec<(Reply<Appended>, OwnedSemaphorePermit)>,
+        waiting: Vec<Waiting>,
     },
     Cut(Reply<Option<Cut>>, OwnedSemaphorePermit),
 }
@@ -102,27 +102,19 @@ fn groups(requests: VecDeque<Request>) -> Vec<Group> {
     for request in requests {
         match (request, groups.last_mut()) {
             (
-                Request::Append {
-                    payload,
-                    reply,
-                    room,
-                },
-                Some(Group::Appends { payloads, waiting }),
+                Request::Append { payload, waiting },
+                Some(Group::Appends {
+                    payloads,
+                    waiting: all,
+                }),
             ) => {
                 payloads.push(payload);
-                waiting.push((reply, room));
+                all.push(waiting);
             }
-            (
-                Request::Append {
-                    payload,
-                    reply,
-                    room,
-                },
-                _,
-            ) => {
+            (Request::Append { payload, waiting }, _) => {
                 groups.push(Group::Appends {
                     payloads: vec![payload],
-                    waiting: vec![(reply, room)],
+                    waiting: vec![waiting],
                 });
             }
             (Request::Cut { reply, room }, _) => groups.push(Group::Cut(reply, room)),
@@ -132,7 +124,7 @@ fn groups(requests: VecDeque<Request>) -> Vec<Group> {
 }
 
 enum Answers {
-    Appends(Vec<(Reply<Appended>, Result<Appended, NotRecorded>)>),
+    Appends(Vec<(Waiting, Result<Appended, NotRecorded>)>),
     Cut(Reply<Option<Cut>>, Result<Option<Cut>, NotRecorded>),
 }
 
@@ -141,13 +133,7 @@ impl Group {
         match self {
             Self::Appends { payloads, waiting } => {
                 let outcomes = writer.append(&payloads, now_micros());
-                Answers::Appends(
-                    waiting
-                        .into_iter()
-                        .map(|(reply, _room)| reply)
-                        .zip(outcomes)
-                        .collect(),
-                )
+                Answers::Appends(waiting.into_iter().zip(outcomes).collect())
             }
             Self::Cut(reply, _room) => Answers::Cut(reply, writer.cut(now_micros())),
         }
@@ -170,9 +156,14 @@ impl Answers {
     /// Who no longer waits has lost interest, not the record.
     fn send(self) {
         match self {
-            Self::Appends(answers) => answers
-                .into_iter()
-                .for_each(|(reply, outcome)| drop(reply.send(outcome))),
+            Self::Appends(answers) => {
+                for (waiting, outcome) in answers {
+                    if let Some(then) = waiting.then {
+                        then(&outcome);
+                    }
+                    drop(waiting.reply.send(outcome));
+                }
+            }
             Self::Cut(reply, outcome) => drop(reply.send(outcome)),
         }
     }
