@@ -162,7 +162,7 @@ impl Values {
     fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), NotARow> {
         match self {
             Self::Text(texts) => texts.read(reader)?,
-            Self::Int32(values) => values.push(parsed(reader.number(), "a 32-bit number")?),
+            Self::Int32(values) => values.push(parsed(reader.number()?, "a 32-bit number")?),
             Self::Int64(values) => values.push(parsed(reader.plain()?, "a decimal of 64 bits")?),
             Self::Micros(values) => {
                 let time: Timestamp = parsed(reader.plain()?, "a time")?;

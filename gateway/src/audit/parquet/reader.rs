@@ -76,13 +76,14 @@ impl<'a> Reader<'a> {
         self.expect(b'"')
     }
 
-    /// A number, which ends where something else begins.
-    pub(super) fn number(&mut self) -> &'a [u8] {
+    /// A number. It has no end of its own, so one at the end of a row was cut.
+    pub(super) fn number(&mut self) -> Result<&'a [u8], NotARow> {
         let rest = &self.bytes[self.at..];
         let number = |byte: &u8| matches!(byte, b'-' | b'0'..=b'9');
-        let length = rest.iter().take_while(|byte| number(byte)).count();
-        self.at += length;
-        &rest[..length]
+        let end = rest.iter().position(|byte| !number(byte));
+        let text = &rest[..end.ok_or(NotARow::Cut)?];
+        self.at += text.len();
+        Ok(text)
     }
 
     fn peek(&self) -> Result<u8, NotARow> {
