@@ -104,7 +104,7 @@ impl Key {
     }
 
     pub(super) fn placeholder_from(&self, digest: &[u8]) -> String {
-        format!("masked:{}:{}", self.id, hex(&digest[..16]))
+        ["masked:", &self.id, ":", &hex(&digest[..16])].concat()
     }
 
     /// One member's part in a Secret's digest; the parts are added, so order does not matter.
@@ -166,10 +166,12 @@ fn derived(root: &hmac::Key, label: &[u8]) -> hmac::Key {
 
 fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
+    }
+    text
 }
 
 #[cfg(unix)]

@@ -77,9 +77,9 @@ enum Task {
     /// Copied and collected; replaced at its end if it hides something. Holds where it begins in the output.
     Examine(Text, usize),
     /// A string, by its decoded text.
-    ReplaceText(ValueDigest),
+    ReplaceText(Box<ValueDigest>),
     /// Anything else, by its bytes.
-    ReplaceBytes(ValueDigest),
+    ReplaceBytes(Box<ValueDigest>),
 }
 
 #[derive(Clone, Copy)]
@@ -345,8 +345,8 @@ impl Scanner {
         self.emit(chunk, start);
         self.begin_member();
         self.task = match shape {
-            Shape::String => Task::ReplaceText(self.key.value_digest(encoding)),
-            _ => Task::ReplaceBytes(self.key.value_digest(Encoding::Plain)),
+            Shape::String => Task::ReplaceText(Box::new(self.key.value_digest(encoding))),
+            _ => Task::ReplaceBytes(Box::new(self.key.value_digest(Encoding::Plain))),
         };
         if matches!(shape, Shape::Object | Shape::Array) {
             self.skip();
@@ -418,7 +418,9 @@ impl Scanner {
         let digest = digest.finish();
         let digest = digest.as_ref();
         let placeholder = self.key.placeholder_from(digest);
-        self.sink.push(format!("\"{placeholder}\"").as_bytes());
+        for part in ["\"", &placeholder, "\""] {
+            self.sink.push(part.as_bytes());
+        }
         self.count_masked(1);
         self.add_member(digest);
     }

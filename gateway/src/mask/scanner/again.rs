@@ -41,7 +41,7 @@ impl Scanner {
         let mut digest = self.key.value_digest(Encoding::Plain);
         digest.update(&self.collected);
         self.collected = Vec::new();
-        self.task = Task::ReplaceText(digest);
+        self.task = Task::ReplaceText(Box::new(digest));
     }
 
     pub(super) fn end_text(&mut self, text: Text, mark: usize, chunk: &[u8], at: usize) {
