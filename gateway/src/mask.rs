@@ -3,6 +3,7 @@
 //! A body is masked while it passes, in constant memory and whatever its chunks are:
 //!
 //! - [`Rule`] says what is secret, from the group and resource of the URL.
+//! - `gzip` inflates what came compressed, as long as it does not become far longer than it was.
 //! - `lexer` reads JSON from chunks and refuses what is not JSON.
 //! - `scanner` follows the lexer through the few places where Kubernetes keeps secrets, copies every
 //!   other byte as it came, and puts a placeholder where a value was.
@@ -23,6 +24,7 @@ pub use self::{
 
 mod body;
 mod findings;
+mod gzip;
 mod key;
 mod lexer;
 mod object;

@@ -14,6 +14,7 @@ mod canary;
 mod drain;
 mod floor;
 mod full_log;
+mod gzip;
 mod headers;
 mod kubeconfig;
 mod kubectl;

@@ -26,5 +26,11 @@
 //! and keyed digest. Placeholders are keyed digests too: equal secrets are equal in the record, so that
 //! "who saw this value" can be answered without the value.
 //!
+//! The API server compresses answers of more than 128 KiB for clients that ask, as kubectl does. What passes
+//! is what it sent, and so is what `responseBytes` and `responseDigest` speak of; the record holds, masks and
+//! counts what the bytes inflate to. A body is inflated up to 256 MiB, and to 1 MiB more than 200 times its
+//! length; of one that becomes longer, or is compressed in another way than by gzip, the record has length
+//! and digest alone.
+//!
 //! Not promised yet: checkpoints, proofs and `audit verify`. The digests, the sequence without gaps and
 //! the log's identity, which those stand on, are in the files from the first version.

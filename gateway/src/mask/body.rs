@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     Masked,
     findings::Findings,
+    gzip::Gzip,
     key::{Digest, Key},
     rule::Rule,
     scanner::{Refused, Scanner},
@@ -17,6 +18,8 @@ use super::{
 pub struct BodyMasker {
     bytes: u64,
     digest: Digest,
+    /// Between the bytes that pass and the scanner, where they are compressed.
+    gzip: Option<Gzip>,
     scanner: Option<Scanner>,
     wanted: bool,
     refused: Option<DigestOnly>,
@@ -51,8 +54,10 @@ pub enum DigestOnly {
     TooLarge,
     /// Not JSON by its content type.
     MediaType,
-    /// Compressed.
+    /// Compressed, and not with gzip.
     ContentEncoding,
+    /// Compressed, and far longer once inflated than any answer of an API server.
+    Inflated,
     /// Not JSON by its bytes, or nested too deep.
     Malformed,
     /// A JSON Patch operation with two paths, or Secrets nested in Secrets that say so only at their ends.
@@ -82,6 +87,7 @@ impl BodyMasker {
         Self {
             bytes: 0,
             digest: key.digest(),
+            gzip: is_gzip(content_encoding).then(Gzip::default),
             scanner: refused
                 .is_none()
                 .then(|| Scanner::new(Arc::clone(key), rule, sink)),
@@ -96,10 +102,7 @@ impl BodyMasker {
         self.digest.update(chunk);
         if self.refused.is_none() && !self.unsettled {
             self.unsettled = true;
-            let verdict = self
-                .scanner
-                .as_mut()
-                .map_or(Ok(()), |scanner| scanner.feed(chunk));
+            let verdict = self.read(chunk);
             self.settle(verdict);
             self.unsettled = false;
         }
@@ -112,7 +115,7 @@ impl BodyMasker {
             self.refused = Some(DigestOnly::Failed);
         }
         if self.refused.is_none() {
-            let verdict = self.scanner.as_mut().map_or(Ok(()), Scanner::finish);
+            let verdict = self.read_end();
             self.settle(verdict);
         }
         let over_limit = self.scanner.as_ref().is_some_and(Scanner::over_limit);
@@ -132,9 +135,28 @@ impl BodyMasker {
         }
     }
 
+    fn read(&mut self, chunk: &[u8]) -> Result<(), Refused> {
+        match (&mut self.scanner, &mut self.gzip) {
+            (None, _) => Ok(()),
+            (Some(scanner), None) => scanner.feed(chunk),
+            (Some(scanner), Some(gzip)) => gzip.feed(chunk, |plain| scanner.feed(plain)),
+        }
+    }
+
+    fn read_end(&mut self) -> Result<(), Refused> {
+        let Some(scanner) = &mut self.scanner else {
+            return Ok(());
+        };
+        if let Some(gzip) = &mut self.gzip {
+            gzip.finish(|plain| scanner.feed(plain))?;
+        }
+        scanner.finish()
+    }
+
     fn settle(&mut self, verdict: Result<(), Refused>) {
         let Err(refused) = verdict else { return };
         self.refused = Some(refused.into());
+        self.gzip = None;
         if let Some(scanner) = &mut self.scanner {
             scanner.give_up_bytes();
         }
@@ -169,6 +191,7 @@ impl From<Refused> for DigestOnly {
             Refused::Malformed => Self::Malformed,
             Refused::Ambiguous => Self::Ambiguous,
             Refused::Incomplete => Self::Incomplete,
+            Refused::Inflated => Self::Inflated,
         }
     }
 }
@@ -183,8 +206,7 @@ fn inline(masked: Vec<u8>) -> Body {
 /// kube-apiserver reads a body without a content type as JSON. Apply patches are called YAML and are
 /// JSON as kubectl sends them; the lexer refuses them where they are not.
 fn unreadable(content_type: Option<&str>, content_encoding: Option<&str>) -> Option<DigestOnly> {
-    let encoding = content_encoding.unwrap_or_default().trim();
-    if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
+    if !is_gzip(content_encoding) && !is_identity(content_encoding) {
         return Some(DigestOnly::ContentEncoding);
     }
     let media_type = content_type
@@ -204,4 +226,15 @@ fn unreadable(content_type: Option<&str>, content_encoding: Option<&str>) -> Opt
         .iter()
         .any(|json| media_type.eq_ignore_ascii_case(json));
     (!json).then_some(DigestOnly::MediaType)
+}
+
+/// RFC 9110 section 8.4.1.3 has two names for it.
+fn is_gzip(content_encoding: Option<&str>) -> bool {
+    let encoding = content_encoding.unwrap_or_default().trim();
+    encoding.eq_ignore_ascii_case("gzip") || encoding.eq_ignore_ascii_case("x-gzip")
+}
+
+fn is_identity(content_encoding: Option<&str>) -> bool {
+    let encoding = content_encoding.unwrap_or_default().trim();
+    encoding.is_empty() || encoding.eq_ignore_ascii_case("identity")
 }

@@ -37,6 +37,8 @@ pub(super) enum Refused {
     /// It can be read in two ways, or says too late and too often what it is.
     Ambiguous,
     Incomplete,
+    /// It becomes far longer than what came in.
+    Inflated,
 }
 
 pub(super) struct Scanner {

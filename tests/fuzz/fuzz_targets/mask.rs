@@ -29,26 +29,33 @@ struct Input<'a> {
     target: u8,
     /// Lengths of chunks; the rest is the last one.
     chunks: Vec<u8>,
+    gzip: bool,
     body: &'a [u8],
 }
 
 fuzz_target!(|input: Input<'_>| {
     let (method, target) = TARGETS[usize::from(input.target) % TARGETS.len()];
     let request = RequestInfo::parse(method, target).expect("a target of ours");
-    let whole = masked(&request, [input.body]);
+    let encoding = input.gzip.then_some("gzip");
+    let whole = masked(&request, encoding, [input.body]);
     assert_eq!(
-        masked(&request, chunks(input.body, &input.chunks)),
+        masked(&request, encoding, chunks(input.body, &input.chunks)),
         whole,
         "chunks change the record"
     );
-    if let (Body::Inline(text), "secrets") = (&whole.body, &*request.resource) {
+    if let (Body::Inline(text), "secrets", None) = (&whole.body, &*request.resource, encoding) {
         assert_values_are_hidden(input.body, text.get());
     }
 });
 
-fn masked<'a>(request: &RequestInfo, chunks: impl IntoIterator<Item = &'a [u8]>) -> RecordedBody {
+fn masked<'a>(
+    request: &RequestInfo,
+    encoding: Option<&str>,
+    chunks: impl IntoIterator<Item = &'a [u8]>,
+) -> RecordedBody {
     let json = Some("application/json");
-    let mut masker = BodyMasker::new(&KEY, Rule::select(request), json, None, 64 << 10, true);
+    let rule = Rule::select(request);
+    let mut masker = BodyMasker::new(&KEY, rule, json, encoding, 64 << 10, true);
     chunks.into_iter().for_each(|chunk| masker.update(chunk));
     masker.finish()
 }

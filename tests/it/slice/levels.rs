@@ -30,9 +30,12 @@ fn scene(allow_none: bool) -> Result<Scene> {
     })
 }
 
-/// The outcome with its bodies.
 fn shown(scene: &Scene, response: &Response) -> Result<Value> {
-    let audit_id = response.header("audit-id").context("no Audit-ID")?;
+    outcome(scene, response.header("audit-id").context("no Audit-ID")?)
+}
+
+/// The outcome with its bodies.
+pub(super) fn outcome(scene: &Scene, audit_id: &str) -> Result<Value> {
     let show = [
         "audit",
         "show",

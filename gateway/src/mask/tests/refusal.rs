@@ -59,10 +59,13 @@ fn only_json_is_read() {
             "{content_type}"
         );
     }
-    assert_eq!(
-        state(None, Some("gzip"), &secret()),
-        Body::DigestOnly(DigestOnly::ContentEncoding)
-    );
+    for encoding in ["br", "deflate", "zstd", "gzip, gzip", "gzip, br"] {
+        assert_eq!(
+            state(None, Some(encoding), &secret()),
+            Body::DigestOnly(DigestOnly::ContentEncoding),
+            "{encoding}"
+        );
+    }
     assert_eq!(
         state(
             Some("application/apply-patch+yaml"),
