@@ -1,4 +1,5 @@
 //! Tests against a real control plane, one module per theme. `cargo xtask test` runs them.
 
+mod clients;
 mod cluster;
 mod slice;

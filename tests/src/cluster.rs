@@ -16,9 +16,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    PrivateCluster, Tools, environment, process,
+    PrivateCluster, Tools, Wire, environment, process,
     raw::{RawClient, Response},
+    wire::Protocol,
 };
+
+/// The group of every user that the gateway impersonates.
+const AGENTS_GROUP: &str = "sallyport:agents";
 
 /// Where the control plane is.
 #[derive(Clone, Debug, Deserialize)]
@@ -94,6 +98,29 @@ impl Cluster {
     /// The API server for the administrator.
     pub fn api(&self) -> Result<Api> {
         Credentials::read(&self.kubeconfig)?.api()
+    }
+
+    /// The API server for `user`, whom the administrator impersonates as the gateway does.
+    pub fn wire_as(&self, protocol: Protocol, user: &str) -> Result<Wire> {
+        let credentials = Credentials::read(&self.kubeconfig)?;
+        let identity = (
+            credentials.certificate.as_slice(),
+            credentials.key.as_slice(),
+        );
+        Ok(
+            Wire::new(protocol, &self.server, &credentials.ca, Some(identity))?
+                .with_header("impersonate-user", user)
+                .with_header("impersonate-group", AGENTS_GROUP),
+        )
+    }
+
+    /// The administrator's kubeconfig, impersonating `user` as the gateway does.
+    pub fn kubeconfig_as(&self, user: &str) -> Result<Value> {
+        let mut config = view(&self.kubeconfig)?;
+        let entry = &mut config["users"][0]["user"];
+        entry["as"] = json!(user);
+        entry["as-groups"] = json!([AGENTS_GROUP]);
+        Ok(config)
     }
 
     /// The API server for nobody yet.

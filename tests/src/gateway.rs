@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use self::server::Server;
 pub use self::settings::Settings;
-use crate::{Output, RawClient, environment, process, wait::eventually};
+use crate::{Output, Protocol, RawClient, Wire, environment, process, wait::eventually};
 
 mod server;
 mod settings;
@@ -70,6 +70,14 @@ impl Gateway {
         let ca_file = self.ca_file();
         let ca = fs::read(&ca_file).with_context(|| format!("reading {}", ca_file.display()))?;
         RawClient::new(&self.url(), &ca, None)
+    }
+
+    /// An agent with `token`.
+    pub fn wire(&self, protocol: Protocol, token: &str) -> Result<Wire> {
+        let ca_file = self.ca_file();
+        let ca = fs::read(&ca_file).with_context(|| format!("reading {}", ca_file.display()))?;
+        let bearer = format!("Bearer {token}");
+        Ok(Wire::new(protocol, &self.url(), &ca, None)?.with_header("authorization", &bearer))
     }
 
     /// A file or directory of this gateway: `policies`, `agents`, `wal`, `store`, `tls`.

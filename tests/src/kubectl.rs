@@ -29,6 +29,21 @@ impl Kubectl {
         Self::new(&cluster.server, &cluster.ca_file, namespace, token)
     }
 
+    /// The agent's rights without the gateway: the administrator impersonates its user.
+    pub fn impersonating(cluster: &Cluster, namespace: &str, user: &str) -> Result<Self> {
+        let kubectl = Self::at_home(namespace)?;
+        let mut config = cluster.kubeconfig_as(user)?;
+        config["contexts"][0]["context"]["namespace"] = json!(namespace);
+        fs::write(kubectl.kubeconfig(), serde_json::to_vec(&config)?)?;
+        Ok(kubectl)
+    }
+
+    /// With another program that reads a kubeconfig: an older kubectl, or helm.
+    pub fn with_program(mut self, program: &Path) -> Self {
+        program.clone_into(&mut self.tools.kubectl);
+        self
+    }
+
     /// With a copy of a kubeconfig that something else wrote.
     pub fn with_kubeconfig(kubeconfig: &Path, namespace: &str) -> Result<Self> {
         let kubectl = Self::at_home(namespace)?;

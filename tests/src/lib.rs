@@ -10,6 +10,9 @@
 //! | `SALLYPORT_TEST_GATEWAY` | the `sallyport` binary |
 //! | `SALLYPORT_TEST_KUBECTL` | kubectl |
 //! | `SALLYPORT_TEST_GO_CLIENT` | `sallyport-go-client` of `tests/clients/go` |
+//! | `SALLYPORT_TEST_OLD_KUBECTL` | kubectl 1.20, where there is one for this machine |
+//! | `SALLYPORT_TEST_HELMS` | helm 3 and helm 4, separated by a colon, where there are such |
+//! | `SALLYPORT_TEST_TIER` | `soak` for full counts |
 //! | `SALLYPORT_TEST_PYTHON` | a Python that can import `kubernetes` and `duckdb` |
 //! | `SALLYPORT_TEST_MOTO` | a Python that can import `moto.server` |
 
@@ -26,9 +29,11 @@ pub use self::{
     process::{Follower, Output},
     raw::{Exchange, RawClient, Response},
     relay::Relay,
+    tier::of_tier,
     tools::Tools,
     wait::eventually,
     websocket::WebSocket,
+    wire::{Answer, Call, Protocol, Wire},
 };
 
 mod cluster;
@@ -46,6 +51,8 @@ mod relay;
 pub mod s3;
 #[cfg(target_os = "linux")]
 mod small_disk;
+mod tier;
 mod tools;
 mod wait;
 mod websocket;
+mod wire;

@@ -48,25 +48,9 @@ impl RawClient {
         let authority = url
             .strip_prefix("https://")
             .context("the URL is not https")?;
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(ca) {
-            roots.add(certificate?)?;
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots);
-        let tls = match identity {
-            None => builder.with_no_client_auth(),
-            Some((certificate, key)) => {
-                let chain =
-                    CertificateDer::pem_slice_iter(certificate).collect::<Result<_, _>>()?;
-                builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key)?)?
-            }
-        };
         Ok(Self {
             authority: authority.trim_end_matches('/').to_owned(),
-            tls: Arc::new(tls),
+            tls: Arc::new(tls(ca, identity)?),
         })
     }
 
@@ -225,6 +209,25 @@ impl Response {
         );
         Ok(status)
     }
+}
+
+/// Trusts `ca` and shows `identity` (certificate, key), all PEM text.
+pub(crate) fn tls(ca: &[u8], identity: Option<(&[u8], &[u8])>) -> Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca) {
+        roots.add(certificate?)?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    Ok(match identity {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<_, _>>()?;
+            builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key)?)?
+        }
+    })
 }
 
 fn read_head(stream: &mut impl BufRead) -> Result<(u16, Vec<(String, String)>)> {

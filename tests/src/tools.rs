@@ -28,6 +28,17 @@ impl Tools {
         })
     }
 
+    /// kubectl 1.20, where `cargo xtask tools` finds one for this machine.
+    pub fn old_kubectl() -> Result<PathBuf> {
+        environment::file("SALLYPORT_TEST_OLD_KUBECTL")
+    }
+
+    /// helm 3 and helm 4, likewise.
+    pub fn helms() -> Result<Vec<PathBuf>> {
+        let names = environment::variable("SALLYPORT_TEST_HELMS")?;
+        Ok(names.split(':').map(PathBuf::from).collect())
+    }
+
     /// The rows that DuckDB answers to `query`, as JSON objects.
     pub fn duckdb(&self, query: &str) -> Result<Vec<Value>> {
         let answer = self

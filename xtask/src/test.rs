@@ -8,7 +8,10 @@ use crate::{
     build,
     command::{command, is_root},
     progress,
-    tools::{Cache, cargo_tools, ebpf, go_client},
+    tools::{
+        Cache, cargo_tools, ebpf, go_client,
+        layer::{self, OtherClients},
+    },
     workspace,
 };
 
@@ -74,6 +77,10 @@ pub(crate) fn run_tier(args: &Args, tier: Tier) -> Result<Report> {
     }
     progress::step("building the gateway and the tests", build::everything)?;
     let needs_cluster = theme.is_none_or(|theme| theme.needs_cluster);
+    let others = match needs_cluster {
+        true => layer::other_clients(&cache)?,
+        false => None,
+    };
     let environment = needs_cluster
         .then(|| Environment::start(&cache))
         .transpose()?;
@@ -96,6 +103,7 @@ pub(crate) fn run_tier(args: &Args, tier: Tier) -> Result<Report> {
     if needs_cluster {
         run.env("SALLYPORT_TEST_GO_CLIENT", go_client::binary(&cache)?);
     }
+    run.envs(others.iter().flat_map(OtherClients::variables));
     // The report says what failed; nextest's own words are on the screen already.
     let status = run.status()?;
     let report = Report::read(tier.name(), missing_root)?;

@@ -16,6 +16,7 @@ pub(crate) mod cluster;
 pub(crate) mod ebpf;
 pub(crate) mod go_client;
 mod golang;
+pub(crate) mod layer;
 mod node;
 pub(crate) mod oidc;
 pub(crate) mod python;
@@ -27,6 +28,12 @@ pub(crate) fn run() -> Result<()> {
     say("S3 server", &python::moto(&cache)?);
     say("kernel programs", &ebpf::ensure(&cache)?);
     say("kubectl", &python::kubectl(&cache)?);
+    if let Some(clients) = layer::other_clients(&cache)? {
+        say("kubectl 1.20", &clients.old_kubectl);
+        for helm in &clients.helms {
+            say("helm", helm);
+        }
+    }
     say("OIDC provider", oidc::provider(&cache)?.script());
     say("cargo-nextest", &cargo_tools::nextest(&cache)?);
     say("cargo-deny", &cargo_tools::deny(&cache)?);

@@ -42,6 +42,13 @@ pub(crate) const THEMES: &[Theme] = &[
         needs_root: false,
     },
     Theme {
+        name: "clients",
+        binary: Some("sallyport-tests::it"),
+        prefix: "clients::",
+        needs_cluster: true,
+        needs_root: false,
+    },
+    Theme {
         name: "kernel",
         binary: Some("sallyport-tests::kernel"),
         prefix: "",
@@ -104,6 +111,11 @@ mod tests {
                 "unit",
             ),
             ("sallyport-tests::it", "slice::kubectl_gets_pods", "slice"),
+            (
+                "sallyport-tests::it",
+                "clients::python::python_sees_the_same",
+                "clients",
+            ),
             ("sallyport-tests::it", "unheard_of::test", "other"),
             ("sallyport-tests::kernel", "connect_is_redirected", "kernel"),
         ] {
