@@ -10,6 +10,7 @@ use self::compare::Seen;
 mod compare;
 mod discovery;
 mod errors;
+mod go;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod helm;
 mod kubectl;
@@ -52,7 +53,11 @@ impl Scene {
     }
 
     fn with(change: impl FnOnce(Settings) -> Settings) -> Result<Self> {
-        let cluster = Cluster::from_env()?;
+        Self::before(Cluster::from_env()?, change)
+    }
+
+    /// Before the API server of another control plane.
+    fn before(cluster: Cluster, change: impl FnOnce(Settings) -> Settings) -> Result<Self> {
         let namespace = Namespace::create(&cluster)?;
         namespace.create_service_account("coder")?;
         let everything = json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]);

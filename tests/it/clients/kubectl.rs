@@ -239,6 +239,62 @@ fn kubectl_of_2020_says_the_same() -> Result<()> {
     same_all_day(&kubectls, |command| !shows_managers(command))
 }
 
+/// The newest by WebSocket, the one of 2020 by SPDY.
+fn same_in_pods(kubectls: &[Kubectl; 2]) -> Result<()> {
+    let commands = vec![
+        run("exec shell -- echo hello"),
+        (
+            vec!["exec", "shell", "--", "sh", "-c", "echo aside >&2; exit 7"],
+            None,
+        ),
+        (vec!["exec", "shell", "--", "seq", "1", "20000"], None),
+        run("exec none -- true"),
+        run("logs shell --tail=3"),
+        run("logs shell --follow --limit-bytes=20000"),
+        run("logs shell -c none"),
+        run("logs -l app=none"),
+    ];
+    let outputs = same(kubectls, &commands)?;
+    assert_eq!(outputs[0].stdout, "hello", "{outputs:?}");
+    assert_eq!(outputs[1].status, 7, "{outputs:?}");
+    assert!(
+        outputs[2].stdout.ends_with("20000"),
+        "{}",
+        outputs[2].stderr
+    );
+    assert_eq!(outputs[4].stdout, "9998\n9999\n10000", "{outputs:?}");
+    Ok(())
+}
+
+fn with_shell() -> Result<Scene> {
+    let scene = Scene::new()?;
+    let command = json!(["sh", "-c", "seq 1 10000; exec sleep 1000"]);
+    scene
+        .namespace
+        .create_running_pod("shell", &json!({"command": command}))?;
+    let path = scene.path("v1", "pods/shell/log?tailLines=1");
+    let client = scene.kubectls()?;
+    harness::eventually("all of the log", std::time::Duration::from_secs(20), || {
+        let last = client[0].ok(&["get", "--raw", &path])?;
+        Ok((last == "10000\n").then_some(()))
+    })?;
+    Ok(scene)
+}
+
+#[test]
+fn kubectl_reaches_into_pods_the_same() -> Result<()> {
+    let scene = with_shell()?;
+    same_in_pods(&scene.kubectls()?)
+}
+
+#[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn kubectl_of_2020_reaches_into_pods_the_same() -> Result<()> {
+    let scene = with_shell()?;
+    let old = harness::Tools::old_kubectl()?;
+    same_in_pods(&scene.kubectls()?.map(|kubectl| kubectl.with_program(&old)))
+}
+
 #[test]
 fn a_kustomization_is_applied_the_same() -> Result<()> {
     let scene = Scene::new()?;

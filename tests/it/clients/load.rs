@@ -1,10 +1,10 @@
-//! What a terminal dashboard keeps going all day: forty watches, and discovery and lists beside them.
+//! What a terminal dashboard keeps going all day: forty watches, and discovery, lists and shells beside them.
 
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
-use harness::{Answer, Call, Protocol, Wire, of_tier};
+use harness::{Answer, Call, Kubectl, Protocol, Wire, of_tier};
 use serde_json::{Value, json};
 
 use super::Scene;
@@ -99,8 +99,18 @@ async fn browse(wire: &Wire, scene: &Scene, rounds: usize) -> Result<()> {
     Ok(())
 }
 
+/// A shell in a pod, again and again.
+fn enter(kubectl: &Kubectl, rounds: usize) -> Result<()> {
+    for _ in 0..rounds {
+        let said = kubectl.ok(&["exec", "shell", "--", "echo", "hello"])?;
+        ensure!(said == "hello\n", "{said}");
+    }
+    Ok(())
+}
+
 async fn nothing_is_lost(protocol: Protocol) -> Result<()> {
     let scene = Arc::new(Scene::new()?);
+    scene.namespace.create_running_pod("shell", &json!({}))?;
     let wire = scene.ways(protocol)?.through;
     let (objects, rounds) = of_tier((10, 5), (200, 100));
     let revision = scene.revision()?;
@@ -120,9 +130,14 @@ async fn nothing_is_lost(protocol: Protocol) -> Result<()> {
     let churning = Arc::clone(&scene);
     let churned = tokio::task::spawn_blocking(move || churn(&churning, objects));
     let watched = try_join_all(open.into_iter().map(|watch| events(watch, 2 * objects)));
-    let (watched, (), churned) = tokio::try_join!(watched, browse(&wire, &scene, rounds), async {
-        churned.await?
-    })?;
+    let [_, kubectl] = scene.kubectls()?;
+    let entered = tokio::task::spawn_blocking(move || enter(&kubectl, rounds));
+    let (watched, (), churned, ()) = tokio::try_join!(
+        watched,
+        browse(&wire, &scene, rounds),
+        async { churned.await? },
+        async { entered.await? }
+    )?;
     for (seen, watch) in watched.iter().zip(&watches) {
         ensure!(*seen == churned, "{watch:?}\n{seen:?}\n{churned:?}");
     }

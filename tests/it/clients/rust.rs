@@ -249,7 +249,11 @@ async fn reconcile(widget: Arc<DynamicObject>, operator: Arc<Operator>) -> kube:
         Api::namespaced_with(operator.client.clone(), &namespace, &operator.resource);
     let status = json!({"status": {"painted": colour}});
     widgets
-        .patch_status(&widget.name_any(), &operates, &Patch::Merge(&status))
+        .patch_status(
+            &widget.name_any(),
+            &PatchParams::default(),
+            &Patch::Merge(&status),
+        )
         .await?;
     Ok(Action::await_change())
 }
