@@ -56,7 +56,11 @@ pub struct Explicit {
 
 /// Where the serving certificate comes from.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 pub enum Tls {
     /// A CA of our own in a directory, for a laptop, the demo and tests; refused inside a cluster.
     Local {

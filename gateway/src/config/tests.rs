@@ -47,6 +47,16 @@ fn what_may_be_upgraded_is_written_as_kubernetes_names_it() {
 }
 
 #[test]
+fn certificate_files_are_written_as_all_fields_are() {
+    let text = MINIMAL.replace(
+        "{local: {directory: ca, names: [localhost]}}",
+        "{files: {certFile: tls.crt, keyFile: tls.key}}",
+    );
+    let config = Config::parse(&text).expect("files are a way to get a certificate");
+    assert!(matches!(config.tls, Tls::Files { .. }));
+}
+
+#[test]
 fn an_unknown_field_is_refused_with_its_line() {
     let text = MINIMAL.replace(
         "masking: {keyFile: mask.key}",
