@@ -68,6 +68,11 @@ impl Collector for LogMetrics {
         )?)?;
         let counters = [
             (
+                "wal_commits",
+                "Writes to the write-ahead log since the start, each with one fdatasync for all records that waited.",
+                usage.commits,
+            ),
+            (
                 "store_files",
                 "Parquet files written to the store since the start.",
                 shipping.files_written,

@@ -17,6 +17,7 @@
 //! | `sallyport_wal_full_seconds` | gauge | – | seconds until nothing is forwarded because the log is full; `+Inf` while it does not grow: [below](#a-store-that-is-down) |
 //! | `sallyport_wal_failing` | gauge | – | 1 while records cannot be made durable, and so nothing is forwarded |
 //! | `sallyport_wal_last_sequence` | gauge | – | sequence number of the newest record |
+//! | `sallyport_wal_commits_total` | counter | – | writes to the log, each with one `fdatasync` for all records that waited |
 //! | `sallyport_store_pending_files` | gauge | – | files cut from the log but not in the store yet |
 //! | `sallyport_store_files_total`, `sallyport_store_failures_total` | counter | – | files written to the store, and attempts that failed |
 //!

@@ -94,6 +94,7 @@ impl Writer {
             active: None,
             spares,
             prepare_from: 0,
+            commits: 0,
         }
     }
 }

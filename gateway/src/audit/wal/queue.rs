@@ -51,6 +51,8 @@ pub struct Usage {
     /// The last commit failed: nothing is acknowledged until one succeeds.
     pub failing: bool,
     pub last_sequence: u64,
+    /// Writes since the start that ended in one `fdatasync` each.
+    pub commits: u64,
     /// Bytes of records in no released cut, and the time of the oldest.
     pub unreleased_bytes: u64,
     pub oldest_unreleased_at_micros: Option<u64>,
@@ -193,6 +195,7 @@ impl Queue {
             warning: used >= self.warn_at,
             failing,
             last_sequence: ledger.last(),
+            commits: writer.commits,
             unreleased_bytes: unreleased.bytes,
             oldest_unreleased_at_micros: unreleased.since_micros,
             uncut_bytes: uncut.bytes,

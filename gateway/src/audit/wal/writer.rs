@@ -28,6 +28,8 @@ pub(super) struct Writer {
     pub(super) spares: Spares,
     /// After a failed step towards a spare: not again before the active segment has grown to this.
     pub(super) prepare_from: u64,
+    /// Since the start, of records and of marks.
+    pub(super) commits: u64,
 }
 
 impl Writer {
@@ -194,6 +196,7 @@ impl Writer {
     }
 
     fn commit(&mut self) -> Result<(), NotRecorded> {
+        self.commits += 1;
         self.active().commit().inspect_err(|_| self.poison())
     }
 
