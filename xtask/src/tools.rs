@@ -36,7 +36,6 @@ pub(crate) fn run() -> Result<()> {
         }
     }
     say("OIDC provider", oidc::provider(&cache)?.script());
-    say("Envoy", &python::envoy(&cache)?);
     say("cargo-nextest", &cargo_tools::nextest(&cache)?);
     say("cargo-deny", &cargo_tools::deny(&cache)?);
     say("control plane", &cluster::binary(&cache)?);
