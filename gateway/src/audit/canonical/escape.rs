@@ -20,7 +20,7 @@ impl Special {
     #[inline]
     pub(in crate::audit) fn of(word: [u8; 8]) -> Self {
         let word = u64::from_le_bytes(word);
-        let zero_bytes = |word: u64| !((word & LOW) + LOW | word | LOW);
+        let zero_bytes = |word: u64| !(((word & LOW) + LOW) | word | LOW);
         let quote = zero_bytes(word ^ (ONES * b'"' as u64));
         let backslash = zero_bytes(word ^ (ONES * b'\\' as u64));
         Self {

@@ -56,7 +56,7 @@ impl Columns {
         order.sort_unstable_by_key(|index| fields[*index].name());
         let required = (0..fields.len()).filter(|index| !fields[*index].is_nullable());
         Self {
-            columns: fields.iter().map(|field| Column::new(field)).collect(),
+            columns: fields.iter().map(Column::new).collect(),
             order,
             required: required.collect(),
             rows: 0,
