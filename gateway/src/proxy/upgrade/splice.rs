@@ -56,7 +56,7 @@ impl Traffic {
     }
 
     /// Resolves when nothing has passed for `limit`.
-    async fn idle(&self, limit: Duration) {
+    pub(super) async fn idle(&self, limit: Duration) {
         loop {
             let deadline = self.began + Duration::from_millis(self.last.load(Relaxed)) + limit;
             if deadline <= Instant::now() {

@@ -98,6 +98,7 @@ async fn pass(
     let mut stop = pin!(stop);
     let client = tokio::select! {
         client = client => client,
+        () = traffic.idle(idle) => return (None, End::Idle),
         () = &mut stop => return (None, End::Stopped),
     };
     let Ok(client) = client else {
