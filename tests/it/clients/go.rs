@@ -116,7 +116,7 @@ fn watches_and_informers_resume_when_the_api_server_restarts() -> Result<()> {
     let kubectls = scene.kubectls()?;
     let [_, client] = clients(&scene, &kubectls)?;
     let informer = synced(&client)?;
-    let (count, changes): (usize, usize) = of_tier((60, 100), (300, 1000));
+    let (count, changes): (usize, usize) = of_tier((60, 100), (300, 600));
     let writer = private.cluster.kubeconfig.to_str().context("not UTF-8")?;
     let arguments = [
         "watches",

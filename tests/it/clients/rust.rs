@@ -77,7 +77,8 @@ async fn calls(api: &Api<ConfigMap>) -> Result<Vec<String>> {
     let agent = PatchParams::apply("agent");
     seen.push(said(
         "merged",
-        &api.patch("one", &agent, &Patch::Merge(&merge)).await?,
+        &api.patch("one", &PatchParams::default(), &Patch::Merge(&merge))
+            .await?,
     )?);
     seen.push(said(
         "applied",
