@@ -9,7 +9,10 @@
 //! `SALLYPORT_BENCH_ENVOY` and `SALLYPORT_BENCH_NGINX`, which `cargo xtask bench` sets; rows that need what is
 //! absent are left out, with a note.
 
-use std::env;
+use std::{
+    env,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use self::site::Site;
 
@@ -86,7 +89,13 @@ fn main() {
             .peekable();
         named.peek().is_none() || named.any(|name| name == topic)
     };
-    for (_, measure) in TOPICS.iter().filter(|(name, _)| wanted(name)) {
-        measure(&site);
+    for (name, measure) in TOPICS.iter().filter(|(name, _)| wanted(name)) {
+        // One topic that breaks off does not take the others along.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| measure(&site))) {
+            let message = panic
+                .downcast_ref::<String>()
+                .map_or("see stderr", String::as_str);
+            row::note(&format!("{name} broke off: {message}"));
+        }
     }
 }

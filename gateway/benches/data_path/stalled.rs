@@ -21,8 +21,8 @@ const GIVE_UP: Duration = Duration::from_secs(10);
 pub(crate) fn measure(site: &Site) {
     for (protocol, shared, how) in [
         (Protocol::Http2, true, "one HTTP/2 connection"),
-        (Protocol::Http2, false, "HTTP/2 connections"),
-        (Protocol::Http1, false, "HTTP/1.1 connections"),
+        (Protocol::Http2, false, "own HTTP/2 connections"),
+        (Protocol::Http1, false, "own HTTP/1.1 connections"),
     ] {
         let always = [site.sallyport(), site.passthrough()];
         let sides = always.into_iter().chain(site.envoy());
@@ -36,7 +36,7 @@ pub(crate) fn measure(site: &Site) {
 fn print(how: &str, slowest: Vec<(&'static str, f64)>) {
     let ours = slowest.iter().find(|(side, _)| *side == SALLYPORT);
     Row {
-        name: format!("another agent's slowest GET, 3 stalled readers on {how}"),
+        name: format!("another agent's GET, 3 stalled readers, {how}"),
         unit: "ms",
         better: Better::Less,
         ours: ours.expect("it is measured").1,
@@ -48,7 +48,7 @@ fn print(how: &str, slowest: Vec<(&'static str, f64)>) {
     .print();
 }
 
-/// In milliseconds.
+/// The slowest of all calls, in milliseconds.
 fn slowest(site: &Site, side: &Side, protocol: Protocol, shared: bool) -> f64 {
     drive(async {
         let (stalled, other) = (0, 1);

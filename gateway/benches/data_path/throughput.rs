@@ -7,7 +7,7 @@ use crate::{
     gateway::metric,
     load::{Pace, Work, run},
     row::{Better, Row},
-    side::{ENVOY, PASSTHROUGH, SALLYPORT, Side},
+    side::{ENVOY, SALLYPORT, Side},
     site::Site,
     turns::{Turns, median},
 };
@@ -34,19 +34,10 @@ pub(crate) fn objects(site: &Site) {
         (protocol, turns)
     });
     for (protocol, turns) in &measured {
-        rate(
-            turns,
-            "2 KB objects, 64 in flight",
-            *protocol,
-            ENVOY,
-            Some(0.8),
-        );
+        rate(turns, "2 KB objects, 64 in flight", *protocol, 0.8);
     }
     for (protocol, turns) in &measured {
-        cpu(turns, *protocol, ENVOY, Some(1.25));
-    }
-    for (protocol, turns) in &measured {
-        cpu(turns, *protocol, PASSTHROUGH, None);
+        cpu(turns, *protocol);
     }
     for (protocol, per_sync) in groups {
         records_per_sync(protocol, per_sync);
@@ -64,13 +55,7 @@ pub(crate) fn lists(site: &Site) {
             lasting: LASTING,
         };
         let turns = take(site, &sides, &work, &mut Vec::new());
-        rate(
-            &turns,
-            "1 MB lists, 16 in flight",
-            protocol,
-            ENVOY,
-            Some(0.7),
-        );
+        rate(&turns, "1 MB lists, 16 in flight", protocol, 0.7);
     }
 }
 
@@ -111,17 +96,9 @@ impl Written {
     }
 }
 
-fn rate(
-    turns: &Turns<Pace>,
-    what: &str,
-    protocol: Protocol,
-    against: &'static str,
-    goal: Option<f64>,
-) {
+fn rate(turns: &Turns<Pace>, what: &str, protocol: Protocol, goal: f64) {
     let rate = |pace: &Pace| pace.per_second;
-    let Some((ours, reference)) = turns
-        .median(SALLYPORT, rate)
-        .zip(turns.median(against, rate))
+    let Some((ours, reference)) = turns.median(SALLYPORT, rate).zip(turns.median(ENVOY, rate))
     else {
         return;
     };
@@ -131,17 +108,16 @@ fn rate(
         better: Better::More,
         ours,
         reference,
-        against,
-        goal,
+        against: ENVOY,
+        goal: Some(goal),
         beside: turns.medians(rate),
     }
     .print();
 }
 
-fn cpu(turns: &Turns<Pace>, protocol: Protocol, against: &'static str, goal: Option<f64>) {
+fn cpu(turns: &Turns<Pace>, protocol: Protocol) {
     let cpu = |pace: &Pace| pace.cpu_micros;
-    let Some((ours, reference)) = turns.median(SALLYPORT, cpu).zip(turns.median(against, cpu))
-    else {
+    let Some((ours, reference)) = turns.median(SALLYPORT, cpu).zip(turns.median(ENVOY, cpu)) else {
         return;
     };
     Row {
@@ -150,8 +126,8 @@ fn cpu(turns: &Turns<Pace>, protocol: Protocol, against: &'static str, goal: Opt
         better: Better::Less,
         ours,
         reference,
-        against,
-        goal,
+        against: ENVOY,
+        goal: Some(1.25),
         beside: turns
             .medians(cpu)
             .into_iter()
