@@ -26,6 +26,7 @@ use crate::policy::Permit;
 mod body;
 mod credential;
 mod dial;
+mod gather;
 mod idle;
 mod lane;
 mod pool;
@@ -183,7 +184,7 @@ impl Upstream {
         match patiently(forward, answer).await? {
             Ok(response) => {
                 let (head, stream) = response.into_parts();
-                let body = UpstreamBody::http2(stream, &head.headers, slot);
+                let body = UpstreamBody::http2(stream, &head.headers, slot, forward.long_running);
                 Ok(Attempt::Answered(Response::from_parts(head, body)))
             }
             Err(error) if was_not_processed(&error) => {
@@ -277,3 +278,6 @@ fn has_dot_segments(target: &str) -> bool {
         .split('/')
         .any(|segment| matches!(segment, "." | ".."))
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tower::BoxError;
 
 use super::{
+    gather::Gathered,
     idle::{Idle, Sender},
     lane::Slot,
 };
@@ -21,7 +22,7 @@ pub(in crate::proxy) struct UpstreamBody(Source);
 
 enum Source {
     Http2 {
-        stream: RecvStream,
+        frames: Frames,
         /// Of the announced length, for HTTP/1.1 clients.
         left: Option<u64>,
         _slot: Slot,
@@ -35,12 +36,28 @@ enum Source {
     Whole(Option<Bytes>),
 }
 
+enum Frames {
+    Direct(RecvStream),
+    Gathered(Gathered),
+}
+
 impl UpstreamBody {
-    pub(super) fn http2(stream: RecvStream, headers: &HeaderMap, slot: Slot) -> Self {
+    /// Of a long-running call the frames are gathered: nobody knows how small they are.
+    pub(super) fn http2(
+        stream: RecvStream,
+        headers: &HeaderMap,
+        slot: Slot,
+        long_running: bool,
+    ) -> Self {
+        let ended = stream.is_end_stream();
         Self(Source::Http2 {
             // The answer to a HEAD announces what it does not bring.
-            left: content_length(headers).filter(|_| !stream.is_end_stream()),
-            stream,
+            left: content_length(headers).filter(|_| !ended),
+            frames: if long_running && !ended {
+                Frames::Gathered(Gathered::new(stream))
+            } else {
+                Frames::Direct(stream)
+            },
             _slot: slot,
         })
     }
@@ -78,7 +95,7 @@ impl Body for UpstreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = match &mut self.0 {
-            Source::Http2 { stream, left, .. } => ready!(poll_data(stream, left, cx)),
+            Source::Http2 { frames, left, .. } => ready!(frames.poll_frame(left, cx)),
             Source::Http1 { incoming, .. } => {
                 ready!(Pin::new(incoming).poll_frame(cx)).map(|frame| frame.map_err(BoxError::from))
             }
@@ -90,7 +107,7 @@ impl Body for UpstreamBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Source::Http2 { stream, .. } => stream.is_end_stream(),
+            Source::Http2 { frames, .. } => frames.have_ended(),
             Source::Http1 { incoming, .. } => incoming.is_end_stream(),
             Source::Whole(bytes) => bytes.is_none(),
         }
@@ -107,23 +124,41 @@ impl Body for UpstreamBody {
     }
 }
 
+impl Frames {
+    fn poll_frame(
+        &mut self,
+        left: &mut Option<u64>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let taken = match self {
+            Self::Direct(stream) => ready!(poll_data(stream, cx)),
+            Self::Gathered(gathered) => ready!(gathered.poll_data(cx)),
+        };
+        if let (Some(Ok(data)), Some(left)) = (&taken, left) {
+            *left = left.saturating_sub(data.len() as u64);
+        }
+        Poll::Ready(taken.map(|data| data.map(Frame::data).map_err(BoxError::from)))
+    }
+
+    fn have_ended(&self) -> bool {
+        match self {
+            Self::Direct(stream) => stream.is_end_stream(),
+            Self::Gathered(_) => false,
+        }
+    }
+}
+
 /// The window opens again as bytes are taken, so a reader that stops costs one window.
 fn poll_data(
     stream: &mut RecvStream,
-    left: &mut Option<u64>,
     cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-    let Some(data) = ready!(stream.poll_data(cx)) else {
-        return Poll::Ready(None);
-    };
-    let taken = data.and_then(|data| {
-        stream.flow_control().release_capacity(data.len())?;
-        Ok(data)
-    });
-    if let (Ok(data), Some(left)) = (&taken, left) {
-        *left = left.saturating_sub(data.len() as u64);
+) -> Poll<Option<Result<Bytes, h2::Error>>> {
+    let taken = ready!(stream.poll_data(cx));
+    if let Some(Ok(data)) = &taken {
+        // The stream may have ended meanwhile, and has no window then.
+        drop(stream.flow_control().release_capacity(data.len()));
     }
-    Poll::Ready(Some(taken.map(Frame::data).map_err(BoxError::from)))
+    Poll::Ready(taken)
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

@@ -28,14 +28,13 @@ pub(super) struct Idle {
 }
 
 impl Idle {
-    /// The connection that was used last, if one is still open.
-    pub(super) async fn take(&self) -> Option<Sender> {
-        loop {
-            let (since, mut sender) = self.lock().pop()?;
-            if since.elapsed() < IDLE_AGE && sender.ready().await.is_ok() {
-                return Some(sender);
-            }
-        }
+    /// The connection that was used last, of those that can take a call now. One that is still sending a request
+    /// whose answer has come already cannot.
+    pub(super) fn take(&self) -> Option<Sender> {
+        let mut senders = self.lock();
+        senders.retain(|(since, sender)| since.elapsed() < IDLE_AGE && !sender.is_closed());
+        let ready = senders.iter().rposition(|(_, sender)| sender.is_ready())?;
+        Some(senders.remove(ready).1)
     }
 
     pub(super) fn put(&self, sender: Sender) {
@@ -43,6 +42,15 @@ impl Idle {
         if senders.len() < MOST_IDLE {
             senders.push((Instant::now(), sender));
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn ready(&self) -> usize {
+        let senders = self.lock();
+        senders
+            .iter()
+            .filter(|(_, sender)| sender.is_ready())
+            .count()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(Instant, Sender)>> {

@@ -6,10 +6,12 @@
 
 use std::{
     future::poll_fn,
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -34,6 +36,12 @@ const MOST_CONNECTIONS: usize = 64;
 /// Of an answer's head. A few hundred warnings fit.
 const MOST_HEAD_BYTES: u32 = 256 << 10;
 
+/// How many streams a server takes before it has said so. More than it takes would be refused.
+const UNKNOWN: usize = 0;
+
+/// What `h2` reckons a frame of one byte to cost, in bytes.
+const FRAME_COST: usize = 256;
+
 /// Go's own: a connection that is dead is found within 45 s, instead of with the next call on it.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_PATIENCE: Duration = Duration::from_secs(15);
@@ -42,6 +50,8 @@ const PING_PATIENCE: Duration = Duration::from_secs(15);
 /// as those of all its streams together, so readers that stop fill their own streams only.
 pub(super) struct Lane {
     window: u32,
+    /// What `h2` may hold of frames that are small for what they cost, in bytes of their cost.
+    frames: usize,
     connections: Mutex<Vec<Arc<Connection>>>,
     /// One connection is opened at a time, and all who waited for it use it.
     dialing: tokio::sync::Mutex<()>,
@@ -62,14 +72,33 @@ impl Lane {
     pub(super) fn new(window: u32) -> Self {
         Self {
             window,
+            // As `h2` has it: half of the connection's window.
+            frames: window as usize * MOST_STREAMS / 2,
             connections: Mutex::default(),
             dialing: tokio::sync::Mutex::default(),
         }
     }
 
+    /// One whose streams are gathered, so that frames never stay: as many may come at once as the windows allow.
+    pub(super) fn gathered(window: u32) -> Self {
+        Self {
+            frames: window as usize * MOST_STREAMS * FRAME_COST,
+            ..Self::new(window)
+        }
+    }
+
     /// A place on an open connection, the one that was opened first if it has room.
+    ///
+    /// A server that leaves lets its watches go on, so there may be many connections that take nothing new.
     pub(super) fn free(&self) -> Option<Slot> {
-        self.lock().iter().find_map(Connection::take)
+        let mut connections = self.lock();
+        loop {
+            let slot = connections.iter().find_map(Connection::take)?;
+            if slot.connection.takes_streams() {
+                return Some(slot);
+            }
+            connections.retain(|other| !Arc::ptr_eq(other, &slot.connection));
+        }
     }
 
     /// Held while a connection is opened.
@@ -89,11 +118,14 @@ impl Lane {
     ) -> Result<Slot, ConnectError> {
         let handshake = Builder::new()
             .enable_push(false)
+            .initial_max_send_streams(UNKNOWN)
             .initial_window_size(self.window)
             .initial_connection_window_size(self.window * MOST_STREAMS as u32)
+            .data_frame_budget(self.frames)
             .max_header_list_size(MOST_HEAD_BYTES)
             .handshake::<_, Bytes>(stream);
-        let (sender, driver) = handshake.await?;
+        let (sender, mut driver) = handshake.await?;
+        settings(&sender, &mut driver).await?;
         let connection = Arc::new(Connection {
             sender,
             streams: AtomicUsize::new(0),
@@ -105,13 +137,15 @@ impl Lane {
     }
 
     fn drive(self: &Arc<Self>, connection: &Arc<Connection>, driver: Driver<TlsStream<TcpStream>>) {
-        let (lane, connection) = (Arc::clone(self), Arc::downgrade(connection));
+        let (lane, connection) = (Arc::downgrade(self), Arc::downgrade(connection));
         tokio::spawn(async move {
             if let Err(error) = drive(driver).await {
                 tracing::debug!(%error, "an HTTP/2 connection to the API server ended");
             }
-            lane.lock()
-                .retain(|other| !std::ptr::eq(Arc::as_ptr(other), connection.as_ptr()));
+            if let Some(lane) = lane.upgrade() {
+                lane.lock()
+                    .retain(|other| !std::ptr::eq(Arc::as_ptr(other), connection.as_ptr()));
+            }
         });
     }
 
@@ -119,6 +153,11 @@ impl Lane {
     pub(super) fn retire(&self, slot: &Slot) {
         self.lock()
             .retain(|other| !Arc::ptr_eq(other, &slot.connection));
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
@@ -139,6 +178,12 @@ impl Connection {
         Some(Slot {
             connection: Arc::clone(self),
         })
+    }
+
+    /// Whether the server has not said that it is leaving.
+    fn takes_streams(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        !matches!(self.sender.clone().poll_ready(&mut cx), Poll::Ready(Err(_)))
     }
 }
 
@@ -164,6 +209,20 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.connection.streams.fetch_sub(1, Ordering::AcqRel);
     }
+}
+
+/// Carries the connection's first frames until the server has said how many streams it takes.
+async fn settings(
+    sender: &SendRequest<Bytes>,
+    driver: &mut Driver<TlsStream<TcpStream>>,
+) -> Result<(), ConnectError> {
+    poll_fn(|cx| match Pin::new(&mut *driver).poll(cx) {
+        Poll::Ready(Ok(())) => Poll::Ready(Err(ConnectError::Closed)),
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+        Poll::Pending if sender.current_max_send_streams() == UNKNOWN => Poll::Pending,
+        Poll::Pending => Poll::Ready(Ok(())),
+    })
+    .await
 }
 
 /// Carries the connection's frames until it ends, or stops answering.

@@ -1,6 +1,9 @@
 //! Finds a connection for a call.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use super::{
     dial::{CONNECT_PATIENCE, ConnectError, Dialed, Dialer},
@@ -19,6 +22,9 @@ pub(super) struct Pool {
     short: Arc<Lane>,
     long: Arc<Lane>,
     pub(super) idle: Idle,
+    /// What answers speaks nothing newer than HTTP/1.1, so each call needs a connection of its own and waits for
+    /// nobody else's.
+    only_http1: AtomicBool,
 }
 
 /// A connection for one call.
@@ -32,15 +38,16 @@ impl Pool {
         Self {
             dialer,
             short: Arc::new(Lane::new(WINDOW)),
-            long: Arc::new(Lane::new(LONG_WINDOW)),
+            long: Arc::new(Lane::gathered(LONG_WINDOW)),
             idle: Idle::default(),
+            only_http1: AtomicBool::new(false),
         }
     }
 
     /// An open connection where there is one, else a new one.
     pub(super) async fn lease(&self, long_running: bool) -> Result<Lease, ConnectError> {
         let lane = self.lane(long_running);
-        match self.open(lane).await {
+        match self.open(lane) {
             Some(lease) => Ok(lease),
             None => tokio::time::timeout(CONNECT_PATIENCE, self.dial(lane))
                 .await
@@ -61,29 +68,39 @@ impl Pool {
         }
     }
 
-    async fn open(&self, lane: &Lane) -> Option<Lease> {
+    fn open(&self, lane: &Lane) -> Option<Lease> {
         match lane.free() {
             Some(slot) => Some(Lease::Http2(slot)),
-            None => self.idle.take().await.map(Lease::Http1),
+            None => self.idle.take().map(Lease::Http1),
         }
     }
 
     async fn dial(&self, lane: &Arc<Lane>) -> Result<Lease, ConnectError> {
         let turn = lane.dialing().await;
         // Opened by the one whose turn was before.
-        if let Some(lease) = self.open(lane).await {
+        if let Some(lease) = self.open(lane) {
             return Ok(lease);
         }
         if !lane.may_grow() {
             return Err(ConnectError::Exhausted);
         }
+        let _turn = (!self.only_http1.load(Ordering::Relaxed)).then_some(turn);
         match self.dialer.open().await? {
-            Dialed::Http2(stream) => lane.add(stream).await.map(Lease::Http2),
+            Dialed::Http2(stream) => {
+                self.only_http1.store(false, Ordering::Relaxed);
+                lane.add(stream).await.map(Lease::Http2)
+            }
             Dialed::Http1(stream) => {
-                drop(turn);
+                self.only_http1.store(true, Ordering::Relaxed);
                 idle::handshake(stream).await.map(Lease::Http1)
             }
         }
+    }
+
+    /// Of HTTP/2, that take calls.
+    #[cfg(test)]
+    pub(super) fn connections(&self) -> usize {
+        self.short.len() + self.long.len()
     }
 }
 
