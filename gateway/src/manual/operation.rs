@@ -12,7 +12,7 @@
 //! | `sallyport_rejections_total` | counter | `reason` | requests that the gateway itself refused or could not serve |
 //! | `sallyport_connections` | gauge | – | open connections of agents |
 //! | `sallyport_upgraded_connections` | gauge | – | those of them that have left HTTP: exec, attach, port-forward and what else is allowed |
-//! | `sallyport_connection_errors_total` | counter | `stage` (`tls`, `http`, `share`) | connections that ended in a protocol error, or were closed at once because their address held its share |
+//! | `sallyport_connection_errors_total` | counter | `kind` | what went wrong on agents' connections before there was a request to answer |
 //! | `sallyport_wal_used_bytes`, `sallyport_wal_limit_bytes` | gauge | – | bytes of the write-ahead log that wait for the store, and its size |
 //! | `sallyport_wal_full_seconds` | gauge | – | seconds until nothing is forwarded because the log is full; `+Inf` while it does not grow: [below](#a-store-that-is-down) |
 //! | `sallyport_wal_failing` | gauge | – | 1 while records cannot be made durable, and so nothing is forwarded |
@@ -46,6 +46,29 @@
 //! | `AccessDenied` | grant what [the bucket's policy](super::configuration#a-bucket-as-store) needs |
 //! | `no whole answer within …` | the endpoint hangs, or the line is too slow for a file: raise `recording.store.s3.timeout` |
 //! | `… is not the file of the same records` | someone else wrote that name: find out who; move it away, and ours is stored |
+//!
+//! ## Connections that go wrong
+//!
+//! What is no request leaves no record: nobody has been authenticated, and nothing was forwarded. It is counted by
+//! `kind`, and logged at `debug` with the client's address (`RUST_LOG=info,sallyport=debug`). HTTP/1.1 is answered with
+//! a code and an empty body, and HTTP/2 with a reset or a GOAWAY. Whatever has a body is a `Status`, of the gateway or
+//! of the API server.
+//!
+//! | `kind` | what the client did | what it gets |
+//! |---|---|---|
+//! | `share` | its address holds a quarter of all connections | closed at once |
+//! | `tls`, `tls_slow` | it speaks no TLS that we do, or no whole handshake within 10 s | an alert; closed |
+//! | `malformed` | a first line, header, length or frame that is none: folded lines, spaces before colons, two lengths | 400; GOAWAY |
+//! | `head_too_large` | over 100 headers, or a head over 64 KiB | 431 (414 for the target alone); a 431 and a reset |
+//! | `head_slow` | no whole head within 30 s, an idle connection too | closed |
+//! | `stream` | one malformed HTTP/2 request, or more than 250 at a time | a reset; the connection goes on |
+//! | `flood` | HTTP/2 frames that cost more than they say: resets, continuations, empty data | GOAWAY `ENHANCE_YOUR_CALM` |
+//! | `stalled` | HTTP/2 without a preface for 10 s, a ping unanswered for 20 s, or nothing read for 60 s | closed |
+//! | `answer_broken` | nothing: the API server's answer broke off | the cut answer, and HTTP/1.1 closed |
+//! | `gone` | it left within a request or an answer | – |
+//!
+//! A client of HTTP/1.1 that closes its sending side has left, as for the API server itself: its call is given up and
+//! recorded, and it gets no answer. Every client that is killed looks like this.
 //!
 //! ## What kubectl shows
 //!

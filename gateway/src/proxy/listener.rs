@@ -1,6 +1,8 @@
 //! The explicit listener: accept, handshake, serve, until the drain.
 
 use std::{
+    error::Error,
+    fmt::{self, Display},
     future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
@@ -21,10 +23,14 @@ use tokio::{
     sync::watch,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Gateway,
+    fault::Fault,
     linger::Lingering,
+    patience::Patient,
+    resets::Watched,
     slots::{Held, Slots},
 };
 use crate::drain::DrainWatcher;
@@ -82,10 +88,11 @@ pub async fn serve(
                     drain.clone(),
                 ));
             }
-            Ok((_, client, None)) => {
-                tracing::debug!(%client, "closed at once: the address holds its share of connections");
-                gateway.metrics().connection_error("share");
-            }
+            Ok((_, client, None)) => gateway.count(
+                client,
+                Fault::Share,
+                &"the address holds its share of connections",
+            ),
             Err(error) => {
                 // Out of file descriptors, mostly: wait for some to close instead of spinning.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -101,7 +108,6 @@ async fn accept(
 ) -> io::Result<(TcpStream, SocketAddr, Option<Held>)> {
     let slot = slots.free().await;
     let (stream, client) = listener.accept().await?;
-    stream.set_nodelay(true)?;
     Ok((stream, client, slots.hold(slot, client.ip())))
 }
 
@@ -113,67 +119,110 @@ async fn connection(
     gateway: Arc<Gateway>,
     drain: DrainWatcher,
 ) {
-    let served = match handshake(stream, acceptor).await {
-        Ok(stream) => requests(stream, client.ip(), held, Arc::clone(&gateway), drain)
-            .await
-            .map_err(|error| ("http", io::Error::other(error))),
-        Err(error) => Err(("tls", error)),
+    let handshake = match handshake(stream, acceptor).await {
+        Ok(stream) => stream,
+        Err(error) => return gateway.count(client, Fault::of_handshake(&error), &error),
     };
-    if let Err((stage, error)) = served {
-        tracing::debug!(%client, stage, error = &error as &dyn std::error::Error, "a connection ended in an error");
-        gateway.metrics().connection_error(stage);
+    let is_http2 = handshake.get_ref().1.alpn_protocol() == Some(b"h2");
+    let draining = drain.draining();
+    let (streams, drain) = drain.behind();
+    let peer = Arc::new(Peer {
+        client: client.ip(),
+        drain,
+        _held: held,
+    });
+    let io = Lingering::new(handshake);
+    let ended = if is_http2 {
+        let served = http2_requests(io, client, &gateway, peer, draining, &streams).await;
+        served.map_err(|error| (Fault::of_http2(&error), error))
+    } else {
+        let served = http1_requests(io, &gateway, peer, draining, &streams).await;
+        served.map_err(|error| (Fault::of_http1(&error), error))
+    };
+    if let Err((fault, error)) = ended {
+        gateway.count(client, fault, &Whole(&error));
     }
 }
 
 async fn handshake(stream: TcpStream, acceptor: TlsAcceptor) -> io::Result<TlsStream<TcpStream>> {
+    stream.set_nodelay(true)?;
     tokio::time::timeout(HANDSHAKE_PATIENCE, acceptor.accept(stream))
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 /// Serves requests until the client closes or, after those in flight, the drain begins.
-async fn requests(
-    stream: TlsStream<TcpStream>,
-    client: IpAddr,
-    held: Held,
-    gateway: Arc<Gateway>,
-    drain: DrainWatcher,
+async fn http1_requests(
+    io: Lingering,
+    gateway: &Arc<Gateway>,
+    peer: Arc<Peer>,
+    draining: impl Future<Output = ()>,
+    streams: &CancellationToken,
 ) -> hyper::Result<()> {
-    let draining = drain.draining();
-    let (streams, drain) = drain.behind();
-    let peer = Arc::new(Peer {
-        client,
-        drain,
-        _held: held,
-    });
     let service = service_fn(move |request| {
-        let (gateway, peer) = (Arc::clone(&gateway), Arc::clone(&peer));
+        let (gateway, peer) = (Arc::clone(gateway), Arc::clone(&peer));
         Box::pin(async move { gateway.serve(&peer, request).await })
     });
-    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let io = TokioIo::new(Lingering::new(stream));
-    if is_http2 {
-        let mut serving = pin!(http2().serve_connection(io, service));
-        tokio::select! {
-            served = &mut serving => return served,
-            () = draining => serving.as_mut().graceful_shutdown(),
+    let io = TokioIo::new(Patient::http1(io));
+    let mut serving = pin!(http1().serve_connection(io, service).with_upgrades());
+    tokio::select! {
+        served = &mut serving => return served,
+        () = draining => serving.as_mut().graceful_shutdown(),
+    }
+    streams.cancel();
+    serving.await
+}
+
+/// The same for HTTP/2.
+async fn http2_requests(
+    io: Lingering,
+    client: SocketAddr,
+    gateway: &Arc<Gateway>,
+    peer: Arc<Peer>,
+    draining: impl Future<Output = ()>,
+    streams: &CancellationToken,
+) -> hyper::Result<()> {
+    let service = service_fn(move |request| {
+        let (gateway, peer) = (Arc::clone(gateway), Arc::clone(&peer));
+        Box::pin(async move { gateway.serve(&peer, request).await })
+    });
+    let reset = |reason| gateway.count(client, Fault::Stream, &reason);
+    let io = TokioIo::new(Watched::new(Patient::http2(io), reset));
+    let mut serving = pin!(http2().serve_connection(io, service));
+    tokio::select! {
+        served = &mut serving => return served,
+        () = draining => serving.as_mut().graceful_shutdown(),
+    }
+    // Polled once before the streams end: the GOAWAY has to be before their ends on the wire. An informer
+    // whose watch ends without one lists everything anew, on the connection that is about to close.
+    let polled = poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await;
+    streams.cancel();
+    match polled {
+        Poll::Ready(served) => served,
+        Poll::Pending => serving.await,
+    }
+}
+
+impl Gateway {
+    /// What ends before there is a request to record is counted, and logged with the client's address.
+    fn count(&self, client: SocketAddr, fault: Fault, why: &dyn Display) {
+        tracing::debug!(%client, kind = fault.label(), %why, "an agent's connection went wrong");
+        self.metrics().connection_error(fault);
+    }
+}
+
+/// An error with all its sources.
+struct Whole<'a>(&'a dyn Error);
+
+impl Display for Whole<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(source) = next {
+            write!(f, ": {source}")?;
+            next = source.source();
         }
-        // Polled once before the streams end: the GOAWAY has to be before their ends on the wire. An informer
-        // whose watch ends without one lists everything anew, on the connection that is about to close.
-        let polled = poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await;
-        streams.cancel();
-        match polled {
-            Poll::Ready(served) => served,
-            Poll::Pending => serving.await,
-        }
-    } else {
-        let mut serving = pin!(http1().serve_connection(io, service).with_upgrades());
-        tokio::select! {
-            served = &mut serving => return served,
-            () = draining => serving.as_mut().graceful_shutdown(),
-        }
-        streams.cancel();
-        serving.await
+        Ok(())
     }
 }
 
@@ -182,6 +231,8 @@ fn http1() -> http1::Builder {
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
         .max_buf_size(MOST_HEAD_BYTES)
+        // What is read at once may be more than the buffer's limit, and is parsed where it is whole.
+        .max_header_size(MOST_HEAD_BYTES)
         .max_headers(MOST_HEADERS);
     http
 }

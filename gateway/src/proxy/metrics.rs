@@ -13,6 +13,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use super::fault::Fault;
 use crate::audit::record::{DecisionKind, Record};
 
 #[derive(Debug)]
@@ -44,7 +45,7 @@ struct Rejected {
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct ConnectionError {
-    stage: &'static str,
+    kind: &'static str,
 }
 
 impl Metrics {
@@ -86,7 +87,7 @@ impl Metrics {
         );
         registry.register(
             "connection_errors",
-            "Connections that ended in a TLS or HTTP protocol error, or were one too many of their address",
+            "What went wrong on agents' connections before there was a request to answer, by kind",
             metrics.connection_errors.clone(),
         );
         metrics
@@ -108,9 +109,10 @@ impl Metrics {
             .observe(duration.as_secs_f64());
     }
 
-    pub(super) fn connection_error(&self, stage: &'static str) {
+    pub(super) fn connection_error(&self, fault: Fault) {
+        let kind = fault.label();
         self.connection_errors
-            .get_or_create(&ConnectionError { stage })
+            .get_or_create(&ConnectionError { kind })
             .inc();
     }
 
