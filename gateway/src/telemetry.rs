@@ -13,6 +13,10 @@ pub enum LogFormat {
     Json,
 }
 
+/// hyper warns of what clients do, without their addresses and as often as they like: such connections are
+/// counted, and logged at `debug`, by the proxy.
+const DEFAULT: &str = "info,hyper=error";
+
 /// Lines that wait for stderr. Beyond them lines are lost, since nothing waits for who reads them.
 const MOST_LINES: usize = 16 << 10;
 
@@ -28,7 +32,7 @@ pub fn start(format: LogFormat) -> Logs {
     let (stderr, writer) = NonBlockingBuilder::default()
         .buffered_lines_limit(MOST_LINES)
         .finish(BufWriter::new(io::stderr()));
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
     let lines = tracing_subscriber::fmt::layer().with_writer(stderr);
     let registry = tracing_subscriber::registry().with(filter);
     match format {

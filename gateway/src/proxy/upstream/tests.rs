@@ -75,7 +75,10 @@ impl Call {
                 audit_id: "an-id",
                 client: IpAddr::from([127, 0, 0, 1]),
             };
-            upstream.send(permit(&target), forward, ours).await
+            match upstream.send(permit(&target), forward, ours).await? {
+                Answer::Response(response) => Ok(response),
+                Answer::Switched(_) => panic!("no upgrade was asked for"),
+            }
         });
         Self { sent }
     }

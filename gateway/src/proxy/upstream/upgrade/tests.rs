@@ -247,7 +247,7 @@ async fn what_is_no_101_is_an_answer_whose_connection_is_not_used_again() {
         liar.closed.recv().await.expect("its connection closes");
         assert_eq!(liar.connections.load(SeqCst), number);
     }
-    assert!(liar.upstream.pool.idle.take().await.is_none());
+    assert!(liar.upstream.pool.idle.take().is_none());
 }
 
 #[tokio::test]
