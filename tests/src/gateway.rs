@@ -131,6 +131,12 @@ impl Gateway {
             .context("not a number")
     }
 
+    /// What the process has in memory.
+    #[cfg(target_os = "linux")]
+    pub fn resident_bytes(&self) -> Result<u64> {
+        self.server.resident_bytes()
+    }
+
     /// Puts a file where the store was: nothing can be stored, not even by root.
     pub fn break_store(&self) -> Result<()> {
         fs::rename(self.path("store"), self.path("store.away"))?;

@@ -20,6 +20,7 @@
 pub use self::small_disk::SmallDisk;
 pub use self::{
     cluster::{Api, Certificates, Cluster},
+    frames::Frames,
     gateway::{Gateway, Settings},
     go_client::GoClient,
     kubectl::Kubectl,
@@ -38,6 +39,7 @@ pub use self::{
 
 mod cluster;
 mod environment;
+pub mod frames;
 mod gateway;
 mod go_client;
 pub mod jwt;

@@ -176,6 +176,16 @@ impl Follower {
     }
 }
 
+impl Follower {
+    /// Waits until the program has ended by itself: its status, `-1` where a signal ended it.
+    pub fn wait_for_end(&mut self) -> Result<i32> {
+        let status = eventually("the end of a program", LIMIT, || {
+            Ok(self.child.try_wait()?)
+        })?;
+        Ok(status.code().unwrap_or(-1))
+    }
+}
+
 impl Drop for Follower {
     fn drop(&mut self) {
         if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {

@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     io::{BufRead, BufReader, ErrorKind, Read, Write},
-    net::TcpStream,
+    net::{Shutdown, TcpStream},
     sync::Arc,
     time::Duration,
 };
@@ -14,6 +14,8 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use serde_json::Value;
+
+use crate::frames::Frames;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -102,20 +104,39 @@ impl RawClient {
         })
     }
 
-    pub(crate) fn connect(&self) -> Result<Stream> {
+    /// Opens HTTP/2, frame by frame.
+    pub fn frames(&self) -> Result<Frames> {
+        let mut tls = ClientConfig::clone(&self.tls);
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        Frames::new(self.connect_with(Arc::new(tls))?)
+    }
+
+    /// The bare socket, for what is no TLS.
+    pub fn socket(&self) -> Result<TcpStream> {
         let socket = TcpStream::connect(&self.authority)
             .with_context(|| format!("connecting to {}", self.authority))?;
         socket.set_read_timeout(Some(LIMIT))?;
         socket.set_write_timeout(Some(LIMIT))?;
+        Ok(socket)
+    }
+
+    /// The `Host` of requests.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    pub(crate) fn connect(&self) -> Result<Stream> {
+        self.connect_with(Arc::clone(&self.tls))
+    }
+
+    fn connect_with(&self, tls: Arc<ClientConfig>) -> Result<Stream> {
+        let socket = self.socket()?;
         let (host, _) = self
             .authority
             .rsplit_once(':')
             .context("the URL names no port")?;
         let name = ServerName::try_from(host.to_owned())?;
-        Ok(StreamOwned::new(
-            ClientConnection::new(Arc::clone(&self.tls), name)?,
-            socket,
-        ))
+        Ok(StreamOwned::new(ClientConnection::new(tls, name)?, socket))
     }
 }
 
@@ -143,9 +164,30 @@ impl Exchange {
         }
     }
 
+    /// The status of the next response, interim or final, without its body.
+    pub fn interim(&mut self) -> Result<u16> {
+        read_head(&mut self.stream).map(|(status, _)| status)
+    }
+
     /// The body behind `head`; an error where it broke off before its end.
     pub fn body(&mut self, head: &Response) -> Result<Vec<u8>> {
         read_body(&mut self.stream, head)
+    }
+
+    /// Closes the sending side alone.
+    pub fn shut_write(&mut self) -> Result<()> {
+        let stream = self.stream.get_mut();
+        stream.conn.send_close_notify();
+        stream.flush()?;
+        Ok(stream.sock.shutdown(Shutdown::Write)?)
+    }
+
+    /// Whether the server has closed the connection, with nothing left to read.
+    pub fn is_closed(&mut self) -> bool {
+        match self.stream.fill_buf() {
+            Ok(bytes) => bytes.is_empty(),
+            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        }
     }
 
     /// The same connection, for a request after this one's answer.

@@ -124,6 +124,15 @@ impl Server {
         Ok(kill(pid, signal)?)
     }
 
+    #[cfg(target_os = "linux")]
+    pub(super) fn resident_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.split_whitespace().next());
+        let kibibytes: u64 = kibibytes.context("no VmRSS")?.parse()?;
+        Ok(kibibytes << 10)
+    }
+
     pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.process.try_wait()?)
     }
