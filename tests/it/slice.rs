@@ -16,6 +16,8 @@ mod floor;
 mod full_log;
 mod gzip;
 mod headers;
+mod hostile;
+mod http2;
 mod kubeconfig;
 mod kubectl;
 mod levels;
