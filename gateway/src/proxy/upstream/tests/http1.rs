@@ -83,7 +83,8 @@ async fn connections_are_opened_at_the_same_time_once_it_is_known_what_the_serve
     let others = [Call::get(&upstream), Call::get(&upstream)];
     // Neither handshake goes on before both are begun.
     let first = server.listener.accept().await.expect("a connection");
-    let second = timeout(LIMIT, server.listener.accept()).await;
+    let before_the_first_is_given_up = dial::CONNECT_PATIENCE / 2;
+    let second = timeout(before_the_first_is_given_up, server.listener.accept()).await;
     second
         .expect("the second does not wait for the first")
         .expect("a connection");

@@ -79,12 +79,16 @@ impl Server {
 
     /// The next connection, which takes so many streams.
     pub(super) async fn connection_of(&self, streams: u32) -> Wire {
-        let setting = [
-            &MAX_CONCURRENT_STREAMS.to_be_bytes()[..],
-            &streams.to_be_bytes(),
-        ];
-        Wire::new(self.accept().await, &setting.concat()).await
+        Wire::new(self.accept().await, &most_streams(streams)).await
     }
+}
+
+fn most_streams(streams: u32) -> Vec<u8> {
+    [
+        &MAX_CONCURRENT_STREAMS.to_be_bytes()[..],
+        &streams.to_be_bytes(),
+    ]
+    .concat()
 }
 
 /// The server's end of an HTTP/2 connection.
@@ -201,6 +205,11 @@ impl Wire {
                 return frame;
             }
         }
+    }
+
+    /// From now on the connection takes so many streams.
+    pub(super) async fn take_streams(&mut self, streams: u32) {
+        self.write(SETTINGS, 0, 0, &most_streams(streams)).await;
     }
 
     /// A head without a body.
