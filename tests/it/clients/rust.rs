@@ -179,13 +179,13 @@ async fn a_reflector_sees_the_same() -> Result<()> {
 }
 
 /// A resource of our own, removed at the end.
-struct Widgets<'a> {
+pub(super) struct Widgets<'a> {
     namespace: &'a Namespace,
-    resource: ApiResource,
+    pub(super) resource: ApiResource,
 }
 
 impl<'a> Widgets<'a> {
-    fn define(namespace: &'a Namespace) -> Result<Self> {
+    pub(super) fn define(namespace: &'a Namespace) -> Result<Self> {
         let group = format!("{}.example.com", namespace.name);
         let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
         let definition = json!({

@@ -8,6 +8,7 @@ use super::{
     Scene, Ways,
     compare::{Seen, steady},
     is,
+    rust::Widgets,
 };
 
 const JSON: &str = "application/json";
@@ -126,9 +127,11 @@ async fn a_watch_list_ends_its_initial_events_with_a_bookmark() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revision_that_is_gone_is_gone_both_ways() -> Result<()> {
     let scene = Scene::new()?;
+    // The API server keeps no event from before it knew the resource.
+    let widgets = Widgets::define(&scene.namespace)?;
     let expired = scene.path(
-        "v1",
-        "configmaps?watch=true&resourceVersion=1&timeoutSeconds=1",
+        &widgets.resource.api_version,
+        "widgets?watch=true&resourceVersion=1&timeoutSeconds=1",
     );
     let calls = [
         Call::get(&expired),
