@@ -42,34 +42,46 @@ async fn same_watches(ways: &Ways, calls: &[Call]) -> Result<Vec<Seen>> {
         let seen = async |wire: &Wire| anyhow::Ok(Seen::of(wire.call(call).await?));
         let (direct, through) = tokio::try_join!(seen(&ways.direct), seen(&ways.through))
             .with_context(|| format!("{call:?}"))?;
-        let (direct, through) = (steadily(direct), steadily(through));
-        ensure!(
-            through == direct,
-            "{call:?}\n{}",
-            direct.difference(&through)
-        );
+        let [direct, steady] = [steadily(direct), steadily(through.clone())];
+        ensure!(steady == direct, "{call:?}\n{}", direct.difference(&steady));
         Ok(through)
     }))
     .await
 }
 
-/// A bookmark carries the revision of its moment; in protobuf it is as long, and nothing else differs.
+/// Without bookmarks, which come when the API server finds time for them, with the revision of that time.
 fn steadily(mut seen: Seen) -> Seen {
-    if seen.body.is_ascii() {
-        return seen.steady();
+    let is_bookmark = |frame: &&[u8]| frame.windows(8).any(|bytes| bytes == b"BOOKMARK");
+    let kept: Vec<&[u8]> = frames(&seen)
+        .into_iter()
+        .filter(|frame| !is_bookmark(frame))
+        .collect();
+    seen.body = kept.concat();
+    match seen.body.is_ascii() && !is_protobuf(&seen) {
+        true => seen.steady(),
+        false => seen,
     }
-    let mut digits = 0;
-    for at in 0..=seen.body.len() {
-        if seen.body.get(at).is_some_and(u8::is_ascii_digit) {
-            digits += 1;
-            continue;
-        }
-        if digits > 1 {
-            seen.body[at - digits..at].fill(b'0');
-        }
-        digits = 0;
+}
+
+fn is_protobuf(seen: &Seen) -> bool {
+    seen.header("content-type")
+        .is_some_and(|value| value.starts_with(PROTOBUF))
+}
+
+/// The events as they are on the wire: lines, or in protobuf each behind its length.
+fn frames(seen: &Seen) -> Vec<&[u8]> {
+    if !is_protobuf(seen) {
+        return seen.body.split_inclusive(|byte| *byte == b'\n').collect();
     }
-    seen
+    let (mut frames, mut rest) = (Vec::new(), seen.body.as_slice());
+    while let Some((length, _)) = rest.split_first_chunk() {
+        let end = 4 + u32::from_be_bytes(*length) as usize;
+        let (frame, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+        frames.push(frame);
+        rest = after;
+    }
+    frames.push(rest);
+    frames
 }
 
 #[tokio::test(flavor = "multi_thread")]
