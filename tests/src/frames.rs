@@ -265,12 +265,11 @@ fn huffman_digits(bytes: &[u8]) -> String {
     let value = |bits: &[u8]| bits.iter().fold(0, |value, bit| value << 1 | bit);
     let mut text = String::new();
     let mut at = 0;
-    while text.len() < 3 && at + 6 <= bits.len() {
+    while text.len() < 3 && at + 5 <= bits.len() {
         let short = value(&bits[at..at + 5]);
-        let (digit, length) = if short < 3 {
-            (short, 5)
-        } else {
-            (value(&bits[at..at + 6]) - 0x19 + 3, 6)
+        let (digit, length) = match bits.get(at..at + 6) {
+            Some(long) if short >= 3 => (value(long) - 0x19 + 3, 6),
+            _ => (short, 5),
         };
         text.push(char::from(b'0' + digit));
         at += length;
