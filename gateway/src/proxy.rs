@@ -96,6 +96,14 @@ struct Received {
     body: RequestBody,
 }
 
+/// A call as it is judged and sent.
+struct Call<'a> {
+    arrival: &'a Arrival,
+    attributes: &'a Attributes<'a>,
+    level: Level,
+    body: &'a RequestBody,
+}
+
 /// The parts of a [`Gateway`], built by the app.
 pub struct Parts {
     pub authn: Authenticator,
@@ -157,12 +165,12 @@ impl Gateway {
         peer: &Arc<Peer>,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
-        let arrival = Arrival::new(peer.client, &request);
+        let upgrade = hyper::upgrade::on(&mut request);
+        let (head, body) = request.into_parts();
+        let arrival = Arrival::new(peer.client, head);
         let span = tracing::debug_span!("request", audit_id = arrival.audit_id);
         let audit_id = arrival.audit_id.clone();
         let is_discovery = arrival.is_discovery();
-        let upgrade = hyper::upgrade::on(&mut request);
-        let body = request.into_body();
         let rest = Rest {
             body,
             upgrade,
@@ -194,32 +202,36 @@ impl Gateway {
             upgrade,
             peer,
         } = rest;
-        let mut call = self.receive(&arrival, body).await?;
+        let mut received = self.receive(&arrival, body).await?;
+        let info = &received.info;
         let attributes = Attributes {
-            identity: &call.identity,
-            request: &call.info,
-            applies: call.info.is_apply(content_type(&arrival)),
+            identity: &received.identity,
+            request: info,
+            applies: info.is_apply(content_type(&arrival)),
         };
         let level = self.levels.borrow().level(&attributes);
-        let may_lag = self.read_lag && call.info.is_read_only();
+        let may_lag = self.read_lag && info.is_read_only();
         let mut recording = self
             .recorder
             .intent(
                 &arrival,
                 &attributes,
                 level,
-                &mut call.body,
-                call.admission,
+                &mut received.body,
+                received.admission,
                 may_lag,
             )
             .await?;
 
-        let answer = self
-            .judge_and_send(&arrival, &attributes, level, &call.body, &mut recording)
-            .await;
-        match answer {
+        let call = Call {
+            arrival: &arrival,
+            attributes: &attributes,
+            level,
+            body: &received.body,
+        };
+        match self.judge_and_send(&call, &mut recording).await {
             Ok(Answer::Response(answer)) => {
-                follow::follow(recording, answer, &call.info, may_lag, &peer.drain).await
+                follow::follow(recording, answer, info, may_lag, &peer.drain).await
             }
             Ok(Answer::Switched(switched)) => {
                 let upgrades = &self.upgrades;
@@ -262,30 +274,22 @@ impl Gateway {
 
     async fn judge_and_send(
         &self,
-        arrival: &Arrival,
-        attributes: &Attributes<'_>,
-        level: Level,
-        body: &RequestBody,
+        call: &Call<'_>,
         recording: &mut Recording,
     ) -> Result<Answer, Rejection> {
-        let handshake = self.upgrades.asked(arrival, attributes.request, body)?;
-        let permit = self.judge(arrival, attributes, body, recording)?;
-        if recorder::wants_answer(attributes.request, level) {
+        let info = call.attributes.request;
+        let handshake = self.upgrades.asked(call.arrival, info, call.body)?;
+        let permit = self.judge(call, recording)?;
+        if recorder::wants_answer(info, call.level) {
             // The record of an answer may grow to this. Afterwards it could only be recorded less fully.
             recording.reserve(recorder::INLINE_LIMIT).await?;
         }
-        let forward = Forward {
-            method: arrival.method.clone(),
-            target: &arrival.target,
-            headers: &arrival.headers,
-            body: body.bytes.clone(),
-            long_running: attributes.request.is_long_running(),
-        };
-        let answer = self.forward(permit, forward, handshake, arrival, attributes, recording);
-        match answer.await? {
-            Answer::Response(response) => withhold_foreign_tokens(response, attributes, recording)
-                .await
-                .map(Answer::Response),
+        match self.forward(permit, handshake, call, recording).await? {
+            Answer::Response(response) => {
+                withhold_foreign_tokens(response, call.attributes, recording)
+                    .await
+                    .map(Answer::Response)
+            }
             switched => Ok(switched),
         }
     }
@@ -335,13 +339,13 @@ impl Gateway {
     }
 
     /// Policy and what no policy can allow.
-    fn judge(
-        &self,
-        arrival: &Arrival,
-        attributes: &Attributes<'_>,
-        body: &RequestBody,
-        recording: &mut Recording,
-    ) -> Result<Permit, Rejection> {
+    fn judge(&self, call: &Call<'_>, recording: &mut Recording) -> Result<Permit, Rejection> {
+        let &Call {
+            arrival,
+            attributes,
+            body,
+            ..
+        } = call;
         if let Some(header) = headers::impersonation(&arrival.headers) {
             return Err(Rejection::Impersonation {
                 header: header.to_string(),
@@ -371,18 +375,23 @@ impl Gateway {
     async fn forward(
         &self,
         permit: Permit,
-        forward: Forward<'_>,
         handshake: Option<Handshake>,
-        arrival: &Arrival,
-        attributes: &Attributes<'_>,
+        call: &Call<'_>,
         recording: &mut Recording,
     ) -> Result<Answer, Rejection> {
-        let audit_id = recording.audit_id().to_owned();
-        let user = &attributes.identity.upstream_user;
+        let arrival = call.arrival;
+        let user = &call.attributes.identity.upstream_user;
+        let forward = Forward {
+            method: arrival.method.clone(),
+            target: &arrival.target,
+            headers: &arrival.headers,
+            body: call.body.bytes.clone(),
+            long_running: call.attributes.request.is_long_running(),
+        };
         let ours = Ours {
             authorization: None,
             user,
-            audit_id: &audit_id,
+            audit_id: &arrival.audit_id,
             client: arrival.client,
         };
         recording.sent();

@@ -2,8 +2,7 @@
 
 use std::{net::IpAddr, time::Instant};
 
-use http::{HeaderMap, Method, Request, Version, header::HeaderName};
-use hyper::body::Incoming;
+use http::{HeaderMap, Method, Uri, Version, header::HeaderName, request::Parts};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -23,16 +22,16 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    pub(super) fn new(client: IpAddr, request: &Request<Incoming>) -> Self {
+    pub(super) fn new(client: IpAddr, request: Parts) -> Self {
         Self {
             audit_id: Uuid::now_v7().to_string(),
             received: Timestamp::now(),
             started: Instant::now(),
             client,
-            version: request.version(),
-            method: request.method().clone(),
-            target: target(request),
-            headers: request.headers().clone(),
+            version: request.version,
+            method: request.method,
+            target: target(&request.uri),
+            headers: request.headers,
         }
     }
 
@@ -65,10 +64,8 @@ pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a 
 }
 
 /// Path and query as the client wrote them; an absolute-form target is reduced to them.
-fn target(request: &Request<Incoming>) -> String {
-    request
-        .uri()
-        .path_and_query()
+fn target(uri: &Uri) -> String {
+    uri.path_and_query()
         .map_or("/", http::uri::PathAndQuery::as_str)
         .to_owned()
 }

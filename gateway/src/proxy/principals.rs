@@ -78,7 +78,8 @@ impl Principals {
     pub(super) fn admit(&self, name: &str, log: &Usage) -> Result<Admission, OverQuota> {
         let principal = self.principal(name);
         let rate = self.limits.record_bytes_per_second.0 as f64 * pressure(log);
-        if let Some(wait) = principal.allowance().wait(rate, Instant::now()) {
+        let wait = principal.allowance().wait(rate, Instant::now());
+        if let Some(wait) = wait {
             return Err(OverQuota::Record {
                 per_second: rate as u64,
                 seconds: wait.as_secs().max(1),

@@ -104,10 +104,6 @@ impl Recording {
         &self.recorder
     }
 
-    pub(super) fn audit_id(&self) -> &str {
-        self.record.as_ref().map_or("", |record| &record.audit_id)
-    }
-
     pub(super) fn allowed(&mut self, permit: &Permit) {
         self.change(|record| {
             record.decision = Some(DecisionKind::Allow);

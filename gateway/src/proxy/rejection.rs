@@ -228,14 +228,11 @@ impl Rejection {
             header::CACHE_CONTROL,
             HeaderValue::from_static("no-cache, private"),
         );
-        match self {
-            Self::Unauthenticated(_) => {
-                headers.insert(
-                    header::WWW_AUTHENTICATE,
-                    HeaderValue::from_static("Bearer realm=\"sallyport\""),
-                );
-            }
-            _ => {}
+        if matches!(self, Self::Unauthenticated(_)) {
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"sallyport\""),
+            );
         }
         if let Some(seconds) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
