@@ -78,6 +78,8 @@ struct State {
     release: u64,
     release_is_new: bool,
     closed: bool,
+    /// The thread waits to be woken.
+    sleeping: bool,
     /// As of the last commit.
     usage: Usage,
     pending: Vec<Cut>,
@@ -124,7 +126,7 @@ impl Queue {
             return Err(NotRecorded::Closed);
         }
         state.requests.push_back(request);
-        self.wake.notify_one();
+        self.wake(&mut state);
         Ok(())
     }
 
@@ -135,8 +137,15 @@ impl Queue {
         }
         state.release = state.release.max(through);
         state.release_is_new = true;
-        self.wake.notify_one();
+        self.wake(&mut state);
         Ok(())
+    }
+
+    /// A system call, and most of the time the thread is at work and looks at the queue anyway.
+    fn wake(&self, state: &mut State) {
+        if std::mem::take(&mut state.sleeping) {
+            self.wake.notify_one();
+        }
     }
 
     pub(super) fn pending_cuts(&self) -> Vec<Cut> {
@@ -159,9 +168,10 @@ impl Queue {
 
     /// Lets the thread end when it has served what is queued.
     pub(super) fn close(&self) {
-        self.state().closed = true;
+        let mut state = self.state();
+        state.closed = true;
         self.bytes.close();
-        self.wake.notify_one();
+        self.wake(&mut state);
     }
 
     /// Refuses everyone who still waits.
@@ -171,8 +181,10 @@ impl Queue {
 
     /// All that queued since the last call, and up to where to release; `None` at the end.
     pub(super) fn take(&self) -> Option<(VecDeque<Request>, u64)> {
-        let idle =
-            |state: &mut State| state.requests.is_empty() && !state.release_is_new && !state.closed;
+        let idle = |state: &mut State| {
+            state.sleeping = state.requests.is_empty() && !state.release_is_new && !state.closed;
+            state.sleeping
+        };
         let mut state = self
             .wake
             .wait_while(self.state(), idle)

@@ -3,8 +3,8 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
-    thread::{Builder, JoinHandle},
-    time::{SystemTime, UNIX_EPOCH},
+    thread::{self, Builder, JoinHandle},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -15,6 +15,11 @@ use super::{
     queue::{Queue, Reply, Request, Waiting},
     writer::Writer,
 };
+
+/// Records that come together without being a crowd.
+const FEW: usize = 4;
+const PAUSE_EACH: Duration = Duration::from_micros(40);
+const LONGEST_PAUSE: Duration = Duration::from_micros(800);
 
 /// Owns the thread, which ends at the latest with its last owner.
 pub(super) struct Owner {
@@ -77,6 +82,7 @@ fn run(queue: &Queue, mut writer: Writer) {
         // First, since it makes room. What fails here is tried again with the next request.
         failing |= writer.release(release, now_micros()).is_err();
         queue.publish(&writer, failing);
+        let crowd = requests.len();
         for group in groups(requests) {
             let answers = group.serve(&mut writer);
             failing = answers.failing().unwrap_or(failing);
@@ -84,8 +90,16 @@ fn run(queue: &Queue, mut writer: Writer) {
             answers.send();
         }
         writer.prepare();
+        thread::sleep(pause(crowd));
     }
     writer.close();
+}
+
+/// How long to let records gather after so many came at once: those who were answered come back with their next.
+/// Small commits cost a write, a flush of the disk and a wake-up for a few records each. Who is alone never waits.
+fn pause(crowd: usize) -> Duration {
+    let others = u32::try_from(crowd.saturating_sub(FEW)).unwrap_or(u32::MAX);
+    LONGEST_PAUSE.min(PAUSE_EACH.saturating_mul(others))
 }
 
 /// Appends that are committed together, or one cut.
