@@ -5,6 +5,8 @@
 //! log) holds nothing back, since its events must not wait for each other; there only its end waits.
 
 use std::{
+    collections::VecDeque,
+    future::poll_fn,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -23,6 +25,9 @@ use crate::{
     request_info::RequestInfo,
 };
 
+/// Answers up to this are read whole before their heads go.
+const SHORT: u64 = 32 << 10;
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Finishing = Pin<Box<dyn Future<Output = Result<(), NotRecorded>> + Send>>;
 
@@ -32,8 +37,18 @@ pub(super) struct FollowedBody {
     endless: bool,
     held: Option<Frame<Bytes>>,
     state: State,
+    /// What was read before the head went.
+    gathered: Option<Gathered>,
     /// A long-running stream ends at a drain; what has a length is waited for.
     draining: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+/// A short answer as it came, whole or broken off.
+struct Gathered {
+    frames: VecDeque<Bytes>,
+    broken: Option<BoxError>,
+    /// Of the announced length.
+    left: u64,
 }
 
 enum State {
@@ -74,6 +89,7 @@ pub(super) async fn follow(
     let mut body = FollowedBody {
         endless,
         held: None,
+        gathered: None,
         draining: endless.then(|| Box::pin(drain.draining()) as _),
         state: State::Ended,
         upstream,
@@ -85,8 +101,51 @@ pub(super) async fn follow(
             .map_err(Rejection::AnswerNotRecorded)?;
     } else {
         body.state = State::Streaming(Box::new(following));
+        let length = body.upstream.size_hint().exact();
+        if let Some(length) = length.filter(|length| *length <= SHORT) {
+            body.gathered = Some(gather(&mut body, length).await?);
+        }
     }
     Ok(Response::from_parts(head, body))
+}
+
+/// Reads a short answer and records its outcome before its head goes: both are one write then, and an answer that
+/// cannot be recorded is a refusal instead of a broken stream.
+async fn gather(body: &mut FollowedBody, length: u64) -> Result<Gathered, Rejection> {
+    let mut gathered = Gathered {
+        frames: VecDeque::new(),
+        broken: None,
+        left: length,
+    };
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+        match frame {
+            Ok(frame) => gathered.frames.extend(frame.into_data()),
+            Err(error) => match error.downcast::<NotRecorded>() {
+                Ok(error) => return Err(Rejection::AnswerNotRecorded(*error)),
+                Err(error) => {
+                    gathered.broken = Some(error);
+                    break;
+                }
+            },
+        }
+    }
+    Ok(gathered)
+}
+
+impl Gathered {
+    fn next(&mut self) -> Option<Result<Frame<Bytes>, BoxError>> {
+        match self.frames.pop_front() {
+            Some(bytes) => {
+                self.left = self.left.saturating_sub(bytes.len() as u64);
+                Some(Ok(Frame::data(bytes)))
+            }
+            None => self.broken.take().map(Err),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.broken.is_none()
+    }
 }
 
 impl Following {
@@ -123,6 +182,7 @@ impl FollowedBody {
             endless: false,
             held: None,
             state: State::Ended,
+            gathered: None,
             draining: None,
         }
     }
@@ -207,6 +267,9 @@ impl Body for FollowedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(gathered) = &mut self.gathered {
+            return Poll::Ready(gathered.next());
+        }
         match &self.state {
             State::Streaming(_) => self.poll_stream(cx),
             State::Finishing(_) => self.poll_end(cx),
@@ -215,11 +278,17 @@ impl Body for FollowedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.state, State::Ended)
+        match &self.gathered {
+            Some(gathered) => gathered.is_empty(),
+            None => matches!(self.state, State::Ended),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.upstream.size_hint()
+        match &self.gathered {
+            Some(gathered) => SizeHint::with_exact(gathered.left),
+            None => self.upstream.size_hint(),
+        }
     }
 }
 
