@@ -16,7 +16,8 @@
 //!    built request is checked once more. A request is sent a second time only where it provably did not reach
 //!    the API server: [connections](#connections-to-the-api-server).
 //! 6. **Follow.** Bytes pass to the agent as they come; the record's masker reads along.
-//! 7. **Record the outcome.** Durable before the last byte: one frame is held back until the next has come,
+//! 7. **Record the outcome.** Durable before the last byte: an answer of up to 32 KiB is read whole, and its head waits
+//!    for the outcome too. Of a longer one, one frame is held back until the next has come,
 //!    and the last until the outcome is on disk; where there is no body the head waits. A stream without an
 //!    end holds nothing back, so events of a watch are never delayed by the disk; there its end waits. HTTP/1.0
 //!    is refused, since it cannot tell a broken answer from a whole one. The answer to a TokenRequest is read
