@@ -274,7 +274,7 @@ pub struct Limits {
     /// What all buffered bodies together may take.
     pub buffered_bytes: ByteSize,
     pub per_principal: PerPrincipal,
-    /// How long SIGTERM waits for calls in flight.
+    /// How long SIGTERM waits for calls in flight, and for upgraded connections to end by themselves.
     pub drain: HumanDuration,
 }
 

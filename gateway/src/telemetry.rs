@@ -27,7 +27,7 @@ pub struct Logs {
 }
 
 /// Sends logs to stderr, from a thread of their own: a line a call costs a system call each otherwise. `RUST_LOG`
-/// selects them; `info` where it is not set.
+/// selects them; `info,hyper=error` where it is not set.
 pub fn start(format: LogFormat) -> Logs {
     let (stderr, writer) = NonBlockingBuilder::default()
         .buffered_lines_limit(MOST_LINES)

@@ -48,7 +48,7 @@ pub enum TlsError {
     Mismatch(#[source] rustls::Error),
 }
 
-/// The configuration of the explicit listener. HTTP/1.1 only: it is what the data path speaks.
+/// The configuration of the explicit listener: HTTP/2 and HTTP/1.1, as the client chooses.
 pub fn server_config(tls: &crate::config::Tls) -> Result<Arc<ServerConfig>, TlsError> {
     let leaf = match tls {
         crate::config::Tls::Local { directory, names } => local::leaf(directory, names)?,

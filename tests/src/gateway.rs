@@ -110,10 +110,6 @@ impl Gateway {
         replace(&self.path(name), text)
     }
 
-    pub fn write_agent(&self, name: &str, text: &str) -> Result<()> {
-        replace(&self.path("agents").join(name), text)
-    }
-
     /// SIGHUP: read policies and agents again.
     pub fn reload(&self) -> Result<()> {
         self.server.signal(nix::sys::signal::SIGHUP)

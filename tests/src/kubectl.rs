@@ -115,11 +115,6 @@ impl Kubectl {
         Follower::start(self.command().args(arguments))
     }
 
-    /// The same with a standard input that stays open, such as `exec -i`.
-    pub fn follow_with_input(&self, arguments: &[&str]) -> Result<Follower> {
-        Follower::start_with_input(self.command().args(arguments))
-    }
-
     fn command(&self) -> Command {
         let mut kubectl = Command::new(&self.tools.kubectl);
         kubectl

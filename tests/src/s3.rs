@@ -253,7 +253,7 @@ where
     Ok((runtime, address))
 }
 
-/// Every key that ends in `.parquet` is there once, whole, and as it says of itself.
+/// Every object is there once, and as it says of itself.
 pub fn assert_each_once(objects: &[Value]) -> Result<()> {
     ensure!(!objects.is_empty(), "the bucket is empty");
     for object in objects {

@@ -32,7 +32,7 @@ enum Verb {
     Test(test::Args),
     /// Run the same tests at full counts and keep a dated result.
     Soak(soak::Args),
-    /// Measure against a reference.
+    /// Measure what the gateway costs, beside Envoy, nginx and a bare proxy.
     Bench(bench::Args),
     /// Everything a change must pass.
     Ci,

@@ -36,9 +36,10 @@ pub enum Stage {
 pub enum Outcome {
     /// The whole response was delivered.
     Complete,
-    /// It may have happened: the answer never reached us.
+    /// It may have been carried out: no answer came, or none could be recorded.
     Unknown,
-    /// The response had begun and was cut.
+    /// The client left before the call was sent, or what had begun was cut; also an upgraded connection that did not
+    /// end in order.
     Aborted,
 }
 
@@ -239,7 +240,7 @@ pub struct Record {
     pub request_bytes: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none", with = "decimal")]
     pub response_bytes: Option<i64>,
-    /// Items of a list, events of a watch, or calls folded into one record of failed authentication.
+    /// Items of a list, events of a watch, or calls folded into one record of their refusal.
     #[serde(skip_serializing_if = "Option::is_none", with = "decimal")]
     pub item_count: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]

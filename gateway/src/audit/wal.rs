@@ -73,8 +73,9 @@
 //! # Writing
 //!
 //! One thread writes. It takes all that queued while the last sync ran, writes it with one call,
-//! syncs once and answers everyone: a group commit without a timer, one record alone is never held
-//! back for company. The queue is bounded in bytes, in flight included; a caller waits for room.
+//! syncs once and answers everyone. Where more than a few came at once it pauses for up to 800 µs
+//! before it looks again, so that those who were answered share the next commit; four or fewer are
+//! never held back. The queue is bounded in bytes, in flight included; a caller waits for room.
 //!
 //! A segment begins when a spare gets its header, is synced, is renamed, and the directory is
 //! synced, in this order and before its first frame. So a `.wal` file without a valid header is

@@ -75,7 +75,9 @@ impl Location {
                 wal: Some(recording.wal.directory),
             });
         }
-        let store = self.store.context("name --config FILE or --store DIR")?;
+        let store = self
+            .store
+            .context("name --config FILE or --store DIR|URL")?;
         let store = match store.strip_prefix("s3://") {
             Some(place) => config::Store::S3(bucket(place)?),
             None => config::Store::Directory(store.into()),

@@ -25,7 +25,7 @@ const AFTER_HELP: &str = "\
 SIGTERM or SIGINT: calls in flight may end (limits.drain, 25s unless configured), then the record is \
 completed. SIGHUP, or a changed file: policies, agents, record levels and the certificate are read again; \
 where one is wrong the log says so and the last good one stays. RUST_LOG selects log lines; the default is \
-info.";
+info,hyper=error.";
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;

@@ -62,7 +62,7 @@ pub struct S3 {
     /// environment says where credentials come from.
     #[serde(default)]
     pub credentials_file: Option<PathBuf>,
-    /// How long one request may take, its body included.
+    /// How long storing a file, or reading a part of one, may take, repetitions and credentials included.
     #[serde(default = "S3::default_timeout")]
     pub timeout: HumanDuration,
 }

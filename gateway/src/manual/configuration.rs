@@ -34,12 +34,12 @@
 //! | `recording.store.directory` | this or `s3` | where Parquet files go |
 //! | `recording.store.s3.bucket` | this or `directory` | or the bucket they go to; see [a bucket](#a-bucket-as-store) |
 //! | `recording.store.s3.prefix` | none | what their names begin with, as `prod/eu` |
-//! | `recording.store.s3.region` | `AWS_REGION` | the bucket's region; with an `endpoint`, `us-east-1` if nobody says |
+//! | `recording.store.s3.region` | `AWS_REGION`, else `AWS_DEFAULT_REGION` | the bucket's region; with an `endpoint`, `us-east-1` if nobody says |
 //! | `recording.store.s3.endpoint` | AWS | another server, as `https://s3.example:9000`; the bucket is a part of the path |
 //! | `recording.store.s3.allowHttp` | `false` | let `endpoint` begin with `http://`: records then travel in the clear |
 //! | `recording.store.s3.caFile` | the system's roots | more roots for the endpoint's certificate, PEM |
 //! | `recording.store.s3.credentialsFile` | the environment | an AWS credentials file, read anew for each request |
-//! | `recording.store.s3.timeout` | `60s` | how long one file may take; at least `1s` |
+//! | `recording.store.s3.timeout` | `60s` | how long storing a file, or reading a part of one, may take, repetitions included; at least `1s` |
 //! | `recording.flush.interval` | `60s` | a file is written at least this often, if there is something to write |
 //! | `recording.flush.urgentInterval` | `5s` | the same after a denied call |
 //! | `recording.flush.size` | `64MiB` | or as soon as this much of the log waits |
@@ -53,7 +53,7 @@
 //! | `limits.perPrincipal.calls` | `512` | one user's calls in flight, watches included |
 //! | `limits.drain` | `25s` | how long SIGTERM waits for calls in flight, and for upgraded connections to end by themselves |
 //!
-//! Fixed: a request body has 3 MiB and 30 s, as with kube-apiserver; a request head 64 KiB, 100 headers and 30 s; a
+//! Fixed: a request body has 3 MiB and 30 s, as with kube-apiserver; a request head 64 KiB, over HTTP/1.1 100 headers and 30 s; a
 //! token 16 KiB; there are 4096 connections at most.
 //!
 //! ## A bucket as store

@@ -50,7 +50,7 @@
 //! ## Connections that go wrong
 //!
 //! What is no request leaves no record: nobody has been authenticated, and nothing was forwarded. It is counted by
-//! `kind`, and logged at `debug` with the client's address (`RUST_LOG=info,sallyport=debug`). HTTP/1.1 is answered with
+//! `kind`, and logged at `debug` with the client's address (`RUST_LOG=info,hyper=error,sallyport=debug`). HTTP/1.1 is answered with
 //! a code and an empty body, and HTTP/2 with a reset or a GOAWAY. Whatever has a body is a `Status`, of the gateway or
 //! of the API server.
 //!
@@ -59,9 +59,9 @@
 //! | `share` | its address holds a quarter of all connections | closed at once |
 //! | `tls`, `tls_slow` | it speaks no TLS that we do, or no whole handshake within 10 s | an alert; closed |
 //! | `malformed` | a first line, header, length or frame that is none: folded lines, spaces before colons, two lengths | 400; GOAWAY |
-//! | `head_too_large` | over 100 headers, or a head over 64 KiB | 431 (414 for the target alone); a 431 and a reset |
+//! | `head_too_large` | HTTP/1.1 with over 100 headers, or a head over 64 KiB | 431 (414 for the target alone) |
 //! | `head_slow` | no whole head within 30 s, an idle connection too | closed |
-//! | `stream` | one malformed HTTP/2 request, or more than 250 at a time | a reset; the connection goes on |
+//! | `stream` | one malformed HTTP/2 request, a head over 64 KiB, or more than 250 streams at a time | a reset, for a large head behind a 431; the connection goes on |
 //! | `flood` | HTTP/2 frames that cost more than they say: resets, continuations, empty data | GOAWAY `ENHANCE_YOUR_CALM` |
 //! | `stalled` | HTTP/2 without a preface for 10 s, a ping unanswered for 20 s, or nothing read for 60 s | closed |
 //! | `answer_broken` | nothing: the API server's answer broke off | the cut answer, and HTTP/1.1 closed |

@@ -30,8 +30,8 @@
 //! | the intent could not be recorded | 500 `Status` | no | nothing could be |
 //! | denied | 403 `Status` with rule and hint | no | `complete`, `deny` |
 //! | a minted token was for another audience | 403 `Status` | yes, and withheld | `complete`, `deny` |
-//! | no room to buffer the bodies | 429 `Status` with `Retry-After` | no | `complete` |
-//! | the user has taken its share | 429 `Status` with `Retry-After` | no | folded, `deny` |
+//! | no room for the bodies, of all or in the user's share | 429 `Status` with `Retry-After` | no | `complete` |
+//! | the user has its calls open, or has written its share of the record | 429 `Status` with `Retry-After` | no | folded, `deny` |
 //! | the API server could not be reached | 503 `Status` | no | `complete` |
 //! | the answer was lost | 500 `Status` without `Retry-After` | unknown | `unknown` |
 //! | the outcome could not be recorded, no byte sent yet | 500 `Status` | yes | intent without outcome: `unknown` |
@@ -51,8 +51,9 @@
 //! afterwards. From 70 % of the log's limit on the rate shrinks, to nothing at 95 %: so an agent that writes as fast
 //! as it may slows down long before the log is full, and those that write little go on.
 //!
-//! The answer is 429 with a `Retry-After`, which client-go and Python honour; nothing was forwarded. Such refusals
-//! are folded into one counted record per user and reason in ten seconds.
+//! The answer is 429 with a `Retry-After`, which client-go and Python honour; nothing was forwarded. Refusals
+//! for calls and for the record are folded into one counted record per user and reason in ten seconds; one for want of
+//! room is a record of its own.
 //!
 //! ## Connections to the API server
 //!

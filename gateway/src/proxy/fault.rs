@@ -12,7 +12,7 @@ pub(super) enum Fault {
     TlsSlow,
     /// Not a request: hyper answers 400 to HTTP/1.1, and a GOAWAY says it to HTTP/2.
     Malformed,
-    /// hyper answers 431 or 414 to HTTP/1.1.
+    /// HTTP/1.1 alone: hyper answers 431 or 414. Over HTTP/2 it is a `Stream`.
     HeadTooLarge,
     /// No whole head in time, on a connection that was idle too.
     HeadSlow,

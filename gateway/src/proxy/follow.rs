@@ -1,7 +1,8 @@
 //! The body on its way to the agent, followed to its end.
 //!
 //! Bytes pass as they come; the record's masker reads along. The outcome is durable before the last
-//! byte: one frame is held back until the next has come. A stream without an end (a watch, a followed
+//! byte. An answer of a known length up to 32 KiB is read whole, and its outcome recorded, before its head
+//! goes. Of a longer one, one frame is held back until the next has come. A stream without an end (a watch, a followed
 //! log) holds nothing back, since its events must not wait for each other; there only its end waits.
 
 use std::{

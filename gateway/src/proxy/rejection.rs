@@ -24,7 +24,7 @@ pub(super) enum Rejection {
     Impersonation { header: String },
     #[error(
         "HTTP/1.0 is not served, because an answer that breaks off could not be told from a whole one: \
-         use HTTP/1.1"
+         use HTTP/1.1 or HTTP/2"
     )]
     HttpVersion,
     #[error(

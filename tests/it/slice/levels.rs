@@ -91,7 +91,6 @@ fn the_policy_file_says_what_is_kept_of_each_resource() -> Result<()> {
         (&pods, "Metadata", false, false),
     ] {
         let record = shown(&scene, response)?;
-        println!("{record:#}");
         assert_eq!(record["level"], level, "{record}");
         assert_eq!(record["requestObject"].is_null(), !request, "{record}");
         assert_eq!(record["responseObject"].is_null(), !answer, "{record}");

@@ -96,7 +96,8 @@ fn run(queue: &Queue, mut writer: Writer) {
 }
 
 /// How long to let records gather after so many came at once: those who were answered come back with their next.
-/// Small commits cost a write, a flush of the disk and a wake-up for a few records each. Who is alone never waits.
+/// Small commits cost a write, a flush of the disk and a wake-up for a few records each. A few never
+/// make the thread pause; one that comes alone in a pause waits for its end.
 fn pause(crowd: usize) -> Duration {
     let others = u32::try_from(crowd.saturating_sub(FEW)).unwrap_or(u32::MAX);
     LONGEST_PAUSE.min(PAUSE_EACH.saturating_mul(others))

@@ -188,7 +188,7 @@ fn what_is_no_handshake_gets_a_status() -> Result<()> {
     Ok(())
 }
 
-/// The connection goes on in HTTP, and the next call on it is judged as any other.
+/// The client's connection goes on in HTTP, and the next call on it is judged as any other.
 #[test]
 fn an_answer_that_is_no_101_is_an_ordinary_answer() -> Result<()> {
     let scene = Scene::new()?;
