@@ -384,6 +384,17 @@ impl Config {
                 "upgrades.idle: must be longer than 0, or every session ends at once".into(),
             );
         }
+        let share = &self.limits.per_principal;
+        if share.buffered_bytes.0 < 1 << 20 || share.buffered_bytes > self.limits.buffered_bytes {
+            return Err(format!(
+                "limits.perPrincipal.bufferedBytes: {} is not between 1MiB, which one recorded answer may take, and \
+                 limits.bufferedBytes",
+                share.buffered_bytes
+            ));
+        }
+        if share.calls == 0 || share.record_bytes_per_second.0 == 0 {
+            return Err("limits.perPrincipal: with 0 every call is refused".into());
+        }
         if self.recording.wal.segment_size.0 * 4 > self.recording.wal.limit.0 {
             return Err(format!(
                 "recording.wal.limit: {} holds fewer than four segments of {}; raise it or lower segmentSize",

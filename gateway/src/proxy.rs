@@ -1,6 +1,10 @@
 //! The life of a request. `Gateway::pipeline` is the security model: its order is the product.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -203,6 +207,7 @@ impl Gateway {
             peer,
         } = rest;
         let mut received = self.receive(&arrival, body).await?;
+        peer.is_known.store(true, Ordering::Relaxed);
         let info = &received.info;
         let attributes = Attributes {
             identity: &received.identity,

@@ -73,8 +73,8 @@
 //! # Writing
 //!
 //! One thread writes. It takes all that queued while the last sync ran, writes it with one call,
-//! syncs once and answers everyone. Where more than a few came at once it pauses for up to 800 µs
-//! before it looks again, so that those who were answered share the next commit; four or fewer are
+//! syncs once and answers everyone. Where more than a few came at once it pauses while more come, for
+//! up to 800 µs, so that those who were answered share the next commit; four or fewer are
 //! never held back. The queue is bounded in bytes, in flight included; a caller waits for room.
 //!
 //! A segment begins when a spare gets its header, is synced, is renamed, and the directory is

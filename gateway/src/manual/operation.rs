@@ -63,7 +63,7 @@
 //! | `head_slow` | no whole head within 30 s, an idle connection too | closed |
 //! | `stream` | one malformed HTTP/2 request, a head over 64 KiB, or more than 250 streams at a time | a reset, for a large head behind a 431; the connection goes on |
 //! | `flood` | HTTP/2 frames that cost more than they say: resets, continuations, empty data | GOAWAY `ENHANCE_YOUR_CALM` |
-//! | `stalled` | HTTP/2 without a preface for 10 s, a ping unanswered for 20 s, or nothing read for 60 s | closed |
+//! | `stalled` | HTTP/2 without a preface for 10 s, a ping unanswered for 20 s, nothing read for 60 s, or no call with a credential that holds for 30 s | closed |
 //! | `answer_broken` | nothing: the API server's answer broke off | the cut answer, and HTTP/1.1 closed |
 //! | `gone` | it left within a request or an answer | – |
 //!

@@ -49,7 +49,8 @@
 //! for too much is refused and no other notices. `limits.perPrincipal` says how much one may have: calls in flight,
 //! room for bodies, and bytes written to the record. Records are counted as they are written, and calls wait
 //! afterwards. From 70 % of the log's limit on the rate shrinks, to nothing at 95 %: so an agent that writes as fast
-//! as it may slows down long before the log is full, and those that write little go on.
+//! as it may slows down long before the log is full, and long before those that write little. It shrinks for all,
+//! whoever has filled the log: a store that stays down stops everybody in the end.
 //!
 //! The answer is 429 with a `Retry-After`, which client-go and Python honour; nothing was forwarded. Refusals
 //! for calls and for the record are folded into one counted record per user and reason in ten seconds; one for want of

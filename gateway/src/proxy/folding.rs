@@ -117,7 +117,7 @@ fn source(arrival: &Arrival, identity: Option<&Identity>) -> Source {
 }
 
 /// One IPv6 host has a whole /64 of addresses to speak from.
-fn network(client: IpAddr) -> IpAddr {
+pub(super) fn network(client: IpAddr) -> IpAddr {
     match client {
         IpAddr::V4(_) => client,
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !0 << 64).into(),

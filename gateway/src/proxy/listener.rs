@@ -7,7 +7,10 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -45,8 +48,13 @@ const MOST_STREAMS: u32 = 250;
 /// Of an answer, between us and the client's window: what a stalled reader costs.
 const SEND_BUFFER: usize = 64 << 10;
 /// Request bodies are at most 3 MiB, and read at once.
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 256 << 10;
+/// For the first call with a credential that holds. HTTP/1.1 has its limit on heads; without one here, whoever
+/// answers pings would keep a connection for ever.
+const STRANGER_PATIENCE: Duration = Duration::from_secs(30);
+/// For the rest of the answers that such a client asked for.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// A client that is gone without a word holds its connection no longer than both.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
@@ -56,6 +64,8 @@ pub(super) struct Peer {
     pub(super) client: IpAddr,
     /// When the connection's streams are to end; held by what must be waited for.
     pub(super) drain: DrainWatcher,
+    /// A call on it has shown a credential that holds.
+    pub(super) is_known: AtomicBool,
     /// An upgraded connection keeps its place too.
     _held: Held,
 }
@@ -129,6 +139,7 @@ async fn connection(
     let peer = Arc::new(Peer {
         client: client.ip(),
         drain,
+        is_known: AtomicBool::new(false),
         _held: held,
     });
     let io = Lingering::new(handshake);
@@ -173,6 +184,14 @@ async fn http1_requests(
     serving.await
 }
 
+/// Resolves for a client that has shown no credential that holds in time.
+async fn stays_a_stranger(peer: Arc<Peer>) {
+    tokio::time::sleep(STRANGER_PATIENCE).await;
+    if peer.is_known.load(Ordering::Relaxed) {
+        std::future::pending().await
+    }
+}
+
 /// The same for HTTP/2.
 async fn http2_requests(
     io: Lingering,
@@ -182,16 +201,23 @@ async fn http2_requests(
     draining: impl Future<Output = ()>,
     streams: &CancellationToken,
 ) -> hyper::Result<()> {
+    let known = Arc::clone(&peer);
     let service = service_fn(move |request| {
         let (gateway, peer) = (Arc::clone(gateway), Arc::clone(&peer));
         Box::pin(async move { gateway.serve(&peer, request).await })
     });
+    let stranger = stays_a_stranger(Arc::clone(&known));
     let reset = |reason| gateway.count(client, Fault::Stream, &reason);
     let io = TokioIo::new(Watched::new(Patient::http2(io), reset));
     let mut serving = pin!(http2().serve_connection(io, service));
     tokio::select! {
         served = &mut serving => return served,
         () = draining => serving.as_mut().graceful_shutdown(),
+        () = stranger => {
+            gateway.count(client, Fault::Stalled, &"no call with a credential that holds");
+            serving.as_mut().graceful_shutdown();
+            return tokio::time::timeout(FAREWELL, serving).await.unwrap_or(Ok(()));
+        }
     }
     // Polled once before the streams end: the GOAWAY has to be before their ends on the wire. An informer
     // whose watch ends without one lists everything anew, on the connection that is about to close.

@@ -15,8 +15,7 @@ use crate::{audit::wal::Usage, config::PerPrincipal};
 const BURST: f64 = 10.0;
 
 /// From here on the fuller the log, the less each principal may write; at the end, where intents are refused,
-/// nothing. So one that writes as fast as it may slows down on its way there, and those that write little notice
-/// nothing.
+/// nothing. So one that writes as fast as it may slows down on its way there, long before those that write little.
 const PRESSURE_BEGINS: f64 = 0.70;
 const PRESSURE_ENDS: f64 = 0.95;
 
@@ -164,7 +163,8 @@ impl Allowance {
     /// How long to wait where more is spent than may be.
     fn wait(&mut self, rate: f64, now: Instant) -> Option<Duration> {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.spent = (self.spent - passed * rate).max(0.0);
+        // At the rate that was in force meanwhile.
+        self.spent = (self.spent - passed * self.rate).max(0.0);
         (self.at, self.rate) = (now, rate);
         let over = self.spent - rate * BURST;
         (over > 0.0 || rate <= 0.0).then(|| {

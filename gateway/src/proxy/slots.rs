@@ -9,6 +9,8 @@ use std::{
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::folding::network;
+
 /// The part of all connections that one address may hold: a runner behind a NAT speaks for many agents,
 /// but not for all.
 const SHARE: usize = 4;
@@ -57,6 +59,7 @@ impl Slots {
 
     /// `None` where `source` holds its share already.
     pub(super) fn hold(&self, slot: Slot, source: IpAddr) -> Option<Held> {
+        let source = network(source);
         let mut sources = lock(&self.sources);
         let open = sources.entry(source).or_default();
         if *open >= self.share {

@@ -141,6 +141,11 @@ impl Queue {
         Ok(())
     }
 
+    /// How many wait.
+    pub(super) fn length(&self) -> usize {
+        self.state().requests.len()
+    }
+
     /// A system call, and most of the time the thread is at work and looks at the queue anyway.
     fn wake(&self, state: &mut State) {
         if std::mem::take(&mut state.sleeping) {

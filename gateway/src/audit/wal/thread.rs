@@ -20,6 +20,8 @@ use super::{
 const FEW: usize = 4;
 const PAUSE_EACH: Duration = Duration::from_micros(40);
 const LONGEST_PAUSE: Duration = Duration::from_micros(800);
+/// How often to look whether more have come.
+const LOOK: Duration = Duration::from_micros(100);
 
 /// Owns the thread, which ends at the latest with its last owner.
 pub(super) struct Owner {
@@ -90,9 +92,20 @@ fn run(queue: &Queue, mut writer: Writer) {
             answers.send();
         }
         writer.prepare();
-        thread::sleep(pause(crowd));
+        gather(queue, pause(crowd));
     }
     writer.close();
+}
+
+/// Lets records gather for so long, or until no more come.
+fn gather(queue: &Queue, longest: Duration) {
+    let (mut left, mut waiting) = (longest, None);
+    while !left.is_zero() && waiting != Some(queue.length()) {
+        waiting = Some(queue.length());
+        let step = left.min(LOOK);
+        thread::sleep(step);
+        left -= step;
+    }
 }
 
 /// How long to let records gather after so many came at once: those who were answered come back with their next.

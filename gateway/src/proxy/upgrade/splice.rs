@@ -115,10 +115,11 @@ async fn both_ways(
         },
         ended = &mut up => match ended {
             // The rest of the answer still goes to a client that has closed its own direction.
-            Ok(()) => {
-                let _rest = down.await;
-                End::InOrder
-            }
+            Ok(()) => match down.await {
+                Ok(()) => End::InOrder,
+                Err(Broken::Source) => End::UpstreamBroke,
+                Err(Broken::Sink) => End::ClientGone,
+            },
             Err(Broken::Source) => ended_in_order(down, End::ClientGone).await,
             Err(Broken::Sink) => ended_in_order(down, End::UpstreamBroke).await,
         },

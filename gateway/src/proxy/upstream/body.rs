@@ -130,9 +130,16 @@ impl Frames {
         left: &mut Option<u64>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let taken = match self {
-            Self::Direct(stream) => ready!(poll_data(stream, cx)),
-            Self::Gathered(gathered) => ready!(gathered.poll_data(cx)),
+        let taken = loop {
+            let taken = match self {
+                Self::Direct(stream) => ready!(poll_data(stream, cx)),
+                Self::Gathered(gathered) => ready!(gathered.poll_data(cx)),
+            };
+            // Go ends most answers over 4 KiB with an empty frame. Given on, it would let the last byte go before
+            // the end is known, and with it the outcome recorded.
+            if !matches!(&taken, Some(Ok(data)) if data.is_empty()) {
+                break taken;
+            }
         };
         if let (Some(Ok(data)), Some(left)) = (&taken, left) {
             *left = left.saturating_sub(data.len() as u64);

@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use self::server::{Asked, RST_STREAM, Server, Wire};
+use self::server::{Asked, DATA, RST_STREAM, Server, Wire};
 use super::*;
 use crate::{
     identity::{Attributes, Identity, Provenance, UserInfo},
@@ -335,6 +335,32 @@ async fn long_running_calls_have_connections_of_their_own() {
     call.answer().await;
     watches.answer(watched.stream).await;
     watch.answer().await;
+}
+
+/// What holds the last byte back until the outcome is recorded goes by frames.
+#[tokio::test]
+async fn an_empty_frame_at_the_end_of_an_answer_is_no_frame() {
+    let server = Server::http2().await;
+    let upstream = server.upstream();
+    for watches in [false, true] {
+        let call = if watches {
+            Call::watch(&upstream)
+        } else {
+            Call::get(&upstream)
+        };
+        let mut wire = server.connection().await;
+        let stream = wire.request().await.stream;
+        wire.begin(stream).await;
+        wire.write(DATA, 0, stream, b"all of it").await;
+        wire.write(DATA, 0, stream, b"").await;
+        wire.end(stream).await;
+        let mut body = call.answer().await.into_body();
+        let mut frames = Vec::new();
+        while let Some(frame) = body.frame().await {
+            frames.push(frame.expect("a whole answer").into_data().expect("data"));
+        }
+        assert_eq!(frames, ["all of it"], "{watches}");
+    }
 }
 
 #[tokio::test]
