@@ -174,9 +174,7 @@ impl Follower {
         let status = eventually("the program's end", LIMIT, || Ok(self.child.try_wait()?))?;
         Ok((rest, status.code().unwrap_or(-1)))
     }
-}
 
-impl Follower {
     /// Waits until the program has ended by itself: its status, `-1` where a signal ended it.
     pub fn wait_for_end(&mut self) -> Result<i32> {
         let status = eventually("the end of a program", LIMIT, || {

@@ -31,7 +31,7 @@ pub fn split(record: &Record, log_id: &str) -> (Bytes, Bytes) {
 }
 
 /// How many bytes [`split`] gives, found without making them.
-pub fn length(record: &Record, log_id: &str) -> usize {
+fn length(record: &Record, log_id: &str) -> usize {
     let mut length = Length(0);
     row::write(record, log_id, &mut length);
     length.0

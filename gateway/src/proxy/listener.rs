@@ -1,6 +1,7 @@
 //! The explicit listener: accept, handshake, serve, until the drain.
 
 use std::{
+    convert::Infallible,
     error::Error,
     fmt::{self, Display},
     future::poll_fn,
@@ -15,9 +16,12 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
 use hyper::{
+    body::Incoming,
     server::conn::{http1, http2},
-    service::service_fn,
+    service::{Service, service_fn},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
@@ -29,7 +33,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Gateway,
+    Body, Gateway,
     fault::Fault,
     linger::Lingering,
     patience::Patient,
@@ -170,26 +174,18 @@ async fn http1_requests(
     draining: impl Future<Output = ()>,
     streams: &CancellationToken,
 ) -> hyper::Result<()> {
-    let service = service_fn(move |request| {
-        let (gateway, peer) = (Arc::clone(gateway), Arc::clone(&peer));
-        Box::pin(async move { gateway.serve(&peer, request).await })
-    });
     let io = TokioIo::new(Patient::http1(io));
-    let mut serving = pin!(http1().serve_connection(io, service).with_upgrades());
+    let mut serving = pin!(
+        http1()
+            .serve_connection(io, calls(gateway, peer))
+            .with_upgrades()
+    );
     tokio::select! {
         served = &mut serving => return served,
         () = draining => serving.as_mut().graceful_shutdown(),
     }
     streams.cancel();
     serving.await
-}
-
-/// Resolves for a client that has shown no credential that holds in time.
-async fn stays_a_stranger(peer: Arc<Peer>) {
-    tokio::time::sleep(STRANGER_PATIENCE).await;
-    if peer.is_known.load(Ordering::Relaxed) {
-        std::future::pending().await
-    }
 }
 
 /// The same for HTTP/2.
@@ -201,15 +197,10 @@ async fn http2_requests(
     draining: impl Future<Output = ()>,
     streams: &CancellationToken,
 ) -> hyper::Result<()> {
-    let known = Arc::clone(&peer);
-    let service = service_fn(move |request| {
-        let (gateway, peer) = (Arc::clone(gateway), Arc::clone(&peer));
-        Box::pin(async move { gateway.serve(&peer, request).await })
-    });
-    let stranger = stays_a_stranger(Arc::clone(&known));
+    let stranger = stays_a_stranger(Arc::clone(&peer));
     let reset = |reason| gateway.count(client, Fault::Stream, &reason);
     let io = TokioIo::new(Watched::new(Patient::http2(io), reset));
-    let mut serving = pin!(http2().serve_connection(io, service));
+    let mut serving = pin!(http2().serve_connection(io, calls(gateway, peer)));
     tokio::select! {
         served = &mut serving => return served,
         () = draining => serving.as_mut().graceful_shutdown(),
@@ -226,6 +217,33 @@ async fn http2_requests(
     match polled {
         Poll::Ready(served) => served,
         Poll::Pending => serving.await,
+    }
+}
+
+/// Takes each request of a connection through the pipeline.
+fn calls(
+    gateway: &Arc<Gateway>,
+    peer: Arc<Peer>,
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response<Body>,
+    Error = Infallible,
+    Future = BoxFuture<'static, Result<Response<Body>, Infallible>>,
+> + use<> {
+    let gateway = Arc::clone(gateway);
+    service_fn(move |request| {
+        let (gateway, peer) = (Arc::clone(&gateway), Arc::clone(&peer));
+        let call: BoxFuture<'static, _> =
+            Box::pin(async move { gateway.serve(&peer, request).await });
+        call
+    })
+}
+
+/// Resolves for a client that has shown no credential that holds in time.
+async fn stays_a_stranger(peer: Arc<Peer>) {
+    tokio::time::sleep(STRANGER_PATIENCE).await;
+    if peer.is_known.load(Ordering::Relaxed) {
+        std::future::pending().await
     }
 }
 
@@ -275,4 +293,41 @@ fn http2() -> http2::Builder<TokioExecutor> {
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_PATIENCE);
     http
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use prometheus_client::metrics::gauge::Gauge;
+
+    use super::*;
+    use crate::drain;
+
+    async fn peer() -> Arc<Peer> {
+        let (slots, client) = (Slots::new(4, Gauge::default()), IpAddr::from([10, 0, 0, 1]));
+        let held = slots.hold(slots.free().await, client);
+        Arc::new(Peer {
+            client,
+            drain: drain::channel().1,
+            is_known: AtomicBool::new(false),
+            _held: held.expect("the first connection"),
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_shows_no_credential_is_a_stranger_when_patience_ends() {
+        let started = tokio::time::Instant::now();
+        stays_a_stranger(peer().await).await;
+        assert_eq!(started.elapsed(), STRANGER_PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_shown_one_is_never_a_stranger() {
+        let peer = peer().await;
+        let mut stranger = Box::pin(stays_a_stranger(Arc::clone(&peer)));
+        assert!(stranger.as_mut().now_or_never().is_none());
+        peer.is_known.store(true, Ordering::Relaxed);
+        let waited = tokio::time::timeout(100 * STRANGER_PATIENCE, stranger).await;
+        assert!(waited.is_err());
+    }
 }
