@@ -6,6 +6,7 @@ use harness::{Call, Cluster, Gateway, Kubectl, Namespace, Protocol, Relay, Setti
 use serde_json::{Value, json};
 
 use self::compare::Seen;
+use crate::slice::developer_policy;
 
 mod compare;
 mod discovery;
@@ -64,8 +65,8 @@ impl Scene {
         namespace.grant(&namespace.synthetic_user("coder"), &everything)?;
         let pod = namespace.create_pod("agent", "coder")?;
         let token = namespace.token("coder", "sallyport", Some(&pod))?;
-        let settings =
-            Settings::new(&cluster).with_policy("developer.yaml", &policy(&namespace.name));
+        let settings = Settings::new(&cluster)
+            .with_policy("developer.yaml", &developer_policy(&namespace.name));
         let gateway = Gateway::start(&change(settings))?;
         Ok(Self {
             cluster,
@@ -176,24 +177,4 @@ fn is(status: u16) -> impl Fn(&Seen) -> Result<()> {
         ensure!(seen.status == status, "not {status}: {seen}");
         Ok(())
     }
-}
-
-fn policy(namespace: &str) -> String {
-    format!(
-        r#"apiVersion: sallyport.dev/v1alpha1
-kind: AgentPolicy
-metadata: {{name: developer}}
-spec:
-  subjects:
-  - serviceAccount: {{namespace: {namespace}, name: coder}}
-  rules:
-  - name: work
-    effect: Allow
-    verbs: ["*"]
-    apiGroups: ["*"]
-    resources: ["*"]
-    namespaces: [{namespace}]
-    names: ["*"]
-"#
-    )
 }

@@ -185,7 +185,8 @@ impl Scene {
     }
 }
 
-fn developer_policy(namespace: &str) -> String {
+/// The agent `coder` may do everything in its namespace but delete the ConfigMap `keep`.
+pub(crate) fn developer_policy(namespace: &str) -> String {
     format!(
         r#"apiVersion: sallyport.dev/v1alpha1
 kind: AgentPolicy
