@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::request_info::RequestInfo;
 
@@ -20,8 +20,8 @@ pub struct UserInfo {
 }
 
 /// A pod with what we know of it.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
 pub struct Workload {
     pub namespace: String,
     pub pod: String,
@@ -32,6 +32,15 @@ pub struct Workload {
     pub labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub container_image_digests: Vec<String>,
+}
+
+/// The process that made a connection, as the kernel tells: its number on the node, and its program.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Process {
+    pub pid: i32,
+    /// Absent where it had ended before it was looked up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe: Option<String>,
 }
 
 /// Where a provenance value comes from, strongest first. Policy may use all but the last.

@@ -12,7 +12,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | 0 | `config` `drain` `readiness` `telemetry` `api` `request_info` |
-//! | 1 | `identity` |
+//! | 1 | `identity` `handover` |
 //! | 2 | `mask` `tls` |
 //! | 3 | `audit` `authn` `redirect` |
 //! | 4 | `policy` |
@@ -29,6 +29,9 @@ pub mod manual;
 // Sends an agent's connections to the gateway instead of the API server: kernel programs and their maps.
 #[cfg(target_os = "linux")]
 pub mod redirect;
+// Passes listeners inside of pods from the node agent to the gateway.
+#[cfg(target_os = "linux")]
+pub mod handover;
 // Shows the gateway's serving certificate.
 pub mod tls;
 // Serves connections and takes each request through the pipeline. Nobody else names the rest.

@@ -25,6 +25,7 @@ pub use self::{
     cgroup::{Cgroup2, cgroup2_mount},
     error::Error,
     events::{ForwardedEvents, KernelEvents},
+    syscall::netns_cookie,
 };
 
 mod address;
@@ -33,6 +34,7 @@ mod cgroup;
 mod error;
 mod events;
 mod object;
+mod syscall;
 
 const PROGRAMS: [&str; 2] = ["connect4", "connect6"];
 
