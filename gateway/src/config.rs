@@ -13,6 +13,8 @@ pub use self::{
     store::{S3, Store},
 };
 
+#[cfg(target_os = "linux")]
+pub mod node;
 mod quantity;
 mod store;
 pub mod watch;

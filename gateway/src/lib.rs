@@ -16,7 +16,7 @@
 //! | 2 | `mask` `tls` |
 //! | 3 | `audit` `authn` `redirect` |
 //! | 4 | `policy` |
-//! | 6 | `proxy` |
+//! | 6 | `proxy` `node` |
 //! | 7 | `admin` |
 //! | 8 | `app` |
 //! | 9 | `cli` |
@@ -29,6 +29,10 @@ pub mod manual;
 // Sends an agent's connections to the gateway instead of the API server: kernel programs and their maps.
 #[cfg(target_os = "linux")]
 pub mod redirect;
+// Finds agents' pods, opens the listeners inside of them, and keeps what is there as it should be. Parses nothing
+// that an agent sent.
+#[cfg(target_os = "linux")]
+pub mod node;
 // Passes listeners inside of pods from the node agent to the gateway.
 #[cfg(target_os = "linux")]
 pub mod handover;

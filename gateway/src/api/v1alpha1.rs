@@ -6,10 +6,15 @@ pub mod agent;
 pub mod agent_policy;
 pub mod manifest;
 pub mod matching;
+pub mod node_coverage;
 
 /// The CustomResourceDefinitions as one YAML stream, in alphabetical order.
 pub fn crds_yaml() -> Result<String, serde_saphyr::ser_error::Error> {
-    serde_saphyr::to_string_multiple(&[agent_policy::AgentPolicy::crd(), agent::Agent::crd()])
+    serde_saphyr::to_string_multiple(&[
+        agent_policy::AgentPolicy::crd(),
+        agent::Agent::crd(),
+        node_coverage::NodeCoverage::crd(),
+    ])
 }
 
 #[cfg(test)]

@@ -34,6 +34,10 @@ fn the_printed_definitions_are_stable_and_complete() {
         .collect();
     assert_eq!(
         names,
-        ["agentpolicies.sallyport.dev", "agents.sallyport.dev"]
+        [
+            "agentpolicies.sallyport.dev",
+            "agents.sallyport.dev",
+            "nodecoverages.sallyport.dev"
+        ]
     );
 }
