@@ -20,7 +20,7 @@ use aya::{
 use sallyport_common::{Counter, Destination, Listener, MAX_DESTINATIONS};
 
 pub use self::{
-    address::{Action, ListenerPort, OrigDstAddr},
+    address::{Action, Guarded, ListenerPort, OrigDstAddr},
     bpffs::{BPFFS, mount_bpffs},
     cgroup::{Cgroup2, cgroup2_mount},
     error::Error,

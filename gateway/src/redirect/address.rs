@@ -76,6 +76,13 @@ impl From<Action> for Listener {
     }
 }
 
+/// Where agents' packets are kept from, unless they were led elsewhere: an address, on one port or on all.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Guarded {
+    pub ip: IpAddr,
+    pub port: Option<NonZeroU16>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -39,11 +39,11 @@ pub struct NodeCoverageStatus {
     pub counted_since: Timestamp,
     /// The version of the node agent.
     pub version: String,
-    pub captured: u32,
-    pub denied: u32,
-    pub exempt: u32,
-    pub needs_recreate: u32,
-    pub unknown: u32,
+    pub captured: i32,
+    pub denied: i32,
+    pub exempt: i32,
+    pub needs_recreate: i32,
+    pub unknown: i32,
     /// What is wrong on the node as a whole.
     #[serde(default)]
     pub problems: Vec<String>,
