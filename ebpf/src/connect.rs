@@ -5,147 +5,200 @@
 //! destination ends on loopback as well, where no datagram socket listens.
 
 use aya_ebpf::{
-    EbpfContext as _, bindings::bpf_sock_addr, helpers::bpf_get_current_cgroup_id,
-    macros::cgroup_sock_addr, programs::SockAddrContext,
+    EbpfContext as _, helpers::bpf_get_socket_cookie, macros::cgroup_sock_addr,
+    programs::SockAddrContext,
 };
-use aya_log_ebpf::{info, warn};
-use sallyport_common::{Counter, Destination, Listener};
+use sallyport_common::{AF_INET, AF_INET6, Connecting, Counter, Destination, Listener};
 
-use crate::maps::{self, NoListener};
+use crate::{classify, maps, report};
 
 const LOOPBACK_V4: u32 = 0x7f00_0001_u32.to_be();
 const LOOPBACK_V6: [u32; 4] = [0, 0, 0, 1_u32.to_be()];
 
-/// `connect` on an IPv4 socket.
+/// What the kernel expects: the call goes on, or fails with `EPERM`.
+const ALLOW: i32 = 1;
+const DENY: i32 = 0;
+
+/// What becomes of a connection.
+enum Decision {
+    Pass,
+    Redirect(Listener),
+    Deny(Counter),
+}
+
+/// `connect` on an IPv4 socket of any pod.
 #[cgroup_sock_addr(connect4)]
 pub(crate) fn connect4(ctx: SockAddrContext) -> i32 {
-    // SAFETY: the kernel passes a valid context that nothing else uses while the program runs.
-    let sock_addr = unsafe { &mut *ctx.sock_addr };
-    let destination = Destination::v4(sock_addr.user_ip4, port(sock_addr));
-    verdict(
-        &ctx,
-        &destination,
-        try_connect4(&ctx, sock_addr, &destination),
-    )
+    let destination = destination_v4(&ctx);
+    match for_any_pod(&ctx, &destination) {
+        Decision::Pass => ALLOW,
+        Decision::Redirect(listener) => redirect_v4(&ctx, &destination, listener),
+        Decision::Deny(counter) => deny(&ctx, &destination, counter),
+    }
 }
 
-/// `connect` on an IPv6 socket, v4-mapped addresses included.
+/// `connect` on an IPv6 socket of any pod, v4-mapped addresses included.
 #[cgroup_sock_addr(connect6)]
 pub(crate) fn connect6(ctx: SockAddrContext) -> i32 {
-    // SAFETY: the kernel passes a valid context that nothing else uses while the program runs.
-    let sock_addr = unsafe { &mut *ctx.sock_addr };
-    let destination = Destination::v6(address_v6(sock_addr), port(sock_addr));
-    verdict(
-        &ctx,
-        &destination,
-        try_connect6(&ctx, sock_addr, &destination),
-    )
-}
-
-#[inline(always)]
-fn try_connect4(
-    ctx: &SockAddrContext,
-    sock_addr: &mut bpf_sock_addr,
-    destination: &Destination,
-) -> Result<(), NoListener> {
-    let Some(listener) = maps::listener_for(destination)? else {
-        return Ok(());
-    };
-    sock_addr.user_ip4 = LOOPBACK_V4;
-    sock_addr.user_port = u32::from(listener.port);
-    maps::count(Counter::RedirectedV4);
-    report_redirected(ctx, destination, listener);
-    Ok(())
-}
-
-#[inline(always)]
-fn try_connect6(
-    ctx: &SockAddrContext,
-    sock_addr: &mut bpf_sock_addr,
-    destination: &Destination,
-) -> Result<(), NoListener> {
-    let Some(listener) = maps::listener_for(destination)? else {
-        return Ok(());
-    };
-    if destination.is_v4() {
-        sock_addr.user_ip6[3] = LOOPBACK_V4;
-        maps::count(Counter::RedirectedV4Mapped);
-    } else {
-        // Word by word: the verifier takes no wider store to the context.
-        sock_addr.user_ip6[0] = LOOPBACK_V6[0];
-        sock_addr.user_ip6[1] = LOOPBACK_V6[1];
-        sock_addr.user_ip6[2] = LOOPBACK_V6[2];
-        sock_addr.user_ip6[3] = LOOPBACK_V6[3];
-        maps::count(Counter::RedirectedV6);
+    let destination = destination_v6(&ctx);
+    match for_any_pod(&ctx, &destination) {
+        Decision::Pass => ALLOW,
+        Decision::Redirect(listener) => redirect_v6(&ctx, &destination, listener),
+        Decision::Deny(counter) => deny(&ctx, &destination, counter),
     }
-    sock_addr.user_port = u32::from(listener.port);
-    report_redirected(ctx, destination, listener);
-    Ok(())
+}
+
+/// `connect` on an IPv4 socket that was made in an agent pod, whoever uses it.
+#[cgroup_sock_addr(connect4)]
+pub(crate) fn agent_connect4(ctx: SockAddrContext) -> i32 {
+    let destination = destination_v4(&ctx);
+    match for_agent(&destination) {
+        Decision::Pass => ALLOW,
+        Decision::Redirect(listener) => {
+            remember_caller(&ctx, AF_INET);
+            redirect_v4(&ctx, &destination, listener)
+        }
+        Decision::Deny(counter) => deny(&ctx, &destination, counter),
+    }
+}
+
+/// `connect` on an IPv6 socket that was made in an agent pod, whoever uses it; v4-mapped addresses included.
+#[cgroup_sock_addr(connect6)]
+pub(crate) fn agent_connect6(ctx: SockAddrContext) -> i32 {
+    let destination = destination_v6(&ctx);
+    match for_agent(&destination) {
+        Decision::Pass => ALLOW,
+        Decision::Redirect(listener) => {
+            let family = if destination.is_v4() {
+                AF_INET
+            } else {
+                AF_INET6
+            };
+            remember_caller(&ctx, family);
+            redirect_v6(&ctx, &destination, listener)
+        }
+        Decision::Deny(counter) => deny(&ctx, &destination, counter),
+    }
+}
+
+/// Most connections on a node end at the first line, with one look into one map.
+#[inline(always)]
+fn for_any_pod(ctx: &SockAddrContext, destination: &Destination) -> Decision {
+    let Some(listener) = maps::listener_for(destination) else {
+        return Decision::Pass;
+    };
+    if classify::is_agent(ctx) {
+        to_listener(listener)
+    } else {
+        Decision::Pass
+    }
+}
+
+#[inline(always)]
+fn for_agent(destination: &Destination) -> Decision {
+    if let Some(listener) = maps::listener_for(destination) {
+        classify::count_connection_of_pod();
+        return to_listener(listener);
+    }
+    if maps::is_guarded_address(&destination.address) && maps::is_guarded_port(destination) {
+        return Decision::Deny(Counter::DeniedGuarded);
+    }
+    Decision::Pass
+}
+
+#[inline(always)]
+fn to_listener(listener: Listener) -> Decision {
+    match listener {
+        Listener { port: 0 } => Decision::Deny(Counter::Denied),
+        listener => Decision::Redirect(listener),
+    }
+}
+
+#[inline(always)]
+fn redirect_v4(ctx: &SockAddrContext, destination: &Destination, listener: Listener) -> i32 {
+    // SAFETY: the kernel passes a valid context that nothing else uses while the program runs.
+    unsafe {
+        (&raw mut (*ctx.sock_addr).user_ip4).write_volatile(LOOPBACK_V4);
+        (&raw mut (*ctx.sock_addr).user_port).write_volatile(u32::from(listener.port));
+    }
+    redirected(ctx, destination, listener, Counter::RedirectedV4)
+}
+
+#[inline(always)]
+fn redirect_v6(ctx: &SockAddrContext, destination: &Destination, listener: Listener) -> i32 {
+    let counter = if destination.is_v4() {
+        write_word_v6(ctx, 3, LOOPBACK_V4);
+        Counter::RedirectedV4Mapped
+    } else {
+        write_word_v6(ctx, 0, LOOPBACK_V6[0]);
+        write_word_v6(ctx, 1, LOOPBACK_V6[1]);
+        write_word_v6(ctx, 2, LOOPBACK_V6[2]);
+        write_word_v6(ctx, 3, LOOPBACK_V6[3]);
+        Counter::RedirectedV6
+    };
+    // SAFETY: as in `redirect_v4`.
+    unsafe { (&raw mut (*ctx.sock_addr).user_port).write_volatile(u32::from(listener.port)) };
+    redirected(ctx, destination, listener, counter)
+}
+
+#[inline(always)]
+fn redirected(
+    ctx: &SockAddrContext,
+    destination: &Destination,
+    listener: Listener,
+    counter: Counter,
+) -> i32 {
+    maps::count(counter);
+    report::redirected(ctx, destination, listener);
+    ALLOW
+}
+
+#[inline(always)]
+fn deny(ctx: &SockAddrContext, destination: &Destination, counter: Counter) -> i32 {
+    maps::count(counter);
+    report::denied(ctx, destination);
+    DENY
+}
+
+#[inline(always)]
+fn remember_caller(ctx: &SockAddrContext, family: u32) {
+    let connecting = Connecting {
+        netns_cookie: classify::netns_cookie(ctx),
+        tgid: ctx.tgid(),
+        family,
+    };
+    // SAFETY: the helper is available to this program type and reads the context's socket.
+    let socket = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    maps::remember_connecting(socket, &connecting);
+}
+
+// Every access to the context is volatile and of one word: the verifier takes no wider one, and none at an
+// address that was computed because the compiler merged two of them.
+
+#[inline(always)]
+fn destination_v4(ctx: &SockAddrContext) -> Destination {
+    // SAFETY: as in `redirect_v4`.
+    let address = unsafe { (&raw const (*ctx.sock_addr).user_ip4).read_volatile() };
+    Destination::v4(address, port(ctx))
+}
+
+#[inline(always)]
+fn destination_v6(ctx: &SockAddrContext) -> Destination {
+    // SAFETY: as in `redirect_v4`.
+    let word =
+        |index: usize| unsafe { (&raw const (*ctx.sock_addr).user_ip6[index]).read_volatile() };
+    Destination::v6([word(0), word(1), word(2), word(3)], port(ctx))
 }
 
 /// The port as it stands in the context: the low half of the word, in network byte order.
 #[inline(always)]
-fn port(sock_addr: &bpf_sock_addr) -> u16 {
-    sock_addr.user_port as u16
-}
-
-/// Word by word: the verifier takes no wider load from the context.
-#[inline(always)]
-fn address_v6(sock_addr: &bpf_sock_addr) -> [u32; 4] {
-    let words = &sock_addr.user_ip6;
-    [words[0], words[1], words[2], words[3]]
-}
-
-/// What the kernel expects: 1 lets the call go on, 0 makes it fail with `EPERM`.
-#[inline(always)]
-fn verdict(
-    ctx: &SockAddrContext,
-    destination: &Destination,
-    outcome: Result<(), NoListener>,
-) -> i32 {
-    match outcome {
-        Ok(()) => 1,
-        Err(NoListener) => {
-            maps::count(Counter::Denied);
-            report_denied(ctx, destination);
-            0
-        }
-    }
+fn port(ctx: &SockAddrContext) -> u16 {
+    // SAFETY: as in `redirect_v4`.
+    unsafe { (&raw const (*ctx.sock_addr).user_port).read_volatile() as u16 }
 }
 
 #[inline(always)]
-fn report_redirected(ctx: &SockAddrContext, destination: &Destination, listener: Listener) {
-    info!(
-        ctx,
-        "redirected orig_dst=[{:i}]:{} listener_port={} pid={} cgroup={}",
-        octets(&destination.address),
-        u16::from_be(destination.port),
-        u16::from_be(listener.port),
-        ctx.tgid(),
-        cgroup_id(),
-    );
-}
-
-#[inline(always)]
-fn report_denied(ctx: &SockAddrContext, destination: &Destination) {
-    warn!(
-        ctx,
-        "denied orig_dst=[{:i}]:{} pid={} cgroup={}",
-        octets(&destination.address),
-        u16::from_be(destination.port),
-        ctx.tgid(),
-        cgroup_id(),
-    );
-}
-
-#[inline(always)]
-fn cgroup_id() -> u64 {
-    // SAFETY: the helper takes no arguments and is available to this program type.
-    unsafe { bpf_get_current_cgroup_id() }
-}
-
-#[inline(always)]
-fn octets(address: &[u32; 4]) -> [u8; 16] {
-    // SAFETY: both are sixteen plain bytes, and the words are in network byte order already.
-    unsafe { core::mem::transmute(*address) }
+fn write_word_v6(ctx: &SockAddrContext, index: usize, word: u32) {
+    // SAFETY: as in `redirect_v4`; every caller's index is a constant below four.
+    unsafe { (&raw mut (*ctx.sock_addr).user_ip6[index]).write_volatile(word) };
 }

@@ -1,87 +1,96 @@
-//! Leads connections to the API server into the gateway: loads the kernel programs, attaches them
-//! to a cgroup, and keeps the list of destinations.
+//! Leads agents' connections to the API server into the gateway: loads the kernel programs, attaches them to
+//! cgroups, and tells them what they have to know.
 //!
 //! ```text
-//! process in the cgroup          connect4, connect6 (package `ebpf`)         gateway
-//!   connect(10.96.0.1:443) ───▶  DESTINATIONS: hit ─▶ 127.0.0.1:15001  ───▶  listener
+//! process in an agent pod        connect4, connect6 (package `ebpf`)         gateway
+//!   connect(10.96.0.1:443) ───▶  DESTINATIONS: hit ─▶ 127.0.0.1:15300  ───▶  listener in the pod
 //!   connect(192.0.2.7:443) ───▶  DESTINATIONS: miss, passes untouched
+//! process in another pod
+//!   connect(10.96.0.1:443) ───▶  DESTINATIONS: hit, PODS: PASS, passes untouched
 //! ```
 //!
-//! The listener's port stands for the original destination, so no table of connections exists that
-//! could lose an entry. The hooks live as long as the [`Redirect`] that attached them.
+//! The listener's port stands for the original destination, so no table of connections exists that could lose an
+//! entry. Maps and links are pinned: they work on when this process ends, and are taken over by the next one,
+//! whose programs replace the old ones in one step. Only [`uninstall`] takes them away.
+//!
+//! In order: [`Redirect::open`], classify what must pass, set the destinations and what is guarded, then
+//! [`Redirect::attach`]. For each agent pod [`Redirect::guard_ports`], its listeners, [`Redirect::classify`], and
+//! [`Redirect::enforce`].
 
-use std::{collections::BTreeMap, fs::File, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
-use aya::{
-    Ebpf,
-    maps::{HashMap, Map, MapData, MapError, PerCpuArray},
-    programs::{CgroupAttachMode, CgroupSockAddr},
-};
-use sallyport_common::{Counter, Destination, Listener, MAX_DESTINATIONS};
+use sallyport_common::{Destination, Listener, MAX_DESTINATIONS, MAX_GUARDED, MAX_PODS};
 
 pub use self::{
     address::{Action, Guarded, ListenerPort, OrigDstAddr},
     bpffs::{BPFFS, mount_bpffs},
     cgroup::{Cgroup2, cgroup2_mount},
+    decisions::Decisions,
     error::Error,
     events::{ForwardedEvents, KernelEvents},
+    guarded::Guarded,
+    observe::{Foreign, Observed, Trouble, TroubleKind},
+    options::{Options, ReservedPorts},
+    pod::{CgroupId, PodCgroup},
+    repair::{Attachment, Repaired},
     syscall::netns_cookie,
+    uninstall::{Removed, uninstall},
 };
+use self::{attached::Attached, hooks::Programs, maps::Maps, pins::Pins};
+pub use sallyport_common::{PodState, Unclassified};
 
 mod address;
+mod attached;
 mod bpffs;
 mod cgroup;
+mod conflict;
+mod connections;
+mod decisions;
 mod error;
 mod events;
+mod guarded;
+mod hooks;
+mod links;
+mod maps;
 mod object;
+mod observe;
+mod options;
+mod pins;
+mod pod;
+mod repair;
 mod syscall;
+mod uninstall;
 
-const PROGRAMS: [&str; 2] = ["connect4", "connect6"];
-
-/// The kernel programs, loaded. Dropping it detaches and unloads them.
+/// The kernel programs of a node. Dropping it leaves everything attached and pinned as it is.
 pub struct Redirect {
-    ebpf: Ebpf,
-    destinations: HashMap<MapData, Destination, Listener>,
-    counters: PerCpuArray<MapData, u64>,
+    options: Options,
+    programs: Programs,
+    maps: Maps,
+    pins: Pins,
+    /// None until it is attached.
+    kubepods: Option<Attached>,
+    pods: BTreeMap<CgroupId, Attached>,
 }
 
 impl Redirect {
-    /// Loads the programs and hands out their events. Nothing is redirected yet.
-    pub fn load() -> Result<(Self, KernelEvents), Error> {
-        let mut ebpf = Ebpf::load(object::bytes()?).map_err(Error::from_load)?;
-        for name in PROGRAMS {
-            program(&mut ebpf, name)?
-                .load()
-                .map_err(|error| Error::from_program(name, error))?;
-        }
+    /// Loads the programs and hands out their events. Pinned maps of the same ABI are used again with all they
+    /// hold. Nothing is attached: what an earlier process attached runs on.
+    pub fn open(options: &Options) -> Result<(Self, KernelEvents), Error> {
+        let pins = Pins::make(&options.pins)?;
+        let mut ebpf = object::load(&pins)?;
+        let programs = Programs::load(&mut ebpf)?;
         let events = KernelEvents::of(&mut ebpf)?;
-        let destinations = typed_map(&mut ebpf, "DESTINATIONS")?;
-        let counters = typed_map(&mut ebpf, "COUNTERS")?;
-        Ok((
-            Self {
-                ebpf,
-                destinations,
-                counters,
-            },
-            events,
-        ))
-    }
-
-    /// Attaches the programs to a cgroup's directory: they see every socket made in it or below.
-    ///
-    /// Set the destinations first, or connections pass until they are set.
-    pub fn attach(&mut self, cgroup: &Path) -> Result<(), Error> {
-        let directory = File::open(cgroup).map_err(|source| Error::OpenCgroup {
-            cgroup: cgroup.to_owned(),
-            source,
-        })?;
-        for name in PROGRAMS {
-            // `Single` makes a link, which lets other links be; `AllowMultiple` the kernel refuses.
-            program(&mut self.ebpf, name)?
-                .attach(&directory, CgroupAttachMode::Single)
-                .map_err(|error| Error::from_attach(name, cgroup, error))?;
-        }
-        Ok(())
+        let maps = Maps::of(&mut ebpf)?;
+        let mut redirect = Self {
+            options: options.clone(),
+            programs,
+            maps,
+            pins,
+            kubepods: None,
+            pods: BTreeMap::new(),
+        };
+        redirect.write_settings()?;
+        Ok((redirect, events))
     }
 
     /// Makes `wanted` the whole list. An entry that stays is in force throughout.
@@ -95,68 +104,85 @@ impl Redirect {
                 room: MAX_DESTINATIONS,
             });
         }
-        let wanted: std::collections::HashMap<Destination, Listener> = wanted
+        let wanted = wanted
             .iter()
             .map(|(destination, action)| (destination.into(), (*action).into()))
-            .collect();
-        self.remove_destinations_except(&wanted)?;
-        for (destination, listener) in &wanted {
-            self.destinations.insert(destination, listener, 0)?;
-        }
-        Ok(())
+            .collect::<std::collections::HashMap<Destination, Listener>>();
+        maps::replace(&mut self.maps.destinations, &wanted)
     }
 
-    fn remove_destinations_except(
+    /// Makes `wanted` the whole list of what agents' packets are kept from. What is in the old list and in the
+    /// new one is guarded throughout, also where one names a port and the other all of them.
+    pub fn set_guarded(
         &mut self,
-        wanted: &std::collections::HashMap<Destination, Listener>,
+        wanted: &std::collections::BTreeSet<Guarded>,
     ) -> Result<(), Error> {
-        let present = self.destinations.keys().collect::<Result<Vec<_>, _>>()?;
-        for destination in present.iter().filter(|key| !wanted.contains_key(key)) {
-            self.destinations.remove(destination)?;
+        if wanted.len() > MAX_GUARDED as usize {
+            return Err(Error::TooManyGuarded {
+                got: wanted.len(),
+                room: MAX_GUARDED,
+            });
+        }
+        let ports: std::collections::HashMap<Destination, u8> =
+            wanted.iter().map(|guarded| (guarded.into(), 1)).collect();
+        let addresses = ports.keys().map(|key| (key.address, 1)).collect();
+        // Programs look at the address first: it comes after its ports, and goes before them.
+        maps::insert_all(&mut self.maps.guarded, &ports)?;
+        maps::replace(&mut self.maps.guarded_addresses, &addresses)?;
+        maps::retain(&mut self.maps.guarded, &ports)
+    }
+
+    /// Says what a pod is. Until then it is [`Options::unclassified`].
+    pub fn classify(&mut self, pod: CgroupId, state: PodState) -> Result<(), Error> {
+        match self.maps.pods.insert(pod.0, state, 0) {
+            Err(error) if maps::is_full(&error) => Err(Error::TooManyPods { room: MAX_PODS }),
+            inserted => Ok(inserted?),
+        }
+    }
+
+    /// What was said of pods, by this process or an earlier one.
+    pub fn classified(&self) -> Result<BTreeMap<CgroupId, PodState>, Error> {
+        let pods = self.maps.pods.iter();
+        pods.map(|entry| entry.map(|(id, state)| (CgroupId(id), state)))
+            .collect::<Result<_, _>>()
+            .map_err(Error::from)
+    }
+
+    /// Keeps a pod's processes from the listeners' ports. Comes before its listeners.
+    pub fn guard_ports(&mut self, pod: &PodCgroup) -> Result<(), Error> {
+        self.attach_to_pod(pod, &hooks::PORTS)
+    }
+
+    /// Redirects the connections of sockets that are made in the pod, whoever uses them, and drops its packets
+    /// to what is guarded. Comes after its listeners.
+    pub fn enforce(&mut self, pod: &PodCgroup) -> Result<(), Error> {
+        self.attach_to_pod(pod, &hooks::ENFORCEMENT)
+    }
+
+    /// Forgets a pod that is gone, or is no agent any more: what it is, and all that is attached to it.
+    pub fn forget(&mut self, pod: CgroupId) -> Result<(), Error> {
+        let attached = self.pods.remove(&pod);
+        links::detach_all(&self.pins.pod(pod))?;
+        drop(attached);
+        maps::remove(&mut self.maps.pods, &pod.0)?;
+        self.forget_connections(pod)
+    }
+
+    /// Pods with something attached, by this process or an earlier one, after [`Redirect::attach`].
+    pub fn attached_pods(&self) -> impl Iterator<Item = CgroupId> {
+        self.pods.keys().copied()
+    }
+
+    fn write_settings(&mut self) -> Result<(), Error> {
+        let kubepods = pod::OpenCgroup::open(&self.options.kubepods)?;
+        let settings = self.options.settings(kubepods.id);
+        if self.maps.settings.get(&0, 0)? != settings {
+            self.maps.settings.set(0, settings, 0)?;
         }
         Ok(())
     }
 
-    /// What the programs have decided since they were loaded.
-    pub fn decisions(&self) -> Result<Decisions, Error> {
-        Ok(Decisions {
-            redirected_v4: self.count(Counter::RedirectedV4)?,
-            redirected_v6: self.count(Counter::RedirectedV6)?,
-            redirected_v4_mapped: self.count(Counter::RedirectedV4Mapped)?,
-            denied: self.count(Counter::Denied)?,
-        })
+    fn kubepods_path(&self) -> &Path {
+        &self.options.kubepods
     }
-
-    fn count(&self, counter: Counter) -> Result<u64, Error> {
-        let per_cpu = self.counters.get(&(counter as u32), 0)?;
-        Ok(per_cpu.iter().sum())
-    }
-}
-
-/// How often the programs took each decision.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Decisions {
-    pub redirected_v4: u64,
-    pub redirected_v6: u64,
-    pub redirected_v4_mapped: u64,
-    pub denied: u64,
-}
-
-fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut CgroupSockAddr, Error> {
-    let program = ebpf
-        .program_mut(name)
-        .ok_or(Error::MissingFromObject { name })?;
-    program
-        .try_into()
-        .map_err(|_| Error::MissingFromObject { name })
-}
-
-fn typed_map<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, Error>
-where
-    T: TryFrom<Map, Error = MapError>,
-{
-    let map = ebpf
-        .take_map(name)
-        .ok_or(Error::MissingFromObject { name })?;
-    Ok(T::try_from(map)?)
 }

@@ -2,7 +2,7 @@ use std::{fs, io, path::Path};
 
 use nix::{
     mount::{MsFlags, mount},
-    sys::statfs::{BPF_FS_MAGIC, statfs},
+    sys::statfs::{BPF_FS_MAGIC, CGROUP2_SUPER_MAGIC, statfs},
 };
 
 use super::Error;
@@ -25,6 +25,10 @@ pub fn mount_bpffs(path: &Path) -> Result<(), Error> {
         .map_err(|errno| failed(errno.into()))
 }
 
-fn is_bpffs(path: &Path) -> io::Result<bool> {
+pub(super) fn is_bpffs(path: &Path) -> io::Result<bool> {
     Ok(statfs(path)?.filesystem_type() == BPF_FS_MAGIC)
+}
+
+pub(super) fn is_cgroup2(path: &Path) -> io::Result<bool> {
+    Ok(statfs(path)?.filesystem_type() == CGROUP2_SUPER_MAGIC)
 }

@@ -42,14 +42,39 @@ pub enum Error {
         source: ProgramError,
     },
     #[error(
-        "cannot attach `{program}` to {cgroup}: it must be a directory in the cgroup2 hierarchy, \
-         and no other program above it may forbid more"
+        "cannot attach `{program}` to {cgroup}: it must be a directory in the cgroup2 hierarchy"
     )]
     Attach {
         program: &'static str,
         cgroup: PathBuf,
-        source: ProgramError,
+        source: io::Error,
     },
+    #[error(
+        "`{program}` may not be attached to {cgroup}, because {others} on {parent} was attached without \
+         allowing others (BPF_F_ALLOW_MULTI): upgrade or remove the software that did so; `bpftool cgroup \
+         show {parent}` shows it"
+    )]
+    ForbiddenByParent {
+        program: &'static str,
+        cgroup: PathBuf,
+        parent: PathBuf,
+        others: String,
+    },
+    #[error("cannot replace the running `{program}`: the old one runs on; try again")]
+    UpdateLink {
+        program: &'static str,
+        source: io::Error,
+    },
+    #[error("{cgroup} is another cgroup by now: look the pod up again")]
+    CgroupReplaced { cgroup: PathBuf },
+    #[error(
+        "{pins} is not in the BPF file system: mount the host's /sys/fs/bpf into the container"
+    )]
+    PinsOutsideBpffs { pins: PathBuf },
+    #[error(
+        "cannot use the pin {path}: check that the host's BPF file system is mounted there, writable"
+    )]
+    Pin { path: PathBuf, source: io::Error },
     #[error("cannot open the cgroup {cgroup}: check that the host's cgroup2 is mounted here")]
     OpenCgroup { cgroup: PathBuf, source: io::Error },
     #[error("cannot read /proc/mounts to find cgroup2: check that /proc is mounted")]
@@ -65,6 +90,14 @@ pub enum Error {
         "{got} destinations are wanted and the kernel map has room for {room}: narrow the list"
     )]
     TooManyDestinations { got: usize, room: u32 },
+    #[error(
+        "{got} addresses are to be guarded and the kernel map has room for {room}: narrow the list"
+    )]
+    TooManyGuarded { got: usize, room: u32 },
+    #[error(
+        "the kernel map has room for {room} pods of a node, and all is taken: forget those that are gone"
+    )]
+    TooManyPods { room: u32 },
     #[error("cannot use a map of the kernel programs: restart to load them afresh")]
     Map(#[from] MapError),
     #[error("cannot read the kernel programs' events: restart to load them afresh")]
@@ -111,12 +144,23 @@ impl Error {
         }
     }
 
-    pub(super) fn from_attach(program: &'static str, cgroup: &Path, error: ProgramError) -> Self {
-        Self::Attach {
-            program,
-            cgroup: cgroup.to_owned(),
-            source: error,
+    pub(super) fn from_pin(path: &Path, source: io::Error) -> Self {
+        if denied(&source) {
+            Self::MissingCapability {
+                doing: "use the BPF file system",
+                source,
+            }
+        } else {
+            Self::Pin {
+                path: path.to_owned(),
+                source,
+            }
         }
+    }
+
+    /// Whether this says that a cgroup is not there (any more).
+    pub(super) fn is_missing_cgroup(&self) -> bool {
+        matches!(self, Self::OpenCgroup { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
     pub(super) fn from_mount(path: &Path, source: io::Error) -> Self {

@@ -1,8 +1,17 @@
-use super::Error;
+use aya::{Ebpf, EbpfLoader};
+
+use super::{Error, maps, pins::Pins};
+
+/// Reads the kernel programs, and makes their maps where they are not pinned yet.
+pub(super) fn load(pins: &Pins) -> Result<Ebpf, Error> {
+    let mut loader = EbpfLoader::new();
+    maps::pin_all(&mut loader, pins)?;
+    loader.load(bytes()?).map_err(Error::from_load)
+}
 
 /// The kernel programs as `build.rs` found them in the cache.
 #[cfg(ebpf_object)]
-pub(super) fn bytes() -> Result<&'static [u8], Error> {
+fn bytes() -> Result<&'static [u8], Error> {
     Ok(aya::include_bytes_aligned!(concat!(
         env!("OUT_DIR"),
         "/sallyport-ebpf"
@@ -10,6 +19,6 @@ pub(super) fn bytes() -> Result<&'static [u8], Error> {
 }
 
 #[cfg(not(ebpf_object))]
-pub(super) fn bytes() -> Result<&'static [u8], Error> {
+fn bytes() -> Result<&'static [u8], Error> {
     Err(Error::BuiltWithoutPrograms)
 }

@@ -23,7 +23,9 @@ mod linux {
 
     use anyhow::{Result, bail};
     use nix::unistd::{Uid, setuid};
-    use sallyport::redirect::Redirect;
+    use sallyport::redirect::{
+        BPFFS, Options, Redirect, ReservedPorts, Unclassified, cgroup2_mount,
+    };
 
     pub(crate) fn main() -> ExitCode {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -59,7 +61,17 @@ mod linux {
     fn load_unprivileged() -> Result<String> {
         const NOBODY: u32 = 65534;
         setuid(Uid::from_raw(NOBODY))?;
-        let (_redirect, _events) = Redirect::load()?;
+        let options = Options {
+            pins: std::path::Path::new(BPFFS).join("sallyport-test-unprivileged"),
+            kubepods: cgroup2_mount()?.path().to_owned(),
+            host_netns: None,
+            unclassified: Unclassified::Pass,
+            ports: ReservedPorts {
+                first: 15300,
+                count: 256,
+            },
+        };
+        let (_redirect, _events) = Redirect::open(&options)?;
         Ok("loaded".to_owned())
     }
 }
