@@ -27,7 +27,7 @@ func (p *controlPlane) apiserverArgs() []string {
 		fmt.Sprintf("--secure-port=%d", p.port),
 		// Endpoints may not be loopback addresses.
 		"--endpoint-reconciler-type=none",
-		"--service-cluster-ip-range=10.96.0.0/24",
+		"--service-cluster-ip-range=" + serviceCIDRs,
 		"--etcd-servers=" + p.etcdURL,
 		"--etcd-cafile=" + p.etcdCA.keyPair.cert,
 		"--etcd-certfile=" + p.etcd.cert,
@@ -80,6 +80,10 @@ func (p *controlPlane) nodeArgs() []string {
 		"--cert-file=" + p.kubelet.cert,
 		"--key-file=" + p.kubelet.key,
 		"--client-ca-file=" + p.ca.keyPair.cert,
+		"--admin-kubeconfig=" + p.path("admin.kubeconfig"),
+		"--cgroups=" + cgroupRoot(os.Getpid()),
+		"--netns=" + p.path(netnsLink),
+		fmt.Sprintf("--api-port=%d", p.port),
 	}
 }
 

@@ -48,11 +48,14 @@ func newAuthority(dir, name string) (*authority, error) {
 	return &authority{dir: dir, keyPair: pair, certificate: parsed, key: key}, err
 }
 
-// issueServer makes a serving certificate for loopback. etcd peers also present it as clients.
-func (a *authority) issueServer(name string) (keyPair, error) {
+// issueServer makes a serving certificate for loopback and more. etcd peers also present it as clients.
+func (a *authority) issueServer(name string, more ...string) (keyPair, error) {
 	template := certificate(pkix.Name{CommonName: name})
-	template.DNSNames = []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
+	template.DNSNames = []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}
 	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	for _, ip := range more {
+		template.IPAddresses = append(template.IPAddresses, net.ParseIP(ip))
+	}
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	return a.issue(name, template)
 }

@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
 )
 
 // container is one process of this machine and those that were executed beside it.
@@ -20,6 +21,9 @@ type container struct {
 	spec    corev1.Container
 	env     []string
 	log     *containerLog
+
+	// Absent where the process shares the machine's namespaces.
+	isolation *isolation
 
 	started  time.Time
 	stdin    io.WriteCloser
@@ -38,11 +42,15 @@ type container struct {
 
 func containerID(pod types.UID, name string) string { return string(pod) + "-" + name }
 
-func startContainer(pod *corev1.Pod, spec corev1.Container, dir string) (*container, error) {
+func startOnMachine(pod *corev1.Pod, spec corev1.Container, dir string) (*container, error) {
 	env, err := environment(pod, spec, dir)
 	if err != nil {
 		return nil, err
 	}
+	return startContainer(pod, spec, dir, env, nil)
+}
+
+func startContainer(pod *corev1.Pod, spec corev1.Container, dir string, env []string, isolation *isolation) (*container, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -51,13 +59,13 @@ func startContainer(pod *corev1.Pod, spec corev1.Container, dir string) (*contai
 		return nil, err
 	}
 	c := &container{
-		id: containerID(pod.UID, spec.Name), dir: dir, spec: spec, env: env, log: log,
+		id: containerID(pod.UID, spec.Name), dir: dir, spec: spec, env: env, log: log, isolation: isolation,
 		stdout: newFanout(log.stream("stdout")),
 		stderr: newFanout(log.stream("stderr")),
 		exited: make(chan struct{}),
 		groups: map[int]struct{}{},
 	}
-	cmd, drained, err := c.startMain()
+	cmd, drained, err := c.startFirst()
 	if err != nil {
 		log.Close()
 		return nil, err
@@ -90,33 +98,53 @@ func (c *container) argv() []string {
 	return []string{"sleep", "infinity"}
 }
 
-// startMain starts the process; drained is done when all its output has been read.
-func (c *container) startMain() (cmd *exec.Cmd, drained *sync.WaitGroup, err error) {
-	cmd, drained = c.command(c.argv()), &sync.WaitGroup{}
+// startFirst starts the container's first process; drained is done when all its output has been read.
+func (c *container) startFirst() (cmd *exec.Cmd, drained *sync.WaitGroup, err error) {
+	cmd = c.plainCommand(c.argv())
+	if c.isolation == nil {
+		drained, err = c.startMain(cmd)
+		return cmd, drained, err
+	}
+	isolated, err := c.isolation.begin(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	drained, err = c.startMain(cmd)
+	if waited := isolated(); err == nil && waited != nil {
+		c.isolation.end()
+		cmd.Wait()
+		drained.Wait()
+		err = fmt.Errorf("%w: %s", waited, tail(c.log.Name(), 3))
+	}
+	return cmd, drained, err
+}
+
+func (c *container) startMain(cmd *exec.Cmd) (drained *sync.WaitGroup, err error) {
+	drained = &sync.WaitGroup{}
 	if c.spec.TTY {
 		if c.terminal, err = c.startInTerminal(cmd); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if c.spec.Stdin {
 			c.stdin = c.terminal
 		}
 		drained.Go(func() { io.Copy(c.stdout, c.terminal) })
-		return cmd, drained, nil
+		return drained, nil
 	}
 	if c.spec.Stdin {
 		if c.stdin, err = cmd.StdinPipe(); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	if cmd.Stdout, err = pump(c.stdout, drained); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if cmd.Stderr, err = pump(c.stderr, drained); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer cmd.Stdout.(*os.File).Close()
 	defer cmd.Stderr.(*os.File).Close()
-	return cmd, drained, c.start(cmd)
+	return drained, c.start(cmd)
 }
 
 // pump is an end of a pipe whose other end is read until the last process that has it ends.
@@ -135,6 +163,11 @@ func (c *container) follow(cmd *exec.Cmd, drained *sync.WaitGroup) {
 	err := cmd.Wait()
 	// As with the first process of a PID namespace, all others end with it.
 	c.kill(syscall.SIGKILL)
+	if c.isolation != nil {
+		if err := c.isolation.end(); err != nil {
+			klog.ErrorS(err, "Removing a container's cgroup")
+		}
+	}
 	drained.Wait()
 	if c.terminal != nil {
 		c.terminal.Close()

@@ -14,6 +14,8 @@ import (
 const (
 	issuer   = "https://kubernetes.default.svc.cluster.local"
 	nodeName = "local"
+	// In the control plane's directory.
+	netnsLink = "node.netns"
 	// Two busy cores need a tenth of this.
 	startTimeout = 120 * time.Second
 )
@@ -46,8 +48,16 @@ type addresses struct {
 	AuditLog             string `json:"auditLog"`
 	ServiceAccountIssuer string `json:"serviceAccountIssuer"`
 	// Pods that name it run.
-	Node  string `json:"node"`
-	Certs struct {
+	Node string `json:"node"`
+	// The rest is of pods with a network of their own, and is there from the first of them on: the directory
+	// in the machine's cgroup2 below which `kubepods` is, absent where no cgroup2 is mounted; a symbolic link to
+	// the namespace that stands for the host's network; its addresses, on which port 6443 is the API server; and
+	// the ClusterIP of the Service `kubernetes`.
+	Cgroups       string   `json:"cgroups,omitempty"`
+	NodeNetns     string   `json:"nodeNetns"`
+	NodeAddresses []string `json:"nodeAddresses"`
+	ClusterIP     string   `json:"clusterIP"`
+	Certs         struct {
 		OIDCCert string `json:"oidcCert"`
 		OIDCKey  string `json:"oidcKey"`
 	} `json:"certs"`
@@ -96,7 +106,7 @@ func (p *controlPlane) issue() (err error) {
 	if p.etcd, err = p.etcdCA.issueServer("etcd"); err != nil {
 		return err
 	}
-	if p.server, err = p.ca.issueServer("kube-apiserver"); err != nil {
+	if p.server, err = p.ca.issueServer("kube-apiserver", append(nodeIPs(), serviceIPv4)...); err != nil {
 		return err
 	}
 	if p.oidc, err = p.ca.issueServer("oidc"); err != nil {
@@ -116,7 +126,7 @@ func (p *controlPlane) issue() (err error) {
 }
 
 func (p *controlPlane) issueForNode() (err error) {
-	if p.kubelet, err = p.ca.issueServer("kubelet"); err != nil {
+	if p.kubelet, err = p.ca.issueServer("kubelet", nodeIPs()...); err != nil {
 		return err
 	}
 	if p.kubeletClient, err = p.ca.issueClient("kube-apiserver-kubelet-client", "system:masters"); err != nil {
@@ -257,6 +267,10 @@ func (p *controlPlane) announce() error {
 		AuditLog:             p.path("audit.log"),
 		ServiceAccountIssuer: issuer,
 		Node:                 nodeName,
+		Cgroups:              cgroupRoot(os.Getpid()),
+		NodeNetns:            p.path(netnsLink),
+		NodeAddresses:        nodeIPs(),
+		ClusterIP:            serviceIPv4,
 	}
 	ready.Certs.OIDCCert, ready.Certs.OIDCKey = p.oidc.cert, p.oidc.key
 	return say(ready)
@@ -266,6 +280,12 @@ func (p *controlPlane) announce() error {
 func (p *controlPlane) end() {
 	for i := len(p.running) - 1; i >= 0; i-- {
 		p.running[i].end()
+	}
+	// A node that was killed has left them.
+	if root := cgroupRoot(os.Getpid()); root != "" {
+		if err := removeCgroup(root); err != nil {
+			fmt.Fprintln(os.Stderr, "error: cgroups are left:", err)
+		}
 	}
 }
 

@@ -24,8 +24,10 @@ import (
 	"k8s.io/kubernetes/pkg/features"
 )
 
-// node runs the containers of pods that name it as processes of this machine: commands, environment,
-// logs and streams are real; images, isolation, init containers, volumes, probes and restarts are not there.
+// node runs the containers of pods that name it as processes of this machine: commands, environment, logs and
+// streams are real; images, probes and restarts are not there. A pod with the annotation
+// test.sallyport.dev/network: "true" also has a network and a cgroup of its own, init containers and volumes; one
+// without it has none of them. test.sallyport.dev/cgroup-driver: systemd names its cgroups as systemd does.
 func node(args []string) error {
 	flags := flag.NewFlagSet("node", flag.ExitOnError)
 	name := flags.String("name", "", "")
@@ -35,6 +37,10 @@ func node(args []string) error {
 	certFile := flags.String("cert-file", "", "")
 	keyFile := flags.String("key-file", "", "")
 	clientCAFile := flags.String("client-ca-file", "", "")
+	adminKubeconfig := flags.String("admin-kubeconfig", "", "")
+	cgroupRoot := flags.String("cgroups", "", "")
+	netns := flags.String("netns", "", "")
+	apiPort := flags.Int("api-port", 0, "")
 	flags.Parse(args)
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -47,7 +53,14 @@ func node(args []string) error {
 	if err != nil {
 		return err
 	}
-	pods := newPods(client, filepath.Join(*dir, "pods"))
+	admin, err := nodeClient(*adminKubeconfig)
+	if err != nil {
+		return err
+	}
+	network := newNodeNetwork(networkOptions{
+		node: *name, netns: *netns, apiPort: *apiPort, kubeletPort: *port, client: admin,
+	})
+	pods := newPods(client, filepath.Join(*dir, "pods"), sandboxes{node: network, cgroups: cgroups{root: *cgroupRoot}})
 	defer pods.end()
 	kubelet, err := newKubelet(ctx, *name, pods, *clientCAFile)
 	if err != nil {

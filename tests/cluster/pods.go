@@ -23,8 +23,9 @@ import (
 
 // pods runs what is bound to this node and reports it.
 type pods struct {
-	client kubernetes.Interface
-	dir    string
+	client    kubernetes.Interface
+	dir       string
+	sandboxes sandboxes
 
 	mutex   sync.Mutex
 	running map[types.UID]*localPod
@@ -38,10 +39,12 @@ type localPod struct {
 	// By container: why it could not start.
 	failed map[string]error
 	ending bool
+	// Absent where the containers share the machine's network.
+	isolated *isolated
 }
 
-func newPods(client kubernetes.Interface, dir string) *pods {
-	return &pods{client: client, dir: dir, running: map[types.UID]*localPod{}}
+func newPods(client kubernetes.Interface, dir string, sandboxes sandboxes) *pods {
+	return &pods{client: client, dir: dir, sandboxes: sandboxes, running: map[types.UID]*localPod{}}
 }
 
 // run follows the pods of node until ctx ends.
@@ -73,6 +76,8 @@ func (p *pods) follow(ctx context.Context, object *corev1.Pod) {
 		p.stop(ctx, pod, gracePeriod(object))
 	case object.DeletionTimestamp != nil:
 		go p.confirmDeletion(ctx, object)
+	case !known && wantsSandbox(object):
+		p.startIsolated(ctx, object)
 	case !known:
 		p.start(ctx, object)
 	}
@@ -82,7 +87,7 @@ func (p *pods) start(ctx context.Context, object *corev1.Pod) {
 	pod := &localPod{object: object, started: time.Now(), failed: map[string]error{}}
 	p.running[object.UID] = pod
 	for _, spec := range object.Spec.Containers {
-		container, err := startContainer(object, spec, filepath.Join(p.dir, string(object.UID), spec.Name))
+		container, err := startOnMachine(object, spec, filepath.Join(p.dir, string(object.UID), spec.Name))
 		if err != nil {
 			pod.failed[spec.Name] = err
 			continue
@@ -110,10 +115,12 @@ func (p *pods) report(ctx context.Context, pod *localPod) {
 
 func (p *pods) writeStatus(ctx context.Context, pod *localPod) {
 	// The API server refuses it where the name is another pod's by now.
+	p.mutex.Lock()
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": pod.object.UID},
 		"status":   pod.status(),
 	})
+	p.mutex.Unlock()
 	if err == nil {
 		_, err = p.client.CoreV1().Pods(pod.object.Namespace).
 			Patch(ctx, pod.object.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
@@ -136,11 +143,17 @@ func (p *pods) stop(ctx context.Context, pod *localPod, grace time.Duration) {
 }
 
 func (p *pods) finish(pod *localPod, grace time.Duration) {
+	if pod.isolated != nil {
+		pod.isolated.abandon()
+	}
 	var stopping sync.WaitGroup
-	for _, container := range pod.containers {
+	for _, container := range p.containersOf(pod) {
 		stopping.Go(func() { container.stop(grace) })
 	}
 	stopping.Wait()
+	if pod.isolated != nil {
+		pod.isolated.remove(pod.object)
+	}
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	delete(p.running, pod.object.UID)
@@ -182,6 +195,7 @@ func (p *pods) end() {
 	for _, pod := range pods {
 		p.finish(pod, 0)
 	}
+	p.sandboxes.node.end()
 }
 
 func gracePeriod(object *corev1.Pod) time.Duration {
@@ -210,17 +224,22 @@ func (p *pods) byName(namespace, name string) (*corev1.Pod, bool) {
 	return nil, false
 }
 
-func (p *pods) known(uid string) bool {
+// netns is the network namespace of a pod that is known; empty is the machine's.
+func (p *pods) netns(uid string) (path string, known bool) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	return p.running[types.UID(uid)] != nil
+	pod, known := p.running[types.UID(uid)]
+	if known && pod.isolated != nil && pod.isolated.sandbox != nil {
+		return pod.isolated.sandbox.netns, true
+	}
+	return "", known
 }
 
 func (p *pods) container(id string) *container {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	for _, pod := range p.running {
-		for _, container := range pod.containers {
+		for _, container := range p.containersOf(pod) {
 			if container.id == id {
 				return container
 			}

@@ -55,7 +55,16 @@ func (c *container) execInTerminal(command []string, in io.Reader, out io.Writer
 	return executed(cmd.Wait())
 }
 
+// command is for what runs beside the container's first process.
 func (c *container) command(argv []string) *exec.Cmd {
+	cmd := c.plainCommand(argv)
+	if c.isolation != nil {
+		c.isolation.beside(cmd)
+	}
+	return cmd
+}
+
+func (c *container) plainCommand(argv []string) *exec.Cmd {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir, cmd.Env = c.dir, c.env
 	if c.spec.WorkingDir != "" {
@@ -79,8 +88,9 @@ func (c *container) start(cmd *exec.Cmd) error {
 func (c *container) startInTerminal(cmd *exec.Cmd) (*os.File, error) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	session := &syscall.SysProcAttr{Setsid: true, Setctty: true, Pdeathsig: syscall.SIGKILL}
-	terminal, err := pty.StartWithAttrs(cmd, nil, session)
+	session := *cmd.SysProcAttr
+	session.Setpgid, session.Setsid, session.Setctty = false, true, true
+	terminal, err := pty.StartWithAttrs(cmd, nil, &session)
 	if err == nil {
 		c.groups[cmd.Process.Pid] = struct{}{}
 	}

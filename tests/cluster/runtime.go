@@ -36,10 +36,11 @@ func (r localRuntime) Attach(_ context.Context, id string, in io.Reader, out, er
 
 // PortForward joins stream and the port until the server has said everything.
 func (r localRuntime) PortForward(_ context.Context, podUID string, port int32, stream io.ReadWriteCloser) error {
-	if !r.pods.known(podUID) {
+	netns, running := r.pods.netns(podUID)
+	if !running {
 		return fmt.Errorf("pod %s is not running", podUID)
 	}
-	connection, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	connection, err := dialLoopback(netns, port)
 	if err != nil {
 		return err
 	}
@@ -50,6 +51,20 @@ func (r localRuntime) PortForward(_ context.Context, podUID string, port int32, 
 	}()
 	_, err = io.Copy(stream, connection)
 	return err
+}
+
+// dialLoopback is in the machine's own network where netns is empty.
+func dialLoopback(netns string, port int32) (connection net.Conn, err error) {
+	dial := func() (err error) {
+		connection, err = net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		return err
+	}
+	if netns == "" {
+		err = dial()
+	} else {
+		err = inside(netns, dial)
+	}
+	return connection, err
 }
 
 // containerStates tells a reader that follows a log whether more may come.
