@@ -26,10 +26,14 @@ use crate::{
 };
 
 pub use self::check::check;
+#[cfg(target_os = "linux")]
+pub use self::node::run_node;
 use self::reload::Reload;
 
 mod check;
 mod descriptors;
+#[cfg(target_os = "linux")]
+mod node;
 mod reload;
 
 /// Serves until SIGTERM or SIGINT.

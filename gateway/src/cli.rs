@@ -9,6 +9,8 @@ mod credential;
 mod debug;
 mod gateway;
 mod kubeconfig;
+#[cfg(target_os = "linux")]
+mod node;
 
 /// The gateway between AI agents and the Kubernetes API.
 #[derive(Debug, Parser)]
@@ -28,6 +30,9 @@ Examples:
 enum Command {
     /// Run the gateway, or check its configuration.
     Gateway(gateway::Args),
+    /// Run the node agent, or remove what it has set up.
+    #[cfg(target_os = "linux")]
+    Node(node::Args),
     /// Read the record: list calls, show one in full.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -45,6 +50,8 @@ enum Command {
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Gateway(args) => gateway::run(args),
+        #[cfg(target_os = "linux")]
+        Command::Node(args) => node::run(args),
         Command::Audit(command) => audit::run(command),
         Command::Kubeconfig(args) => kubeconfig::run(args),
         Command::Credential(args) => credential::run(args),

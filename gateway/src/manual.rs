@@ -5,9 +5,11 @@
 //! - [`identities`]: whose rights a call uses, and what an agent's token is good for.
 //! - [`policies`]: what agents may do, and how much of it is recorded.
 //! - [`evidence`]: what is promised about the record, and what is not promised yet.
+//! - [`capture`]: how an agent's connections come to the gateway, and what holds while which part is dead.
 //! - [`configuration`]: every field with its default.
 //! - [`operation`]: metrics, what kubectl shows when something is wrong, and what to do.
 
+pub mod capture;
 pub mod configuration;
 pub mod evidence;
 pub mod identities;

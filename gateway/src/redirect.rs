@@ -22,7 +22,7 @@ use std::{collections::BTreeMap, path::Path};
 use sallyport_common::{Destination, Listener, MAX_DESTINATIONS, MAX_GUARDED, MAX_PODS};
 
 pub use self::{
-    address::{Action, Guarded, ListenerPort, OrigDstAddr},
+    address::{Action, ListenerPort, OrigDstAddr},
     bpffs::{BPFFS, mount_bpffs},
     cgroup::{Cgroup2, cgroup2_mount},
     decisions::Decisions,
@@ -109,6 +109,17 @@ impl Redirect {
             .map(|(destination, action)| (destination.into(), (*action).into()))
             .collect::<std::collections::HashMap<Destination, Listener>>();
         maps::replace(&mut self.maps.destinations, &wanted)
+    }
+
+    /// The list as it is, by this process or an earlier one.
+    pub fn destinations(&self) -> Result<BTreeMap<OrigDstAddr, Action>, Error> {
+        let entries = self.maps.destinations.iter();
+        entries
+            .map(|entry| {
+                entry.map(|(destination, listener)| ((&destination).into(), listener.into()))
+            })
+            .collect::<Result<_, _>>()
+            .map_err(Error::from)
     }
 
     /// Makes `wanted` the whole list of what agents' packets are kept from. What is in the old list and in the

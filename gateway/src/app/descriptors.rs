@@ -10,12 +10,17 @@ const FEWEST: u64 = 64;
 
 /// How many connections of agents fit, each with one to the API server. Raises the soft limit first.
 pub(super) fn connections() -> anyhow::Result<usize> {
+    fitting(raise()?)
+}
+
+/// Raises the soft limit as far as it goes, and says how far that is.
+pub(super) fn raise() -> anyhow::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("reading RLIMIT_NOFILE")?;
     if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_err() {
         tracing::warn!(soft, hard, "the limit on open files could not be raised");
-        return fitting(soft);
+        return Ok(soft);
     }
-    fitting(hard)
+    Ok(hard)
 }
 
 fn fitting(descriptors: u64) -> anyhow::Result<usize> {

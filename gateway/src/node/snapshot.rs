@@ -12,6 +12,9 @@ pub(super) struct Snapshot {
     pub(super) problems: Vec<String>,
 }
 
+/// Why a pod passes that nobody meant to be an agent. An event tells of every other reason to pass.
+pub(super) const NO_AGENT: &str = "this is no agent";
+
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct PodSnapshot {
     pub(super) namespace: String,

@@ -33,6 +33,15 @@ impl From<&OrigDstAddr> for Destination {
     }
 }
 
+impl From<&Destination> for OrigDstAddr {
+    fn from(destination: &Destination) -> Self {
+        let bytes = destination.address.map(u32::to_ne_bytes).concat();
+        let bytes: [u8; 16] = bytes.try_into().expect("four words are sixteen bytes");
+        let port = u16::from_be(destination.port);
+        Self::new(SocketAddr::new(Ipv6Addr::from(bytes).into(), port))
+    }
+}
+
 impl fmt::Display for OrigDstAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -57,6 +66,12 @@ impl ListenerPort {
     }
 }
 
+impl From<ListenerPort> for NonZeroU16 {
+    fn from(port: ListenerPort) -> Self {
+        port.0
+    }
+}
+
 /// What becomes of a connection to a destination.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
@@ -76,11 +91,11 @@ impl From<Action> for Listener {
     }
 }
 
-/// Where agents' packets are kept from, unless they were led elsewhere: an address, on one port or on all.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Guarded {
-    pub ip: IpAddr,
-    pub port: Option<NonZeroU16>,
+impl From<Listener> for Action {
+    fn from(listener: Listener) -> Self {
+        NonZeroU16::new(u16::from_be(listener.port))
+            .map_or(Self::Deny, |port| Self::Redirect(ListenerPort(port)))
+    }
 }
 
 #[cfg(test)]
@@ -127,5 +142,17 @@ mod tests {
             destination("[::ffff:192.0.2.1]:443"),
             destination("192.0.2.1:443")
         );
+    }
+
+    #[test]
+    fn what_the_kernel_was_told_is_read_back() {
+        for address in ["192.0.2.1:443", "[2001:db8::1]:6443"] {
+            let told = OrigDstAddr::new(address.parse().expect("the test spells it right"));
+            assert_eq!(OrigDstAddr::from(&Destination::from(&told)), told);
+        }
+        let port = NonZeroU16::new(15300).expect("not zero");
+        for action in [Action::Deny, Action::Redirect(ListenerPort::new(port))] {
+            assert_eq!(Action::from(Listener::from(action)), action);
+        }
     }
 }

@@ -203,10 +203,7 @@ fn problems(cluster: &Cluster, ways: &Ways, now: Instant) -> Vec<String> {
 }
 
 fn guard(ip: IpAddr, port: u16) -> Guarded {
-    Guarded {
-        ip,
-        port: NonZeroU16::new(port),
-    }
+    Guarded::new(ip, NonZeroU16::new(port))
 }
 
 fn product<'a>(

@@ -34,7 +34,7 @@ pub(super) fn guards() -> impl Iterator<Item = Guarded> {
         let all = ports.len() == 0;
         ports
             .chain(all.then_some(None))
-            .map(move |port| Guarded { ip, port })
+            .map(move |port| Guarded::new(ip, port))
     })
 }
 
@@ -46,18 +46,15 @@ mod tests {
     fn the_shared_address_still_resolves_names() {
         let shared = IpAddr::from([169, 254, 169, 254]);
         let ports: Vec<_> = guards()
-            .filter(|guarded| guarded.ip == shared)
-            .map(|guarded| guarded.port)
+            .filter(|guarded| guarded.ip() == shared)
+            .map(|guarded| guarded.port())
             .collect();
         assert_eq!(ports, [NonZeroU16::new(80), NonZeroU16::new(443)]);
     }
 
     #[test]
     fn an_address_without_ports_is_closed_on_all() {
-        let scaleway = Guarded {
-            ip: IpAddr::from([169, 254, 42, 42]),
-            port: None,
-        };
+        let scaleway = Guarded::new(IpAddr::from([169, 254, 42, 42]), None);
         assert!(guards().any(|guarded| guarded == scaleway));
     }
 }

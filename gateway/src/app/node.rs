@@ -1,0 +1,72 @@
+//! Composes the node agent, as [`run`](super::run) does the gateway.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::Context;
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+
+use super::{descriptors, listen, stop_signal};
+use crate::{
+    admin::{self, Admin},
+    config::node::NodeConfig,
+    node::{Node, Parts},
+    readiness::Readiness,
+    tls,
+};
+
+/// Works until SIGTERM or SIGINT, and leaves what is pinned as it is.
+pub async fn run_node(path: &Path) -> anyhow::Result<()> {
+    let config = NodeConfig::load(path)?;
+    tls::install_provider();
+    descriptors::raise()?;
+    let readiness = Readiness::default();
+    let starting = readiness.register("start");
+    let mut registry = Registry::with_prefix("sallyport");
+    let admin = match &config.admin {
+        Some(admin) => Some(listen("admin", admin.listen).await?),
+        None => None,
+    };
+    let node = Node::new(Parts {
+        client: client(&config).await?,
+        config,
+        registry: &mut registry,
+        readiness: readiness.clone(),
+        starting,
+    })?;
+
+    let shutdown = CancellationToken::new();
+    if let Some(listener) = admin {
+        let answers = Arc::new(Admin {
+            registry,
+            readiness,
+        });
+        tokio::spawn(admin::serve(listener, answers, shutdown.clone()));
+    }
+    let working = tokio::spawn(node.run(shutdown.clone()));
+    let stopped = shutdown.clone();
+    let stopping = tokio::spawn(async move {
+        let signal = stop_signal().await;
+        stopped.cancel();
+        signal
+    });
+    working.await.context("the node agent panicked")??;
+    stopping.abort();
+    tracing::info!("stopped; what is attached stays, `sallyport node uninstall` takes it away");
+    Ok(())
+}
+
+async fn client(config: &NodeConfig) -> anyhow::Result<kube::Client> {
+    let upstream = match &config.kubeconfig {
+        Some(path) => {
+            let kubeconfig = kube::config::Kubeconfig::read_from(path)
+                .with_context(|| format!("reading kubeconfig {}", path.display()))?;
+            kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default())
+                .await
+                .with_context(|| format!("using kubeconfig {}", path.display()))?
+        }
+        None => kube::Config::incluster()
+            .context("kubeconfig is not set and this is not a pod of a cluster")?,
+    };
+    kube::Client::try_from(upstream).context("making a client for the API server")
+}
