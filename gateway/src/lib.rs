@@ -7,13 +7,16 @@
 //! Read on in [`proxy`]: `Gateway::pipeline` is one screen long, and its order is the security model.
 //! [`manual`] says why it is so. The modules below are in the order in which a call meets them.
 //!
-//! A module imports only from layers above its own in this table, and `cargo xtask ci` checks it:
+//! [`node`] is the privileged half: it leads agents' connections to the gateway, and reads nothing that an agent sent.
+//!
+//! A module imports only from layers above its own in this table, and `cargo xtask ci` checks it. It also checks that
+//! `node`, `redirect` and `handover` never use `mask`, `audit`, `policy` or `proxy`:
 //!
 //! | layer | modules |
 //! |---|---|
 //! | 0 | `config` `drain` `readiness` `telemetry` `api` `request_info` |
-//! | 1 | `identity` `handover` |
-//! | 2 | `mask` `tls` |
+//! | 1 | `identity` |
+//! | 2 | `mask` `tls` `handover` |
 //! | 3 | `audit` `authn` `redirect` |
 //! | 4 | `policy` |
 //! | 6 | `proxy` `node` |
@@ -30,7 +33,7 @@ pub mod manual;
 #[cfg(target_os = "linux")]
 pub mod redirect;
 // Finds agents' pods, opens the listeners inside of them, and keeps what is there as it should be. Parses nothing
-// that an agent sent.
+// that an agent sent, and nobody of the data path names it.
 #[cfg(target_os = "linux")]
 pub mod node;
 // Passes listeners inside of pods from the node agent to the gateway.

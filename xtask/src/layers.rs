@@ -25,8 +25,8 @@ const LAYERS: &[&[&str]] = &[
         "api",
         "request_info",
     ],
-    &["identity", "handover"],
-    &["mask", "tls"],
+    &["identity"],
+    &["mask", "tls", "handover"],
     &["audit", "redirect", "authn"],
     &["policy", "session"],
     &["approval", "replay"],
@@ -35,6 +35,10 @@ const LAYERS: &[&[&str]] = &[
     &["app"],
     &["cli"],
 ];
+
+/// The privileged half, which parses nothing that an agent sent, whatever its layer would allow.
+const PRIVILEGED: [&str; 3] = ["node", "redirect", "handover"];
+const OF_AGENTS: [&str; 5] = ["mask", "audit", "policy", "session", "proxy"];
 
 /// Files that name modules without being one: the map itself and the binary.
 const ROOTS: [&str; 3] = ["lib.rs", "main.rs", "manual"];
@@ -99,6 +103,11 @@ fn check(path: &Path, text: &str) -> Vec<String> {
 fn fault(path: &Path, own: &str, reference: &Reference) -> Option<String> {
     let at = format!("gateway/src/{}:{}", path.display(), reference.line);
     let other = &reference.module;
+    if PRIVILEGED.contains(&own) && OF_AGENTS.contains(&other.as_str()) {
+        return Some(format!(
+            "{at}: `{own}` has privileges and must never use `{other}`, which reads what agents send"
+        ));
+    }
     let Some(theirs) = layer(other) else {
         return Some(format!(
             "{at}: `{own}` uses `{other}`, which is not in the map; add it to its layer"

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::{LAYERS, check, scan};
+use super::{LAYERS, OF_AGENTS, PRIVILEGED, check, scan};
 
 fn modules(path: &str, text: &str) -> Vec<String> {
     let references = scan::references(&super::module_path(Path::new(path)), text);
@@ -45,6 +45,25 @@ fn a_module_must_not_use_those_below_it_or_beside_it() {
             faults[0]
         );
     }
+}
+
+#[test]
+fn the_privileged_half_never_reads_what_agents_send() {
+    for own in PRIVILEGED {
+        for other in OF_AGENTS {
+            let text = format!("use crate::{other}::Thing;");
+            let faults = check(Path::new(&format!("{own}/part.rs")), &text);
+            assert_eq!(faults.len(), 1, "{own} uses {other}");
+            assert!(faults[0].contains("has privileges"), "{}", faults[0]);
+        }
+    }
+    assert_eq!(
+        check(
+            Path::new("node.rs"),
+            "use crate::{redirect, handover, identity};"
+        ),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
