@@ -5,12 +5,18 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod audit;
+mod coverage;
 mod credential;
 mod debug;
+mod discover;
 mod gateway;
 mod kubeconfig;
 #[cfg(target_os = "linux")]
 mod node;
+mod person;
+mod reports;
+mod table;
+mod text;
 
 /// The gateway between AI agents and the Kubernetes API.
 #[derive(Debug, Parser)]
@@ -36,12 +42,16 @@ enum Command {
     /// Read the record: list calls, show one in full.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Show which pods are captured, and why others are not.
+    Coverage(coverage::Args),
+    /// Show which workloads talk to the API server today.
+    Discover(discover::Args),
     /// Write a kubeconfig for an agent outside the cluster.
     Kubeconfig(kubeconfig::Args),
     /// Print an ExecCredential for kubectl; the kubeconfig that `sallyport kubeconfig` writes runs this.
     #[command(hide = true)]
     Credential(credential::Args),
-    /// See how this version understands a request, and print its CRDs.
+    /// See how this version understands a request or a cluster, and print its CRDs.
     #[command(subcommand)]
     Debug(debug::Command),
 }
@@ -53,6 +63,8 @@ pub fn main() -> ExitCode {
         #[cfg(target_os = "linux")]
         Command::Node(args) => node::run(args),
         Command::Audit(command) => audit::run(command),
+        Command::Coverage(args) => coverage::run(args),
+        Command::Discover(args) => discover::run(args),
         Command::Kubeconfig(args) => kubeconfig::run(args),
         Command::Credential(args) => credential::run(args),
         Command::Debug(command) => debug::run(command),

@@ -40,7 +40,7 @@ use crate::{
     redirect::{self, Redirect, ReservedPorts, Unclassified},
 };
 
-pub use self::peers::SocketError;
+pub use self::{destinations::show_destinations, peers::SocketError};
 
 mod agent;
 mod cgroups;
@@ -55,6 +55,7 @@ mod netns;
 mod peers;
 mod pods;
 mod ports;
+mod publish;
 mod snapshot;
 
 /// Why the node agent cannot begin. Once it has begun, nothing that goes wrong ends it.

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use jiff::{SignedDuration, Timestamp};
 
+use super::{table, text};
 use crate::{
     audit::{
         query::{Report, Sources, is_contained},
@@ -19,8 +20,6 @@ use crate::{
 
 mod list;
 mod show;
-mod table;
-mod text;
 
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {

@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 use crate::{api::v1alpha1, request_info::RequestInfo};
 
+#[cfg(target_os = "linux")]
+mod destinations;
+
 /// The exit code for a request that is refused as ambiguous.
 const REFUSED: u8 = 2;
 
@@ -19,6 +22,9 @@ pub(super) enum Command {
     },
     /// Print the CustomResourceDefinitions of this version, as YAML for `kubectl apply -f -`.
     Crds,
+    /// Print what a node agent redirects and guards, as JSON, once it has asked for all of it.
+    #[cfg(target_os = "linux")]
+    Destinations(destinations::Args),
 }
 
 const REQUEST_INFO_HELP: &str = "\
@@ -34,6 +40,8 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
             print!("{}", v1alpha1::crds_yaml()?);
             Ok(ExitCode::SUCCESS)
         }
+        #[cfg(target_os = "linux")]
+        Command::Destinations(args) => destinations::run(args),
     }
 }
 

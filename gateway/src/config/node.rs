@@ -221,9 +221,7 @@ impl NodeConfig {
         let written: Written =
             serde_saphyr::from_str(text).map_err(|error| yaml_problem(&error))?;
         written.ports.check()?;
-        if written.reconcile_interval.0.is_zero() {
-            return Err("reconcileInterval: must be longer than 0; leave it out for 30s".into());
-        }
+        check_reconcile_interval(written.reconcile_interval.0)?;
         let node = written.node.or_else(|| set("NODE_NAME"));
         Ok(Self {
             node: node.filter(|node| !node.is_empty()).ok_or(NO_NODE)?,
@@ -267,6 +265,14 @@ impl NodeConfig {
 }
 
 const NO_NODE: &str = "node: write the Node object's name, or set NODE_NAME from spec.nodeName";
+
+/// Coverage that was observed longer ago than two minutes counts as unknown.
+fn check_reconcile_interval(interval: Duration) -> Result<(), String> {
+    if interval.is_zero() || interval > Duration::from_secs(60) {
+        return Err("reconcileInterval: write up to 60s; leave it out for 30s".into());
+    }
+    Ok(())
+}
 
 fn own_pod(
     written: Option<OwnPod>,

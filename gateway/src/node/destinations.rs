@@ -18,6 +18,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    ops::ControlFlow,
     sync::Arc,
 };
 
@@ -26,6 +27,7 @@ use kube::{
     Api, Client,
     runtime::{WatchStreamExt, watcher},
 };
+use serde_json::{Value, json};
 use tokio::{
     sync::watch,
     time::{self, Duration, Instant},
@@ -74,6 +76,44 @@ pub(super) async fn watch(
         names::keep_resolved(&config.destinations.names, resolving),
         follow(client, &config, resolved, sender),
     );
+}
+
+/// Hands each new list to `show`, as JSON, until it has seen enough.
+pub async fn show_destinations(
+    client: Client,
+    config: NodeConfig,
+    mut show: impl FnMut(Value) -> ControlFlow<()>,
+) {
+    let (sender, mut receiver) = watch::channel(Arc::default());
+    let shown = async {
+        while receiver.changed().await.is_ok() {
+            let shown = shown(&receiver.borrow_and_update());
+            if show(shown).is_break() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = watch(client, Arc::new(config), sender) => {}
+        () = shown => {}
+    }
+}
+
+fn shown(destinations: &Destinations) -> Value {
+    let redirected = destinations.redirected.iter();
+    let redirected = redirected.map(|(address, names)| json!({"address": address, "names": names}));
+    let guarded = destinations
+        .guarded
+        .iter()
+        .map(|guarded| match guarded.port() {
+            Some(port) => SocketAddr::new(guarded.ip(), port.get()).to_string(),
+            None => guarded.ip().to_string(),
+        });
+    json!({
+        "redirected": redirected.collect::<Vec<_>>(),
+        "guarded": guarded.collect::<Vec<_>>(),
+        "problems": destinations.problems,
+    })
 }
 
 async fn follow(

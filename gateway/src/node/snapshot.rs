@@ -12,6 +12,12 @@ pub(super) struct Snapshot {
     pub(super) problems: Vec<String>,
 }
 
+impl Snapshot {
+    pub(super) fn count(&self, state: CoverageState) -> usize {
+        self.pods.iter().filter(|pod| pod.state == state).count()
+    }
+}
+
 /// Why a pod passes that nobody meant to be an agent. An event tells of every other reason to pass.
 pub(super) const NO_AGENT: &str = "this is no agent";
 

@@ -161,7 +161,9 @@ fn a_destination_of_the_wrong_kind_says_where_to_write_it() {
 }
 
 #[test]
-fn an_interval_of_nothing_is_refused() {
-    let problem = problem(&format!("{MINIMAL}reconcileInterval: 0s"));
-    assert!(problem.starts_with("reconcileInterval"), "{problem}");
+fn an_interval_that_says_nothing_in_time_is_refused() {
+    for interval in ["0s", "61s"] {
+        let problem = problem(&format!("{MINIMAL}reconcileInterval: {interval}"));
+        assert!(problem.starts_with("reconcileInterval"), "{problem}");
+    }
 }

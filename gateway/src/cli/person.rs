@@ -1,0 +1,43 @@
+//! The cluster as the person at this terminal reaches it.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+
+use crate::tls;
+
+/// Where the cluster is, and as whom; as with kubectl.
+#[derive(clap::Args, Debug)]
+pub(super) struct Access {
+    /// The kubeconfig [default: KUBECONFIG, else ~/.kube/config].
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The kubeconfig's context [default: the current one].
+    #[arg(long)]
+    context: Option<String>,
+}
+
+impl Access {
+    pub(super) async fn client(&self) -> anyhow::Result<Client> {
+        tls::install_provider();
+        let kubeconfig = match &self.kubeconfig {
+            Some(path) => Kubeconfig::read_from(path),
+            None => Kubeconfig::read(),
+        };
+        let options = KubeConfigOptions {
+            context: self.context.clone(),
+            ..KubeConfigOptions::default()
+        };
+        let config = Config::from_custom_kubeconfig(
+            kubeconfig.context("reading the kubeconfig; name one with --kubeconfig")?,
+            &options,
+        )
+        .await
+        .context("using the kubeconfig")?;
+        Client::try_from(config).context("using the kubeconfig")
+    }
+}
