@@ -27,7 +27,7 @@ use crate::{
 
 pub use self::check::check;
 #[cfg(target_os = "linux")]
-pub use self::node::run_node;
+pub use self::node::{node_client, run_node};
 use self::reload::Reload;
 
 mod check;

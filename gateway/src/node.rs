@@ -32,6 +32,7 @@ use self::{
     informers::Informers,
     metrics::Metrics,
     netns::Host,
+    publish::CoverageMetrics,
     snapshot::Snapshot,
 };
 use crate::{
@@ -90,6 +91,7 @@ pub struct Node {
     readiness: Readiness,
     starting: BlockReady,
     metrics: Metrics,
+    coverage: CoverageMetrics,
     host: Host,
 }
 
@@ -103,6 +105,7 @@ impl Node {
             })?;
         Ok(Self {
             metrics: Metrics::new(parts.registry),
+            coverage: CoverageMetrics::new(parts.registry),
             config,
             client: parts.client,
             readiness: parts.readiness,
@@ -219,12 +222,18 @@ impl Node {
 
     /// Starts everyone whom the agent tells what it sees.
     fn outputs(self) -> (Host, Outputs) {
-        let (snapshots, _published) = watch::channel(Arc::<Snapshot>::default());
+        let (snapshots, published) = watch::channel(Arc::<Snapshot>::default());
         let (ready, labelled) = watch::channel(false);
         tokio::spawn(label::keep(
             self.client.clone(),
             self.config.node.clone(),
             labelled,
+        ));
+        tokio::spawn(publish::publish(
+            self.client,
+            self.config,
+            published,
+            self.coverage,
         ));
         let outputs = Outputs {
             readiness: self.readiness,

@@ -18,7 +18,6 @@ use crate::{
 /// Works until SIGTERM or SIGINT, and leaves what is pinned as it is.
 pub async fn run_node(path: &Path) -> anyhow::Result<()> {
     let config = NodeConfig::load(path)?;
-    tls::install_provider();
     descriptors::raise()?;
     let readiness = Readiness::default();
     let starting = readiness.register("start");
@@ -28,7 +27,7 @@ pub async fn run_node(path: &Path) -> anyhow::Result<()> {
         None => None,
     };
     let node = Node::new(Parts {
-        client: client(&config).await?,
+        client: node_client(&config).await?,
         config,
         registry: &mut registry,
         readiness: readiness.clone(),
@@ -56,7 +55,9 @@ pub async fn run_node(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn client(config: &NodeConfig) -> anyhow::Result<kube::Client> {
+/// The API server as the node agent reaches it.
+pub async fn node_client(config: &NodeConfig) -> anyhow::Result<kube::Client> {
+    tls::install_provider();
     let upstream = match &config.kubeconfig {
         Some(path) => {
             let kubeconfig = kube::config::Kubeconfig::read_from(path)

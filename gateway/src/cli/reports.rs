@@ -3,10 +3,7 @@
 use anyhow::anyhow;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::serde::de::DeserializeOwned;
-use kube::{
-    Api, Client, Resource,
-    api::{ListParams, ObjectMeta},
-};
+use kube::{Api, Client, Resource, api::ListParams};
 
 use crate::api::v1alpha1::node_coverage::{NodeCoverage, NodeCoverageStatus};
 

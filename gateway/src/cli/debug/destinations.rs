@@ -1,22 +1,18 @@
 use std::{
     io::{self, Write},
     ops::ControlFlow,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
 use anyhow::Context;
-use kube::{
-    Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
-};
 use serde_json::Value;
 
 use crate::{
+    app,
     config::node::NodeConfig,
     node::show_destinations,
     telemetry::{self, LogFormat},
-    tls,
 };
 
 #[derive(clap::Args, Debug)]
@@ -44,7 +40,7 @@ pub(in crate::cli) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let mut printed = Ok(());
     runtime.block_on(async {
-        let client = client(config.kubeconfig.as_deref()).await?;
+        let client = app::node_client(&config).await?;
         let print = |list: Value| {
             printed = print(&list, args.follow);
             if args.follow && printed.is_ok() {
@@ -68,20 +64,4 @@ fn print(list: &Value, one_line: bool) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut out, list)?;
     }
     writeln!(out)
-}
-
-async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
-    tls::install_provider();
-    let config = match kubeconfig {
-        None => Config::incluster()
-            .context("kubeconfig is not set and this is not a pod of a cluster")?,
-        Some(path) => {
-            let kubeconfig = Kubeconfig::read_from(path)
-                .with_context(|| format!("reading kubeconfig {}", path.display()))?;
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-                .await
-                .with_context(|| format!("using kubeconfig {}", path.display()))?
-        }
-    };
-    Client::try_from(config).context("making a client for the API server")
 }

@@ -85,7 +85,7 @@ impl Report {
 }
 
 impl Agent {
-    /// Says what there is to say, where it differs from what was said.
+    /// Says what there is to say.
     pub(super) fn say(&mut self, now: Instant) {
         let snapshot = self.snapshot();
         let started = self.led.is_some() && now >= self.hold_until;
@@ -113,13 +113,8 @@ impl Agent {
             .outputs
             .ready
             .send_if_modified(|was| std::mem::replace(was, ready) != ready);
-        report.outputs.snapshots.send_if_modified(|was| {
-            let differs = **was != snapshot;
-            if differs {
-                *was = Arc::new(snapshot);
-            }
-            differs
-        });
+        // Sent whether it differs or not: that somebody looked is what keeps the report from growing old.
+        report.outputs.snapshots.send_replace(Arc::new(snapshot));
     }
 
     fn snapshot(&self) -> Snapshot {
