@@ -52,21 +52,28 @@ func connect(client net.Conn, port int) {
 }
 
 // inside runs act on a thread in the network namespace at path. Sockets stay in the namespace they were made in.
+//
+// The thread comes back instead of ending: with the thread that started a child the child ends, see
+// [component.start].
 func inside(path string, act func() error) error {
-	namespace, err := os.Open(path)
+	own, err := os.Open("/proc/self/ns/net")
 	if err != nil {
 		return err
 	}
-	defer namespace.Close()
-	done := make(chan error)
-	go func() {
-		// Never unlocked, so that the thread ends here and nothing else ever runs on it.
-		runtime.LockOSThread()
-		if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("entering %s: %w", path, err)
-			return
-		}
-		done <- act()
-	}()
-	return <-done
+	defer own.Close()
+	other, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer other.Close()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Setns(int(other.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("entering %s: %w", path, err)
+	}
+	acted := act()
+	if err := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); err != nil {
+		panic(fmt.Errorf("leaving %s: %w", path, err)) // nothing may run on this thread any more
+	}
+	return acted
 }
