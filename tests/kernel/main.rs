@@ -33,6 +33,7 @@ mod cgroup;
 mod greeter;
 mod leftovers;
 mod log;
+mod pods;
 mod process;
 
 const API_SERVER: &str = "the API server";

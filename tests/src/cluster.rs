@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     io::ErrorKind,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -38,6 +38,18 @@ pub struct Cluster {
     /// Pods that name it run as processes of this machine; only a control plane of ours has one.
     #[serde(default)]
     pub node: Option<String>,
+    /// Where pods with a network of their own have their cgroups: the directory that holds `kubepods`.
+    #[serde(default)]
+    pub cgroups: Option<PathBuf>,
+    /// The network namespace that stands for the node's host, from the first such pod on.
+    #[serde(default)]
+    pub node_netns: Option<PathBuf>,
+    /// Its addresses, IPv4 and IPv6; the API server is at [`Self::ENDPOINT_PORT`] of each.
+    #[serde(default)]
+    pub node_addresses: Vec<IpAddr>,
+    /// Of the Service `kubernetes`, port 443.
+    #[serde(default, rename = "clusterIP")]
+    pub cluster_ip: Option<IpAddr>,
     #[serde(default)]
     pub certs: Option<Certificates>,
     /// Holds the CA where the kubeconfig has it inline.
@@ -53,6 +65,17 @@ pub struct Certificates {
 }
 
 impl Cluster {
+    pub const ENDPOINT_PORT: u16 = 6443;
+
+    /// Every address at which a pod finds the API server.
+    pub fn api_addresses(&self) -> Vec<IpAddr> {
+        self.node_addresses
+            .iter()
+            .copied()
+            .chain(self.cluster_ip)
+            .collect()
+    }
+
     pub fn from_env() -> Result<Self> {
         match env::var_os("SALLYPORT_TEST_KUBECONFIG") {
             Some(kubeconfig) if env::var_os("SALLYPORT_TEST_CLUSTER").is_none() => {
@@ -86,6 +109,10 @@ impl Cluster {
                 .context("discovery names no issuer")?
                 .to_owned(),
             node: None,
+            cgroups: None,
+            node_netns: None,
+            node_addresses: Vec::new(),
+            cluster_ip: None,
             certs: None,
             _directory: Some(Arc::new(directory)),
         })

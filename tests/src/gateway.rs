@@ -11,11 +11,13 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use self::server::Server;
 pub use self::settings::Settings;
-use crate::{Output, Protocol, RawClient, Wire, environment, process, wait::eventually};
+use crate::{
+    Output, Protocol, RawClient, Wire, environment, process,
+    server::{Launch, Server},
+    wait::eventually,
+};
 
-mod server;
 mod settings;
 
 /// Starting and draining on two busy cores.
@@ -35,7 +37,14 @@ impl Gateway {
             .prefix("sallyport-gateway-")
             .tempdir()?;
         settings.write(directory.path())?;
-        let server = Server::start(&binary, directory.path())?;
+        let server = Server::start(Launch {
+            binary: binary.clone(),
+            directory: directory.path().to_owned(),
+            subcommand: "gateway",
+            config: "gateway.yaml",
+            listeners: &["explicit", "admin"],
+        })?;
+        server.wait_until_ready()?;
         Ok(Self {
             directory,
             binary,
@@ -58,7 +67,7 @@ impl Gateway {
 
     /// Where agents call.
     pub fn url(&self) -> String {
-        format!("https://{}", self.server.explicit)
+        format!("https://{}", self.server.address("explicit"))
     }
 
     /// The CA of the gateway's own certificate.
@@ -177,7 +186,8 @@ impl Gateway {
 
     /// Starts again on the same directory; the log goes on, the port is a new one.
     pub fn start_again(&mut self) -> Result<()> {
-        self.server.restart(&self.binary, self.directory.path())
+        self.server.restart()?;
+        self.server.wait_until_ready()
     }
 
     /// A command of the same binary.

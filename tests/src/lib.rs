@@ -12,12 +12,11 @@
 //! | `SALLYPORT_TEST_GO_CLIENT` | `sallyport-go-client` of `tests/clients/go` |
 //! | `SALLYPORT_TEST_OLD_KUBECTL` | kubectl 1.20, where there is one for this machine |
 //! | `SALLYPORT_TEST_HELMS` | helm 3 and helm 4, separated by a colon, where there are such |
+//! | `SALLYPORT_POD_PATH` | directories whose programs pods with a network of their own can run by name |
 //! | `SALLYPORT_TEST_TIER` | `soak` for full counts |
 //! | `SALLYPORT_TEST_PYTHON` | a Python that can import `kubernetes` and `duckdb` |
 //! | `SALLYPORT_TEST_MOTO` | a Python that can import `moto.server` |
 
-#[cfg(target_os = "linux")]
-pub use self::small_disk::SmallDisk;
 pub use self::{
     cluster::{Api, Certificates, Cluster},
     frames::Frames,
@@ -36,6 +35,13 @@ pub use self::{
     websocket::WebSocket,
     wire::{Answer, Call, Protocol, Wire},
 };
+#[cfg(target_os = "linux")]
+pub use self::{
+    networked_pod::NetworkedPod,
+    node_agent::NodeAgent,
+    oracle::{Oracle, Packet},
+    small_disk::SmallDisk,
+};
 
 mod cluster;
 mod environment;
@@ -45,12 +51,19 @@ mod go_client;
 pub mod jwt;
 mod kubectl;
 mod namespace;
+#[cfg(target_os = "linux")]
+mod networked_pod;
+#[cfg(target_os = "linux")]
+mod node_agent;
 mod oidc;
+#[cfg(target_os = "linux")]
+mod oracle;
 mod private_cluster;
 mod process;
 mod raw;
 mod relay;
 pub mod s3;
+mod server;
 #[cfg(target_os = "linux")]
 mod small_disk;
 mod tier;

@@ -15,7 +15,7 @@ const RUNNING_WITHIN: Duration = Duration::from_secs(30);
 pub struct Namespace {
     pub name: String,
     api: Api,
-    node: Option<String>,
+    pub(crate) node: Option<String>,
 }
 
 /// A pod that exists: tokens can be bound to it.
@@ -158,7 +158,7 @@ impl Namespace {
 }
 
 impl Pod {
-    fn of(created: &Value) -> Result<Self> {
+    pub(crate) fn of(created: &Value) -> Result<Self> {
         let field = |name: &str| -> Result<String> {
             let value = created["metadata"][name].as_str();
             Ok(value

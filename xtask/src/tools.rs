@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::Result;
 
 pub(crate) use self::cache::Cache;
+use crate::command::is_root;
 
 mod apt;
 mod cache;
@@ -18,6 +19,7 @@ pub(crate) mod go_client;
 mod golang;
 pub(crate) mod layer;
 pub(crate) mod nginx;
+pub(crate) mod network;
 mod node;
 pub(crate) mod oidc;
 pub(crate) mod python;
@@ -28,6 +30,10 @@ pub(crate) fn run() -> Result<()> {
     say("python", &python::interpreter(&cache)?);
     say("S3 server", &python::moto(&cache)?);
     say("kernel programs", &ebpf::ensure(&cache)?);
+    // Only root can use them.
+    if is_root() {
+        network::ensure()?;
+    }
     say("kubectl", &python::kubectl(&cache)?);
     if let Some(clients) = layer::other_clients(&cache)? {
         say("kubectl 1.20", &clients.old_kubectl);

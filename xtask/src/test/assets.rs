@@ -2,6 +2,7 @@
 //! node.
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -83,6 +84,7 @@ pub(super) fn start(
         audit_log: Some(audit_log),
         service_account_issuer: ISSUER.to_owned(),
         node: None,
+        rest: BTreeMap::new(),
         certs: authority.provider()?,
     };
     wait_until_ready(kubectl, &cluster, directory)?;

@@ -1,6 +1,7 @@
 //! What tests and the demo run against: a control plane, an OIDC provider, unmodified clients.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
 };
@@ -44,6 +45,9 @@ pub(crate) struct Cluster {
     pub(crate) service_account_issuer: String,
     #[serde(default)]
     pub(crate) node: Option<String>,
+    /// What only tests read.
+    #[serde(flatten)]
+    pub(super) rest: BTreeMap<String, serde_json::Value>,
     pub(crate) certs: Certificates,
 }
 
@@ -103,7 +107,7 @@ impl Environment {
             }
             (None, None) => {
                 let binary = control_plane.insert(cluster::binary(cache)?);
-                let (service, cluster) = start_cluster(binary, directory)?;
+                let (service, cluster) = start_cluster(binary, &pod_path(&kubectl), directory)?;
                 services.push(service);
                 cluster
             }
@@ -136,6 +140,8 @@ impl Environment {
             ("SALLYPORT_TEST_KUBECTL", self.kubectl.display().to_string()),
             ("SALLYPORT_TEST_PYTHON", self.python.display().to_string()),
             ("SALLYPORT_TEST_MOTO", self.moto.display().to_string()),
+            // For control planes that tests start.
+            (POD_PATH, pod_path(&self.kubectl)),
         ];
         if let Some(binary) = &self.control_plane {
             variables.push((
@@ -147,10 +153,21 @@ impl Environment {
     }
 }
 
-fn start_cluster(binary: &Path, directory: &Path) -> Result<(Service, Cluster)> {
+const POD_PATH: &str = "SALLYPORT_POD_PATH";
+
+/// The directories of what a pod's image would hold: kubectl and the binary of the dev profile.
+fn pod_path(kubectl: &Path) -> String {
+    let programs = [kubectl.to_owned(), workspace::gateway()];
+    let directories = programs.iter().filter_map(|program| program.parent());
+    let names: Vec<_> = directories.map(|path| path.display().to_string()).collect();
+    names.join(":")
+}
+
+fn start_cluster(binary: &Path, pod_path: &str, directory: &Path) -> Result<(Service, Cluster)> {
     progress::step("starting the control plane", || {
         let mut up = command(binary);
         up.args(["up", "--dir"]).arg(directory.join("cluster"));
+        up.env(POD_PATH, pod_path);
         let mut service = Service::start(&mut up, &directory.join("cluster.log"))?;
         let mut cluster: Cluster = service.announcement()?;
         cluster.certs.oidc_ca.clone_from(&cluster.ca_file);
@@ -213,6 +230,7 @@ fn given_cluster(kubectl: &Path, kubeconfig: &Path, directory: &Path) -> Result<
         audit_log: None,
         service_account_issuer: discovery.issuer,
         node: None,
+        rest: BTreeMap::new(),
         certs: self_signed(directory)?,
         kubeconfig,
     })

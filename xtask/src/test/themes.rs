@@ -52,7 +52,7 @@ pub(crate) const THEMES: &[Theme] = &[
         name: "kernel",
         binary: Some("sallyport-tests::kernel"),
         prefix: "",
-        needs_cluster: false,
+        needs_cluster: true,
         needs_root: true,
     },
 ];

@@ -1,9 +1,10 @@
-//! One process of the gateway, and the log of all of them.
+//! One process of the gateway or the node agent, and the log of all of them.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
-    path::Path,
+    path::PathBuf,
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -17,64 +18,92 @@ use nix::{
 };
 use serde_json::Value;
 
-use super::LIMIT;
 use crate::wait::eventually;
 
-pub(super) struct Server {
+/// Starting on two busy cores.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// How a command of ours that serves is started, again and again the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch {
+    pub(crate) binary: PathBuf,
+    /// Where it starts, with its configuration.
+    pub(crate) directory: PathBuf,
+    pub(crate) subcommand: &'static str,
+    pub(crate) config: &'static str,
+    /// The names by which it logs its listeners, `admin` included.
+    pub(crate) listeners: &'static [&'static str],
+}
+
+pub(crate) struct Server {
     process: Child,
-    pub(super) explicit: SocketAddr,
-    admin: SocketAddr,
-    pub(super) log: Log,
+    launch: Launch,
+    addresses: BTreeMap<&'static str, SocketAddr>,
+    pub(crate) log: Log,
 }
 
 impl Server {
-    pub(super) fn start(binary: &Path, directory: &Path) -> Result<Self> {
-        Self::start_with(binary, directory, Log::default())
+    /// Returns once it listens.
+    pub(crate) fn start(launch: Launch) -> Result<Self> {
+        Self::start_with(launch, Log::default())
     }
 
-    fn start_with(binary: &Path, directory: &Path, log: Log) -> Result<Self> {
+    fn start_with(launch: Launch, log: Log) -> Result<Self> {
         let seen = log.text().len();
-        let mut process = Command::new(binary)
+        let mut process = Command::new(&launch.binary)
             .args([
-                "gateway",
+                launch.subcommand,
                 "--config",
-                "gateway.yaml",
+                launch.config,
                 "--log-format",
                 "json",
             ])
-            .current_dir(directory)
+            .current_dir(&launch.directory)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .with_context(|| format!("starting {}", binary.display()))?;
+            .with_context(|| format!("starting {}", launch.binary.display()))?;
         log.follow(process.stderr.take().context("stderr is piped")?);
         // From here on a failure ends the process: `Server` kills it when dropped.
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Self {
             process,
-            explicit: nowhere,
-            admin: nowhere,
+            addresses: BTreeMap::new(),
+            launch,
             log,
         };
-        server.explicit = server.listener("explicit", seen)?;
-        server.admin = server.listener("admin", seen)?;
-        server.wait_until_ready()?;
+        for name in server.launch.listeners {
+            let address = server.listener(name, seen)?;
+            server.addresses.insert(name, address);
+        }
         Ok(server)
     }
 
-    pub(super) fn restart(&mut self, binary: &Path, directory: &Path) -> Result<()> {
-        ensure!(self.ended()?.is_some(), "the gateway still runs");
-        *self = Self::start_with(binary, directory, self.log.clone())?;
+    /// Another process beside this one, with the same files.
+    pub(crate) fn start_another(&self) -> Result<Self> {
+        Self::start(self.launch.clone())
+    }
+
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        ensure!(self.ended()?.is_some(), "the {} still runs", self.name());
+        *self = Self::start_with(self.launch.clone(), self.log.clone())?;
         Ok(())
+    }
+
+    fn name(&self) -> &'static str {
+        self.launch.subcommand
+    }
+
+    pub(crate) fn address(&self, listener: &str) -> SocketAddr {
+        self.addresses[listener]
     }
 
     /// The address that a listener logged after the first `seen` bytes of the log.
     fn listener(&mut self, name: &str, seen: usize) -> Result<SocketAddr> {
-        let what = format!("the gateway's line about its {name} listener");
+        let what = format!("the line of the {} about its {name} listener", self.name());
         let address = eventually(&what, LIMIT, || {
             if let Some(status) = self.process.try_wait()? {
-                anyhow::bail!("the gateway ended with {status}");
+                anyhow::bail!("the {} ended with {status}", self.name());
             }
             let log = self.log.text();
             let mut lines = log[seen..]
@@ -92,25 +121,25 @@ impl Server {
             })
             .transpose()
         });
-        address.with_context(|| format!("the gateway's log:\n{}", self.log.text()))
+        address.with_context(|| format!("its log:\n{}", self.log.text()))
     }
 
-    fn wait_until_ready(&self) -> Result<()> {
-        let ready = eventually("the gateway's /readyz", LIMIT, || {
+    pub(crate) fn wait_until_ready(&self) -> Result<()> {
+        let ready = eventually(&format!("the {}'s /readyz", self.name()), LIMIT, || {
             Ok(self.admin("/readyz").ok())
         });
         ready
             .map(drop)
-            .with_context(|| format!("the gateway's log:\n{}", self.log.text()))
+            .with_context(|| format!("its log:\n{}", self.log.text()))
     }
 
-    pub(super) fn admin(&self, path: &str) -> Result<String> {
-        let mut socket = TcpStream::connect(self.admin)?;
+    pub(crate) fn admin(&self, path: &str) -> Result<String> {
+        let mut socket = TcpStream::connect(self.address("admin"))?;
         socket.set_read_timeout(Some(LIMIT))?;
         write!(
             socket,
             "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n",
-            self.admin
+            self.address("admin")
         )?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer)?;
@@ -119,13 +148,13 @@ impl Server {
         Ok(body.to_owned())
     }
 
-    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(self.process.id().try_into()?);
         Ok(kill(pid, signal)?)
     }
 
     #[cfg(target_os = "linux")]
-    pub(super) fn resident_bytes(&self) -> Result<u64> {
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kibibytes = line.and_then(|line| line.split_whitespace().next());
@@ -133,11 +162,11 @@ impl Server {
         Ok(kibibytes << 10)
     }
 
-    pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.process.try_wait()?)
     }
 
-    pub(super) fn kill(&mut self) -> Result<()> {
+    pub(crate) fn kill(&mut self) -> Result<()> {
         self.process.kill()?;
         self.process.wait()?;
         Ok(())
@@ -147,17 +176,17 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Err(error) = self.kill() {
-            eprintln!("the gateway may still run: {error:#}");
+            eprintln!("the {} may still run: {error:#}", self.name());
         }
         if thread::panicking() {
-            eprintln!("the gateway's log:\n{}", self.log.text());
+            eprintln!("the log of the {}:\n{}", self.name(), self.log.text());
         }
     }
 }
 
 /// Lines as they came, readable while they come.
 #[derive(Clone, Default)]
-pub(super) struct Log(Arc<(Mutex<String>, Condvar)>);
+pub(crate) struct Log(Arc<(Mutex<String>, Condvar)>);
 
 impl Log {
     fn follow(&self, stderr: ChildStderr) {
@@ -170,11 +199,11 @@ impl Log {
         });
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.lock().clone()
     }
 
-    pub(super) fn wait(
+    pub(crate) fn wait(
         &self,
         what: &str,
         limit: Duration,
