@@ -4,7 +4,6 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
-use rustls::ServerConfig;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -20,9 +19,9 @@ use crate::{
     config::{Config, Recording, Upgradable, Upstream as UpstreamConfig},
     drain, mask,
     policy::{LevelPolicy, PolicySet, PolicySource},
-    proxy::{self, Gateway, Parts, Upstream},
+    proxy::{self, Captured, Gateway, Parts, Upstream},
     readiness::Readiness,
-    tls,
+    tls::{self, Leaves},
 };
 
 pub use self::check::check;
@@ -30,6 +29,7 @@ pub use self::check::check;
 pub use self::node::{node_client, run_node};
 use self::reload::Reload;
 
+mod capture;
 mod check;
 mod descriptors;
 #[cfg(target_os = "linux")]
@@ -40,7 +40,7 @@ mod reload;
 pub async fn run(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     tls::install_provider();
-    let connections = descriptors::connections()?;
+    let fitting = descriptors::divide(config.capture.is_some())?;
     let readiness = Readiness::default();
     let starting = readiness.register("start");
     let mut registry = Registry::with_prefix("sallyport");
@@ -49,9 +49,13 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     let (log, shipper) =
         Log::open(&config.recording, &config.cluster).context("opening the record")?;
     registry.register_collector(Box::new(LogMetrics::new(log.clone(), shipper.status())));
-    let gateway = gateway(&config, &reload, log.clone(), &mut registry).await?;
+    let connections = fitting.connections;
+    let gateway = gateway(&config, &reload, connections, log.clone(), &mut registry).await?;
 
-    let explicit = listen("explicit", config.explicit.listen).await?;
+    let explicit = match &config.explicit {
+        Some(explicit) => Some(listen("explicit", explicit.listen).await?),
+        None => None,
+    };
     let admin = match &config.admin {
         Some(admin) => Some(listen("admin", admin.listen).await?),
         None => None,
@@ -61,19 +65,27 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     let (trigger, watcher) = drain::channel();
     let shutdown = CancellationToken::new();
     let shipping = tokio::spawn(shipper.run(shutdown.clone()));
-    let refusals = {
+    let (mut serving, mut background) = (JoinSet::new(), JoinSet::new());
+    {
         let (gateway, watcher) = (Arc::clone(&gateway), watcher.clone());
-        tokio::spawn(async move { gateway.record_refusals(watcher).await })
-    };
-    let serving = proxy::serve(
-        explicit,
-        connections,
-        reload.tls(),
-        Arc::clone(&gateway),
-        watcher,
-    );
-    let serving = tokio::spawn(serving);
-    let mut background = JoinSet::new();
+        serving.spawn(async move { gateway.record_refusals(watcher).await });
+    }
+    if let Some(listener) = explicit {
+        let tls = reload.leaves().explicit(&config.tls)?;
+        let (gateway, watcher) = (Arc::clone(&gateway), watcher.clone());
+        serving.spawn(proxy::serve(listener, tls, gateway, watcher));
+    }
+    if let Some(capture) = &config.capture {
+        let (gateway, leaves) = (Arc::clone(&gateway), reload.leaves().clone());
+        let (captured, questions) = Captured::new(gateway, leaves, fitting.listeners, watcher);
+        let waiting = readiness.register("capture");
+        let client = capture::Client::new(capture, captured.clone(), questions, waiting);
+        serving.spawn(async move { captured.serve_until_drain().await });
+        // To the end: a node agent that comes back meanwhile needs the listeners.
+        background.spawn(client.run(shutdown.clone()));
+    } else {
+        drop(watcher);
+    }
     if let Some(listener) = admin {
         let answers = Arc::new(Admin {
             registry,
@@ -91,8 +103,8 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         tracing::warn!(error = %busy, "ending what is left: upgraded connections are recorded as aborted, calls without an answer as unknown");
     }
     // Nothing new can come now. What was answered is recorded, then shipped, then the log is sealed.
-    for task in [serving, refusals] {
-        task.await.context("a part of the gateway panicked")?;
+    while let Some(ended) = serving.join_next().await {
+        ended.context("a part of the gateway panicked")?;
     }
     gateway.settle().await;
     shutdown.cancel();
@@ -107,6 +119,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
 async fn gateway(
     config: &Config,
     reload: &Reload,
+    connections: usize,
     log: Log,
     registry: &mut Registry,
 ) -> anyhow::Result<Arc<Gateway>> {
@@ -122,6 +135,7 @@ async fn gateway(
         upstream: Upstream::new(&upstream)?,
         metrics: proxy::Metrics::new(registry),
         upgrades: config.upgrades.clone(),
+        connections,
         buffered_bytes: config.limits.buffered_bytes.0,
         per_principal: config.limits.per_principal.clone(),
         read_lag: config.recording.read_lag,
@@ -135,7 +149,7 @@ fn authenticator(
 ) -> anyhow::Result<Authenticator> {
     let client =
         kube::Client::try_from(upstream.clone()).context("making a client for the API server")?;
-    let accept = config.explicit.allow_service_account_tokens;
+    let accept = allows_service_account_tokens(config);
     Ok(Authenticator::new(
         &config.authentication,
         accept,
@@ -154,8 +168,13 @@ fn level_policy(recording: &Recording) -> anyhow::Result<LevelPolicy> {
         .with_context(|| format!("in {}", path.display()))
 }
 
-fn server_config(config: &Config) -> anyhow::Result<Arc<ServerConfig>> {
-    tls::server_config(&config.tls).context("preparing the serving certificate")
+fn allows_service_account_tokens(config: &Config) -> bool {
+    let explicit = config.explicit.as_ref();
+    explicit.is_some_and(|explicit| explicit.allow_service_account_tokens)
+}
+
+fn leaves(config: &Config) -> anyhow::Result<Leaves> {
+    Leaves::load(&config.tls).context("preparing the serving certificate")
 }
 
 async fn upstream_config(upstream: &UpstreamConfig) -> anyhow::Result<kube::Config> {
@@ -183,7 +202,7 @@ async fn listen(name: &str, address: SocketAddr) -> anyhow::Result<TcpListener> 
 }
 
 fn warn_of_choices(config: &Config) {
-    if config.explicit.allow_service_account_tokens {
+    if allows_service_account_tokens(config) {
         tracing::warn!(
             "explicit.allowServiceAccountTokens is on: no kernel vouches for the pod on this listener, \
              so a stolen pod token works here; keep it off outside of tests"

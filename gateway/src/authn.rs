@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::{
     config::{Authentication, OidcIssuer, ServiceAccounts},
+    handover::CapturedPod,
     identity::Identity,
 };
 
@@ -34,7 +35,7 @@ pub use self::{
 
 use self::{
     bearer::{UnverifiedOrigin, credential},
-    cache::{Outcome, Settled, TokenCache, token_digest},
+    cache::{Outcome, Settled, TokenCache, TokenDigest, token_digest},
     keys::{Freshness, Origin},
     principal::Principal,
     token_review::Reviewer,
@@ -112,20 +113,20 @@ pub enum AuthenticatorError {
 /// Authenticates every request. Cheap to ask about a token seen within the last seconds.
 pub struct Authenticator {
     issuers: HashMap<String, Issuer>,
+    allow_service_account_tokens: bool,
     agents: watch::Receiver<Arc<AgentSet>>,
     settled: TokenCache,
     gateway: String,
 }
 
 enum Issuer {
-    /// The cluster, on a listener that takes no pod's word.
-    ServiceAccountsNotAccepted,
     ServiceAccounts(Box<(TokenVerifier, Reviewer)>),
     Oidc(Box<(TokenVerifier, OidcIssuer)>),
 }
 
 impl Authenticator {
-    /// Checks the configuration; keys are fetched when the first token needs them.
+    /// Checks the configuration; keys are fetched when the first token needs them. Captured pods need no
+    /// `allow_service_account_tokens`: the kernel vouches for them.
     pub fn new(
         config: &Authentication,
         allow_service_account_tokens: bool,
@@ -138,10 +139,7 @@ impl Authenticator {
         check_names(&config.oidc)?;
         let mut issuers = HashMap::new();
         if let Some(accounts) = &config.service_accounts {
-            let issuer = match allow_service_account_tokens {
-                true => service_accounts(accounts, upstream)?,
-                false => Issuer::ServiceAccountsNotAccepted,
-            };
+            let issuer = service_accounts(accounts, upstream)?;
             issuers.insert(accounts.issuer.clone(), issuer);
         }
         for (index, oidc) in config.oidc.iter().enumerate() {
@@ -156,6 +154,7 @@ impl Authenticator {
         }
         Ok(Self {
             issuers,
+            allow_service_account_tokens,
             agents,
             settled: TokenCache::new(CACHED_TOKENS),
             gateway: "sallyport".to_owned(),
@@ -168,22 +167,71 @@ impl Authenticator {
         self
     }
 
-    /// The caller that `headers` prove.
+    /// The caller that `headers` prove, on a listener that agents reach by themselves.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Identity, Unauthenticated> {
-        let principal = self.principal(&credential(headers)?).await?;
-        let agents = Arc::clone(&self.agents.borrow());
-        principal.identity(&agents, &self.gateway)
+        self.identity(headers, None).await
     }
 
-    async fn principal(&self, token: &str) -> Outcome {
-        let digest = token_digest(token);
-        if let Some(outcome) = self.settled.get(&digest) {
-            return outcome;
+    /// The same on a connection that the kernel says is `pod`'s: the token must be that pod's.
+    pub async fn authenticate_captured(
+        &self,
+        headers: &HeaderMap,
+        pod: &CapturedPod,
+    ) -> Result<Identity, Unauthenticated> {
+        let identity = self.identity(headers, Some(pod)).await;
+        identity.map_err(|refusal| match refusal {
+            Unauthenticated::WrongAudience if pod.needs_recreate => {
+                Unauthenticated::PredatesSallyport
+            }
+            refusal => refusal,
+        })
+    }
+
+    /// What is settled about a token holds for whoever shows it; whether it may be shown here is asked each time.
+    async fn identity(
+        &self,
+        headers: &HeaderMap,
+        pod: Option<&CapturedPod>,
+    ) -> Result<Identity, Unauthenticated> {
+        let token = credential(headers)?;
+        let digest = token_digest(&token);
+        let principal = match self.settled.get(&digest) {
+            Some(outcome) => outcome?,
+            None => {
+                let issuer = self.issuer_of(&token)?;
+                self.check_entry(matches!(issuer, Issuer::ServiceAccounts(_)), pod)?;
+                self.settle(issuer, &token, digest).await?
+            }
+        };
+        self.check_entry(principal.is_service_account(), pod)?;
+        if let Some(pod) = pod {
+            principal.check_pod(&pod.workload)?;
         }
-        match self.issuer_of(token)? {
-            Issuer::ServiceAccountsNotAccepted => {
+        let agents = Arc::clone(&self.agents.borrow());
+        let mut identity = principal.identity(&agents, &self.gateway)?;
+        if let Some(pod) = pod {
+            identity.workload = Some(pod.workload.clone());
+        }
+        Ok(identity)
+    }
+
+    /// Whether tokens of this kind are taken where this one was shown.
+    fn check_entry(
+        &self,
+        is_service_account: bool,
+        pod: Option<&CapturedPod>,
+    ) -> Result<(), Unauthenticated> {
+        match (is_service_account, pod) {
+            (true, None) if !self.allow_service_account_tokens => {
                 Err(Unauthenticated::ServiceAccountTokenNotAccepted)
             }
+            (false, Some(_)) => Err(Unauthenticated::OidcTokenFromPod),
+            _ => Ok(()),
+        }
+    }
+
+    async fn settle(&self, issuer: &Issuer, token: &str, digest: TokenDigest) -> Outcome {
+        match issuer {
             Issuer::ServiceAccounts(issuer) => {
                 let (verifier, reviewer) = &**issuer;
                 let verified = verifier.verify(token).await?;

@@ -17,6 +17,7 @@ mod person;
 mod reports;
 mod table;
 mod text;
+mod start_gate;
 
 /// The gateway between AI agents and the Kubernetes API.
 #[derive(Debug, Parser)]
@@ -39,6 +40,8 @@ enum Command {
     /// Run the node agent, or remove what it has set up.
     #[cfg(target_os = "linux")]
     Node(node::Args),
+    /// Wait until this pod's connections to the API server lead to the gateway: the init container of agents' pods.
+    StartGate(start_gate::Args),
     /// Read the record: list calls, show one in full.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Gateway(args) => gateway::run(args),
         #[cfg(target_os = "linux")]
         Command::Node(args) => node::run(args),
+        Command::StartGate(args) => start_gate::run(&args),
         Command::Audit(command) => audit::run(command),
         Command::Coverage(args) => coverage::run(args),
         Command::Discover(args) => discover::run(args),

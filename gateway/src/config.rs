@@ -27,7 +27,9 @@ pub struct Config {
     pub cluster: String,
     /// This node's name in records; the host name where absent.
     pub node: Option<String>,
-    pub explicit: Explicit,
+    /// This or `capture`.
+    pub explicit: Option<Explicit>,
+    pub capture: Option<Capture>,
     pub tls: Tls,
     #[serde(default)]
     pub upstream: Upstream,
@@ -56,6 +58,23 @@ pub struct Explicit {
     pub allow_service_account_tokens: bool,
 }
 
+/// Connections out of agents' pods, whose listeners the node agent hands over.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Capture {
+    #[serde(default = "Capture::default_socket")]
+    pub socket: PathBuf,
+    /// Whom the node agent runs as; whoever else listens on the socket is refused.
+    #[serde(default)]
+    pub node_uid: u32,
+}
+
+impl Capture {
+    fn default_socket() -> PathBuf {
+        "/run/sallyport/node.sock".into()
+    }
+}
+
 /// Where the serving certificate comes from.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(
@@ -69,11 +88,46 @@ pub enum Tls {
         directory: PathBuf,
         names: Vec<String>,
     },
-    /// A certificate chain and key in PEM files, re-read on reload.
+    /// An issuing CA in PEM files, re-read on reload: each destination gets a certificate of its own.
+    Authority {
+        cert_file: PathBuf,
+        key_file: PathBuf,
+        /// What leads from there to the CA that clients trust, if that is another.
+        chain_file: Option<PathBuf>,
+        /// Of the explicit listener.
+        #[serde(default)]
+        names: Vec<String>,
+    },
+    /// A certificate chain and key in PEM files, re-read on reload, shown to everybody.
     Files {
         cert_file: PathBuf,
         key_file: PathBuf,
     },
+}
+
+impl Tls {
+    /// The files that are read again when they change.
+    pub fn files(&self) -> Vec<&Path> {
+        match self {
+            Self::Local { .. } => Vec::new(),
+            Self::Files {
+                cert_file,
+                key_file,
+            } => vec![cert_file, key_file],
+            Self::Authority {
+                cert_file,
+                key_file,
+                chain_file,
+                ..
+            } => {
+                let chain = chain_file.as_deref();
+                [cert_file.as_path(), key_file]
+                    .into_iter()
+                    .chain(chain)
+                    .collect()
+            }
+        }
+    }
 }
 
 /// The API server that calls are forwarded to.
@@ -363,6 +417,7 @@ impl Config {
 
     fn check(&self) -> Result<(), String> {
         check_path_segment("cluster", &self.cluster)?;
+        self.check_entries()?;
         if self.authentication.service_accounts.is_none() && self.authentication.oidc.is_empty() {
             return Err("authentication: name at least one of serviceAccounts and oidc, or no agent can call".into());
         }
@@ -406,6 +461,23 @@ impl Config {
         self.recording.store.check()
     }
 
+    fn check_entries(&self) -> Result<(), String> {
+        if self.explicit.is_none() && self.capture.is_none() {
+            return Err("explicit, capture: name at least one, or no agent can come in".into());
+        }
+        if self.capture.is_some() && self.authentication.service_accounts.is_none() {
+            return Err(
+                "capture: needs authentication.serviceAccounts, since pods come with ServiceAccount tokens".into(),
+            );
+        }
+        match &self.tls {
+            Tls::Authority { names, .. } if names.is_empty() && self.explicit.is_some() => Err(
+                "tls.authority.names: say under which names and addresses agents reach explicit.listen".into(),
+            ),
+            _ => Ok(()),
+        }
+    }
+
     fn resolve(&mut self, base: &Path) {
         let join = |path: &mut PathBuf| *path = base.join(&*path);
         match &mut self.tls {
@@ -417,7 +489,20 @@ impl Config {
                 join(cert_file);
                 join(key_file);
             }
+            Tls::Authority {
+                cert_file,
+                key_file,
+                chain_file,
+                ..
+            } => {
+                join(cert_file);
+                join(key_file);
+                chain_file.iter_mut().for_each(join);
+            }
         }
+        self.capture
+            .iter_mut()
+            .for_each(|capture| join(&mut capture.socket));
         let issuers = &mut self.authentication.oidc;
         let optional = [
             &mut self.upstream.kubeconfig,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::request_info::RequestInfo;
 
 /// Kubernetes' `UserInfo`.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize)]
 pub struct UserInfo {
     pub username: String,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -26,10 +26,12 @@ use self::{
     recording::Recording,
     rejection::Rejection,
     request_body::RequestBody,
+    slots::Slots,
     upgrade::{Handshake, Upgrades},
     upstream::{Answer, Forward, UpstreamBody},
 };
 pub use self::{
+    captured::{Captured, HeldListener, NotServed, Question},
     listener::serve,
     metrics::Metrics,
     upstream::{Upstream, UpstreamError},
@@ -48,6 +50,7 @@ use crate::{
 mod arrival;
 mod body_floor;
 mod budget;
+mod captured;
 mod fault;
 mod folding;
 mod follow;
@@ -55,6 +58,7 @@ mod headers;
 mod linger;
 mod listener;
 mod metrics;
+mod origin;
 mod patience;
 mod principals;
 mod protobuf;
@@ -82,6 +86,7 @@ pub struct Gateway {
     upstream: Upstream,
     upgrades: Upgrades,
     principals: Principals,
+    slots: Slots,
     read_lag: bool,
 }
 
@@ -119,6 +124,8 @@ pub struct Parts {
     pub upstream: Upstream,
     pub metrics: Metrics,
     pub upgrades: config::Upgrades,
+    /// How many may be open: each holds a TLS session and at most one buffered request head.
+    pub connections: usize,
     /// What all buffered bodies together may take, in bytes.
     pub buffered_bytes: u64,
     /// What one principal may take of it, and of other things.
@@ -136,7 +143,9 @@ impl Gateway {
             metrics: Arc::new(parts.metrics),
             appends: TaskTracker::new(),
         };
+        let open = recorder.metrics.connections.clone();
         Self {
+            slots: Slots::new(parts.connections, open),
             authn: parts.authn,
             policies: parts.policies,
             levels: parts.levels,
@@ -171,7 +180,9 @@ impl Gateway {
     ) -> Result<Response<Body>, Infallible> {
         let upgrade = hyper::upgrade::on(&mut request);
         let (head, body) = request.into_parts();
-        let arrival = Arrival::new(peer.client, head);
+        // The first call gives a drain leave to end the connection.
+        let _was_called = peer.called.set(());
+        let arrival = Arrival::new(&peer.origin, peer.origin.process().await, head);
         let span = tracing::debug_span!("request", audit_id = arrival.audit_id);
         let audit_id = arrival.audit_id.clone();
         let is_discovery = arrival.is_discovery();
@@ -304,7 +315,11 @@ impl Gateway {
         arrival: &Arrival,
         info: Option<&RequestInfo>,
     ) -> Result<Identity, Rejection> {
-        let authenticated = self.authn.authenticate(&arrival.headers).await;
+        let headers = &arrival.headers;
+        let authenticated = match &arrival.pod {
+            None => self.authn.authenticate(headers).await,
+            Some(pod) => self.authn.authenticate_captured(headers, pod).await,
+        };
         authenticated.map_err(|cause| {
             let reason = cause.reason();
             let rejection = Rejection::Unauthenticated(cause);

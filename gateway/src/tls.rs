@@ -1,4 +1,4 @@
-//! The gateway's serving certificate, and trust in the API server.
+//! The gateway's serving certificates, and trust in them.
 
 use std::{
     io,
@@ -7,18 +7,19 @@ use std::{
 };
 
 use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
 };
 
+pub use self::leaves::Leaves;
+
+mod authority;
+mod leaves;
 mod local;
 
-/// Every certificate of the chain and its key, as rustls takes them.
-#[derive(Debug)]
-struct Leaf {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-}
+/// The protocol that the start gate asks for (RFC 7301). An API server knows none of this name, so whoever agrees is
+/// a gateway, and no request has to be made to find out.
+pub const START_GATE: &[u8] = b"sallyport-start-gate";
 
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -34,9 +35,19 @@ pub enum TlsError {
         #[source]
         source: io::Error,
     },
-    #[error("tls.local is for a laptop, the demo and tests; inside a cluster give tls.files")]
+    #[error("{} holds no certificate", path.display())]
+    Empty { path: PathBuf },
+    #[error(
+        "tls.local is for a laptop, the demo and tests; inside a cluster give tls.authority or tls.files"
+    )]
     LocalInCluster,
-    #[error("{name:?} in tls.local.names is neither a DNS name nor an IP address")]
+    #[error("{} is no CA's certificate (basicConstraints, keyCertSign); an issuing CA is needed", path.display())]
+    NoAuthority { path: PathBuf },
+    #[error("{} has expired; renew the issuing CA", path.display())]
+    AuthorityExpired { path: PathBuf },
+    #[error(
+        "{name:?} is neither a DNS name nor an IP address, so no certificate can be issued for it"
+    )]
     BadName {
         name: String,
         #[source]
@@ -48,26 +59,22 @@ pub enum TlsError {
     Mismatch(#[source] rustls::Error),
 }
 
-/// The configuration of the explicit listener: HTTP/2 and HTTP/1.1, as the client chooses.
-pub fn server_config(tls: &crate::config::Tls) -> Result<Arc<ServerConfig>, TlsError> {
-    let leaf = match tls {
-        crate::config::Tls::Local { directory, names } => local::leaf(directory, names)?,
-        crate::config::Tls::Files {
-            cert_file,
-            key_file,
-        } => Leaf {
-            chain: read_chain(cert_file)?,
-            key: PrivateKeyDer::from_pem_file(key_file).map_err(unreadable(key_file))?,
-        },
-    };
-    let mut config = ServerConfig::builder_with_provider(provider())
+/// A client that trusts the CAs of `ca_file` alone, and asks for the start gate's protocol alone.
+pub fn start_gate_client(ca_file: &Path) -> Result<ClientConfig, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(read_chain(ca_file)?);
+    if added == 0 {
+        return Err(TlsError::Empty {
+            path: ca_file.to_owned(),
+        });
+    }
+    let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(TlsError::Mismatch)?
-        .with_no_client_auth()
-        .with_single_cert(leaf.chain, leaf.key)
-        .map_err(TlsError::Mismatch)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+        .expect("the provider serves the default versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![START_GATE.to_vec()];
+    Ok(config)
 }
 
 /// The one cryptography provider of this process.

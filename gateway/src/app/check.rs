@@ -4,11 +4,11 @@ use std::{collections::BTreeSet, fmt::Write, path::Path, sync::Arc};
 
 use tokio::sync::watch;
 
-use super::{authenticator, level_policy, server_config, upstream_config};
+use super::{authenticator, leaves, level_policy, upstream_config};
 use crate::{
     audit::store::Bucket,
     authn::AgentSet,
-    config::{self, Config, OidcIssuer, Tls},
+    config::{self, Config, OidcIssuer},
     mask,
     policy::PolicySet,
     proxy::Upstream,
@@ -19,8 +19,8 @@ use crate::{
 pub async fn check(path: &Path) -> anyhow::Result<String> {
     let config = Config::load(path)?;
     tls::install_provider();
-    if let Tls::Files { .. } = config.tls {
-        server_config(&config)?;
+    if !config.tls.files().is_empty() {
+        leaves(&config)?;
     }
     mask::Key::from_file(&config.masking.key_file)?;
     let store = match &config.recording.store {
@@ -40,8 +40,9 @@ pub async fn check(path: &Path) -> anyhow::Result<String> {
     Upstream::new(&upstream)?;
 
     let mut found = format!(
-        "{}: valid\n  policies  {} rules in {}, {}\n  agents    {}\n  upstream  {}\n  store     {store}",
+        "{}: valid\n  entries   {}\n  policies  {} rules in {}, {}\n  agents    {}\n  upstream  {}\n  store     {store}",
         path.display(),
+        entries(&config),
         policies.len(),
         config.policy.directory.display(),
         policies.digest(),
@@ -52,6 +53,16 @@ pub async fn check(path: &Path) -> anyhow::Result<String> {
         let _ = write!(found, "\n  warning   {warning}");
     }
     Ok(found)
+}
+
+/// The ways in.
+fn entries(config: &Config) -> String {
+    let explicit = config.explicit.as_ref();
+    let explicit = explicit.map(|explicit| format!("explicit on {}", explicit.listen));
+    let capture = config.capture.as_ref();
+    let capture = capture.map(|capture| format!("capture by {}", capture.socket.display()));
+    let entries: Vec<_> = explicit.into_iter().chain(capture).collect();
+    entries.join(", ")
 }
 
 fn warnings(policies: &PolicySet, agents: &AgentSet, issuers: &[OidcIssuer]) -> Vec<String> {

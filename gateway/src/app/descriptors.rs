@@ -7,10 +7,21 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 const SPARE: u64 = 256;
 const MOST: u64 = 4096;
 const FEWEST: u64 = 64;
+/// 250 pods with 32 destinations each.
+const MOST_LISTENERS: u64 = 8192;
 
-/// How many connections of agents fit, each with one to the API server. Raises the soft limit first.
-pub(super) fn connections() -> anyhow::Result<usize> {
-    fitting(raise()?)
+/// What fits beside each other.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Descriptors {
+    /// Of agents, each with one to the API server.
+    pub(super) connections: usize,
+    /// Inside of pods, one for each destination.
+    pub(super) listeners: usize,
+}
+
+/// Raises the soft limit first. Listeners are counted only where there can be any.
+pub(super) fn divide(with_listeners: bool) -> anyhow::Result<Descriptors> {
+    fitting(raise()?, with_listeners)
 }
 
 /// Raises the soft limit as far as it goes, and says how far that is.
@@ -23,8 +34,14 @@ pub(super) fn raise() -> anyhow::Result<u64> {
     Ok(hard)
 }
 
-fn fitting(descriptors: u64) -> anyhow::Result<usize> {
-    let fit = descriptors.saturating_sub(SPARE) / 2;
+fn fitting(descriptors: u64, with_listeners: bool) -> anyhow::Result<Descriptors> {
+    let free = descriptors.saturating_sub(SPARE);
+    let listeners = match with_listeners {
+        true => MOST_LISTENERS.min(free / 4),
+        false => 0,
+    };
+    // Each may have accepted a connection that waits for its place.
+    let fit = (free - 2 * listeners) / 2;
     anyhow::ensure!(
         fit >= FEWEST,
         "only {descriptors} files may be open, which is too few to serve and record; raise `ulimit -n` to {} or more",
@@ -36,7 +53,11 @@ fn fitting(descriptors: u64) -> anyhow::Result<usize> {
             "the limit on open files bounds the connections"
         );
     }
-    Ok(usize::try_from(fit.min(MOST)).unwrap_or(usize::MAX))
+    let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    Ok(Descriptors {
+        connections: size(fit.min(MOST)),
+        listeners: size(listeners),
+    })
 }
 
 #[cfg(test)]
@@ -45,9 +66,15 @@ mod tests {
 
     #[test]
     fn the_log_keeps_its_descriptors() {
-        assert_eq!(fitting(1024).expect("enough"), 384);
-        assert_eq!(fitting(1 << 20).expect("enough"), 4096);
-        let error = fitting(128).expect_err("too few");
+        let fit = |descriptors, with_listeners| {
+            let fit = fitting(descriptors, with_listeners).expect("enough");
+            (fit.connections, fit.listeners)
+        };
+        assert_eq!(fit(1024, false), (384, 0));
+        assert_eq!(fit(1024, true), (192, 192));
+        assert_eq!(fit(1 << 20, false), (4096, 0));
+        assert_eq!(fit(1 << 20, true), (4096, 8192));
+        let error = fitting(128, false).expect_err("too few");
         assert!(error.to_string().contains("ulimit -n"), "{error}");
     }
 }

@@ -1,9 +1,8 @@
 //! What changes while the gateway runs: policies, agents, record levels, the serving certificate.
 //! Each keeps its last good state; what is wrong with a new one is said once, in the log.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-use rustls::ServerConfig;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -11,14 +10,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{AgentSet, AgentSource, Config, LevelPolicy, PolicySet, PolicySource};
-use crate::config::{Tls, watch::FileWatch};
+use crate::{config::watch::FileWatch, tls::Leaves};
 
 pub(super) struct Reload {
     config: Config,
     policies: PolicySource,
     agents: AgentSource,
     levels: watch::Sender<Arc<LevelPolicy>>,
-    tls: watch::Sender<Arc<ServerConfig>>,
+    leaves: Leaves,
     files: Option<FileWatch>,
 }
 
@@ -34,7 +33,7 @@ impl Reload {
                     .map(|agents| agents.directory.as_path()),
             )?,
             levels: watch::Sender::new(Arc::new(super::level_policy(&config.recording)?)),
-            tls: watch::Sender::new(super::server_config(config)?),
+            leaves: super::leaves(config)?,
             files: watch_files(config),
             config: config.clone(),
         })
@@ -52,8 +51,8 @@ impl Reload {
         self.levels.subscribe()
     }
 
-    pub(super) fn tls(&self) -> watch::Receiver<Arc<ServerConfig>> {
-        self.tls.subscribe()
+    pub(super) fn leaves(&self) -> &Leaves {
+        &self.leaves
     }
 
     /// Reloads on SIGHUP and on changed files, until `shutdown`.
@@ -93,8 +92,11 @@ impl Reload {
         let levels = super::level_policy(&self.config.recording)
             .map(|levels| self.levels.send_replace(Arc::new(levels)));
         report("record levels", levels.map(|_| "loaded".to_owned()));
-        let tls = super::server_config(&self.config).map(|tls| self.tls.send_replace(tls));
-        report("serving certificate", tls.map(|_| "loaded".to_owned()));
+        let tls = self.leaves.reload(&self.config.tls);
+        report(
+            "serving certificate",
+            tls.map(|()| "loaded".to_owned()).map_err(Into::into),
+        );
     }
 }
 
@@ -113,13 +115,7 @@ fn report(part: &'static str, outcome: anyhow::Result<String>) {
 fn watch_files(config: &Config) -> Option<FileWatch> {
     let recording = config.recording.policy_file.iter().cloned();
     let agents = config.agents.iter().map(|agents| agents.directory.clone());
-    let tls = match &config.tls {
-        Tls::Files {
-            cert_file,
-            key_file,
-        } => vec![cert_file.clone(), key_file.clone()],
-        Tls::Local { .. } => Vec::new(),
-    };
+    let tls = config.tls.files().into_iter().map(Path::to_owned);
     let paths = [config.policy.directory.clone()]
         .into_iter()
         .chain(agents)

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    identity::{AgentIdentity, CiRun, Entry, GenAi, ProvenanceSource, UserInfo, Workload},
+    identity::{AgentIdentity, CiRun, Entry, GenAi, Process, ProvenanceSource, UserInfo, Workload},
     mask::Masked,
 };
 
@@ -225,6 +225,9 @@ pub struct Record {
     pub provenance_source: Option<ProvenanceSource>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workload: Option<Workload>,
+    /// Which process made the connection, where the kernel told in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
 
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<DecisionKind>,
@@ -300,6 +303,7 @@ impl Record {
             cicd: None,
             provenance_source: None,
             workload: None,
+            process: None,
             decision: None,
             rule: None,
             policy_digest: None,

@@ -93,6 +93,24 @@ impl Principal {
         })
     }
 
+    pub(super) fn is_service_account(&self) -> bool {
+        matches!(self.credential, Credential::ServiceAccount { .. })
+    }
+
+    /// Whether the token is bound to the pod that the kernel saw. Anything else is a token in the wrong hands.
+    pub(super) fn check_pod(&self, connected: &Workload) -> Result<(), Unauthenticated> {
+        let Some(bound) = self.workload() else {
+            return Err(Unauthenticated::NotBoundToPod);
+        };
+        let is_same = bound.pod_uid == connected.pod_uid
+            && bound.namespace == connected.namespace
+            && bound.service_account == connected.service_account;
+        match is_same {
+            true => Ok(()),
+            false => Err(Unauthenticated::PodMismatch(Box::new(self.user.clone()))),
+        }
+    }
+
     /// The caller as everything behind sees it; `gateway` is the name that the API server's log shows.
     pub(super) fn identity(
         &self,

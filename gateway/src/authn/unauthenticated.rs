@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{keys::KeysError, token_review::ReviewError};
+use crate::identity::UserInfo;
 
-/// Why a request has no identity. No variant holds anything of the token.
+/// Why a request has no identity. No variant holds a token, or what a token that was not verified says.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Unauthenticated {
     #[error("no bearer token")]
@@ -43,6 +44,14 @@ pub enum Unauthenticated {
     RefusedByAuthority,
     #[error("the identity matches several Agent objects equally: {0:?}")]
     AmbiguousAgent(Vec<String>),
+    #[error("the token is bound to another pod than the one that sent it")]
+    PodMismatch(Box<UserInfo>),
+    #[error("the token is bound to no pod")]
+    NotBoundToPod,
+    #[error("the pod is older than its namespace's label, and its token is the API server's own")]
+    PredatesSallyport,
+    #[error("OIDC tokens are not accepted from captured pods")]
+    OidcTokenFromPod,
     #[error("the API server could not be asked about the token")]
     AuthorityUnavailable(#[source] Arc<ReviewError>),
     #[error("the keys of the token's issuer are not to be had")]
@@ -71,6 +80,10 @@ impl Unauthenticated {
             Self::MissingClaim(_) => "missing_claim",
             Self::RefusedByAuthority => "refused_by_authority",
             Self::AmbiguousAgent(_) => "ambiguous_agent",
+            Self::PodMismatch(_) => "pod_mismatch",
+            Self::NotBoundToPod => "not_bound_to_pod",
+            Self::PredatesSallyport => "needs_recreate",
+            Self::OidcTokenFromPod => "oidc_from_pod",
             Self::AuthorityUnavailable(_) => "authority_unavailable",
             Self::KeysUnavailable(_) => "keys_unavailable",
         }
@@ -82,6 +95,14 @@ impl Unauthenticated {
             self,
             Self::AuthorityUnavailable(_) | Self::KeysUnavailable(_)
         )
+    }
+
+    /// Whom the token is about, where it was verified and yet is in the wrong hands.
+    pub fn user(&self) -> Option<&UserInfo> {
+        match self {
+            Self::PodMismatch(user) => Some(user),
+            _ => None,
+        }
     }
 
     /// What the caller is told: what is wrong and what to do about it.
@@ -154,6 +175,21 @@ impl Unauthenticated {
                     "this identity matches the Agent objects {} equally; have the operator make one more specific",
                     agents.join(" and ")
                 );
+            }
+            Self::PodMismatch(_) => {
+                "this token belongs to another pod; this is recorded. Use the token that is mounted into this pod"
+            }
+            Self::NotBoundToPod => {
+                "the token is bound to no pod, so it proves nothing of this one; \
+                 use the token that is mounted into the pod"
+            }
+            Self::PredatesSallyport => {
+                "this pod was created before its namespace was labelled for agents, so its token is for the API \
+                 server, not for the gateway; recreate the pod (kubectl delete pod, or kubectl rollout restart)"
+            }
+            Self::OidcTokenFromPod => {
+                "OIDC tokens are not accepted from inside of a captured pod; \
+                 use the ServiceAccount token that is mounted into the pod"
             }
             Self::AuthorityUnavailable(_) => {
                 "the API server could not be asked whether the token is still valid; try again shortly"

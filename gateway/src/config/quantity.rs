@@ -1,6 +1,6 @@
 //! Sizes and durations as people write them.
 
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -47,13 +47,17 @@ impl<'de> Deserialize<'de> for ByteSize {
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        scaled(&text, &TIMES)
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+impl FromStr for HumanDuration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        scaled(text, &TIMES)
             .map(|millis| Self(Duration::from_millis(millis)))
-            .ok_or_else(|| {
-                de::Error::custom(format!(
-                    "{text:?} is not a duration: write 500ms, 60s, 5m or 1h"
-                ))
-            })
+            .ok_or_else(|| format!("{text:?} is not a duration: write 500ms, 60s, 5m or 1h"))
     }
 }
 

@@ -16,7 +16,9 @@ fn a_minimal_file_gets_the_documented_defaults() {
     assert_eq!(config.recording.wal.limit, ByteSize(10 << 30));
     assert_eq!(config.recording.wal.segment_size.to_string(), "64MiB");
     assert_eq!(config.recording.flush.interval.0, Duration::from_secs(60));
-    assert!(!config.explicit.allow_service_account_tokens);
+    let explicit = config.explicit.expect("it is in the file");
+    assert!(!explicit.allow_service_account_tokens);
+    assert!(config.capture.is_none());
     assert_eq!(config.upgrades.allow, []);
     assert_eq!(config.upgrades.idle.0, Duration::from_secs(600));
 }
@@ -54,6 +56,40 @@ fn certificate_files_are_written_as_all_fields_are() {
     );
     let config = Config::parse(&text).expect("files are a way to get a certificate");
     assert!(matches!(config.tls, Tls::Files { .. }));
+}
+
+#[test]
+fn agents_come_in_by_capture_or_explicitly() {
+    const EXPLICIT: &str = "explicit: {listen: \"127.0.0.1:6443\"}";
+    let captured = MINIMAL.replace(EXPLICIT, "capture: {}");
+    let config = Config::parse(&captured).expect("capture alone is enough");
+    let capture = config.capture.expect("it is in the file");
+    assert_eq!(capture.socket, Path::new("/run/sallyport/node.sock"));
+    assert_eq!(capture.node_uid, 0);
+
+    let neither = MINIMAL.replace(EXPLICIT, "");
+    let error = Config::parse(&neither).expect_err("nobody can call");
+    assert!(error.starts_with("explicit, capture"), "{error}");
+
+    let tokenless = captured
+        .replace("serviceAccounts: {", "oidc: [{name: ci, ")
+        .replace("default.svc\"}", "default.svc\"}]");
+    let error = Config::parse(&tokenless).expect_err("no pod could be authenticated");
+    assert!(
+        error.starts_with("capture: needs authentication.serviceAccounts"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_authority_needs_names_for_the_explicit_listener() {
+    let with = |names: &str| {
+        let tls = format!("{{authority: {{certFile: ca.crt, keyFile: ca.key{names}}}}}");
+        Config::parse(&MINIMAL.replace("{local: {directory: ca, names: [localhost]}}", &tls))
+    };
+    with(", chainFile: chain.crt, names: [gate.example]").expect("all of it");
+    let error = with("").expect_err("what would its certificate say?");
+    assert!(error.starts_with("tls.authority.names"), "{error}");
 }
 
 #[test]

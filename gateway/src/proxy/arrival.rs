@@ -1,10 +1,16 @@
 //! A request as it came in.
 
-use std::{net::IpAddr, time::Instant};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use http::{HeaderMap, Method, Uri, Version, header::HeaderName, request::Parts};
 use jiff::Timestamp;
 use uuid::Uuid;
+
+use super::origin::Origin;
+use crate::{
+    handover::CapturedPod,
+    identity::{Entry, Identity, Process, Workload},
+};
 
 /// client-go reads the answers to these as bytes, and shows nothing of a refusal's body.
 const DISCOVERY: [&str; 5] = ["/api", "/apis", "/openapi/v2", "/openapi/v3", "/version"];
@@ -14,7 +20,11 @@ pub(super) struct Arrival {
     pub(super) audit_id: String,
     pub(super) received: Timestamp,
     pub(super) started: Instant,
-    pub(super) client: IpAddr,
+    /// `None` where it says nothing: captured pods all come from loopback.
+    pub(super) client: Option<IpAddr>,
+    /// The pod that the connection is from, as the kernel says.
+    pub(super) pod: Option<Arc<CapturedPod>>,
+    pub(super) process: Option<Process>,
     pub(super) version: Version,
     pub(super) method: Method,
     pub(super) target: String,
@@ -22,16 +32,33 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    pub(super) fn new(client: IpAddr, request: Parts) -> Self {
+    pub(super) fn new(origin: &Origin, process: Option<Process>, request: Parts) -> Self {
         Self {
             audit_id: Uuid::now_v7().to_string(),
             received: Timestamp::now(),
             started: Instant::now(),
-            client,
+            client: origin.client(),
+            pod: origin.pod(),
+            process,
             version: request.version,
             method: request.method,
             target: target(&request.uri),
             headers: request.headers,
+        }
+    }
+
+    pub(super) fn entry(&self) -> Entry {
+        match self.pod {
+            Some(_) => Entry::Captured,
+            None => Entry::Explicit,
+        }
+    }
+
+    /// The pod that the kernel saw, else the one that the token is bound to.
+    pub(super) fn workload<'a>(&'a self, identity: Option<&'a Identity>) -> Option<&'a Workload> {
+        match &self.pod {
+            Some(pod) => Some(&pod.workload),
+            None => identity?.workload.as_ref(),
         }
     }
 

@@ -3,12 +3,18 @@
 
 use std::{error::Error, io};
 
+use rustls::AlertDescription;
+
 /// The `kind` of a connection error. A closed set: a metric's label.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Fault {
-    /// The address holds its share of connections already.
+    /// The address or pod holds its share of connections already.
     Share,
+    /// A captured connection whose socket is not of the pod's network namespace.
+    Namespace,
     Tls,
+    /// The client does not trust our certificate.
+    Certificate,
     TlsSlow,
     /// Not a request: hyper answers 400 to HTTP/1.1, and a GOAWAY says it to HTTP/2.
     Malformed,
@@ -32,7 +38,9 @@ impl Fault {
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::Share => "share",
+            Self::Namespace => "namespace",
             Self::Tls => "tls",
+            Self::Certificate => "certificate",
             Self::TlsSlow => "tls_slow",
             Self::Malformed => "malformed",
             Self::HeadTooLarge => "head_too_large",
@@ -51,6 +59,7 @@ impl Fault {
             io::ErrorKind::UnexpectedEof
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::BrokenPipe => Self::Gone,
+            _ if rejects_certificate(error) => Self::Certificate,
             _ => Self::Tls,
         }
     }
@@ -87,6 +96,26 @@ impl Fault {
             _ => Self::Malformed,
         }
     }
+}
+
+/// OpenSSL and rustls say `unknown_ca`, Go `bad_certificate`, Java `certificate_unknown`.
+fn rejects_certificate(error: &io::Error) -> bool {
+    use AlertDescription::{
+        BadCertificate, CertificateExpired, CertificateRevoked, CertificateUnknown, UnknownCA,
+        UnsupportedCertificate,
+    };
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(
+        tls,
+        Some(rustls::Error::AlertReceived(
+            BadCertificate
+                | CertificateExpired
+                | CertificateRevoked
+                | CertificateUnknown
+                | UnknownCA
+                | UnsupportedCertificate
+        ))
+    )
 }
 
 fn timed_out(error: &hyper::Error) -> bool {

@@ -1,5 +1,6 @@
 //! Refusals before a call is worth a record of its own, folded: one record per source and reason in ten seconds, with
 //! their count, so that neither a flood of bad tokens nor a user over its quota can fill the log.
+//! Handshakes that a captured pod's client gives up are among them: no request exists, and yet it must be told.
 
 use std::{
     collections::HashMap,
@@ -10,11 +11,11 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{arrival::Arrival, recorder::Recorder, rejection::Rejection};
+use super::{arrival::Arrival, origin::Captive, recorder::Recorder, rejection::Rejection};
 use crate::{
     audit::record::{DecisionKind, Level, Outcome, Record, ResponseStatus, Stage},
     drain::DrainWatcher,
-    identity::Identity,
+    identity::{Identity, UserInfo},
     mask,
     request_info::RequestInfo,
 };
@@ -23,6 +24,9 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// Sources beyond this share one record per reason: their number is the attacker's to choose.
 const MOST_SOURCES: usize = 1024;
+
+/// The client of a captured pod trusts another CA than ours.
+const CERTIFICATE: &str = "client_rejected_certificate";
 
 /// Of the target of the first call in a window, in bytes.
 const URI_LIMIT: usize = 256;
@@ -38,6 +42,8 @@ type Key = (Source, &'static str);
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Source {
     User(String),
+    /// By UID, and with a token in the wrong hands by whose it is.
+    Pod(String, Option<Box<UserInfo>>),
     Network(IpAddr),
     Others,
 }
@@ -60,17 +66,36 @@ impl Folding {
         reason: &'static str,
         rejection: &Rejection,
     ) {
+        let source = source(arrival, identity, rejection);
+        self.fold((source, reason), || {
+            refused(recorder, arrival, info, identity, reason, rejection)
+        });
+    }
+
+    /// Counts one handshake that the client of a captured pod ended because of our certificate. True for the first
+    /// of a window.
+    pub(super) async fn count_handshake(&self, recorder: &Recorder, captive: &Captive) -> bool {
+        let process = captive.process.clone().await;
+        let pod = captive.pod.known();
+        let uid = pod.workload.pod_uid.clone();
+        self.fold((Source::Pod(uid, None), CERTIFICATE), || Record {
+            process,
+            ..recorder.handshake(&pod.workload, &format!("authentication/{CERTIFICATE}"))
+        })
+    }
+
+    fn fold(&self, mut key: Key, record: impl FnOnce() -> Record) -> bool {
         let mut open = self.lock();
-        let mut key = (source(arrival, identity), reason);
         if open.len() >= MOST_SOURCES && !open.contains_key(&key) {
             key.0 = Source::Others;
         }
         let folded = open.entry(key).or_insert_with(|| Folded {
-            since: arrival.started,
+            since: Instant::now(),
             count: 0,
-            record: refused(recorder, arrival, info, identity, reason, rejection),
+            record: record(),
         });
         folded.count += 1;
+        folded.count == 1
     }
 
     /// Writes windows that are over, until the drain begins.
@@ -109,10 +134,17 @@ impl Folding {
     }
 }
 
-fn source(arrival: &Arrival, identity: Option<&Identity>) -> Source {
-    match identity {
-        Some(identity) => Source::User(identity.upstream_user.username.clone()),
-        None => Source::Network(network(arrival.client)),
+fn source(arrival: &Arrival, identity: Option<&Identity>, rejection: &Rejection) -> Source {
+    if let Some(identity) = identity {
+        return Source::User(identity.upstream_user.username.clone());
+    }
+    match (&arrival.pod, arrival.client) {
+        (Some(pod), _) => {
+            let user = rejection.user().cloned().map(Box::new);
+            Source::Pod(pod.workload.pod_uid.clone(), user)
+        }
+        (None, Some(client)) => Source::Network(network(client)),
+        (None, None) => Source::Others,
     }
 }
 
@@ -137,7 +169,9 @@ fn refused(
     } else {
         "authentication"
     };
+    let begun = recorder.begin(arrival, info, identity, Level::Metadata);
     Record {
+        user: rejection.user().cloned().or(begun.user),
         stage: Stage::ResponseComplete,
         outcome: Some(Outcome::Complete),
         decision: Some(DecisionKind::Deny),
@@ -152,7 +186,7 @@ fn refused(
         request_uri: mask::request_uri_start(&recorder.key, info, &arrival.target, URI_LIMIT),
         object_ref: None,
         step_id: None,
-        ..recorder.begin(arrival, info, identity, Level::Metadata)
+        ..begun
     }
 }
 

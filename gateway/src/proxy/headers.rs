@@ -49,7 +49,8 @@ pub(super) struct Ours<'a> {
     pub(super) authorization: Option<HeaderValue>,
     pub(super) user: &'a UserInfo,
     pub(super) audit_id: &'a str,
-    pub(super) client: std::net::IpAddr,
+    /// Unknown of captured pods, who all come from loopback.
+    pub(super) client: Option<std::net::IpAddr>,
 }
 
 /// The request was built wrongly; sending it could act as someone else.
@@ -146,7 +147,9 @@ fn add_ours(headers: &mut HeaderMap, ours: &Ours<'_>) -> Result<(), Violation> {
         headers.insert(header::AUTHORIZATION, authorization.clone());
     }
     headers.insert(AUDIT_ID, written(ours.audit_id)?);
-    headers.insert(FORWARDED_FOR, written(&ours.client.to_string())?);
+    if let Some(client) = ours.client {
+        headers.insert(FORWARDED_FOR, written(&client.to_string())?);
+    }
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The explicit listener: accept, handshake, serve, until the drain.
+//! The explicit listener, and what any connection goes through: handshake, requests, until the drain.
 
 use std::{
     convert::Infallible,
@@ -6,7 +6,7 @@ use std::{
     fmt::{self, Display},
     future::poll_fn,
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     pin::pin,
     sync::{
         Arc,
@@ -26,8 +26,9 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::{
+    io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::SetOnce,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
@@ -36,11 +37,12 @@ use super::{
     Body, Gateway,
     fault::Fault,
     linger::Lingering,
+    origin::Origin,
     patience::Patient,
     resets::Watched,
-    slots::{Held, Slots},
+    slots::{Held, Holder, Slots},
 };
-use crate::drain::DrainWatcher;
+use crate::{drain::DrainWatcher, tls};
 
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
@@ -57,6 +59,9 @@ const CONNECTION_WINDOW: u32 = 256 << 10;
 /// For the first call with a credential that holds. HTTP/1.1 has its limit on heads; without one here, whoever
 /// answers pings would keep a connection for ever.
 const STRANGER_PATIENCE: Duration = Duration::from_secs(30);
+/// For the first call on a connection that was accepted before the drain. Its client has been let in, and most clients
+/// take the end of a connection on which they have said nothing for a failure.
+const FIRST_CALL: Duration = Duration::from_secs(5);
 /// For the rest of the answers that such a client asked for.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// A client that is gone without a word holds its connection no longer than both.
@@ -65,45 +70,43 @@ const PING_PATIENCE: Duration = Duration::from_secs(20);
 
 /// The client's end of a connection, for everything that happens on it.
 pub(super) struct Peer {
-    pub(super) client: IpAddr,
+    pub(super) origin: Origin,
     /// When the connection's streams are to end; held by what must be waited for.
     pub(super) drain: DrainWatcher,
     /// A call on it has shown a credential that holds.
     pub(super) is_known: AtomicBool,
+    /// A call has come.
+    pub(super) called: SetOnce<()>,
     /// An upgraded connection keeps its place too.
     _held: Held,
 }
 
-/// Serves `listener` until the drain begins; connections in flight finish their request. At most
-/// `connections` are open at a time: each holds a TLS session and at most one buffered request head.
+/// Serves `listener` until the drain begins; connections in flight finish their request.
 pub async fn serve(
     listener: TcpListener,
-    connections: usize,
-    tls: watch::Receiver<Arc<ServerConfig>>,
+    tls: Arc<ServerConfig>,
     gateway: Arc<Gateway>,
     drain: DrainWatcher,
 ) {
-    let slots = Slots::new(connections, gateway.metrics().connections.clone());
     let mut draining = std::pin::pin!(drain.draining());
     loop {
         let accepted = tokio::select! {
             () = &mut draining => return,
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = accept(&listener, &gateway.slots) => accepted,
         };
         match accepted {
             Ok((stream, client, Some(held))) => {
-                let acceptor = TlsAcceptor::from(Arc::clone(&tls.borrow()));
-                tokio::spawn(connection(
+                tokio::spawn(serve_connection(
                     stream,
-                    client,
+                    Origin::Explicit(client),
                     held,
-                    acceptor,
+                    Arc::clone(&tls),
                     Arc::clone(&gateway),
                     drain.clone(),
                 ));
             }
             Ok((_, client, None)) => gateway.count(
-                client,
+                &Origin::Explicit(client),
                 Fault::Share,
                 &"the address holds its share of connections",
             ),
@@ -122,45 +125,80 @@ async fn accept(
 ) -> io::Result<(TcpStream, SocketAddr, Option<Held>)> {
     let slot = slots.free().await;
     let (stream, client) = listener.accept().await?;
-    Ok((stream, client, slots.hold(slot, client.ip())))
+    Ok((
+        stream,
+        client,
+        slots.hold(slot, Holder::network(client.ip())),
+    ))
+}
+
+/// Serves one connection to its end, which is also that of its pod.
+pub(super) async fn serve_connection(
+    stream: TcpStream,
+    origin: Origin,
+    held: Held,
+    tls: Arc<ServerConfig>,
+    gateway: Arc<Gateway>,
+    drain: DrainWatcher,
+) {
+    let gone = origin.gone();
+    tokio::select! {
+        () = gone => {}
+        () = connection(stream, origin, held, tls, gateway, drain) => {}
+    }
 }
 
 async fn connection(
     stream: TcpStream,
-    client: SocketAddr,
+    origin: Origin,
     held: Held,
-    acceptor: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     gateway: Arc<Gateway>,
     drain: DrainWatcher,
 ) {
-    let handshake = match handshake(stream, acceptor).await {
+    let mut handshake = match handshake(stream, tls).await {
         Ok(stream) => stream,
-        Err(error) => return gateway.count(client, Fault::of_handshake(&error), &error),
+        Err(error) => return gateway.no_handshake(&origin, &error).await,
     };
-    let is_http2 = handshake.get_ref().1.alpn_protocol() == Some(b"h2");
+    let protocol = handshake.get_ref().1.alpn_protocol();
+    let is_http2 = protocol == Some(b"h2");
+    if protocol == Some(tls::START_GATE) {
+        // It came for the handshake alone.
+        let _told = handshake.shutdown().await;
+        return;
+    }
     let draining = drain.draining();
     let (streams, drain) = drain.behind();
     let peer = Arc::new(Peer {
-        client: client.ip(),
+        origin: origin.clone(),
         drain,
         is_known: AtomicBool::new(false),
+        called: SetOnce::new(),
         _held: held,
     });
+    let draining = after_first_call(draining, Arc::clone(&peer));
     let io = Lingering::new(handshake);
     let ended = if is_http2 {
-        let served = http2_requests(io, client, &gateway, peer, draining, &streams).await;
+        let served = http2_requests(io, &origin, &gateway, peer, draining, &streams).await;
         served.map_err(|error| (Fault::of_http2(&error), error))
     } else {
         let served = http1_requests(io, &gateway, peer, draining, &streams).await;
         served.map_err(|error| (Fault::of_http1(&error), error))
     };
     if let Err((fault, error)) = ended {
-        gateway.count(client, fault, &Whole(&error));
+        gateway.count(&origin, fault, &Whole(&error));
     }
 }
 
-async fn handshake(stream: TcpStream, acceptor: TlsAcceptor) -> io::Result<TlsStream<TcpStream>> {
+/// Resolves when the drain may end a connection: once its client has called, or does not in time.
+async fn after_first_call(draining: impl Future<Output = ()>, peer: Arc<Peer>) {
+    draining.await;
+    let _called = tokio::time::timeout(FIRST_CALL, peer.called.wait()).await;
+}
+
+async fn handshake(stream: TcpStream, tls: Arc<ServerConfig>) -> io::Result<TlsStream<TcpStream>> {
     stream.set_nodelay(true)?;
+    let acceptor = TlsAcceptor::from(tls);
     tokio::time::timeout(HANDSHAKE_PATIENCE, acceptor.accept(stream))
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
@@ -191,21 +229,21 @@ async fn http1_requests(
 /// The same for HTTP/2.
 async fn http2_requests(
     io: Lingering,
-    client: SocketAddr,
+    origin: &Origin,
     gateway: &Arc<Gateway>,
     peer: Arc<Peer>,
     draining: impl Future<Output = ()>,
     streams: &CancellationToken,
 ) -> hyper::Result<()> {
     let stranger = stays_a_stranger(Arc::clone(&peer));
-    let reset = |reason| gateway.count(client, Fault::Stream, &reason);
+    let reset = |reason| gateway.count(origin, Fault::Stream, &reason);
     let io = TokioIo::new(Watched::new(Patient::http2(io), reset));
     let mut serving = pin!(http2().serve_connection(io, calls(gateway, peer)));
     tokio::select! {
         served = &mut serving => return served,
         () = draining => serving.as_mut().graceful_shutdown(),
         () = stranger => {
-            gateway.count(client, Fault::Stalled, &"no call with a credential that holds");
+            gateway.count(origin, Fault::Stalled, &"no call with a credential that holds");
             serving.as_mut().graceful_shutdown();
             return tokio::time::timeout(FAREWELL, serving).await.unwrap_or(Ok(()));
         }
@@ -248,8 +286,28 @@ async fn stays_a_stranger(peer: Arc<Peer>) {
 }
 
 impl Gateway {
-    /// What ends before there is a request to record is counted, and logged with the client's address.
-    fn count(&self, client: SocketAddr, fault: Fault, why: &dyn Display) {
+    /// A captured pod whose client does not trust us is recorded too: its agent cannot work, and somebody must know.
+    async fn no_handshake(&self, origin: &Origin, error: &io::Error) {
+        let fault = Fault::of_handshake(error);
+        self.count(origin, fault, error);
+        let (Origin::Captured(captive), Fault::Certificate) = (origin, fault) else {
+            return;
+        };
+        if self.folding.count_handshake(&self.recorder, captive).await {
+            let pod = captive.pod.known();
+            tracing::warn!(
+                namespace = pod.workload.namespace,
+                pod = pod.workload.pod,
+                needs_recreate = pod.needs_recreate,
+                %error,
+                "a pod's client trusts another CA than the gateway's: recreate the pod if it is older than its \
+                 namespace's label, else have its client trust the CA that is mounted beside its token"
+            );
+        }
+    }
+
+    /// What ends before there is a request to record is counted, and logged with where it came from.
+    pub(super) fn count(&self, client: &Origin, fault: Fault, why: &dyn Display) {
         tracing::debug!(%client, kind = fault.label(), %why, "an agent's connection went wrong");
         self.metrics().connection_error(fault);
     }
@@ -304,12 +362,14 @@ mod tests {
     use crate::drain;
 
     async fn peer() -> Arc<Peer> {
-        let (slots, client) = (Slots::new(4, Gauge::default()), IpAddr::from([10, 0, 0, 1]));
-        let held = slots.hold(slots.free().await, client);
+        let slots = Slots::new(4, Gauge::default());
+        let origin = Origin::Explicit(SocketAddr::from(([10, 0, 0, 1], 1)));
+        let held = slots.hold(slots.free().await, origin.holder());
         Arc::new(Peer {
-            client,
+            origin,
             drain: drain::channel().1,
             is_known: AtomicBool::new(false),
+            called: SetOnce::new(),
             _held: held.expect("the first connection"),
         })
     }
@@ -319,6 +379,19 @@ mod tests {
         let started = tokio::time::Instant::now();
         stays_a_stranger(peer().await).await;
         assert_eq!(started.elapsed(), STRANGER_PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_waits_for_the_first_call_but_not_for_ever() {
+        let started = tokio::time::Instant::now();
+        after_first_call(std::future::ready(()), peer().await).await;
+        assert_eq!(started.elapsed(), FIRST_CALL);
+
+        let peer = peer().await;
+        let mut waiting = Box::pin(after_first_call(std::future::ready(()), Arc::clone(&peer)));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        peer.called.set(()).expect("the first call");
+        assert!(waiting.as_mut().now_or_never().is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -24,6 +24,9 @@ pub struct Metrics {
     pub(super) connections: Gauge,
     pub(super) upgraded: Gauge,
     connection_errors: Family<ConnectionError, Counter>,
+    pub(super) captured_pods: Gauge,
+    pub(super) captured_listeners: Gauge,
+    pub(super) node_agent: Gauge,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -59,6 +62,9 @@ impl Metrics {
             connections: Gauge::default(),
             upgraded: Gauge::default(),
             connection_errors: Family::default(),
+            captured_pods: Gauge::default(),
+            captured_listeners: Gauge::default(),
+            node_agent: Gauge::default(),
         };
         registry.register(
             "calls",
@@ -89,6 +95,21 @@ impl Metrics {
             "connection_errors",
             "What went wrong on agents' connections before there was a request to answer, by kind",
             metrics.connection_errors.clone(),
+        );
+        registry.register(
+            "captured_pods",
+            "Pods whose connections to the API server arrive here",
+            metrics.captured_pods.clone(),
+        );
+        registry.register(
+            "captured_listeners",
+            "Listeners in those pods, one for each destination",
+            metrics.captured_listeners.clone(),
+        );
+        registry.register(
+            "node_agent_connected",
+            "1 while the node agent is there to tell of pods",
+            metrics.node_agent.clone(),
         );
         metrics
     }

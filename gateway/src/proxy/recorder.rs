@@ -11,8 +11,10 @@ use http::{
     HeaderMap,
     header::{self, HeaderName},
 };
+use jiff::Timestamp;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use super::{
     arrival::{Arrival, text},
@@ -25,10 +27,10 @@ use super::{
 use crate::{
     audit::{
         log::{Encoded, Log},
-        record::{BodyState, Level, ObjectRef, Record, SecretSeen},
+        record::{BodyState, DecisionKind, Level, ObjectRef, Outcome, Record, SecretSeen, Stage},
         wal::{NotRecorded, Pending, Then},
     },
-    identity::{Attributes, Entry, Identity},
+    identity::{Attributes, Entry, Identity, Workload},
     mask::{self, Body, BodyMasker, Findings, Rule},
     request_info::RequestInfo,
 };
@@ -202,12 +204,12 @@ impl Recorder {
             trace_id: trace.map(|(trace, _)| trace.to_owned()),
             span_id: trace.map(|(_, span)| span.to_owned()),
             level,
-            entry: Entry::Explicit,
+            entry: arrival.entry(),
             verb: info.verb.clone(),
             user_agent: arrival
                 .header(&header::USER_AGENT)
                 .map(|agent| mask::user_agent(&self.key, agent)),
-            source_ips: vec![arrival.client.to_string()],
+            source_ips: arrival.client.iter().map(ToString::to_string).collect(),
             object_ref: object_ref(info),
             user: identity.map(|identity| identity.user.clone()),
             upstream_user: identity.map(|identity| identity.upstream_user.clone()),
@@ -215,13 +217,29 @@ impl Recorder {
             gen_ai: provenance.and_then(|provenance| provenance.gen_ai.clone()),
             cicd: provenance.and_then(|provenance| provenance.cicd.clone()),
             provenance_source: provenance.map(|provenance| provenance.source),
-            workload: identity.and_then(|identity| identity.workload.clone()),
+            workload: arrival.workload(identity).cloned(),
+            process: arrival.process.clone(),
             ..Record::received(
                 arrival.audit_id.clone(),
                 arrival.received,
                 self.node.clone(),
                 mask::request_uri(&self.key, info, &arrival.target),
             )
+        }
+    }
+
+    /// What ended before there was a request: nothing but the pod is known.
+    pub(super) fn handshake(&self, workload: &Workload, rule: &str) -> Record {
+        let now = Timestamp::now();
+        let target = mask::request_uri(&self.key, &RequestInfo::default(), "");
+        Record {
+            stage: Stage::ResponseComplete,
+            outcome: Some(Outcome::Aborted),
+            entry: Entry::Captured,
+            workload: Some(workload.clone()),
+            decision: Some(DecisionKind::Deny),
+            rule: Some(rule.to_owned()),
+            ..Record::received(Uuid::now_v7().to_string(), now, self.node.clone(), target)
         }
     }
 

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use super::{budget::NoRoom, principals::OverQuota, upstream::SendError};
-use crate::{authn::Unauthenticated, request_info::Ambiguous};
+use crate::{authn::Unauthenticated, identity::UserInfo, request_info::Ambiguous};
 
 /// Why a request was not served. Messages are for the person at the other end: what happened, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -170,6 +170,14 @@ impl Rejection {
                 "answer_not_recorded",
             ),
             Self::Unsafe(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "unsafe"),
+        }
+    }
+
+    /// Whose token it is that came from somebody else.
+    pub(super) fn user(&self) -> Option<&UserInfo> {
+        match self {
+            Self::Unauthenticated(cause) => cause.user(),
+            _ => None,
         }
     }
 

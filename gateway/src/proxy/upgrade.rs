@@ -113,8 +113,14 @@ impl Upgrades {
             return Err(rejection);
         }
         let tunnel = Tunnel::new(recording, connection, peer, self.idle);
-        self.open
-            .spawn(tunnel.run(client, self.ending.clone().cancelled_owned()));
+        let (ending, gone) = (self.ending.clone().cancelled_owned(), peer.origin.gone());
+        let stop = async move {
+            tokio::select! {
+                () = ending => {}
+                () = gone => {}
+            }
+        };
+        self.open.spawn(tunnel.run(client, stop));
         let mut response = Response::new(FollowedBody::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = headers;

@@ -5,7 +5,9 @@
 use super::write::{Members, Out, elements};
 use crate::{
     audit::record::{ObjectRef, Record, ResponseStatus, SecretSeen},
-    identity::{AgentIdentity, CiRun, GenAi, ProvenanceSource, Source, UserInfo, Workload},
+    identity::{
+        AgentIdentity, CiRun, GenAi, Process, ProvenanceSource, Source, UserInfo, Workload,
+    },
     mask::Masked,
 };
 
@@ -30,6 +32,7 @@ pub(super) fn write<O: Out>(record: &Record, log_id: &str, out: &mut O) -> usize
         object_ref,
         outcome,
         policy_digest,
+        process,
         provenance_source,
         request_bytes,
         request_digest,
@@ -76,6 +79,7 @@ pub(super) fn write<O: Out>(record: &Record, log_id: &str, out: &mut O) -> usize
     row.object("objectRef", object_ref.as_ref(), object_reference);
     row.optional("outcome", outcome.map(|outcome| outcome.as_str()));
     row.optional("policyDigest", policy_digest.as_deref());
+    row.object("process", process.as_ref(), program);
     row.object("provenanceSource", provenance_source.as_ref(), sources);
     row.decimal("requestBytes", *request_bytes);
     row.optional("requestDigest", request_digest.as_deref());
@@ -256,4 +260,10 @@ fn pod<O: Out>(workload: &Workload, out: &mut Members<'_, O>) {
     out.text("pod", pod);
     out.text("podUID", pod_uid);
     out.text("serviceAccount", service_account);
+}
+
+fn program<O: Out>(process: &Process, out: &mut Members<'_, O>) {
+    let Process { exe, pid } = process;
+    out.optional("exe", exe.as_deref());
+    out.number("pid", Some(*pid));
 }

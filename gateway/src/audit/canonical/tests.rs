@@ -13,7 +13,9 @@ use crate::{
         },
         store::hex,
     },
-    identity::{AgentIdentity, CiRun, Entry, GenAi, ProvenanceSource, Source, UserInfo, Workload},
+    identity::{
+        AgentIdentity, CiRun, Entry, GenAi, Process, ProvenanceSource, Source, UserInfo, Workload,
+    },
     mask::Masked,
 };
 
@@ -290,6 +292,10 @@ impl Draw {
                 service_account: draw.text(),
                 labels: draw.map(Self::text),
                 container_image_digests: draw.list(Self::text),
+            }),
+            process: self.maybe(|draw| Process {
+                pid: draw.number() as i32,
+                exe: draw.maybe_text(),
             }),
             decision: self.maybe(|draw| draw.one(&[DecisionKind::Allow, DecisionKind::Deny])),
             rule: self.maybe_text(),

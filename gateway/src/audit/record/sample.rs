@@ -1,7 +1,7 @@
 //! Records for tests.
 
 use super::*;
-use crate::identity::{ProvenanceSource, Source};
+use crate::identity::{Process, ProvenanceSource, Source};
 
 fn time(micros: i64) -> Timestamp {
     Timestamp::from_microsecond(1_767_323_045_000_000 + micros).unwrap()
@@ -119,6 +119,10 @@ pub(crate) fn complete() -> Record {
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into(),
             container_image_digests: vec!["sha256:aa".to_owned()],
+        }),
+        process: Some(Process {
+            pid: 4711,
+            exe: some("/usr/bin/kubectl"),
         }),
         decision: Some(DecisionKind::Allow),
         rule: some("shop/deploy"),

@@ -14,7 +14,7 @@ fn ours(user: &UserInfo) -> Ours<'_> {
         authorization: Some(HeaderValue::from_static("Bearer ours")),
         user,
         audit_id: "0190-audit",
-        client: [10, 0, 0, 7].into(),
+        client: Some([10, 0, 0, 7].into()),
     }
 }
 

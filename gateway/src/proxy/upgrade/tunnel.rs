@@ -27,7 +27,7 @@ pub(super) struct Tunnel {
     traffic: Traffic,
     _open: Open,
     /// The connection keeps its place, and a drain waits for it.
-    _peer: Arc<Peer>,
+    peer: Arc<Peer>,
 }
 
 /// Counted as long as it lives.
@@ -60,7 +60,7 @@ impl Tunnel {
             idle,
             traffic: Traffic::new(),
             _open: open,
-            _peer: Arc::clone(peer),
+            peer: Arc::clone(peer),
         }
     }
 
@@ -73,10 +73,10 @@ impl Tunnel {
             idle,
             traffic,
             _open,
-            _peer,
+            peer,
         } = self;
         let (client, end) = pass(client, upstream, &traffic, idle, stop).await;
-        let (outcome, broken) = told(end, idle);
+        let (outcome, broken) = told(end, idle, peer.origin.is_gone());
         let (up, down) = (traffic.up.load(Relaxed), traffic.down.load(Relaxed));
         recording.tunnelled(up, down, broken.as_deref());
         let recorded = recording.finish(outcome).await;
@@ -109,12 +109,13 @@ async fn pass(
     (Some(client), end)
 }
 
-fn told(end: End, idle: Duration) -> (Outcome, Option<String>) {
+fn told(end: End, idle: Duration, pod_is_gone: bool) -> (Outcome, Option<String>) {
     let broken = match end {
         End::InOrder => return (Outcome::Complete, None),
         End::ClientGone => "the client went away".to_owned(),
         End::UpstreamBroke => "the API server broke the connection off".to_owned(),
         End::Idle => format!("nothing passed for {} s", idle.as_secs()),
+        End::Stopped if pod_is_gone => "the pod is gone".to_owned(),
         End::Stopped => "the gateway was stopped".to_owned(),
     };
     (Outcome::Aborted, Some(broken))

@@ -73,7 +73,7 @@ impl Call {
                 authorization: None,
                 user: &user,
                 audit_id: "an-id",
-                client: IpAddr::from([127, 0, 0, 1]),
+                client: Some(IpAddr::from([127, 0, 0, 1])),
             };
             match upstream.send(permit(&target), forward, ours).await? {
                 Answer::Response(response) => Ok(response),

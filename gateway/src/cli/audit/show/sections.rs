@@ -83,6 +83,7 @@ fn who(call: &Record) -> Vec<Line> {
         ("groups", list(call, &["user", "groups"])),
         ("seen upstream as", text(&["upstreamUser", "username"])),
         ("pod", workload_line(call)),
+        ("process", process_line(call)),
         ("from", list(call, &["sourceIPs"])),
         ("user agent", text(&["userAgent"])),
         ("session", text(&["sessionID"])),
@@ -273,6 +274,12 @@ fn workload_line(call: &Record) -> Option<String> {
     let namespace = call.text(&["workload", "namespace"]).unwrap_or("-");
     let account = call.text(&["workload", "serviceAccount"]).unwrap_or("-");
     Some(format!("{namespace}/{pod}, ServiceAccount {account}"))
+}
+
+fn process_line(call: &Record) -> Option<String> {
+    let pid = call.integer(&["process", "pid"])?;
+    let exe = call.text(&["process", "exe"]).unwrap_or("gone");
+    Some(format!("{exe}, pid {pid} on the node"))
 }
 
 /// The columns of a group that are filled, as words.

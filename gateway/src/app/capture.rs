@@ -1,0 +1,263 @@
+//! The gateway's end of the handover: listeners come from the node agent, and go back to one that has lost them.
+//!
+//! The node agent comes and goes; what it has handed over stays open and is served meanwhile.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::AsFd,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    net::UnixStream,
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config,
+    handover::{ChannelError, Message, PROTOCOL, Receiver, Role, Sender, channel},
+    identity::Process,
+    proxy::{Captured, Question},
+    readiness::BlockReady,
+};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Answers to questions beyond this that nobody waits for any more are forgotten.
+const MOST_UNANSWERED: usize = 1024;
+
+/// Why a connection to the node agent ended, or never was one.
+#[derive(Debug, thiserror::Error)]
+enum HandoverError {
+    #[error("cannot connect to the node agent at {}: does `sallyport node` run on this node?", path.display())]
+    NoNodeAgent {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("who listens at {} is uid {found}, not capture.nodeUid {expected}", path.display())]
+    NotTheNodeAgent {
+        path: PathBuf,
+        found: u32,
+        expected: u32,
+    },
+    #[error(
+        "the node agent speaks version {found} of the handover, this gateway {PROTOCOL}: update the older one"
+    )]
+    OtherProtocol { found: u32 },
+    #[error("the node agent sent something before its Hello, or said it twice")]
+    OutOfOrder,
+    #[error("the node agent closed the connection")]
+    Closed,
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+}
+
+/// Follows the node agent for as long as the gateway runs.
+pub(super) struct Client {
+    config: config::Capture,
+    captured: Captured,
+    questions: mpsc::Receiver<Question>,
+    /// Until the node agent has said once what there is.
+    waiting: Option<BlockReady>,
+}
+
+impl Client {
+    pub(super) fn new(
+        config: &config::Capture,
+        captured: Captured,
+        questions: mpsc::Receiver<Question>,
+        waiting: BlockReady,
+    ) -> Self {
+        Self {
+            config: config.clone(),
+            captured,
+            questions,
+            waiting: Some(waiting),
+        }
+    }
+
+    pub(super) async fn run(mut self, shutdown: CancellationToken) {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = self.follow() => {}
+        }
+    }
+
+    async fn follow(&mut self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let ended = match self.connect().await {
+                Ok(stream) => {
+                    pause = FIRST_PAUSE;
+                    self.captured.node_agent(true);
+                    let ended = self.exchange(stream).await;
+                    self.captured.node_agent(false);
+                    ended
+                }
+                Err(error) => error,
+            };
+            tell(&ended, pause == FIRST_PAUSE);
+            self.drop_questions_until(Instant::now() + pause).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
+    }
+
+    async fn connect(&self) -> Result<UnixStream, HandoverError> {
+        let path = || self.config.socket.clone();
+        let unreachable = |source| HandoverError::NoNodeAgent {
+            path: path(),
+            source,
+        };
+        let stream = UnixStream::connect(&self.config.socket)
+            .await
+            .map_err(unreachable)?;
+        let found = stream.peer_cred().map_err(unreachable)?.uid();
+        if found != self.config.node_uid {
+            return Err(HandoverError::NotTheNodeAgent {
+                path: path(),
+                found,
+                expected: self.config.node_uid,
+            });
+        }
+        Ok(stream)
+    }
+
+    /// Says and hears everything, until it ends.
+    async fn exchange(&mut self, stream: UnixStream) -> HandoverError {
+        let (sender, receiver) = channel(stream);
+        let unanswered = Unanswered::default();
+        let speaking = speak(sender, &self.captured, &mut self.questions, &unanswered);
+        let hearing = hear(receiver, &self.captured, &unanswered, &mut self.waiting);
+        let ended = tokio::select! {
+            ended = speaking => ended,
+            ended = hearing => ended,
+        };
+        ended.err().unwrap_or(HandoverError::Closed)
+    }
+
+    /// Whoever asks while nobody is there need not wait.
+    async fn drop_questions_until(&mut self, end: Instant) {
+        let mut over = std::pin::pin!(sleep_until(end));
+        loop {
+            tokio::select! {
+                () = &mut over => return,
+                question = self.questions.recv() => drop(question),
+            }
+        }
+    }
+}
+
+/// Once aloud: the node agent may be away for long.
+fn tell(ended: &HandoverError, is_news: bool) {
+    let error = ended as &dyn std::error::Error;
+    if is_news {
+        tracing::warn!(error, "listeners stay open while the node agent is away");
+    } else {
+        tracing::debug!(error, "the node agent is still away");
+    }
+}
+
+/// Gives back what is held, then asks what is asked.
+async fn speak(
+    mut sender: Sender,
+    captured: &Captured,
+    questions: &mut mpsc::Receiver<Question>,
+    unanswered: &Unanswered,
+) -> Result<(), HandoverError> {
+    let hello = Message::Hello {
+        protocol: PROTOCOL,
+        role: Role::Gateway,
+    };
+    sender.send(&hello, None).await?;
+    for (pod, listeners) in captured.held() {
+        let pod = Message::Pod(Arc::unwrap_or_clone(pod));
+        sender.send(&pod, None).await?;
+        for held in listeners {
+            let message = Message::Listener(held.listener.clone());
+            sender.send(&message, Some(held.as_fd())).await?;
+        }
+    }
+    sender.send(&Message::Synced, None).await?;
+    while let Some(question) = questions.recv().await {
+        let asking = Message::Asking {
+            id: unanswered.keep(question.answer),
+            netns_cookie: question.netns_cookie,
+            peer: question.peer,
+        };
+        sender.send(&asking, None).await?;
+    }
+    Ok(())
+}
+
+/// Does what the node agent says.
+async fn hear(
+    mut receiver: Receiver,
+    captured: &Captured,
+    unanswered: &Unanswered,
+    waiting: &mut Option<BlockReady>,
+) -> Result<(), HandoverError> {
+    match receiver.receive().await? {
+        Some((Message::Hello { protocol, .. }, _)) if protocol == PROTOCOL => {}
+        Some((Message::Hello { protocol, .. }, _)) => {
+            return Err(HandoverError::OtherProtocol { found: protocol });
+        }
+        Some(_) => return Err(HandoverError::OutOfOrder),
+        None => return Ok(()),
+    }
+    while let Some((message, descriptor)) = receiver.receive().await? {
+        match (message, descriptor) {
+            (Message::Pod(pod), _) => captured.pod(pod),
+            (Message::Listener(listener), Some(descriptor)) => {
+                let (pod, destination) = (listener.pod_uid.clone(), listener.destination);
+                if let Err(error) = captured.listen(listener, descriptor) {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, pod, %destination, "a captured listener is not served");
+                }
+            }
+            (Message::Gone { pod_uid }, _) => captured.gone(&pod_uid),
+            (Message::Process { id, process }, _) => unanswered.answer(id, process),
+            (Message::Synced, _) => {
+                if waiting.take().is_some() {
+                    tracing::info!("the node agent has handed over its listeners");
+                }
+            }
+            (Message::Listener(_) | Message::Hello { .. } | Message::Asking { .. }, _) => {
+                return Err(HandoverError::OutOfOrder);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Questions that wait for their answer, by number.
+#[derive(Default)]
+struct Unanswered(Mutex<(u64, HashMap<u64, oneshot::Sender<Option<Process>>>)>);
+
+impl Unanswered {
+    fn keep(&self, answer: oneshot::Sender<Option<Process>>) -> u64 {
+        let mut unanswered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, waiting) = &mut *unanswered;
+        if waiting.len() >= MOST_UNANSWERED {
+            waiting.retain(|_, answer| !answer.is_closed());
+        }
+        *last += 1;
+        if waiting.len() < MOST_UNANSWERED {
+            waiting.insert(*last, answer);
+        }
+        *last
+    }
+
+    fn answer(&self, id: u64, process: Option<Process>) {
+        let mut unanswered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answer) = unanswered.1.remove(&id) {
+            // Who asked may have stopped waiting.
+            let _late = answer.send(process);
+        }
+    }
+}
