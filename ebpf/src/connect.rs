@@ -58,7 +58,7 @@ pub(crate) fn agent_connect4(ctx: SockAddrContext) -> i32 {
             remember_caller(&ctx, AF_INET);
             redirect_v4(&ctx, &destination, listener)
         }
-        Decision::Deny(counter) => deny(&ctx, &destination, counter),
+        Decision::Deny(counter) => deny_for_all(&ctx, &destination, counter),
     }
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn agent_connect6(ctx: SockAddrContext) -> i32 {
             remember_caller(&ctx, family);
             redirect_v6(&ctx, &destination, listener)
         }
-        Decision::Deny(counter) => deny(&ctx, &destination, counter),
+        Decision::Deny(counter) => deny_for_all(&ctx, &destination, counter),
     }
 }
 
@@ -158,6 +158,15 @@ fn deny(ctx: &SockAddrContext, destination: &Destination, counter: Counter) -> i
     maps::count(counter);
     report::denied(ctx, destination);
     DENY
+}
+
+/// The call has failed by then, but the programs of `kubepods` run all the same: for them it goes nowhere, so
+/// that nothing is counted twice.
+#[inline(always)]
+fn deny_for_all(ctx: &SockAddrContext, destination: &Destination, counter: Counter) -> i32 {
+    // SAFETY: as in `redirect_v4`.
+    unsafe { (&raw mut (*ctx.sock_addr).user_port).write_volatile(0) };
+    deny(ctx, destination, counter)
 }
 
 #[inline(always)]

@@ -1,7 +1,8 @@
 use std::{
-    io::Write as _,
+    io::{self, Write as _},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     num::NonZeroU16,
+    os::fd::AsRawFd as _,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,9 +10,12 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use nix::sys::socket::{Shutdown, shutdown};
+
 /// A server that tells everyone who connects what it is, so that a client knows where it landed.
 pub(crate) struct Greeter {
     address: SocketAddr,
+    listener: TcpListener,
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -25,9 +29,11 @@ impl Greeter {
         let address = listener.local_addr().unwrap();
         let stopping = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stopping);
-        let thread = thread::spawn(move || greet(&listener, greeting, &seen));
+        let same = listener.try_clone().unwrap();
+        let thread = thread::spawn(move || greet(&same, greeting, &seen));
         Self {
             address,
+            listener,
             stopping,
             thread: Some(thread),
         }
@@ -43,15 +49,27 @@ fn greet(listener: &TcpListener, greeting: &str, stopping: &AtomicBool) {
         if stopping.load(Ordering::Acquire) {
             return;
         }
-        // A client that has gone already is the client's failure to report.
-        let _ = connection.and_then(|mut stream| stream.write_all(greeting.as_bytes()));
+        // Of its own: a connection that is cut does not end for a long time.
+        let Ok(stream) = connection else { continue };
+        let greeting = greeting.to_owned();
+        thread::spawn(move || serve(stream, &greeting));
     }
 }
 
+/// Reads what the client says, since the kernel would reset the connection otherwise. A client that has gone
+/// already is the client's failure to report.
+fn serve(mut stream: TcpStream, greeting: &str) {
+    let _ = stream
+        .write_all(greeting.as_bytes())
+        .and_then(|()| stream.shutdown(std::net::Shutdown::Write))
+        .and_then(|()| io::copy(&mut stream, &mut io::sink()));
+}
+
 impl Drop for Greeter {
+    /// Nobody has to connect to wake the thread, which may be in another network namespace.
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Release);
-        TcpStream::connect(self.address).expect("the listener is open until the thread ends");
+        shutdown(self.listener.as_raw_fd(), Shutdown::Both).expect("the listener is open");
         self.thread
             .take()
             .expect("joined only here")
