@@ -32,6 +32,7 @@ pub use self::{
     observe::{Foreign, Observed, Trouble, TroubleKind},
     options::{Options, ReservedPorts},
     pod::{CgroupId, PodCgroup},
+    probe::{Finding, Verdict, probe},
     repair::{Attachment, Repaired},
     syscall::netns_cookie,
     uninstall::{Removed, uninstall},
@@ -57,6 +58,7 @@ mod observe;
 mod options;
 mod pins;
 mod pod;
+mod probe;
 mod repair;
 mod syscall;
 mod uninstall;

@@ -15,26 +15,28 @@ pub(super) struct Conflict {
     pub(super) programs: Vec<String>,
 }
 
+impl Conflict {
+    pub(super) fn forbids(self, hook: Hook, cgroup: &Path) -> Error {
+        Error::ForbiddenByParent {
+            program: hook.name,
+            cgroup: cgroup.to_owned(),
+            parent: self.cgroup,
+            others: self.programs.join(", "),
+        }
+    }
+}
+
 /// Turns the kernel's bare "not permitted" into who it was.
 pub(super) fn explain(hook: Hook, cgroup: &Path, source: io::Error) -> Error {
-    let program = hook.name;
     if source.kind() != io::ErrorKind::PermissionDenied {
         return Error::Attach {
-            program,
+            program: hook.name,
             cgroup: cgroup.to_owned(),
             source,
         };
     }
     match find(hook.attach_type, cgroup) {
-        Some(Conflict {
-            cgroup: parent,
-            programs,
-        }) => Error::ForbiddenByParent {
-            program,
-            cgroup: cgroup.to_owned(),
-            parent,
-            others: programs.join(", "),
-        },
+        Some(conflict) => conflict.forbids(hook, cgroup),
         None => Error::MissingCapability {
             doing: "attach programs to cgroups",
             source,
@@ -59,7 +61,7 @@ fn conflict_at(attach_type: AttachType, path: &Path, is_parent: bool) -> Option<
 }
 
 /// Names for people.
-pub(super) fn names(programs: &[u32]) -> Vec<String> {
+fn names(programs: &[u32]) -> Vec<String> {
     let names = program_names();
     programs
         .iter()

@@ -71,6 +71,8 @@ pub(super) struct Loaded {
     pub(super) hook: Hook,
     pub(super) program: ProgramFd,
     pub(super) id: u32,
+    /// How many instructions the verifier looked at; none where the kernel is too old to tell.
+    pub(super) instructions: Option<u32>,
 }
 
 impl Programs {
@@ -89,7 +91,7 @@ impl Programs {
     }
 }
 
-fn load(ebpf: &mut Ebpf, hook: Hook) -> Result<Loaded, Error> {
+pub(super) fn load(ebpf: &mut Ebpf, hook: Hook) -> Result<Loaded, Error> {
     let Hook { name, .. } = hook;
     let program = ebpf
         .program_mut(name)
@@ -102,10 +104,12 @@ fn load(ebpf: &mut Ebpf, hook: Hook) -> Result<Loaded, Error> {
     }
     .map_err(|error| Error::from_program(name, error))?;
     let failed = |error| Error::from_program(name, error);
+    let info = program.info().map_err(failed)?;
     Ok(Loaded {
         hook,
         program: duplicate(program).map_err(|error| failed(error.into()))?,
-        id: program.info().map_err(failed)?.id(),
+        id: info.id(),
+        instructions: info.verified_instruction_count(),
     })
 }
 

@@ -9,6 +9,11 @@ pub(super) fn load(pins: &Pins) -> Result<Ebpf, Error> {
     loader.load(bytes()?).map_err(Error::from_load)
 }
 
+/// Reads the kernel programs, with maps that go when they do.
+pub(super) fn load_unpinned() -> Result<Ebpf, Error> {
+    EbpfLoader::new().load(bytes()?).map_err(Error::from_load)
+}
+
 /// The kernel programs as `build.rs` found them in the cache.
 #[cfg(ebpf_object)]
 fn bytes() -> Result<&'static [u8], Error> {
