@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,6 +27,8 @@ const (
 	cgroupfs cgroupDriver = "cgroupfs"
 	systemd  cgroupDriver = "systemd"
 )
+
+const cgroupPrefix = "sallyport-test-"
 
 // cgroup2Mount is empty where there is none.
 func cgroup2Mount() string {
@@ -46,7 +50,25 @@ func cgroupRoot(pid int) string {
 	if mount == "" {
 		return ""
 	}
-	return filepath.Join(mount, fmt.Sprintf("sallyport-test-%d", pid))
+	return filepath.Join(mount, fmt.Sprint(cgroupPrefix, pid))
+}
+
+// removeStaleCgroups is for control planes that were killed before they could: they have ended, and with them
+// every process of their pods.
+func removeStaleCgroups() {
+	mount := cgroup2Mount()
+	if mount == "" {
+		return
+	}
+	roots, _ := filepath.Glob(filepath.Join(mount, cgroupPrefix+"*"))
+	for _, root := range roots {
+		pid, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(root), cgroupPrefix))
+		if err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			if err := removeCgroup(root); err != nil {
+				fmt.Fprintln(os.Stderr, "error: cgroups of an earlier control plane are left:", err)
+			}
+		}
+	}
 }
 
 // makePod makes the pod's cgroup, and those of all QoS classes above and beside it.

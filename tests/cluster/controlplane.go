@@ -87,6 +87,7 @@ func (p *controlPlane) clear() error {
 	if err != nil {
 		return err
 	}
+	removeStaleCgroups()
 	for _, path := range append(logs, p.path("etcd"), p.path("node")) {
 		if err := os.RemoveAll(path); err != nil {
 			return err
