@@ -7,6 +7,9 @@ use harness::{Cluster, GoClient, Kubectl, Namespace, Oidc, Tools, eventually, jw
 use jwt::Jwt;
 use serde_json::json;
 
+mod coverage;
+mod destinations;
+
 #[test]
 fn api_server_refuses_a_token_of_the_gateways_audience() -> Result<()> {
     let cluster = Cluster::from_env()?;

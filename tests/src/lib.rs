@@ -29,6 +29,7 @@ pub use self::{
     process::{Follower, Output},
     raw::{Exchange, RawClient, Response},
     relay::Relay,
+    sallyport::Sallyport,
     tier::of_tier,
     tools::Tools,
     wait::eventually,
@@ -64,6 +65,7 @@ mod raw;
 mod relay;
 pub mod s3;
 mod server;
+mod sallyport;
 #[cfg(target_os = "linux")]
 mod small_disk;
 mod tier;
