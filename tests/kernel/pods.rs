@@ -6,7 +6,7 @@ use harness::{Cluster, Namespace, NetworkedPod, Oracle, eventually, jwt::Jwt};
 use nix::sys::stat::stat;
 use serde_json::{Value, json};
 
-use crate::take_turn;
+use crate::scene::take_turn;
 
 const LIMIT: Duration = Duration::from_secs(30);
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
