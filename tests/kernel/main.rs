@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod bind;
+mod capture;
 mod cgroup;
 mod classify;
 mod connect;

@@ -270,6 +270,17 @@ impl Api {
         )
     }
 
+    /// A merge patch.
+    pub fn merge(&self, path: &str, patch: &Value) -> Result<Value> {
+        let headers = [("Content-Type", "application/merge-patch+json")];
+        let body = serde_json::to_vec(patch)?;
+        accepted(
+            "PATCH",
+            path,
+            &self.client.request("PATCH", path, &headers, &body)?,
+        )
+    }
+
     /// Deletes at once, without a grace period.
     pub fn delete(&self, path: &str) -> Result<Value> {
         let headers = [("Content-Type", "application/json")];

@@ -42,6 +42,14 @@ impl Namespace {
         &self.api
     }
 
+    /// Adds labels to the namespace itself.
+    pub fn label(&self, labels: &Value) -> Result<()> {
+        let path = format!("/api/v1/namespaces/{}", self.name);
+        self.api
+            .merge(&path, &json!({"metadata": {"labels": labels}}))
+            .map(drop)
+    }
+
     /// The path of a core resource here.
     pub fn path(&self, rest: &str) -> String {
         format!("/api/v1/namespaces/{}/{rest}", self.name)
