@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 mod analysis;
 mod audit;
 mod canary;
+#[cfg(target_os = "linux")]
+mod captured;
 mod drain;
 mod floor;
 mod full_log;

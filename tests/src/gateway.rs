@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -196,6 +197,24 @@ impl Gateway {
             Command::new(&self.binary)
                 .args(arguments)
                 .current_dir(self.directory.path()),
+            &[],
+        )
+    }
+
+    /// The init container of a pod whose API server is at `address`.
+    pub fn start_gate(
+        &self,
+        address: SocketAddr,
+        ca_file: &Path,
+        patience: &str,
+    ) -> Result<Output> {
+        process::run(
+            Command::new(&self.binary)
+                .args(["start-gate", "--patience", patience])
+                .arg("--certificate-authority")
+                .arg(ca_file)
+                .env("KUBERNETES_SERVICE_HOST", address.ip().to_string())
+                .env("KUBERNETES_SERVICE_PORT", address.port().to_string()),
             &[],
         )
     }

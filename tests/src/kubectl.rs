@@ -66,7 +66,8 @@ impl Kubectl {
         })
     }
 
-    fn new(server: &str, ca_file: &Path, namespace: &str, token: &str) -> Result<Self> {
+    /// With a server of any address.
+    pub fn new(server: &str, ca_file: &Path, namespace: &str, token: &str) -> Result<Self> {
         let kubectl = Self::at_home(namespace)?;
         let config = kubeconfig(server, ca_file, namespace, token);
         fs::write(kubectl.kubeconfig(), serde_json::to_vec(&config)?)?;

@@ -41,6 +41,7 @@ pub use self::{
     networked_pod::NetworkedPod,
     node_agent::NodeAgent,
     oracle::{Oracle, Packet},
+    scripted_node::{NodeSocket, ScriptedNode},
     small_disk::SmallDisk,
 };
 
@@ -64,6 +65,8 @@ mod process;
 mod raw;
 mod relay;
 pub mod s3;
+#[cfg(target_os = "linux")]
+mod scripted_node;
 mod server;
 mod sallyport;
 #[cfg(target_os = "linux")]

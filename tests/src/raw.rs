@@ -104,6 +104,31 @@ impl RawClient {
         })
     }
 
+    /// Sends a request without a body on a connection that was made before.
+    pub fn start_on(
+        &self,
+        socket: TcpStream,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Exchange> {
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n", self.authority);
+        for (name, value) in headers {
+            write!(head, "{name}: {value}\r\n")?;
+        }
+        head.push_str("\r\n");
+        let tls = ClientConnection::new(Arc::clone(&self.tls), self.server_name()?)?;
+        let mut stream = StreamOwned::new(tls, socket);
+        stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.flush())
+            .context("sending the request")?;
+        Ok(Exchange {
+            stream: BufReader::new(stream),
+            is_head: method == "HEAD",
+        })
+    }
+
     /// Opens HTTP/2, frame by frame.
     pub fn frames(&self) -> Result<Frames> {
         let mut tls = ClientConfig::clone(&self.tls);
@@ -131,12 +156,16 @@ impl RawClient {
 
     fn connect_with(&self, tls: Arc<ClientConfig>) -> Result<Stream> {
         let socket = self.socket()?;
+        let tls = ClientConnection::new(tls, self.server_name()?)?;
+        Ok(StreamOwned::new(tls, socket))
+    }
+
+    fn server_name(&self) -> Result<ServerName<'static>> {
         let (host, _) = self
             .authority
             .rsplit_once(':')
             .context("the URL names no port")?;
-        let name = ServerName::try_from(host.to_owned())?;
-        Ok(StreamOwned::new(ClientConnection::new(tls, name)?, socket))
+        Ok(ServerName::try_from(host.to_owned())?)
     }
 }
 

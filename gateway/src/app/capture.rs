@@ -92,7 +92,7 @@ impl Client {
     async fn follow(&mut self) {
         let mut pause = FIRST_PAUSE;
         loop {
-            let ended = match self.connect().await {
+            let ended = match connect(&self.config).await {
                 Ok(stream) => {
                     pause = FIRST_PAUSE;
                     self.captured.node_agent(true);
@@ -106,26 +106,6 @@ impl Client {
             self.drop_questions_until(Instant::now() + pause).await;
             pause = LONGEST_PAUSE.min(pause * 2);
         }
-    }
-
-    async fn connect(&self) -> Result<UnixStream, HandoverError> {
-        let path = || self.config.socket.clone();
-        let unreachable = |source| HandoverError::NoNodeAgent {
-            path: path(),
-            source,
-        };
-        let stream = UnixStream::connect(&self.config.socket)
-            .await
-            .map_err(unreachable)?;
-        let found = stream.peer_cred().map_err(unreachable)?.uid();
-        if found != self.config.node_uid {
-            return Err(HandoverError::NotTheNodeAgent {
-                path: path(),
-                found,
-                expected: self.config.node_uid,
-            });
-        }
-        Ok(stream)
     }
 
     /// Says and hears everything, until it ends.
@@ -151,6 +131,26 @@ impl Client {
             }
         }
     }
+}
+
+async fn connect(config: &config::Capture) -> Result<UnixStream, HandoverError> {
+    let path = || config.socket.clone();
+    let unreachable = |source| HandoverError::NoNodeAgent {
+        path: path(),
+        source,
+    };
+    let stream = UnixStream::connect(&config.socket)
+        .await
+        .map_err(unreachable)?;
+    let found = stream.peer_cred().map_err(unreachable)?.uid();
+    if found != config.node_uid {
+        return Err(HandoverError::NotTheNodeAgent {
+            path: path(),
+            found,
+            expected: config.node_uid,
+        });
+    }
+    Ok(stream)
 }
 
 /// Once aloud: the node agent may be away for long.
@@ -259,5 +259,49 @@ impl Unanswered {
             // Who asked may have stopped waiting.
             let _late = answer.send(process);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_node_agents_user_may_hand_over() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let us = nix::unistd::getuid().as_raw();
+        let capture = |node_uid| config::Capture {
+            socket: directory.path().join("node.sock"),
+            node_uid,
+        };
+        let nobody = connect(&capture(us)).await.expect_err("nobody listens");
+        assert!(
+            matches!(nobody, HandoverError::NoNodeAgent { .. }),
+            "{nobody}"
+        );
+        let _listener = tokio::net::UnixListener::bind(capture(us).socket).expect("a socket");
+        connect(&capture(us)).await.expect("it is us");
+        let other = connect(&capture(us + 1)).await.expect_err("it is not");
+        assert!(matches!(other, HandoverError::NotTheNodeAgent { found, .. } if found == us));
+    }
+
+    #[test]
+    fn questions_that_nobody_answers_do_not_pile_up() {
+        let unanswered = Unanswered::default();
+        let waiting: Vec<_> = (0..2 * MOST_UNANSWERED)
+            .map(|_| {
+                let (answer, answered) = oneshot::channel();
+                (unanswered.keep(answer), answered)
+            })
+            .collect();
+        let held = || unanswered.0.lock().expect("no panic").1.len();
+        assert_eq!(held(), MOST_UNANSWERED);
+        drop(waiting);
+        let (answer, mut answered) = oneshot::channel();
+        let id = unanswered.keep(answer);
+        assert_eq!(held(), 1);
+        unanswered.answer(id, None);
+        assert_eq!(answered.try_recv(), Ok(None));
+        assert_eq!(held(), 0);
     }
 }

@@ -228,4 +228,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_listening_socket_is_served() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let client = std::net::TcpStream::connect(address).expect("it listens");
+        let error = listening(client.into()).expect_err("it is connected");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        let served = listening(listener.into()).expect("it listens");
+        let waiting = served.accept().await.expect("the client is in the queue");
+        assert!(waiting.1.ip().is_loopback());
+    }
+}

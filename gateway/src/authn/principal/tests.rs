@@ -235,3 +235,34 @@ fn a_subject_that_a_header_would_change_is_refused() {
         );
     }
 }
+
+#[test]
+fn a_token_is_good_in_the_pod_that_it_is_bound_to_and_nowhere_else() {
+    const NAME: &str = "system:serviceaccount:build:bot";
+    let principal = |extra: &[(&str, &str)]| {
+        let token = token(NAME, &json!({ "sub": NAME }));
+        Principal::service_account(&token, reviewed(NAME, extra)).expect("a principal")
+    };
+    let pod = |namespace: &str, uid: &str, service_account: &str| Workload {
+        namespace: namespace.into(),
+        pod_uid: uid.into(),
+        service_account: service_account.into(),
+        ..Workload::default()
+    };
+    let bound = principal(&[(POD_NAME, "bot-0"), (POD_UID, "uid-1")]);
+    let refusal = |connected: &Workload| bound.check_pod(connected).expect_err("refused");
+    bound
+        .check_pod(&pod("build", "uid-1", "bot"))
+        .expect("its own");
+    for other in [
+        pod("build", "uid-2", "bot"),
+        pod("other", "uid-1", "bot"),
+        pod("build", "uid-1", "other"),
+    ] {
+        let refusal = refusal(&other);
+        assert_eq!(refusal.reason(), "pod_mismatch");
+        assert_eq!(refusal.user().expect("whose it is").username, NAME);
+    }
+    let unbound = principal(&[]).check_pod(&pod("build", "uid-1", "bot"));
+    assert_eq!(unbound.expect_err("refused").reason(), "not_bound_to_pod");
+}
