@@ -91,18 +91,18 @@ impl Client {
 
     async fn follow(&mut self) {
         let mut pause = FIRST_PAUSE;
+        let mut told = String::new();
         loop {
+            let since = Instant::now();
             let ended = match connect(&self.config).await {
-                Ok(stream) => {
-                    pause = FIRST_PAUSE;
-                    self.captured.node_agent(true);
-                    let ended = self.exchange(stream).await;
-                    self.captured.node_agent(false);
-                    ended
-                }
+                Ok(stream) => self.exchange(stream).await,
                 Err(error) => error,
             };
-            tell(&ended, pause == FIRST_PAUSE);
+            if since.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+                told.clear();
+            }
+            tell(&ended, &mut told);
             self.drop_questions_until(Instant::now() + pause).await;
             pause = LONGEST_PAUSE.min(pause * 2);
         }
@@ -114,10 +114,12 @@ impl Client {
         let unanswered = Unanswered::default();
         let speaking = speak(sender, &self.captured, &mut self.questions, &unanswered);
         let hearing = hear(receiver, &self.captured, &unanswered, &mut self.waiting);
+        self.captured.node_agent(true);
         let ended = tokio::select! {
             ended = speaking => ended,
             ended = hearing => ended,
         };
+        self.captured.node_agent(false);
         ended.err().unwrap_or(HandoverError::Closed)
     }
 
@@ -153,13 +155,15 @@ async fn connect(config: &config::Capture) -> Result<UnixStream, HandoverError> 
     Ok(stream)
 }
 
-/// Once aloud: the node agent may be away for long.
-fn tell(ended: &HandoverError, is_news: bool) {
+/// Each reason once aloud: the node agent may be away for long.
+fn tell(ended: &HandoverError, told: &mut String) {
     let error = ended as &dyn std::error::Error;
-    if is_news {
-        tracing::warn!(error, "listeners stay open while the node agent is away");
-    } else {
+    let text = ended.to_string();
+    if *told == text {
         tracing::debug!(error, "the node agent is still away");
+    } else {
+        tracing::warn!(error, "listeners stay open while the node agent is away");
+        *told = text;
     }
 }
 

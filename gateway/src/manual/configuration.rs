@@ -8,10 +8,15 @@
 //! |---|---|---|
 //! | `cluster` | required | the cluster's name in records and in the paths of the store |
 //! | `node` | the host name | this gateway's name in records |
-//! | `explicit.listen` | required | address and port for agents, as `0.0.0.0:6443` |
+//! | `explicit.listen` | this or `capture` | address and port for agents that come by themselves, as `0.0.0.0:6443` |
 //! | `explicit.allowServiceAccountTokens` | `false` | accept pods' tokens without a kernel that vouches for the pod |
+//! | `capture.socket` | `/run/sallyport/node.sock` | where the node agent hands over the listeners of captured pods; `capture: {}` is enough, and needs `authentication.serviceAccounts` |
+//! | `capture.nodeUid` | `0` | whom the node agent runs as; anyone else at the socket is refused |
 //! | `tls.local.directory`, `.names` | – | a CA of our own and a certificate for these names; not inside a cluster |
-//! | `tls.files.certFile`, `.keyFile` | – | a certificate chain and its key, PEM; read again when they change |
+//! | `tls.authority.certFile`, `.keyFile` | – | an issuing CA and its key, PEM, which signs a certificate for each destination; read again when they change |
+//! | `tls.authority.chainFile` | none | what leads from there to the CA that clients trust, sent behind each certificate |
+//! | `tls.authority.names` | required with `explicit` | names and addresses of the explicit listener |
+//! | `tls.files.certFile`, `.keyFile` | – | a certificate chain and its key, PEM, shown to everybody; read again when they change |
 //! | `upstream.kubeconfig` | the pod's own credential | how the gateway reaches the API server |
 //! | `upstream.context` | the current one | the kubeconfig's context |
 //! | `authentication.serviceAccounts.issuer` | none accepted | the API server's `--service-account-issuer` |
@@ -54,7 +59,8 @@
 //! | `limits.drain` | `25s` | how long SIGTERM waits for calls in flight, and for upgraded connections to end by themselves |
 //!
 //! Fixed: a request body has 3 MiB and 30 s, as with kube-apiserver; a request head 64 KiB, over HTTP/1.1 100 headers and 30 s; a
-//! token 16 KiB; there are 4096 connections at most.
+//! token 16 KiB; there are 4096 connections at most, of which an address may hold a quarter and a captured pod a sixteenth,
+//! and 8192 listeners inside of pods. Where few files may be open there are fewer of both, and the log says so.
 //!
 //! ## A bucket as store
 //!

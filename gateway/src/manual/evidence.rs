@@ -32,5 +32,10 @@
 //! length; of one that becomes longer, or is compressed in another way than by gzip, the record has length
 //! and digest alone.
 //!
+//! `entry` says how a call came in. A `captured` one has `workload` and, where the kernel told in time, `process`; it has
+//! no `sourceIPs`, since the pod's loopback would say nothing, and the API server is told no client address either. One
+//! record is of no call at all: `authentication/client_rejected_certificate` counts the handshakes that a captured pod's
+//! client ended within ten seconds because it trusts another CA. It has the pod and no verb, and its outcome is `aborted`.
+//!
 //! Not promised yet: checkpoints, proofs and `audit verify`. The digests, the sequence without gaps and
 //! the log's identity, which those stand on, are in the files from the first version.

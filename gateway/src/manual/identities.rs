@@ -18,6 +18,31 @@
 //! work for whoever stole it: ServiceAccount tokens are refused there unless
 //! `explicit.allowServiceAccountTokens` is set, which the demo and the tests do.
 //!
+//! ## Captured pods
+//!
+//! A captured connection arrives at a listener inside of the pod's own network namespace. The node agent made it for
+//! that pod and that destination, so the listener that accepts says who is calling and where to, and the kernel says
+//! with the accepted socket (`SO_NETNS_COOKIE`) that it is so; a socket of another namespace is closed. Addresses are
+//! never identity: all pods come from their loopback.
+//!
+//! The token must agree. It is a ServiceAccount token of audience `sallyport` that is bound to exactly that pod, or the
+//! answer is 401:
+//!
+//! | reason | what was shown |
+//! |---|---|
+//! | `pod_mismatch` | another pod's token. The record has both, the pod that connected as `workload` and whose token it was as `user` |
+//! | `not_bound_to_pod` | a token that `kubectl create token` made: it proves no pod |
+//! | `oidc_from_pod` | an OIDC token: policy cannot name a user and a pod together yet |
+//! | `needs_recreate` | the API server's own token, in a pod that was made before its namespace was labelled: recreate it |
+//! | `wrong_audience` | a token for something else |
+//!
+//! The pod is compared for every request, also where TokenReview's answer about the token is known already, so no pod
+//! profits from what another has shown. `explicit.allowServiceAccountTokens` is not asked. `workload` is what the node
+//! agent says of the pod; its labels are worth what the right to create the pod is worth, so where an agent can create
+//! pods they are as good as self-declared, and no policy reads them. `process` is the process that made the connection
+//! as the kernel saw it, absent where the answer took longer than 50 ms: later requests on the connection may be another
+//! process's, which was given the socket.
+//!
 //! What is known of an agent beyond its credential carries its source: `oidc-claim` where the issuer
 //! says it, `operator-declared` where an `Agent` object says it, `self-declared` where only the agent
 //! does. CI jobs are matched on immutable ids (`repository_id`, `project_id`), never on names or `sub`

@@ -12,6 +12,8 @@
 //! | `sallyport_rejections_total` | counter | `reason` | requests that the gateway itself refused or could not serve |
 //! | `sallyport_connections` | gauge | – | open connections of agents |
 //! | `sallyport_upgraded_connections` | gauge | – | those of them that have left HTTP: exec, attach, port-forward and what else is allowed |
+//! | `sallyport_captured_pods`, `sallyport_captured_listeners` | gauge | – | pods whose connections arrive here, and the listeners inside of them |
+//! | `sallyport_node_agent_connected` | gauge | – | 1 while the node agent is there; without it listeners stay open, and no new pod is served |
 //! | `sallyport_connection_errors_total` | counter | `kind` | what went wrong on agents' connections before there was a request to answer |
 //! | `sallyport_wal_used_bytes`, `sallyport_wal_limit_bytes` | gauge | – | bytes of the write-ahead log that wait for the store, and its size |
 //! | `sallyport_wal_full_seconds` | gauge | – | seconds until nothing is forwarded because the log is full; `+Inf` while it does not grow: [below](#a-store-that-is-down) |
@@ -56,7 +58,9 @@
 //!
 //! | `kind` | what the client did | what it gets |
 //! |---|---|---|
-//! | `share` | its address holds a quarter of all connections | closed at once |
+//! | `share` | its address holds a quarter of all connections, or its pod a sixteenth | closed at once |
+//! | `namespace` | nothing: the socket of a captured connection is not of its pod's network namespace | closed at once; look at the node agent |
+//! | `certificate` | it does not trust our certificate; of a captured pod that is [recorded](super::evidence) too | – |
 //! | `tls`, `tls_slow` | it speaks no TLS that we do, or no whole handshake within 10 s | an alert; closed |
 //! | `malformed` | a first line, header, length or frame that is none: folded lines, spaces before colons, two lengths | 400; GOAWAY |
 //! | `head_too_large` | HTTP/1.1 with over 100 headers, or a head over 64 KiB | 431 (414 for the target alone) |
@@ -69,6 +73,15 @@
 //!
 //! A client of HTTP/1.1 that closes its sending side has left, as for the API server itself: its call is given up and
 //! recorded, and it gets no answer. Every client that is killed looks like this.
+//!
+//! ## Pods that cannot work
+//!
+//! | what shows | why | what to do |
+//! |---|---|---|
+//! | `a pod's client trusts another CA than the gateway's` in the log, or records of rule `authentication/client_rejected_certificate` | the pod is older than its namespace's label, or its client has a CA of its own | recreate the pod, or let its client trust the `ca.crt` beside its token |
+//! | 401 `this pod was created before its namespace was labelled` | it mounts the API server's own token | recreate the pod |
+//! | 401 `this token belongs to another pod`, rule `authentication/pod_mismatch` | one pod's token in another pod's hands | find out how it got there: the record names both |
+//! | the init container `sallyport-start-gate` fails | its last line says what answered instead of a gateway | do what it says; the agent's containers have not started |
 //!
 //! ## What kubectl shows
 //!

@@ -3,8 +3,9 @@
 //! 1. **Request info.** Method and raw target become Kubernetes' `RequestInfo`. A target that two parsers
 //!    could read differently is refused with 400; what is forwarded later is the raw target, never one
 //!    that was parsed and written again.
-//! 2. **Authenticate.** Each request, not each connection. Failures are answered 401 and folded into one
-//!    counted record per source and reason, since their number is the attacker's to choose. Then the call takes
+//! 2. **Authenticate.** Each request, not each connection; on a [captured](super::identities#captured-pods) one the
+//!    token must be that of the pod that connects. Failures are answered 401 and folded into one
+//!    counted record per source and reason (per pod for captured ones), since their number is the attacker's to choose. Then the call takes
 //!    its place among those of its user, or is refused: [shares](#shares).
 //! 3. **Record the intent.** Level, masked request and identity are durable on local disk before policy
 //!    is asked. So what was denied is recorded as fully as what was allowed, and a gateway that cannot
@@ -74,6 +75,15 @@
 //! request received, HTTP/1.1 clients `Connection: close` with the next answer. Then watches and followed logs end
 //! as if they had run their time, so that clients resume from their last version; other calls finish. What is left
 //! after `limits.drain` ends, and its outcome is recorded as unknown, that of an upgraded connection as aborted.
+//!
+//! A connection that was accepted before, and on which no call has come yet, is served one first if it comes within
+//! 5 s. Listeners inside of pods are not closed by a drain: the node agent holds them too, so who connects now waits in
+//! the kernel's queue for the next gateway, and no connection fails. A node agent that has ended gets them back from the
+//! gateway. The gateway is ready once the node agent has said for the first time that it has handed over everything, and
+//! serves on while it is away.
+//!
+//! When a captured pod is gone, its listeners close and its connections end, upgraded ones too; what was in flight is
+//! recorded as if the agent had left.
 //!
 //! ## Upgraded connections
 //!

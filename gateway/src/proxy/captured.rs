@@ -150,7 +150,8 @@ impl Captured {
             });
         }
         let serving = entry.pod.gone.child_token();
-        if let Some(drain) = lock(&self.0.drain).clone() {
+        let drain = lock(&self.0.drain).clone();
+        if let Some(drain) = drain {
             let door = Door {
                 socket: Arc::clone(&socket),
                 pod: Arc::clone(&entry.pod),

@@ -34,7 +34,7 @@ struct Inner {
 }
 
 enum Source {
-    Authority(Authority),
+    Authority(Box<Authority>),
     Fixed(Arc<CertifiedKey>),
 }
 
@@ -131,13 +131,16 @@ impl Leaves {
 impl Source {
     fn load(tls: &Tls) -> Result<Self, TlsError> {
         Ok(match tls {
-            Tls::Local { directory, .. } => Self::Authority(local::authority(directory)?),
+            Tls::Local { directory, .. } => Self::Authority(Box::new(local::authority(directory)?)),
             Tls::Authority {
                 cert_file,
                 key_file,
                 chain_file,
                 ..
-            } => Self::Authority(Authority::open(cert_file, key_file, chain_file.as_deref())?),
+            } => {
+                let authority = Authority::open(cert_file, key_file, chain_file.as_deref())?;
+                Self::Authority(Box::new(authority))
+            }
             Tls::Files {
                 cert_file,
                 key_file,
