@@ -37,7 +37,7 @@ impl TestCgroup {
     }
 
     /// Another cgroup at the same path.
-    pub(crate) fn make_anew(&mut self) {
+    pub(crate) fn make_anew(&self) {
         for cgroup in [&self.besteffort.0, &self.cgroup.0] {
             fs::remove_dir(cgroup).unwrap();
         }

@@ -105,3 +105,34 @@ impl LoopbackGreeters {
             .expect("a bound port is not zero")
     }
 }
+
+/// A server that says again what it is told, to one client after the other.
+pub(crate) struct Echo {
+    listener: TcpListener,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Echo {
+    pub(crate) fn start(listener: TcpListener) -> Self {
+        let same = listener.try_clone().unwrap();
+        let thread = thread::spawn(move || {
+            while let Ok((stream, _)) = same.accept() {
+                let _ = stream
+                    .try_clone()
+                    .and_then(|mut writer| io::copy(&mut &stream, &mut writer));
+            }
+        });
+        Self {
+            listener,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        shutdown(self.listener.as_raw_fd(), Shutdown::Both).expect("the listener is open");
+        let thread = self.thread.take().expect("joined only here");
+        thread.join().expect("an echo does not panic");
+    }
+}

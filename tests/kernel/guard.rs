@@ -10,6 +10,7 @@ use sallyport::redirect::{Guarded, PodState};
 
 use crate::{
     greeter::{Greeter, LoopbackGreeters},
+    log,
     netns::Wire,
     packet::{Seen, Sniffer, TCP, UDP, hexadecimal, ports, v4, v6},
     process::{Started, client},
@@ -197,6 +198,8 @@ fn a_connection_that_is_older_than_the_guard_is_cut() {
     assert_eq!(older.line(), "written");
     assert_eq!(wired.arrived_at(GUARDED), 0);
     assert_ne!(wired.scene.redirect.decisions().unwrap().dropped_packets, 0);
+    let line = log::wait_for(&["dropped packet dst=[::ffff:10.77.0.2]"]);
+    assert_eq!(line["level"], "WARN");
     older.finish();
     // Neither does its end reach the server.
     assert_eq!(wired.arrived_at(GUARDED), 0);

@@ -72,7 +72,7 @@ fn another_cgroup_at_the_path_of_a_pod_is_not_taken_for_it() {
 fn a_kubepods_that_was_made_anew_is_attached_to_again() {
     let _turn = take_turn();
     let pins = TestPins::new();
-    let mut kubepods = TestCgroup::new();
+    let kubepods = TestCgroup::new();
     let (mut redirect, _events) = open(&options(&pins, &kubepods));
     redirect.attach().unwrap();
     kubepods.make_anew();

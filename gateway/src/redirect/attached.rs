@@ -37,8 +37,11 @@ impl Attached {
     }
 
     fn expect(&mut self, hooks: &[Hook]) {
-        let missing = hooks.iter().filter(|hook| !self.hooks.contains(hook));
-        self.hooks.extend(missing.copied().collect::<Vec<_>>());
+        for hook in hooks {
+            if !self.hooks.contains(hook) {
+                self.hooks.push(*hook);
+            }
+        }
     }
 
     /// Brings every link that belongs on the cgroup into order, and notes which were not.

@@ -35,8 +35,9 @@ impl Redirect {
             Some(_) => self.attach_to_kubepods(&mut repaired),
             None => Ok(()),
         };
-        for pod in self.attached_pods().collect::<Vec<_>>() {
-            outcome = outcome.and(self.repair_pod(pod, &mut repaired));
+        for pod in Vec::from_iter(self.attached_pods()) {
+            let pod = self.repair_pod(pod, &mut repaired);
+            outcome = outcome.and(pod);
         }
         outcome.map(|()| repaired)
     }

@@ -50,7 +50,7 @@ pub(crate) fn stream(address: SocketAddr) -> io::Result<Socket> {
     Socket::new(Domain::for_address(address), Type::STREAM, None)
 }
 
-fn multipath(address: SocketAddr) -> io::Result<Socket> {
+pub(crate) fn multipath(address: SocketAddr) -> io::Result<Socket> {
     let domain = Domain::for_address(address);
     Socket::new(domain, Type::STREAM, Some(Protocol::from(MPTCP)))
 }

@@ -32,6 +32,7 @@ fn act(arguments: &[String]) -> Result<String> {
         ["take-socket", path, address] => pass::take(Path::new(path), address.parse()?),
         ["keep-socket", address] => keep_socket(address.parse()?),
         ["keep-connection", address] => keep_connection(address.parse()?),
+        ["keep-multipath", address] => keep_multipath(address.parse()?),
         ["load-unprivileged"] => load_unprivileged(),
         _ => {
             wait_for_turn()?;
@@ -90,6 +91,20 @@ fn keep_connection(address: SocketAddr) -> Result<String> {
     stream.write_all(b"still here")?;
     say("written")?;
     drop(lines);
+    wait_for_turn()?;
+    Ok(String::new())
+}
+
+/// Connects by MPTCP at the first line on stdin, exchanges a few bytes, and waits.
+fn keep_multipath(address: SocketAddr) -> Result<String> {
+    io::stdin().lines().next().transpose()?;
+    let mut stream = TcpStream::from(connect::to(connect::multipath(address)?, address)?);
+    let mut answer = [0; 5];
+    for _ in 0..3 {
+        stream.write_all(b"hello")?;
+        stream.read_exact(&mut answer)?;
+    }
+    say("connected")?;
     wait_for_turn()?;
     Ok(String::new())
 }
