@@ -4,6 +4,7 @@ use std::{
     io::{self, ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     os::fd::AsFd as _,
+    time::Duration,
 };
 
 use anyhow::{Result, bail};
@@ -41,6 +42,9 @@ fn connected_by(way: &str, address: SocketAddr) -> Result<Socket> {
 }
 
 pub(crate) fn greeted(socket: Socket) -> Result<String> {
+    /// Nobody is that slow: a test that waits for ever does not say for what.
+    const PATIENCE: Duration = Duration::from_secs(60);
+    socket.set_read_timeout(Some(PATIENCE))?;
     let mut greeting = String::new();
     TcpStream::from(socket).read_to_string(&mut greeting)?;
     Ok(greeting)
