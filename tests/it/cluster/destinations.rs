@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use harness::{Cluster, Follower, Namespace, Sallyport};
+use harness::{Api, Cluster, Follower, Kubectl, Namespace, Sallyport};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -19,7 +19,7 @@ impl Watcher {
         let config = directory.path().join("node.yaml");
         let text = json!({
             "node": "nowhere", "gatewayUid": 65532, "kubeconfig": cluster.kubeconfig,
-            "destinations": {"names": ["api.invalid:443"], "addresses": ["203.0.113.7:6443"]},
+            "destinations": {"names": ["api.invalid:443"], "addresses": [format!("{}:{}", CONFIGURED.0, CONFIGURED.1)]},
         });
         fs::write(&config, text.to_string())?;
         let config = config.to_str().context("a path of ours")?;
@@ -56,45 +56,36 @@ fn is_guarded(list: &Value, address: &str) -> bool {
         .is_some_and(|guarded| guarded.contains(&json!(address)))
 }
 
-/// An API server's own address and port.
-fn endpoint(cluster: &Cluster) -> Result<(String, i64)> {
-    let path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
-    let slice = cluster.api()?.get(path)?;
-    let address = slice["endpoints"][0]["addresses"][0]
-        .as_str()
-        .context("an endpoint")?;
-    let port = slice["ports"][0]["port"].as_i64().context("a port")?;
-    Ok((address.to_owned(), port))
-}
+/// An address of the API server outside of the cluster, as configured, and its port.
+const CONFIGURED: (&str, i64) = ("203.0.113.7", 6443);
 
-/// A Service without a selector, whose endpoints somebody writes by hand: the API server. Its ClusterIP.
-fn create_alias(
-    namespace: &Namespace,
-    name: &str,
-    kind: &str,
-    endpoint: &(String, i64),
-) -> Result<Value> {
-    let (address, port) = endpoint;
-    let spec = json!({"type": kind, "ports": [{"name": "api", "port": 8443, "targetPort": port}]});
+/// A Service without a selector, whose endpoints somebody writes by hand: the API server. Its spec.
+fn create_alias(namespace: &Namespace, name: &str, kind: &str) -> Result<Value> {
+    let ports = json!([{"name": "api", "port": 8443, "targetPort": CONFIGURED.1}]);
+    let spec = match kind {
+        "None" => json!({"clusterIP": "None", "ports": ports}),
+        kind => json!({"type": kind, "ports": ports}),
+    };
     let service = json!({"metadata": {"name": name}, "spec": spec});
     let service = namespace
         .api()
         .create(&namespace.path("services"), &service)?;
-    let slice = json!({
-        "metadata": {"name": format!("{name}-by-hand"), "labels": {"kubernetes.io/service-name": name}},
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": [address]}],
-        "ports": [{"name": "api", "port": port, "protocol": "TCP"}],
-    });
-    namespace.api().create(&slices(namespace), &slice)?;
+    let slice = slice(&format!("{name}-by-hand"), name, CONFIGURED.0, "api");
+    namespace.api().create(&slices(&namespace.name), &slice)?;
     Ok(service["spec"].clone())
 }
 
-fn slices(namespace: &Namespace) -> String {
-    format!(
-        "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",
-        namespace.name
-    )
+fn slice(name: &str, service: &str, address: &str, port: &str) -> Value {
+    json!({
+        "metadata": {"name": name, "labels": {"kubernetes.io/service-name": service}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address]}],
+        "ports": [{"name": port, "port": CONFIGURED.1, "protocol": "TCP"}],
+    })
+}
+
+fn slices(namespace: &str) -> String {
+    format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices")
 }
 
 fn address_of(spec: &Value) -> Result<String> {
@@ -104,19 +95,20 @@ fn address_of(spec: &Value) -> Result<String> {
 
 #[test]
 fn the_first_list_holds_the_service_its_endpoints_and_what_is_configured() -> Result<()> {
-    let cluster = Cluster::from_env()?;
-    let kubernetes = cluster
-        .api()?
-        .get("/api/v1/namespaces/default/services/kubernetes")?;
-    let service = format!(
-        "{}:{}",
-        kubernetes["spec"]["clusterIP"]
-            .as_str()
-            .context("a ClusterIP")?,
-        kubernetes["spec"]["ports"][0]["port"]
-    );
-    let (address, port) = endpoint(&cluster)?;
-    let list = Watcher::start(&cluster)?.wait("the first list", |_| true)?;
+    // Of its own, since it gives the Service `kubernetes` an endpoint.
+    let cluster = Cluster::start_private()?;
+    let api = cluster.cluster.api()?;
+    api.create(
+        &slices("default"),
+        &slice("by-hand", "kubernetes", "192.0.2.50", "https"),
+    )?;
+    let kubernetes = api.get("/api/v1/namespaces/default/services/kubernetes")?;
+    let ip = kubernetes["spec"]["clusterIP"]
+        .as_str()
+        .context("a ClusterIP")?;
+    let service = format!("{ip}:{}", kubernetes["spec"]["ports"][0]["port"]);
+
+    let list = Watcher::start(&cluster.cluster)?.wait("the first list", |_| true)?;
     let known = [
         "kubernetes",
         "kubernetes.default",
@@ -125,7 +117,7 @@ fn the_first_list_holds_the_service_its_endpoints_and_what_is_configured() -> Re
     ];
     assert_eq!(names(&list, &service).context("redirected")?, known);
     assert_eq!(
-        names(&list, &format!("{address}:{port}")).context("redirected")?,
+        names(&list, "192.0.2.50:6443").context("redirected")?,
         known
     );
     assert_eq!(
@@ -133,12 +125,13 @@ fn the_first_list_holds_the_service_its_endpoints_and_what_is_configured() -> Re
         [""; 0]
     );
     for guarded in [
-        service,
-        format!("{address}:{port}"),
-        format!("{address}:10250"),
-        "169.254.169.254:80".into(),
+        &*service,
+        "192.0.2.50:6443",
+        "192.0.2.50:10250",
+        "192.0.2.50:2379",
+        "169.254.169.254:80",
     ] {
-        assert!(is_guarded(&list, &guarded), "{guarded}: {list}");
+        assert!(is_guarded(&list, guarded), "{guarded}: {list}");
     }
     let problems = list["problems"].to_string();
     assert!(
@@ -152,11 +145,10 @@ fn the_first_list_holds_the_service_its_endpoints_and_what_is_configured() -> Re
 fn a_service_that_leads_to_the_api_server_comes_and_outlives_its_deletion() -> Result<()> {
     let cluster = Cluster::from_env()?;
     let namespace = Namespace::create(&cluster)?;
-    let endpoint = endpoint(&cluster)?;
     let watcher = Watcher::start(&cluster)?;
     watcher.wait("the first list", |_| true)?;
 
-    let first = address_of(&create_alias(&namespace, "first", "ClusterIP", &endpoint)?)?;
+    let first = address_of(&create_alias(&namespace, "first", "ClusterIP")?)?;
     let list = watcher.wait("the alias", |list| names(list, &first).is_some())?;
     let name = format!("first.{}.svc", namespace.name);
     assert!(
@@ -170,8 +162,8 @@ fn a_service_that_leads_to_the_api_server_comes_and_outlives_its_deletion() -> R
     namespace.api().delete(&namespace.path("services/first"))?;
     namespace
         .api()
-        .delete(&format!("{}/first-by-hand", slices(&namespace)))?;
-    let second = address_of(&create_alias(&namespace, "second", "ClusterIP", &endpoint)?)?;
+        .delete(&format!("{}/first-by-hand", slices(&namespace.name)))?;
+    let second = address_of(&create_alias(&namespace, "second", "ClusterIP")?)?;
     let list = watcher.wait("the other alias", |list| names(list, &second).is_some())?;
     assert!(
         names(&list, &first).is_some(),
@@ -184,50 +176,60 @@ fn a_service_that_leads_to_the_api_server_comes_and_outlives_its_deletion() -> R
 fn a_headless_service_names_its_endpoints_and_a_node_port_is_guarded() -> Result<()> {
     let cluster = Cluster::from_env()?;
     let namespace = Namespace::create(&cluster)?;
-    let node = format!("{}-node", namespace.name);
-    let created = json!({"metadata": {"name": node}});
-    namespace.api().create("/api/v1/nodes", &created)?;
-    let status = json!({"status": {
-        "addresses": [{"type": "InternalIP", "address": "192.0.2.77"}],
-        "daemonEndpoints": {"kubeletEndpoint": {"Port": 11250}},
-    }});
-    let admin = harness::Kubectl::with_kubeconfig(&cluster.kubeconfig, &namespace.name)?;
-    let patch = status.to_string();
-    admin.ok(&[
-        "patch",
-        "node",
-        &node,
-        "--subresource=status",
-        "--type=merge",
-        "-p",
-        &patch,
-    ])?;
-
-    let endpoint = endpoint(&cluster)?;
     let watcher = Watcher::start(&cluster)?;
-    let list = watcher.wait("the node", |list| is_guarded(list, "192.0.2.77:11250"));
-    let spec = create_alias(&namespace, "outside", "NodePort", &endpoint)?;
+    let node = Node::create(&cluster, &namespace)?;
+    watcher.wait("the node", |list| is_guarded(list, "192.0.2.77:11250"))?;
+    let spec = create_alias(&namespace, "outside", "NodePort")?;
     let node_port = format!("192.0.2.77:{}", spec["ports"][0]["nodePort"]);
-    let guarded = watcher.wait("the node port", |list| is_guarded(list, &node_port));
-    admin.ok(&["delete", "node", &node])?;
-    (list?, guarded?);
+    watcher.wait("the node port", |list| is_guarded(list, &node_port))?;
+    drop(node);
 
-    let headless = json!({"metadata": {"name": "direct"}, "spec": {"clusterIP": "None", "ports": [{"name": "api", "port": endpoint.1}]}});
-    namespace
-        .api()
-        .create(&namespace.path("services"), &headless)?;
-    let slice = json!({
-        "metadata": {"name": "direct-by-hand", "labels": {"kubernetes.io/service-name": "direct"}},
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": [endpoint.0]}],
-        "ports": [{"name": "api", "port": endpoint.1}],
-    });
-    namespace.api().create(&slices(&namespace), &slice)?;
-    let (address, name) = (
-        format!("{}:{}", endpoint.0, endpoint.1),
-        format!("direct.{}", namespace.name),
-    );
-    let named =
-        |list: &Value| names(list, &address).is_some_and(|names| names.contains(&name.as_str()));
+    create_alias(&namespace, "direct", "None")?;
+    let name = format!("direct.{}", namespace.name);
+    let named = |list: &Value| {
+        names(list, "203.0.113.7:6443").is_some_and(|names| names.contains(&name.as_str()))
+    };
     watcher.wait("the headless name", named).map(drop)
+}
+
+/// A Node without a kubelet, which says that one is at 192.0.2.77:11250.
+struct Node {
+    path: String,
+    api: Api,
+}
+
+impl Node {
+    fn create(cluster: &Cluster, namespace: &Namespace) -> Result<Self> {
+        let name = format!("{}-node", namespace.name);
+        let node = Self {
+            path: format!("/api/v1/nodes/{name}"),
+            api: cluster.api()?,
+        };
+        node.api
+            .create("/api/v1/nodes", &json!({"metadata": {"name": name}}))?;
+        let status = json!({"status": {
+            "addresses": [{"type": "InternalIP", "address": "192.0.2.77"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": 11250}},
+        }});
+        let admin = Kubectl::with_kubeconfig(&cluster.kubeconfig, &namespace.name)?;
+        let patch = status.to_string();
+        admin.ok(&[
+            "patch",
+            "node",
+            &name,
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            &patch,
+        ])?;
+        Ok(node)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Err(error) = self.api.delete(&self.path) {
+            eprintln!("{} stays: {error:#}", self.path);
+        }
+    }
 }

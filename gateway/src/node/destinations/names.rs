@@ -52,14 +52,16 @@ impl Resolved {
         answers: impl Iterator<Item = (PublicName, Result<BTreeSet<IpAddr>, String>)>,
     ) -> Self {
         self.asked = true;
-        self.failures.clear();
+        let failed_before = std::mem::take(&mut self.failures);
         for (name, answer) in answers {
             match answer {
                 Ok(addresses) => {
                     self.addresses.insert(name, addresses);
                 }
                 Err(failure) => {
-                    tracing::warn!(%name, failure, "a name of destinations.names does not resolve");
+                    if failed_before.get(&name) != Some(&failure) {
+                        tracing::warn!(%name, failure, "a name of destinations.names does not resolve");
+                    }
                     self.failures.insert(name, failure);
                 }
             }

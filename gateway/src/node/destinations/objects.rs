@@ -131,10 +131,12 @@ impl Node {
     const KUBELET_PORT: u16 = 10250;
 }
 
-/// `None` is what a headless Service has for its address; names are endpoints that no proxy serves.
+/// `None` is what a headless Service has for its address; names are endpoints that no proxy serves; loopback is the
+/// agent's own, whatever a Node calls its address.
 fn addresses<'a>(texts: impl Iterator<Item = &'a String>) -> Box<[IpAddr]> {
     let addresses = texts.filter_map(|text| text.parse::<IpAddr>().ok());
-    addresses.map(|ip| ip.to_canonical()).collect()
+    let addresses = addresses.map(|ip| ip.to_canonical());
+    addresses.filter(|ip| !ip.is_loopback()).collect()
 }
 
 fn number(port: i32) -> Option<u16> {
