@@ -9,6 +9,7 @@ mod coverage;
 mod credential;
 mod debug;
 mod discover;
+mod doctor;
 mod gateway;
 mod kubeconfig;
 #[cfg(target_os = "linux")]
@@ -49,6 +50,8 @@ enum Command {
     Coverage(coverage::Args),
     /// Show which workloads talk to the API server today.
     Discover(discover::Args),
+    /// Check whether this node and the cluster can do what capture needs, and say what to do.
+    Doctor(doctor::Args),
     /// Write a kubeconfig for an agent outside the cluster.
     Kubeconfig(kubeconfig::Args),
     /// Print an ExecCredential for kubectl; the kubeconfig that `sallyport kubeconfig` writes runs this.
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Audit(command) => audit::run(command),
         Command::Coverage(args) => coverage::run(args),
         Command::Discover(args) => discover::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Kubeconfig(args) => kubeconfig::run(args),
         Command::Credential(args) => credential::run(args),
         Command::Debug(command) => debug::run(command),

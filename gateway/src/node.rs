@@ -41,7 +41,7 @@ use crate::{
     redirect::{self, Redirect, ReservedPorts, Unclassified},
 };
 
-pub use self::{destinations::show_destinations, peers::SocketError};
+pub use self::{destinations::show_destinations, layout::find_kubepods, peers::SocketError};
 
 mod agent;
 mod cgroups;

@@ -22,6 +22,14 @@ pub(super) struct Access {
 }
 
 impl Access {
+    /// Whether there is a kubeconfig, named or where kubectl looks for one.
+    pub(super) fn is_there(&self) -> bool {
+        let named = self.kubeconfig.is_some() || self.context.is_some();
+        let default =
+            || std::env::home_dir().is_some_and(|home| home.join(".kube/config").exists());
+        named || std::env::var_os("KUBECONFIG").is_some() || default()
+    }
+
     pub(super) async fn client(&self) -> anyhow::Result<Client> {
         tls::install_provider();
         let kubeconfig = match &self.kubeconfig {

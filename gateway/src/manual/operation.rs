@@ -29,6 +29,39 @@
 //! `upgrade_unusable`. Worth an alert: `wal_failing`, `wal_full_seconds` under an
 //! hour for two minutes, `wal_used_bytes` over half of `wal_limit_bytes`, and any `not_recorded`, `answer_not_recorded` or `unsafe`.
 //!
+//! ## Which pods are captured
+//!
+//! Each node agent writes one object, the `NodeCoverage` of its node's name, and renews its `observedAt` every 30 s for
+//! as long as it looks. `kubectl get nodecoverages` shows the numbers, and these commands the rest, with the rights of
+//! your own kubeconfig (`list` of `nodecoverages.sallyport.dev`, for coverage of `pods` too):
+//!
+//! | command | answers | exit code |
+//! |---|---|---|
+//! | `sallyport coverage -A` | which pods are `captured`, `denied`, `needs-recreate`, `exempt` or `unknown`, and why | 0 all captured or exempt, 3 not all |
+//! | `sallyport discover -A` | which workloads connect to the API server, before anything is enforced | 0 |
+//! | `sallyport doctor` | whether this node and the cluster can do what capture needs, and what to do | 0 nothing failed, 3 something did |
+//! | `sallyport debug destinations --config node.yaml` | what a node agent redirects and guards | 0 |
+//!
+//! Each ends with 1 where it could not ask. `coverage` joins the reports with the pods that the API server has, so a
+//! pod of a node without a report of the last two minutes is `unknown`, whatever was said of it before. `discover`
+//! counts connections, not requests, of pods that run now, and says since when.
+//!
+//! | state | what to do |
+//! |---|---|
+//! | `denied` | the reason says what cannot be served; the pod is an agent, and its connections end nowhere meanwhile |
+//! | `needs-recreate` | delete the pod, so that its owner makes it again with our token and CA |
+//! | `unknown` | look at the node agent of that node: `kubectl -n sallyport-system get pods -o wide`, then its log |
+//! | `exempt`, though it was meant to be an agent | static pods and pods in the node's network cannot be agents |
+//!
+//! A pod that becomes one of these gets one event: `AgentDenied`, `AgentNeedsRecreate`, `NeverAnAgent`. The node
+//! agent's metrics are `sallyport_node_pods{state}`, `sallyport_node_problems` and
+//! `sallyport_node_coverage_write_failures_total`. Worth an alert: any pod in the states `denied` and `unknown`, and any
+//! problem.
+//!
+//! The list of destinations follows the cluster. What goes from it stays for an hour, and what finds no port of
+//! `ports.count` is denied to agents and named among the problems. Node ports of Services that lead to the API server
+//! are denied as well, since each would be a destination per node.
+//!
 //! ## A store that is down
 //!
 //! Calls go on while the write-ahead log has room; files are tried again after 1, 2, 4, 8 and then every 10 s, and the
