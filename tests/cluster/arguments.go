@@ -36,6 +36,8 @@ func (p *controlPlane) apiserverArgs() []string {
 		"--tls-private-key-file=" + p.server.key,
 		"--client-ca-file=" + p.ca.keyPair.cert,
 		"--authorization-mode=Node,RBAC",
+		// As in every cluster: what refuses privileged pods is admission.
+		"--allow-privileged=true",
 		// The admin certificate, which the gateway uses, may also speak as a front proxy: an X-Remote-*
 		// header that the gateway lets through takes effect here instead of being ignored.
 		"--requestheader-client-ca-file=" + p.ca.keyPair.cert,
