@@ -232,7 +232,9 @@ async fn stop_signal() -> anyhow::Result<()> {
 }
 
 fn node_name(config: &Config) -> String {
-    config.node.clone().unwrap_or_else(|| {
+    let given = || std::env::var("NODE_NAME").ok();
+    let named = config.node.clone().or_else(given);
+    named.filter(|name| !name.is_empty()).unwrap_or_else(|| {
         nix::unistd::gethostname().map_or_else(
             |_| "unknown".to_owned(),
             |name| name.to_string_lossy().into_owned(),

@@ -25,7 +25,7 @@ pub mod watch;
 pub struct Config {
     /// The cluster's name in records and in the store's paths.
     pub cluster: String,
-    /// This node's name in records; the host name where absent.
+    /// This node's name in records; `NODE_NAME` of the environment where absent, else the host name.
     pub node: Option<String>,
     /// This or `capture`.
     pub explicit: Option<Explicit>,

@@ -7,7 +7,7 @@
 //! | field | default | |
 //! |---|---|---|
 //! | `cluster` | required | the cluster's name in records and in the paths of the store |
-//! | `node` | the host name | this gateway's name in records |
+//! | `node` | `NODE_NAME`, else the host name | this gateway's name in records |
 //! | `explicit.listen` | this or `capture` | address and port for agents that come by themselves, as `0.0.0.0:6443` |
 //! | `explicit.allowServiceAccountTokens` | `false` | accept pods' tokens without a kernel that vouches for the pod |
 //! | `capture.socket` | `/run/sallyport/node.sock` | where the node agent hands over the listeners of captured pods; `capture: {}` is enough, and needs `authentication.serviceAccounts` |
