@@ -30,7 +30,7 @@ pub use self::{
     subprotocol::is_bearer_subprotocol,
     token_review::ReviewError,
     unauthenticated::Unauthenticated,
-    upstream_user::{AGENTS_GROUP, EXTRA_KEYS},
+    upstream_user::{AGENTS_GROUP, EXTRA_KEYS, service_account_user},
 };
 
 use self::{

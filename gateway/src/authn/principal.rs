@@ -11,7 +11,7 @@ use super::{
     Unauthenticated,
     agents::{AgentSet, Subject},
     ci::{TextClaims, ci_run, run_name, single, text_claims},
-    upstream_user::upstream_user,
+    upstream_user::{service_account_user, upstream_user},
     verify::VerifiedToken,
 };
 
@@ -174,7 +174,7 @@ impl Principal {
         match &self.credential {
             Credential::ServiceAccount {
                 namespace, name, ..
-            } => format!("sallyport:sa:{namespace}:{name}"),
+            } => service_account_user(namespace, name),
             Credential::Oidc {
                 issuer, subject, ..
             } => format!("sallyport:oidc:{issuer}:{subject}"),

@@ -15,6 +15,11 @@ const MODEL: &str = "sallyport.dev/model";
 const SESSION: &str = "sallyport.dev/session";
 const VIA: &str = "sallyport.dev/via";
 
+/// The synthetic user of a ServiceAccount.
+pub fn service_account_user(namespace: &str, name: &str) -> String {
+    format!("sallyport:sa:{namespace}:{name}")
+}
+
 pub(super) fn upstream_user(
     username: String,
     provenance: &Provenance,
