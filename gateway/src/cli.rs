@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod agents;
 mod audit;
+mod ca;
 mod coverage;
 mod credential;
 mod debug;
@@ -12,13 +14,16 @@ mod discover;
 mod doctor;
 mod gateway;
 mod kubeconfig;
+mod manifests;
 #[cfg(target_os = "linux")]
 mod node;
 mod person;
+mod prepare;
+mod rbac;
 mod reports;
+mod start_gate;
 mod table;
 mod text;
-mod start_gate;
 
 /// The gateway between AI agents and the Kubernetes API.
 #[derive(Debug, Parser)]
@@ -43,6 +48,17 @@ enum Command {
     Node(node::Args),
     /// Wait until this pod's connections to the API server lead to the gateway: the init container of agents' pods.
     StartGate(start_gate::Args),
+    /// Print a first install for a cluster.
+    Manifests(manifests::Args),
+    /// Make the authority of the gateways' certificates.
+    #[command(subcommand)]
+    Ca(ca::Command),
+    /// Say which namespaces are agents' namespaces.
+    #[command(subcommand)]
+    Agents(agents::Command),
+    /// Print what RBAC must say for agents.
+    #[command(subcommand)]
+    Rbac(rbac::Command),
     /// Read the record: list calls, show one in full.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -57,6 +73,9 @@ enum Command {
     /// Print an ExecCredential for kubectl; the kubeconfig that `sallyport kubeconfig` writes runs this.
     #[command(hide = true)]
     Credential(credential::Args),
+    /// Make directories for the gateway; the init container of the gateway's pod runs this.
+    #[command(hide = true)]
+    Prepare(prepare::Args),
     /// See how this version understands a request or a cluster, and print its CRDs.
     #[command(subcommand)]
     Debug(debug::Command),
@@ -69,12 +88,17 @@ pub fn main() -> ExitCode {
         #[cfg(target_os = "linux")]
         Command::Node(args) => node::run(args),
         Command::StartGate(args) => start_gate::run(&args),
+        Command::Manifests(args) => manifests::run(args),
+        Command::Ca(command) => ca::run(command),
+        Command::Agents(command) => agents::run(command),
+        Command::Rbac(command) => rbac::run(command),
         Command::Audit(command) => audit::run(command),
         Command::Coverage(args) => coverage::run(args),
         Command::Discover(args) => discover::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Kubeconfig(args) => kubeconfig::run(args),
         Command::Credential(args) => credential::run(args),
+        Command::Prepare(args) => prepare::run(args),
         Command::Debug(command) => debug::run(command),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,6 +1,7 @@
 //! Why it is built like this, and what one has to know to run it. Each chapter is about what the code alone does
 //! not explain.
 //!
+//! - [`install`]: a first install in a cluster, what each admission policy promises, and what none does.
 //! - [`request_life`]: the order of the pipeline, and what each failure means to the caller.
 //! - [`identities`]: whose rights a call uses, and what an agent's token is good for.
 //! - [`policies`]: what agents may do, and how much of it is recorded.
@@ -13,6 +14,7 @@ pub mod capture;
 pub mod configuration;
 pub mod evidence;
 pub mod identities;
+pub mod install;
 pub mod operation;
 pub mod policies;
 pub mod request_life;

@@ -1,0 +1,319 @@
+//! `sallyport agents`: which namespaces are agents' namespaces.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, bail, ensure};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ListParams, Patch, PatchParams, PostParams},
+};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use serde_json::json;
+
+use super::person::Access;
+
+/// The namespace's label; its values are `enforce` and `observe`.
+const LABEL: &str = "sallyport.dev/agents";
+/// The ConfigMap that admission puts in the place of kube-root-ca.crt.
+const CA_CONFIG_MAP: &str = "sallyport-ca";
+const CA_KEY: &str = "ca.crt";
+const GATE: &str = "sallyport-start-gate";
+const MANAGER: &str = "sallyport-agents";
+
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum Command {
+    /// Make a namespace an agents' namespace: its new pods are captured.
+    #[command(after_help = ENFORCE_HELP)]
+    Enforce(Args),
+}
+
+const ENFORCE_HELP: &str = "\
+Examples:
+  sallyport agents enforce coders --ca-file ca/ca.crt
+  sallyport agents enforce coders --observe --ca-file ca/ca.crt --dry-run
+
+It may be run again, and changes nothing then. Pods that run already keep what they have; they are listed, and must be \
+made anew.";
+
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    namespace: String,
+    /// Label it `observe`: what policy would deny is recorded and goes through. Capture, authentication, recording
+    /// and masking are as with `enforce`.
+    #[arg(long)]
+    observe: bool,
+    /// What agents shall trust: `ca.crt` of `sallyport ca create`. Needed once per namespace.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Check everything and say what would be done; change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    access: Access,
+}
+
+pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let Command::Enforce(args) = command;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(enforce(&args))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The order matters: nothing is labelled before agents' pods could start there.
+async fn enforce(args: &Args) -> anyhow::Result<()> {
+    let ca = args.ca_file.as_deref().map(read_ca).transpose()?;
+    let place = Place {
+        client: args.access.client().await?,
+        name: args.namespace.clone(),
+        patch: PatchParams {
+            dry_run: args.dry_run,
+            ..PatchParams::apply(MANAGER).force()
+        },
+    };
+    let namespace = place.namespace().await?;
+    place.refuse_token_secrets().await?;
+    place.check_admission().await?;
+    place.put_ca(ca).await?;
+    place.label(&namespace, wanted(args)).await?;
+    // One may have been made between the first look and the label, after which admission refuses them.
+    place.refuse_token_secrets().await?;
+    place.tell_of_pods().await?;
+    next(args);
+    Ok(())
+}
+
+fn wanted(args: &Args) -> &'static str {
+    if args.observe { "observe" } else { "enforce" }
+}
+
+fn read_ca(path: &std::path::Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("reading the CA {}", path.display()))?;
+    let certificates = CertificateDer::pem_slice_iter(text.as_bytes())
+        .filter(Result::is_ok)
+        .count();
+    ensure!(
+        certificates > 0 && !text.contains("PRIVATE KEY"),
+        "{} must hold certificates in PEM and nothing else; take ca.crt of `sallyport ca create`",
+        path.display()
+    );
+    Ok(text)
+}
+
+/// One namespace, and how it is written to.
+struct Place {
+    client: Client,
+    name: String,
+    patch: PatchParams,
+}
+
+impl Place {
+    async fn namespace(&self) -> anyhow::Result<Namespace> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let found = namespaces.get_opt(&self.name).await;
+        found
+            .with_context(|| format!("reading the namespace {}", self.name))?
+            .with_context(|| format!("there is no namespace {}; create it first", self.name))
+    }
+
+    /// A token in a Secret is good at the API server for ever, and nothing in a pod says what type a Secret has.
+    async fn refuse_token_secrets(&self) -> anyhow::Result<()> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.name);
+        let of_type = ListParams::default().fields("type=kubernetes.io/service-account-token");
+        let found = secrets
+            .list_metadata(&of_type)
+            .await
+            .with_context(|| format!("listing Secrets of {}", self.name))?;
+        let names: Vec<_> = found.iter().map(ResourceExt::name_any).collect();
+        ensure!(
+            names.is_empty(),
+            "Secrets in {} hold ServiceAccount tokens that the API server accepts, and an agent's pod could mount \
+             them: {}. Find who uses them, then: kubectl -n {} delete secret {}",
+            self.name,
+            names.join(", "),
+            self.name,
+            names.join(" ")
+        );
+        Ok(())
+    }
+
+    /// By a pod that is never made: it says by its label that it is an agent's, so the policies act on it already.
+    async fn check_admission(&self) -> anyhow::Result<()> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.name);
+        let params = PostParams {
+            dry_run: true,
+            field_manager: Some(MANAGER.to_owned()),
+        };
+        let made = pods.create(&params, &probe()?).await.with_context(|| {
+            format!(
+                "an agent's pod could not start in {}: the API server refuses one",
+                self.name
+            )
+        })?;
+        if !is_agent(&made) {
+            bail!(
+                "the admission policies do not act on an agent's pod; apply the output of `sallyport manifests` first, \
+                 and see that no document of it is refused"
+            );
+        }
+        Ok(())
+    }
+
+    async fn put_ca(&self, ca: Option<String>) -> anyhow::Result<()> {
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.name);
+        let found = maps.get_opt(CA_CONFIG_MAP).await;
+        let present = found
+            .with_context(|| format!("reading ConfigMap {CA_CONFIG_MAP} in {}", self.name))?
+            .and_then(|map| map.data)
+            .and_then(|mut data| data.remove(CA_KEY));
+        let Some(ca) = ca else {
+            ensure!(
+                present.is_some(),
+                "{} has no ConfigMap {CA_CONFIG_MAP} yet; name the CA with --ca-file",
+                self.name
+            );
+            return Ok(());
+        };
+        if present.as_deref() == Some(ca.as_str()) {
+            println!("ConfigMap {CA_CONFIG_MAP}: unchanged");
+            return Ok(());
+        }
+        let map = json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": CA_CONFIG_MAP},
+            "data": {CA_KEY: ca},
+        });
+        maps.patch(CA_CONFIG_MAP, &self.patch, &Patch::Apply(&map))
+            .await
+            .with_context(|| format!("writing ConfigMap {CA_CONFIG_MAP} in {}", self.name))?;
+        println!("ConfigMap {CA_CONFIG_MAP}: {}", self.done("written"));
+        Ok(())
+    }
+
+    async fn label(&self, namespace: &Namespace, value: &str) -> anyhow::Result<()> {
+        if namespace.labels().get(LABEL).map(String::as_str) == Some(value) {
+            println!("label {LABEL}={value}: unchanged");
+            return Ok(());
+        }
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let patch = Patch::Merge(json!({"metadata": {"labels": {LABEL: value}}}));
+        let params = PatchParams {
+            force: false,
+            ..self.patch.clone()
+        };
+        namespaces
+            .patch(&self.name, &params, &patch)
+            .await
+            .with_context(|| format!("labelling the namespace {}", self.name))?;
+        println!("label {LABEL}={value}: {}", self.done("set"));
+        Ok(())
+    }
+
+    async fn tell_of_pods(&self) -> anyhow::Result<()> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.name);
+        let running = pods
+            .list(&ListParams::default())
+            .await
+            .with_context(|| format!("listing pods of {}", self.name))?;
+        let older: Vec<_> = running.iter().filter(|pod| needs_recreate(pod)).collect();
+        if older.is_empty() {
+            return Ok(());
+        }
+        println!(
+            "\nThese pods were made before and must be made anew; until then the gateway answers 401 to them:"
+        );
+        for pod in older {
+            println!("  {}{}", pod.name_any(), made_by(pod));
+        }
+        Ok(())
+    }
+
+    fn done(&self, what: &str) -> String {
+        match self.patch.dry_run {
+            true => format!("would be {what}"),
+            false => what.to_owned(),
+        }
+    }
+}
+
+fn probe() -> anyhow::Result<Pod> {
+    Ok(serde_json::from_value(json!({
+        "metadata": {"generateName": "sallyport-probe-", "labels": {"sallyport.dev/agent": "true"}},
+        "spec": {"containers": [{
+            "name": "probe",
+            "image": "sallyport",
+            // What a quota asks for and Pod Security's `restricted` demands, so that neither is what refuses it.
+            "resources": {
+                "requests": {"cpu": "10m", "memory": "16Mi"},
+                "limits": {"cpu": "100m", "memory": "32Mi"},
+            },
+            "securityContext": {
+                "allowPrivilegeEscalation": false,
+                "runAsNonRoot": true,
+                "runAsUser": 65532,
+                "capabilities": {"drop": ["ALL"]},
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+        }]},
+    }))?)
+}
+
+/// Whether admission made of a pod what an agent's pod must be: gate first, no token for the API server.
+fn is_agent(pod: &Pod) -> bool {
+    let Some(spec) = &pod.spec else {
+        return false;
+    };
+    let first = spec.init_containers.iter().flatten().next();
+    let sources = spec
+        .volumes
+        .iter()
+        .flatten()
+        .filter_map(|volume| volume.projected.as_ref())
+        .flat_map(|projected| projected.sources.iter().flatten());
+    let mut tokens = sources.filter_map(|source| source.service_account_token.as_ref());
+    first.is_some_and(|container| container.name == GATE)
+        && tokens.all(|token| {
+            token
+                .audience
+                .as_deref()
+                .is_some_and(|name| !name.is_empty())
+        })
+}
+
+/// Pods that have ended stay as they are.
+fn needs_recreate(pod: &Pod) -> bool {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    !is_agent(pod) && !matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+fn made_by(pod: &Pod) -> String {
+    let owner = pod
+        .owner_references()
+        .iter()
+        .find(|owner| owner.controller == Some(true));
+    owner.map_or_else(
+        || " (made by nobody: delete it and create it again)".to_owned(),
+        |owner| format!(" (of {} {})", owner.kind, owner.name),
+    )
+}
+
+fn next(args: &Args) {
+    let namespace = &args.namespace;
+    if args.dry_run {
+        println!("\nNothing was changed: this was a dry run.");
+        return;
+    }
+    println!(
+        "\nNext:
+  1. kubectl -n {namespace} rollout restart deployment,statefulset,daemonset
+  2. sallyport rbac generate -n {namespace} | kubectl apply -f -
+  3. sallyport coverage"
+    );
+}

@@ -1,0 +1,272 @@
+//! `sallyport ca`: the authority of the certificates that the gateway shows to agents.
+//!
+//! Agents' pods trust a root whose key never enters the cluster. The gateway issues with an intermediate that can
+//! vouch for the API server's names and addresses and for nothing else, so whoever takes it cannot pretend to agents
+//! to be anyone else. It is made anew from the root as often as one likes, and no agent notices.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{ErrorKind, Write},
+    net::IpAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    str::FromStr,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use rcgen::{
+    BasicConstraints, CertificateParams, CidrSubnet, DnType, GeneralSubtree, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, NameConstraints,
+};
+use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
+
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum Command {
+    /// Make a root and an issuing intermediate in a directory.
+    #[command(after_help = CREATE_HELP)]
+    Create(Args),
+    /// Make another intermediate from the root in a directory: the old one ends, or other names are needed.
+    Renew(Args),
+}
+
+const CREATE_HELP: &str = "\
+Example:
+  sallyport ca create --directory ca --service-cidr 10.96.0.0/12 --address 192.0.2.10 --name api.prod.example
+
+--address and --name are the ways to the API server that agents' clients can take besides the ClusterIP: its
+endpoints, a load balancer, a public name, another Service that leads there.";
+
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    /// Where the files are; made if missing.
+    #[arg(long)]
+    directory: PathBuf,
+    /// The cluster's range of Service addresses; twice where there is one for IPv6.
+    #[arg(long, value_name = "CIDR", required = true)]
+    service_cidr: Vec<Network>,
+    /// Another address, or range of them, of the API server.
+    #[arg(long, value_name = "ADDRESS")]
+    address: Vec<Network>,
+    /// Another name of the API server; names below it are vouched for as well.
+    #[arg(long, value_name = "DNS-NAME")]
+    name: Vec<String>,
+    /// The domain of the cluster's Services.
+    #[arg(long, default_value = "cluster.local")]
+    cluster_domain: String,
+}
+
+const ROOT_CERTIFICATE: &str = "ca.crt";
+const ROOT_KEY: &str = "ca.key";
+const ISSUER_CERTIFICATE: &str = "issuer.crt";
+const ISSUER_KEY: &str = "issuer.key";
+
+const ISSUER_NAME: &str = "sallyport issuer";
+
+const ROOT_DAYS: u32 = 3653;
+const ISSUER_DAYS: u32 = 731;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Create(args) => create(&args)?,
+        Command::Renew(args) => renew(&args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn create(args: &Args) -> anyhow::Result<()> {
+    let constraints = constraints(args)?;
+    for name in [ROOT_CERTIFICATE, ROOT_KEY, ISSUER_CERTIFICATE, ISSUER_KEY] {
+        let path = args.directory.join(name);
+        ensure!(
+            !path.exists(),
+            "{} exists; choose another directory, or make another intermediate with `sallyport ca renew`",
+            path.display()
+        );
+    }
+    fs::create_dir_all(&args.directory)
+        .with_context(|| format!("making {}", args.directory.display()))?;
+    let key = KeyPair::generate()?;
+    let root = root()?.self_signed(&key)?;
+    let (issuer, issuer_key) = issue(&key, constraints)?;
+    write(&args.directory, ROOT_KEY, &key.serialize_pem(), 0o600)?;
+    write(&args.directory, ROOT_CERTIFICATE, &root.pem(), 0o644)?;
+    write(&args.directory, ISSUER_KEY, &issuer_key, 0o600)?;
+    write(&args.directory, ISSUER_CERTIFICATE, &issuer, 0o644)?;
+    println!("{}", next(&args.directory));
+    Ok(())
+}
+
+/// The old intermediate stays beside the new one, under its name with `.old`.
+fn renew(args: &Args) -> anyhow::Result<()> {
+    let constraints = constraints(args)?;
+    let path = args.directory.join(ROOT_KEY);
+    let key = PrivateKeyDer::from_pem_file(&path)
+        .with_context(|| format!("reading the root's key {}", path.display()))?;
+    let (issuer, issuer_key) = issue(&KeyPair::try_from(&key)?, constraints)?;
+    for name in [ISSUER_CERTIFICATE, ISSUER_KEY] {
+        keep_old(&args.directory.join(name))?;
+    }
+    write(&args.directory, ISSUER_KEY, &issuer_key, 0o600)?;
+    write(&args.directory, ISSUER_CERTIFICATE, &issuer, 0o644)?;
+    println!(
+        "wrote another intermediate to {directory}. Replace the Secret, which the gateways read again:\n\n  \
+         kubectl -n sallyport-system create secret tls sallyport-issuer \\\n    --cert {directory}/{ISSUER_CERTIFICATE} \
+         --key {directory}/{ISSUER_KEY} \\\n    --dry-run=client -o yaml | kubectl replace -f -",
+        directory = args.directory.display()
+    );
+    Ok(())
+}
+
+fn keep_old(path: &Path) -> anyhow::Result<()> {
+    let mut old = path.to_owned().into_os_string();
+    old.push(".old");
+    match fs::rename(path, &old) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("keeping {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same each time but for its dates: the subject and the key identify the issuer of an intermediate.
+fn root() -> anyhow::Result<CertificateParams> {
+    let mut params = authority("sallyport root CA", ROOT_DAYS)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+    Ok(params)
+}
+
+/// An intermediate and its key, PEM.
+fn issue(root_key: &KeyPair, constraints: NameConstraints) -> anyhow::Result<(String, String)> {
+    let mut params = authority(ISSUER_NAME, ISSUER_DAYS)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.name_constraints = Some(constraints);
+    params.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate()?;
+    let certificate = params.signed_by(&key, &Issuer::new(root()?, root_key))?;
+    Ok((certificate.pem(), key.serialize_pem()))
+}
+
+fn authority(name: &str, days: u32) -> anyhow::Result<CertificateParams> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    // Nodes whose clock is behind trust it too.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + now.saturating_sub(HOUR);
+    params.not_after = epoch + now + days * DAY;
+    Ok(params)
+}
+
+/// With a list for names and one for addresses: a kind without a list would not be constrained at all.
+fn constraints(args: &Args) -> anyhow::Result<NameConstraints> {
+    let domain = dns_name(&args.cluster_domain)?;
+    let mut names = vec![
+        "kubernetes".to_owned(),
+        "kubernetes.default".to_owned(),
+        "kubernetes.default.svc".to_owned(),
+        format!("kubernetes.default.svc.{domain}"),
+    ];
+    for name in &args.name {
+        names.push(dns_name(name)?.to_owned());
+    }
+    let networks = args.service_cidr.iter().chain(&args.address);
+    let names = names.into_iter().map(GeneralSubtree::DnsName);
+    let addresses = networks.map(|network| GeneralSubtree::IpAddress(network.0));
+    Ok(NameConstraints {
+        permitted_subtrees: names.chain(addresses).collect(),
+        excluded_subtrees: Vec::new(),
+    })
+}
+
+fn dns_name(name: &str) -> anyhow::Result<&str> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    ensure!(
+        name.len() <= 253 && name.split('.').all(label),
+        "{name:?} is not a DNS name: write it in lower case, as api.prod.example"
+    );
+    Ok(name)
+}
+
+/// One address or a range of them.
+#[derive(Clone, Debug)]
+struct Network(CidrSubnet);
+
+impl FromStr for Network {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (address, length) = match text.split_once('/') {
+            Some((address, length)) => (address, Some(length)),
+            None => (text, None),
+        };
+        let wrong = || anyhow!("{text:?} is neither an address nor a range as 10.96.0.0/12");
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let length: u8 = match length {
+            Some(length) => length.parse().map_err(|_| wrong())?,
+            None => most,
+        };
+        if length > most {
+            bail!(wrong());
+        }
+        // Whoever holds the intermediate could otherwise be any server at all.
+        if length < most / 4 {
+            bail!("{text:?} is too wide; the authority shall vouch for the API server alone");
+        }
+        Ok(Self(CidrSubnet::from_addr_prefix(address, length)))
+    }
+}
+
+/// The key goes by the mode it has from the moment it exists.
+fn write(directory: &Path, name: &str, text: &str, mode: u32) -> anyhow::Result<()> {
+    let path = directory.join(name);
+    let mut options = OpenOptions::new();
+    let file = options
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&path)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        });
+    file.with_context(|| format!("writing {}", path.display()))
+}
+
+fn next(directory: &Path) -> String {
+    let directory = directory.display();
+    format!(
+        "wrote to {directory}
+  {ROOT_CERTIFICATE}      what agents trust, for ten years
+  {ROOT_KEY}      the root's key: it belongs in a safe, not in the cluster
+  {ISSUER_CERTIFICATE}  the intermediate that gateways issue with, for two years
+  {ISSUER_KEY}  its key
+
+1. Give the gateways the intermediate:
+
+  kubectl -n sallyport-system create secret tls sallyport-issuer \\
+    --cert {directory}/{ISSUER_CERTIFICATE} --key {directory}/{ISSUER_KEY}
+
+2. Take {ROOT_KEY} offline, and {ISSUER_KEY} away once the Secret exists.
+
+3. Make namespaces agents' namespaces, which puts the root into them:
+
+  sallyport agents enforce NAMESPACE --ca-file {directory}/{ROOT_CERTIFICATE}"
+    )
+}
+
+#[cfg(test)]
+mod tests;
