@@ -272,13 +272,24 @@ impl Api {
 
     /// A merge patch.
     pub fn merge(&self, path: &str, patch: &Value) -> Result<Value> {
-        let headers = [("Content-Type", "application/merge-patch+json")];
-        let body = serde_json::to_vec(patch)?;
-        accepted(
-            "PATCH",
-            path,
-            &self.client.request("PATCH", path, &headers, &body)?,
-        )
+        accepted("PATCH", path, &self.answer("PATCH", path, &[], patch)?)
+    }
+
+    /// The answer whatever it is. A merge patch is sent as one, everything else as JSON.
+    pub fn answer(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        object: &Value,
+    ) -> Result<Response> {
+        let content_type = match method {
+            "PATCH" => "application/merge-patch+json",
+            _ => "application/json",
+        };
+        let headers = [headers, &[("Content-Type", content_type)]].concat();
+        let body = serde_json::to_vec(object)?;
+        self.client.request(method, path, &headers, &body)
     }
 
     /// Deletes at once, without a grace period.

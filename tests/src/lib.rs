@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `SALLYPORT_TEST_CLUSTER` | the JSON that `sallyport-test-cluster up` prints, or a file with it |
 //! | `SALLYPORT_TEST_CLUSTER_BINARY` | `sallyport-test-cluster`, for tests that start a control plane of their own |
+//! | `SALLYPORT_TEST_INSTALLED_CLUSTER` | likewise, a second control plane, on which Sallyport is installed |
 //! | `SALLYPORT_TEST_KUBECONFIG` | instead of it: an administrator's kubeconfig of any cluster |
 //! | `SALLYPORT_TEST_OIDC` | the JSON that `tests/oidc/provider.mjs` prints, or a file with it |
 //! | `SALLYPORT_TEST_GATEWAY` | the `sallyport` binary |
@@ -22,6 +23,7 @@ pub use self::{
     frames::Frames,
     gateway::{Gateway, Settings},
     go_client::GoClient,
+    installation::Installation,
     kubectl::Kubectl,
     namespace::{Namespace, Pod},
     oidc::Oidc,
@@ -50,6 +52,7 @@ mod environment;
 pub mod frames;
 mod gateway;
 mod go_client;
+mod installation;
 pub mod jwt;
 mod kubectl;
 mod namespace;

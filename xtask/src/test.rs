@@ -83,9 +83,14 @@ pub(crate) fn run_tier(args: &Args, tier: Tier) -> Result<Report> {
         true => layer::other_clients(&cache)?,
         false => None,
     };
-    let environment = needs_cluster
+    let mut environment = needs_cluster
         .then(|| Environment::start(&cache))
         .transpose()?;
+    if let Some(environment) = &mut environment
+        && theme.is_none_or(|theme| theme.name == "install")
+    {
+        environment.start_installed()?;
+    }
 
     report::remove_previous(tier.name())?;
     let mut run = command(nextest);

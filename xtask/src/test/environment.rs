@@ -26,8 +26,11 @@ pub(crate) struct Environment {
     pub(crate) python: PathBuf,
     /// The program behind `cluster`, where it is the one that we build.
     control_plane: Option<PathBuf>,
+    /// A second one, on which Sallyport is installed: its admission policies would disturb the tests beside.
+    installed: Option<Cluster>,
+    directory: PathBuf,
     moto: PathBuf,
-    _services: Vec<Service>,
+    services: Vec<Service>,
 }
 
 /// Where the control plane is, in the words of `sallyport-test-cluster`.
@@ -120,9 +123,23 @@ impl Environment {
             kubectl,
             python,
             control_plane,
+            installed: None,
+            directory: directory.to_owned(),
             moto,
-            _services: services,
+            services,
         })
+    }
+
+    /// Starts the second control plane. Without one that we build there is none, and its tests say so.
+    pub(crate) fn start_installed(&mut self) -> Result<()> {
+        if let Some(binary) = &self.control_plane {
+            let directory = self.directory.join("installed");
+            fs::create_dir_all(&directory)?;
+            let (service, cluster) = start_cluster(binary, &directory)?;
+            self.services.push(service);
+            self.installed = Some(cluster);
+        }
+        Ok(())
     }
 
     /// What the tests read from their environment.
@@ -147,6 +164,12 @@ impl Environment {
             variables.push((
                 "SALLYPORT_TEST_CLUSTER_BINARY",
                 binary.display().to_string(),
+            ));
+        }
+        if let Some(installed) = &self.installed {
+            variables.push((
+                "SALLYPORT_TEST_INSTALLED_CLUSTER",
+                json(serde_json::to_string(installed)),
             ));
         }
         variables

@@ -35,6 +35,13 @@ pub(crate) const THEMES: &[Theme] = &[
         needs_root: false,
     },
     Theme {
+        name: "install",
+        binary: Some("sallyport-tests::it"),
+        prefix: "install::",
+        needs_cluster: true,
+        needs_root: false,
+    },
+    Theme {
         name: "slice",
         binary: Some("sallyport-tests::it"),
         prefix: "slice::",

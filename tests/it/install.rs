@@ -1,0 +1,10 @@
+//! A first install on a real API server: the manifests, what each admission policy promises, the commands around it.
+
+mod agents;
+mod agents_namespace;
+mod labels;
+mod manifests;
+mod pods;
+mod rbac;
+mod secrets;
+mod via;

@@ -1,0 +1,91 @@
+//! Pods that could go around the gateway.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::super::agents_namespace::{AgentsNamespace, pod, said};
+
+fn with_security(security: Value) -> Value {
+    pod(json!({"containers": [{"name": "agent", "image": "a:1", "securityContext": security}]}))
+}
+
+macro_rules! refused {
+    ($($name:ident: $pod:expr => $message:literal;)*) => {$(
+        #[test]
+        fn $name() -> Result<()> {
+            AgentsNamespace::enforce()?.refuses(&$pod, $message)
+        }
+    )*};
+}
+
+refused! {
+    host_network_is_refused: pod(json!({"hostNetwork": true})) => "must not use hostNetwork, hostPID or hostIPC";
+    host_pid_is_refused: pod(json!({"hostPID": true})) => "must not use hostNetwork, hostPID or hostIPC";
+    host_ipc_is_refused: pod(json!({"hostIPC": true})) => "must not use hostNetwork, hostPID or hostIPC";
+    host_path_is_refused:
+        pod(json!({"volumes": [{"name": "h", "hostPath": {"path": "/"}}]})) => "must not use hostPath";
+    host_port_is_refused:
+        pod(json!({"containers": [{"name": "a", "image": "a:1", "ports": [{"containerPort": 80, "hostPort": 80}]}]}))
+        => "must not use host ports";
+    host_port_of_an_init_container_is_refused:
+        pod(json!({"initContainers": [{"name": "i", "image": "i:1", "restartPolicy": "Always",
+                                       "ports": [{"containerPort": 80, "hostPort": 80}]}]}))
+        => "must not use host ports";
+    privileged_container_is_refused: with_security(json!({"privileged": true})) => "must not be privileged";
+    privileged_init_container_is_refused:
+        pod(json!({"initContainers": [{"name": "i", "image": "i:1", "securityContext": {"privileged": true}}]}))
+        => "must not be privileged";
+    added_net_raw_is_refused:
+        with_security(json!({"capabilities": {"add": ["NET_RAW"]}})) => "no capability but NET_BIND_SERVICE";
+    added_capability_in_a_user_namespace_is_refused: {
+        let mut agent = with_security(json!({"capabilities": {"add": ["NET_ADMIN"]}}));
+        agent["spec"]["hostUsers"] = json!(false);
+        agent
+    } => "no capability but NET_BIND_SERVICE";
+    unmasked_proc_is_refused: {
+        let mut agent = with_security(json!({"procMount": "Unmasked"}));
+        agent["spec"]["hostUsers"] = json!(false);
+        agent
+    } => "must not unmask /proc";
+    mirror_of_a_static_pod_is_refused: json!({
+        "metadata": {"name": "agent", "annotations": {"kubernetes.io/config.mirror": "x"}},
+        "spec": {"nodeName": "local", "containers": [{"name": "agent", "image": "a:1"}]},
+    }) => "static pods do not belong";
+}
+
+#[test]
+fn runtime_with_a_kernel_of_its_own_is_refused() -> Result<()> {
+    let agents = AgentsNamespace::enforce()?;
+    let api = agents.namespace.api();
+    let class = format!("vm-{}", agents.namespace.name);
+    let classes = "/apis/node.k8s.io/v1/runtimeclasses";
+    api.create(
+        classes,
+        &json!({"metadata": {"name": class}, "handler": "kata"}),
+    )?;
+    let refused = agents.refuses(
+        &pod(json!({"runtimeClassName": class})),
+        "a runtime that shares the host's kernel",
+    );
+    api.delete(&format!("{classes}/{class}"))?;
+    refused
+}
+
+/// A gate for Linux makes it invalid before any policy looks at it.
+#[test]
+fn windows_pod_is_refused() -> Result<()> {
+    let agents = AgentsNamespace::enforce()?;
+    let windows = pod(json!({"os": {"name": "windows"}}));
+    said(
+        &agents.admission(&windows)?,
+        422,
+        "cannot be set for a windows pod",
+    )
+}
+
+#[test]
+fn user_namespace_alone_is_admitted() -> Result<()> {
+    AgentsNamespace::enforce()?
+        .admitted(&pod(json!({"hostUsers": false})))
+        .map(drop)
+}
