@@ -14,7 +14,7 @@ const VERBS: [&str; 8] = [
     "deletecollection",
 ];
 
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Debug)]
 pub(super) enum Filtered {
     /// Nothing had to be taken away, so the role itself can be bound.
     Whole,
@@ -22,13 +22,11 @@ pub(super) enum Filtered {
 }
 
 /// A rule that is left, or one that RBAC has no way to narrow.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) enum Rule {
     Kept(PolicyRule),
     Lost(PolicyRule),
 }
-
-impl Eq for Rule {}
 
 pub(super) fn filter(rules: &[PolicyRule]) -> Filtered {
     let parts: Vec<_> = rules.iter().filter_map(part).collect();
