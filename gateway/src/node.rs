@@ -120,9 +120,10 @@ impl Node {
         let Some(kubepods) = self.kubepods(&shutdown).await? else {
             return Ok(());
         };
-        let inherited = peers::take_over(&self.config.socket).await;
         let (redirect, events) = Redirect::open(&self.options(&kubepods)?)?;
         let _events = events.forward()?;
+        // The one before stops acting by this: nothing that is left to do can fail for want of a privilege.
+        let inherited = peers::take_over(&self.config.socket).await;
         let changed = Arc::new(Notify::new());
         let cgroups = Cgroups::new(kubepods, Arc::clone(&changed));
         let (peers_sender, peers) = mpsc::channel(peers::QUEUE);

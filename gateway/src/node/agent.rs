@@ -204,6 +204,7 @@ impl Agent {
     /// Makes what is into what should be, as far as it goes now.
     fn converge(&mut self, now: Instant) {
         self.look(now);
+        self.reconsider(now);
         let keys: Vec<PodKey> = self.pods.keys().cloned().collect();
         let ports = self.ports_wanted(now);
         for key in keys {

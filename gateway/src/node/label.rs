@@ -21,7 +21,10 @@ const RETRY: Duration = Duration::from_secs(5);
 /// leaves the label as it is: the kernel's part works on.
 pub(super) async fn keep(client: Client, node: String, mut ready: watch::Receiver<bool>) {
     let nodes: Api<Node> = Api::all(client);
-    let _ = tokio::time::timeout(START, ready.wait_for(|ready| *ready)).await;
+    let started = tokio::time::timeout(START, ready.wait_for(|ready| *ready)).await;
+    if started.is_ok_and(|started| started.is_err()) {
+        return;
+    }
     loop {
         let now = *ready.borrow_and_update();
         let patch = json!({"metadata": {"labels": {READY_LABEL: now.then_some("true")}}});

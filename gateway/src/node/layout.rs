@@ -50,6 +50,18 @@ impl PodKey {
         })
     }
 
+    /// Nothing else that begins with `pod`.
+    fn is_whole(&self) -> bool {
+        let is_uuid = |uid: &str| {
+            let digits = uid.bytes().filter(u8::is_ascii_hexdigit).count();
+            uid.len() == 36 && digits == 32 && uid.matches('-').count() == 4
+        };
+        match self {
+            Self::Uid(uid) => is_uuid(uid),
+            Self::ConfigHash(_) => true,
+        }
+    }
+
     pub(super) fn as_str(&self) -> &str {
         match self {
             Self::Uid(text) | Self::ConfigHash(text) => text,
@@ -90,21 +102,21 @@ pub(super) fn is_qos_directory(kubepods: &str, name: &str) -> bool {
     })
 }
 
-/// The pod that a process in `cgroup` belongs to.
-#[cfg(test)]
-fn pod_of(cgroup: &Path) -> Option<PodKey> {
-    let names: Vec<&str> = cgroup.iter().filter_map(std::ffi::OsStr::to_str).collect();
-    let is_kubepods = |name: &&str| {
-        let stem = name.strip_suffix(SLICE).unwrap_or(name);
-        stem == "kubepods" || stem.ends_with("-kubepods")
-    };
-    let at = names.iter().position(is_kubepods)?;
-    let kubepods = names[at];
-    let first = *names.get(at + 1)?;
-    if is_qos_directory(kubepods, first) {
-        return pod_directory(first, names.get(at + 2)?);
-    }
-    pod_directory(kubepods, first)
+/// The pod that a process in `cgroup` belongs to. The path may begin anywhere above the pod, as it does for a reader
+/// in a cgroup namespace of its own.
+pub(super) fn pod_of(cgroup: &Path) -> Option<PodKey> {
+    let mut names = cgroup.iter().filter_map(std::ffi::OsStr::to_str);
+    names.find_map(|name| {
+        let uid = match name.strip_suffix(SLICE) {
+            Some(stem) => {
+                stem.rsplit_once("-pod")
+                    .filter(|(kind, _)| kind.contains("kubepods"))?
+                    .1
+            }
+            None => name.strip_prefix("pod")?,
+        };
+        PodKey::parse(&uid.replace('_', "-")).filter(PodKey::is_whole)
+    })
 }
 
 const SLICE: &str = ".slice";

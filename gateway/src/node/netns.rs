@@ -3,13 +3,15 @@
 //! A thread that has entered a namespace ends there: no thread of this process is ever left in a pod.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
     net::IpAddr,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -17,6 +19,8 @@ use nix::{
     sched::{CloneFlags, setns},
     sys::socket::SockaddrStorage,
 };
+
+use super::layout::{self, PodKey};
 
 /// A container's own cgroups may be as deep as it likes, and are nobody's business.
 const DEEPEST: usize = 6;
@@ -31,13 +35,25 @@ pub(super) struct Host {
     proc: PathBuf,
     /// Inode of the node's own network namespace, in which no listener is ever opened.
     netns: u64,
+    /// Where this process cannot see the numbers in `cgroup.procs`.
+    scan: Arc<Mutex<Option<Scan>>>,
 }
+
+/// All pods' processes at one moment, by what each says of its own cgroup.
+#[derive(Debug)]
+struct Scan {
+    at: Instant,
+    pods: BTreeMap<PodKey, Vec<u32>>,
+}
+
+/// Many pods are looked at together.
+const SCAN_LASTS: Duration = Duration::from_millis(100);
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NetnsError {
     #[error("no process of it runs yet")]
     NoProcess,
-    #[error("its processes cannot be seen: run the node agent with hostPID: true")]
+    #[error("its processes cannot be seen: node.yaml's proc has to name the host's /proc")]
     Hidden,
     #[error("the API server has not told its address yet, by which its network is known")]
     NoAddress,
@@ -62,12 +78,16 @@ impl Host {
         Ok(Self {
             proc: proc.to_owned(),
             netns: fs::metadata(netns)?.ino(),
+            scan: Arc::default(),
         })
     }
 
     /// The namespace of the pod whose cgroup is `cgroup`, and which has one of `ips`.
     pub(super) fn netns_of(&self, cgroup: &Path, ips: &[IpAddr]) -> Result<PodNetns, NetnsError> {
-        let processes = processes_below(cgroup)?;
+        let processes = match processes_below(cgroup) {
+            Err(NetnsError::Hidden) => self.scanned(cgroup)?,
+            processes => processes?,
+        };
         if ips.is_empty() {
             return Err(NetnsError::NoAddress);
         }
@@ -98,10 +118,54 @@ impl Host {
         })
     }
 
+    /// The same where the kernel numbers them for another PID namespace than ours: by the host's `/proc`.
+    fn scanned(&self, cgroup: &Path) -> Result<Vec<u32>, NetnsError> {
+        let key = layout::pod_of(cgroup).ok_or(NetnsError::NoProcess)?;
+        let mut scan = self.scan.lock().unwrap_or_else(PoisonError::into_inner);
+        if scan
+            .as_ref()
+            .is_none_or(|scan| scan.at.elapsed() > SCAN_LASTS)
+        {
+            *scan = Some(Scan::of(&self.proc).map_err(NetnsError::Unlisted)?);
+        }
+        let found = scan.as_ref().and_then(|scan| scan.pods.get(&key)).cloned();
+        found.ok_or(NetnsError::Hidden)
+    }
+
     /// The program that `pid` runs, while it does.
     pub(super) fn exe(&self, pid: u32) -> Option<String> {
         let exe = fs::read_link(self.proc.join(pid.to_string()).join("exe")).ok()?;
         Some(exe.to_string_lossy().into_owned())
+    }
+}
+
+impl Scan {
+    fn of(proc: &Path) -> io::Result<Self> {
+        let mut pods: BTreeMap<PodKey, Vec<u32>> = BTreeMap::new();
+        for entry in fs::read_dir(proc)? {
+            let entry = entry?;
+            let Some(pid) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            else {
+                continue;
+            };
+            // It may end while it is read.
+            let cgroups = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+            let cgroup = cgroups.lines().find_map(|line| line.strip_prefix("0::"));
+            if let Some(key) = cgroup.and_then(|cgroup| layout::pod_of(Path::new(cgroup))) {
+                pods.entry(key).or_default().push(pid);
+            }
+        }
+        for processes in pods.values_mut() {
+            processes.sort_unstable();
+            processes.truncate(MOST_PROCESSES);
+        }
+        Ok(Self {
+            at: Instant::now(),
+            pods,
+        })
     }
 }
 
@@ -227,6 +291,24 @@ mod tests {
         let processes = processes_below(root.path()).expect("readable");
         assert_eq!(processes.first(), Some(&3));
         assert_eq!(processes.len(), MOST_PROCESSES);
+    }
+
+    #[test]
+    fn processes_of_another_pid_namespace_are_found_by_the_hosts_proc() {
+        const UID: &str = "8d7c9b5a-0f3e-4c8e-9d2b-1a2b3c4d5e6f";
+        let proc = tempfile::tempdir().expect("a directory");
+        for (pid, cgroup) in [
+            ("12", format!("4:pids:/x\n0::/../../burstable/pod{UID}/b\n")),
+            ("7", format!("0::/../../burstable/pod{UID}/a\n")),
+            ("3", format!("0::/../../pod0{}/pod{UID}\n", &UID[1..])),
+            ("5", "0::/system.slice\n".to_owned()),
+            ("self", format!("0::/pod{UID}\n")),
+        ] {
+            fs::create_dir(proc.path().join(pid)).expect("a directory");
+            fs::write(proc.path().join(pid).join("cgroup"), cgroup).expect("a file");
+        }
+        let scan = Scan::of(proc.path()).expect("readable");
+        assert_eq!(scan.pods[&PodKey::Uid(UID.to_owned())], [7, 12]);
     }
 
     #[test]

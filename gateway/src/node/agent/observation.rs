@@ -3,16 +3,19 @@
 //!
 //! Pods are looked at beside everything else, on a thread of its own: a pod that answers slowly holds up nobody.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{task::JoinHandle, time::Instant};
 
-use super::{Agent, tracked::Attempts};
+use super::{
+    Agent,
+    tracked::{Attempts, Tracked},
+};
 use crate::node::{
     causes,
     desired::Desired,
     layout::PodKey,
-    listeners::{self, Expected, Found},
+    listeners::{self, Expected, Found, Held},
     netns::{Host, NetnsError},
     pods::KnownPod,
 };
@@ -75,6 +78,15 @@ impl Observation {
 }
 
 impl Agent {
+    /// What could not be listened for may be possible by now.
+    pub(super) fn reconsider(&mut self, now: Instant) {
+        if now >= self.observation.kernel_at {
+            self.pods
+                .values_mut()
+                .for_each(|tracked| tracked.refused.clear());
+        }
+    }
+
     /// Starts what is due.
     pub(super) fn observe(&mut self, now: Instant) {
         if now >= self.observation.kernel_at {
@@ -84,12 +96,10 @@ impl Agent {
             Some(_) => return,
             None => self.due_for_a_look(now),
         };
-        let turns = self
-            .pods
-            .iter()
-            .filter(|(key, _)| self.held.contains_key(key.as_str()));
-        let next = turns.map(|(_, tracked)| tracked.examine_at).min();
-        self.observation.pods_at = next.unwrap_or(self.observation.kernel_at);
+        let turns = self.pods.iter().filter_map(|(key, tracked)| {
+            subject(key, tracked, &self.held).map(|_| tracked.examine_at)
+        });
+        self.observation.pods_at = turns.min().unwrap_or(self.observation.kernel_at);
         if subjects.is_empty() {
             return;
         }
@@ -145,30 +155,13 @@ impl Agent {
     fn due_for_a_look(&mut self, now: Instant) -> Vec<Subject> {
         let mut due = Vec::new();
         for (key, tracked) in &mut self.pods {
-            let Some(held) = self.held.get(key.as_str()) else {
-                continue;
-            };
-            let (Desired::Agent(_), Some(facts)) = (&tracked.desired, &tracked.facts) else {
-                continue;
-            };
-            if now < tracked.examine_at || held.listeners.is_empty() {
+            if now < tracked.examine_at {
                 continue;
             }
-            tracked.examine_at = now + self.config.reconcile_interval;
-            let listeners = held.listeners.iter();
-            due.push(Subject {
-                key: key.clone(),
-                cgroup: tracked.cgroup.path.clone(),
-                facts: Arc::clone(facts),
-                expected: Expected {
-                    netns_cookie: held.pod.netns_cookie,
-                    listeners: listeners
-                        .map(|(destination, listener)| {
-                            (*destination, (listener.port, listener.inode))
-                        })
-                        .collect(),
-                },
-            });
+            if let Some(subject) = subject(key, tracked, &self.held) {
+                tracked.examine_at = now + self.config.reconcile_interval;
+                due.push(subject);
+            }
         }
         due
     }
@@ -235,6 +228,28 @@ impl Agent {
         tracked.examine_at = now + AGAIN;
         tracked.attempts = Attempts::at(now);
     }
+}
+
+/// What is to be found in a pod; none where no listener of ours is in it, or nothing says which network is its own.
+fn subject(key: &PodKey, tracked: &Tracked, held: &BTreeMap<String, Held>) -> Option<Subject> {
+    let held = held
+        .get(key.as_str())
+        .filter(|held| !held.listeners.is_empty())?;
+    let (Desired::Agent(_), Some(facts)) = (&tracked.desired, &tracked.facts) else {
+        return None;
+    };
+    let listeners = held.listeners.iter();
+    Some(Subject {
+        key: key.clone(),
+        cgroup: tracked.cgroup.path.clone(),
+        facts: Arc::clone(facts),
+        expected: Expected {
+            netns_cookie: held.pod.netns_cookie,
+            listeners: listeners
+                .map(|(destination, listener)| (*destination, (listener.port, listener.inode)))
+                .collect(),
+        },
+    })
 }
 
 impl Subject {

@@ -194,11 +194,14 @@ impl Agent {
         if let Some(why) = why_not {
             return (CoverageState::Denied, why.clone());
         }
-        if !tracked.canary || !self.held.contains_key(key.as_str()) {
-            return (
-                CoverageState::Denied,
-                "its listeners are not open yet".to_owned(),
-            );
+        let listens = self
+            .held
+            .get(key.as_str())
+            .is_some_and(|held| !held.listeners.is_empty());
+        if !tracked.canary || !listens {
+            let why = tracked.refused.values().next();
+            let why = why.map_or("its listeners are not open yet", String::as_str);
+            return (CoverageState::Denied, why.to_owned());
         }
         if let Some(why) = agent.needs_recreate {
             return (CoverageState::NeedsRecreate, why.to_owned());

@@ -247,7 +247,7 @@ impl Agent {
             true => opened.refused,
             false => BTreeMap::new(),
         };
-        tracked.canary = false;
+        tracked.canary &= opened.listeners.is_empty();
         if opened.listeners.is_empty() && !self.held.contains_key(key.as_str()) {
             return;
         }

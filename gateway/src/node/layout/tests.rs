@@ -34,6 +34,10 @@ fn every_layout_that_kubelets_make_is_understood() {
         ),
         format!("kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{ESCAPED}.slice"),
         format!("docker/0123abcd/kubelet/kubepods/pod{UID}"),
+        // As another pod sees it.
+        format!("/../../pod{UID}/0123abcd"),
+        format!("/../../../kubepods-besteffort.slice/kubepods-besteffort-pod{ESCAPED}.slice"),
+        format!("libpod-0123.scope/podman/kubelet/kubepods/pod{UID}"),
     ] {
         assert_eq!(uid(&path).as_deref(), Some(UID), "{path}");
     }
@@ -54,16 +58,23 @@ fn a_static_pod_is_told_by_the_hash_of_its_file() {
 fn what_is_no_pod_has_no_key() {
     for path in [
         "system.slice/kubelet.service".to_owned(),
-        "kubepods".to_owned(),
         "kubepods/burstable".to_owned(),
         "kubepods/guaranteed/podx".to_owned(),
         "kubepods/pod".to_owned(),
-        format!("kubepods/burstable/burstable/pod{UID}"),
-        format!("kubepods.slice/kubepods-burstable.slice/kubepods-besteffort-pod{ESCAPED}.slice"),
-        format!("kubepods.slice/pod{UID}"),
-        format!("pod{UID}"),
+        format!("system.slice/other-pod{ESCAPED}.slice"),
     ] {
         assert_eq!(pod_of(Path::new(&path)), None, "{path}");
+    }
+    for (parent, name) in [
+        ("kubepods", "burstable".to_owned()),
+        ("kubepods.slice", format!("pod{UID}")),
+        (
+            "kubepods-burstable.slice",
+            format!("kubepods-besteffort-pod{ESCAPED}.slice"),
+        ),
+        ("kubepods", format!("kubepods-pod{ESCAPED}.slice")),
+    ] {
+        assert_eq!(pod_directory(parent, &name), None, "{parent}/{name}");
     }
 }
 
@@ -121,7 +132,12 @@ proptest! {
     #[test]
     fn any_pod_in_any_layout_is_found_by_its_uid((base, qos) in levels(), uid in uids()) {
         let path = directory(base, qos, &uid);
-        prop_assert_eq!(pod_of(Path::new(&path)), Some(PodKey::Uid(uid)));
+        prop_assert_eq!(pod_of(Path::new(&path)), Some(PodKey::Uid(uid.clone())));
+        let path = Path::new(&path);
+        let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        let (parent, own) = (path.parent().and_then(name), name(path));
+        let found = pod_directory(&parent.unwrap_or_default(), &own.unwrap_or_default());
+        prop_assert_eq!(found, Some(PodKey::Uid(uid)));
     }
 
     #[test]
