@@ -22,6 +22,7 @@ mod log;
 mod pods;
 mod multipath;
 mod netns;
+mod node;
 mod packet;
 mod pass;
 mod pins;

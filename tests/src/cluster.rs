@@ -270,9 +270,9 @@ impl Api {
         )
     }
 
-    /// A merge patch.
-    pub fn merge(&self, path: &str, patch: &Value) -> Result<Value> {
-        accepted("PATCH", path, &self.answer("PATCH", path, &[], patch)?)
+    /// Merges `change` into what is there.
+    pub fn patch(&self, path: &str, change: &Value) -> Result<Value> {
+        accepted("PATCH", path, &self.answer("PATCH", path, &[], change)?)
     }
 
     /// The answer whatever it is. A merge patch is sent as one, everything else as JSON.

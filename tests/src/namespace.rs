@@ -46,7 +46,7 @@ impl Namespace {
     pub fn label(&self, labels: &Value) -> Result<()> {
         let path = format!("/api/v1/namespaces/{}", self.name);
         self.api
-            .merge(&path, &json!({"metadata": {"labels": labels}}))
+            .patch(&path, &json!({"metadata": {"labels": labels}}))
             .map(drop)
     }
 
