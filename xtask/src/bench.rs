@@ -6,11 +6,11 @@
 
 use std::{fs, io::ErrorKind, process::Command};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use self::verdict::{Measurement, Verdict};
 use crate::{
-    command::{capture, cargo},
+    command::{capture, cargo, is_root},
     progress,
     tools::{self, Cache},
     workspace,
@@ -21,6 +21,8 @@ mod verdict;
 
 /// The bench that compares the gateway with other proxies.
 const DATA_PATH: &str = "data_path";
+/// The bench that loads the kernel programs.
+const CONNECT: &str = "connect";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -45,7 +47,12 @@ struct Findings {
 
 pub(crate) fn run(args: Args) -> Result<()> {
     let mut findings = Findings::default();
-    for bench in &chosen(args.name.as_deref())? {
+    let mut benches = chosen(args.name.as_deref())?;
+    if args.name.is_none() && !is_root() {
+        benches.retain(|bench| bench != CONNECT);
+        eprintln!("  {CONNECT} is left out: it takes root");
+    }
+    for bench in &benches {
         findings.add(bench, &measure(bench, &args)?)?;
     }
     if findings.verdicts.is_empty() {
@@ -106,8 +113,10 @@ fn measure(bench: &str, args: &Args) -> Result<String> {
     if let Some(rounds) = args.rounds {
         command.env("SALLYPORT_BENCH_ROUNDS", rounds.to_string());
     }
-    if bench == DATA_PATH {
-        bring_others(&mut command)?;
+    match bench {
+        DATA_PATH => bring_others(&mut command)?,
+        CONNECT => bring_programs(&mut command)?,
+        _ => {}
     }
     progress::step(format!("bench {bench}"), || capture(&mut command))
 }
@@ -121,6 +130,18 @@ fn bring_others(command: &mut Command) -> Result<()> {
     if let Err(error) = found {
         eprintln!("  nginx is left out: {error:#}");
     }
+    Ok(())
+}
+
+/// The kernel programs, for the gateway's build to embed, and what they are compared with.
+fn bring_programs(command: &mut Command) -> Result<()> {
+    ensure!(
+        cfg!(target_os = "linux") && is_root(),
+        "bench {CONNECT} takes root on Linux, as it loads kernel programs and makes namespaces and cgroups; \
+         run `sudo -E cargo xtask bench {CONNECT}`"
+    );
+    tools::ebpf::ensure(&Cache::open()?)?;
+    command.env("SALLYPORT_BENCH_NFT", tools::nft::binary()?);
     Ok(())
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod ebpf;
 pub(crate) mod go_client;
 mod golang;
 pub(crate) mod layer;
+pub(crate) mod nft;
 pub(crate) mod nginx;
 pub(crate) mod network;
 mod node;
