@@ -5,12 +5,14 @@ use aya_ebpf::{
     helpers::bpf_get_current_cgroup_id,
     programs::{SkBuffContext, SockAddrContext},
 };
-use aya_log_ebpf::{info, warn};
+use aya_log_ebpf::{debug, warn};
 use sallyport_common::{Destination, Listener};
 
+/// Left out of the program by the kernel unless the level is asked for at loading: it takes as long as half of
+/// the `connect` that it tells of, whose listener's end is on record anyway.
 #[inline(always)]
 pub(crate) fn redirected(ctx: &SockAddrContext, destination: &Destination, listener: Listener) {
-    info!(
+    debug!(
         ctx,
         "redirected orig_dst=[{:i}]:{} listener_port={} pid={} cgroup={}",
         octets(&destination.address),

@@ -17,7 +17,23 @@ use nix::{
 
 use super::Error;
 
-/// What the kernel programs report, one event for each decision.
+/// The target of every event that is passed on.
+const TARGET: &str = "sallyport::redirect::kernel";
+
+/// Up to which level of aya-log's programs that are loaded now report. What is left out costs them nothing, so
+/// a redirected connection is reported only where someone listens at debug level.
+pub(super) fn wanted_level() -> u8 {
+    const INFO: u8 = 3;
+    const DEBUG: u8 = 4;
+    if tracing::enabled!(target: TARGET, tracing::Level::DEBUG) {
+        DEBUG
+    } else {
+        INFO
+    }
+}
+
+/// What the kernel programs report: an event for each call that they refuse and packet that they drop, and at
+/// debug level for each connection that they redirect.
 ///
 /// Events are a convenience: when they are not read the kernel drops them, and decides the same.
 #[must_use = "the events are lost unless they are forwarded"]
@@ -126,7 +142,6 @@ impl log::Log for Forwarder {
 }
 
 fn emit(record: &log::Record<'_>, suppressed: u64) {
-    const TARGET: &str = "sallyport::redirect::kernel";
     let message = record.args();
     match record.level() {
         log::Level::Error => tracing::error!(target: TARGET, suppressed, "{message}"),

@@ -1,11 +1,13 @@
 use aya::{Ebpf, EbpfLoader};
 
-use super::{Error, maps, pins::Pins};
+use super::{Error, events, maps, pins::Pins};
 
 /// Reads the kernel programs, and makes their maps where they are not pinned yet.
 pub(super) fn load(pins: &Pins) -> Result<Ebpf, Error> {
     let mut loader = EbpfLoader::new();
     maps::pin_all(&mut loader, pins)?;
+    let level = events::wanted_level();
+    loader.override_global(aya_log::LEVEL, &level, true);
     loader.load(bytes()?).map_err(Error::from_load)
 }
 
