@@ -1,6 +1,9 @@
 //! `cargo xtask build`: the kernel programs, then the `sallyport` binary.
 
-use anyhow::{Result, bail};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 
 use crate::{
     command::{capture, cargo, probe, show},
@@ -49,4 +52,47 @@ pub(crate) fn quietly() -> Result<()> {
 /// Builds every host crate with its tests, as the test run does, so that nothing is compiled twice.
 pub(crate) fn everything() -> Result<()> {
     show(cargo().args(["build", "--quiet", "--bins", "--tests"]))
+}
+
+/// The tests of the kernel programs, as built.
+pub(crate) struct KernelTests {
+    pub(crate) tests: PathBuf,
+    /// What they put into a cgroup.
+    pub(crate) client: PathBuf,
+    /// Prepares a machine for them.
+    pub(crate) guest: PathBuf,
+}
+
+/// Builds the same as [`everything`], and says where the tests of the kernel programs are.
+pub(crate) fn kernel_tests() -> Result<KernelTests> {
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--bins", "--tests"]);
+    build.args(["--message-format", "json-render-diagnostics"]);
+    let messages = capture(&mut build)?;
+    let built = |name| {
+        messages
+            .lines()
+            .find_map(|message| executable(message, name))
+            .with_context(|| format!("cargo did not say that it built {name}"))
+    };
+    Ok(KernelTests {
+        tests: built("kernel")?,
+        client: built("kernel-client")?,
+        guest: built("kernel-guest")?,
+    })
+}
+
+/// The program that one of cargo's messages announces, if it is that of the target `name`.
+fn executable(message: &str, name: &str) -> Option<PathBuf> {
+    #[derive(Deserialize)]
+    struct Artifact {
+        target: Target,
+        executable: Option<PathBuf>,
+    }
+    #[derive(Deserialize)]
+    struct Target {
+        name: String,
+    }
+    let Artifact { target, executable } = serde_json::from_str(message).ok()?;
+    executable.filter(|_| target.name == name)
 }

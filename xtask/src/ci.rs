@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::{
     codegen,
     command::{cargo, command, show},
-    layers, plants,
+    kernels, layers, plants,
     progress::seconds,
     test,
     tools::{Cache, cargo_tools},
@@ -63,6 +63,11 @@ const STEPS: &[Step] = &[
         name: "planted bugs",
         repeat: "cargo xtask plants",
         run: plants::todays,
+    },
+    Step {
+        name: "other kernels",
+        repeat: "cargo xtask kernels",
+        run: kernels::where_possible,
     },
     Step {
         name: "test",

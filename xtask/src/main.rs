@@ -13,6 +13,7 @@ mod ci;
 mod codegen;
 mod command;
 mod demo;
+mod kernels;
 mod layers;
 mod plants;
 mod progress;
@@ -30,6 +31,8 @@ enum Verb {
     Demo(demo::Args),
     /// Run the tests, of all themes or of one.
     Test(test::Args),
+    /// Run the tests of the kernel programs on Debian's kernels, in emulated machines.
+    Kernels(kernels::Args),
     /// Run the same tests at full counts and keep a dated result.
     Soak(soak::Args),
     /// Measure what the gateway costs, beside Envoy, nginx and a bare proxy.
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
     let outcome = match Verb::parse() {
         Verb::Demo(args) => demo::run(args),
         Verb::Test(args) => test::run(args),
+        Verb::Kernels(args) => kernels::run(args),
         Verb::Soak(args) => soak::run(args),
         Verb::Bench(args) => bench::run(args),
         Verb::Ci => ci::run(),

@@ -14,6 +14,7 @@ mod apt;
 mod cache;
 pub(crate) mod cargo_tools;
 pub(crate) mod cluster;
+pub(crate) mod debian_kernels;
 pub(crate) mod ebpf;
 pub(crate) mod go_client;
 mod golang;
@@ -24,6 +25,7 @@ pub(crate) mod network;
 mod node;
 pub(crate) mod oidc;
 pub(crate) mod python;
+pub(crate) mod qemu;
 
 pub(crate) fn run() -> Result<()> {
     let cache = Cache::open()?;
@@ -34,6 +36,10 @@ pub(crate) fn run() -> Result<()> {
     // Only root can use them.
     if is_root() {
         network::ensure()?;
+    }
+    if qemu::obstacle().is_none() {
+        qemu::ensure()?;
+        say_kernels(&debian_kernels::ensure(&cache)?);
     }
     say("kubectl", &python::kubectl(&cache)?);
     if let Some(clients) = layer::other_clients(&cache)? {
@@ -53,6 +59,15 @@ pub(crate) fn run() -> Result<()> {
 
 fn say(what: &str, path: &Path) {
     println!("{what:16} {}", path.display());
+}
+
+fn say_kernels(found: &debian_kernels::Found) {
+    for kernel in &found.kernels {
+        say("kernel", &kernel.image);
+    }
+    for reason in &found.missing {
+        println!("{:16} MISSING: {reason}", "kernel");
+    }
 }
 
 /// The first `major.minor.patch` in `text`; a missing patch is 0.

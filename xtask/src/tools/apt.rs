@@ -28,11 +28,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         );
     }
     progress::step(format!("apt-get install {}", packages.join(" ")), || {
-        capture(
-            command("apt-get")
-                .args(["update", "-q"])
-                .env("DEBIAN_FRONTEND", "noninteractive"),
-        )?;
+        update()?;
         let waiting = ["-o", "DPkg::Lock::Timeout=300", "-q"];
         capture(
             install
@@ -41,4 +37,11 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         )?;
         Ok(())
     })
+}
+
+/// Has apt read its archives' lists anew, which takes root.
+pub(super) fn update() -> Result<()> {
+    let mut update = command("apt-get");
+    update.args(["update", "-q"]);
+    capture(update.env("DEBIAN_FRONTEND", "noninteractive")).map(drop)
 }
