@@ -96,3 +96,23 @@ fn executable(message: &str, name: &str) -> Option<PathBuf> {
     let Artifact { target, executable } = serde_json::from_str(message).ok()?;
     executable.filter(|_| target.name == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::executable;
+
+    #[test]
+    fn a_program_is_found_in_what_cargo_says_of_its_own_target() {
+        let message = r#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"kernel"},
+            "filenames":["/t/kernel-1f"],"executable":"/t/kernel-1f","fresh":true}"#;
+        assert_eq!(executable(message, "kernel"), Some("/t/kernel-1f".into()));
+        assert_eq!(executable(message, "kernel-client"), None);
+        for other in [
+            r#"{"reason":"compiler-artifact","target":{"name":"kernel"},"executable":null}"#,
+            r#"{"reason":"build-finished","success":true}"#,
+            "no message",
+        ] {
+            assert_eq!(executable(other, "kernel"), None, "{other}");
+        }
+    }
+}
