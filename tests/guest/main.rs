@@ -9,6 +9,8 @@ use std::process::ExitCode;
 mod filesystems;
 #[cfg(target_os = "linux")]
 mod loopback;
+#[cfg(target_os = "linux")]
+mod modules;
 
 #[cfg(target_os = "linux")]
 fn main() -> ExitCode {
@@ -39,9 +41,12 @@ mod linux {
     use anyhow::{Context, Result};
     use nix::sys::reboot::{RebootMode, reboot};
 
-    use crate::{filesystems, loopback};
+    use crate::{filesystems, loopback, modules};
 
     const TESTS: &str = "/kernel-tests";
+
+    /// Where programs are that the tests start by name; the kernel sets no path.
+    const PROGRAMS: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
     /// The second serial port: what the kernel has to say goes to the first.
     const REPORT: &str = "/dev/ttyS1";
@@ -60,7 +65,9 @@ mod linux {
         filesystems::mount_all()?;
         let mut report = File::options().write(true).open(REPORT).context(REPORT)?;
         let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-        writeln!(report, "kernel {}", release.trim_end())?;
+        let release = release.trim_end();
+        writeln!(report, "kernel {release}")?;
+        modules::load_all(release)?;
         loopback::up().context("cannot bring the loopback device up")?;
         let status = test(&report)?;
         writeln!(report, "tests ended with {status}")?;
@@ -70,6 +77,7 @@ mod linux {
     fn test(report: &File) -> Result<ExitStatus> {
         Command::new(TESTS)
             .args(env::args_os().skip(1))
+            .env("PATH", PROGRAMS)
             .stdin(Stdio::null())
             .stdout(report.try_clone()?)
             .status()

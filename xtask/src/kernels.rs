@@ -60,7 +60,7 @@ fn test(only: Option<&str>) -> Result<()> {
     ebpf::ensure(&cache)?;
     let tests = step("building the tests", build::kernel_tests)?;
     let directory = workspace::target().join("kernels");
-    let machine = prepare(&tests, &directory, only)?;
+    let machine = prepare(&tests, &kernels, &directory, only)?;
     let names = kernels.iter().map(|kernel| kernel.release.as_str());
     let what = format!("testing on {}", names.collect::<Vec<_>>().join(" and "));
     let outcomes = step(what, || Ok(run_all(&machine, &kernels)))?;
@@ -72,12 +72,16 @@ fn test(only: Option<&str>) -> Result<()> {
 
 fn prepare<'a>(
     tests: &KernelTests,
+    kernels: &[Kernel],
     directory: &'a Path,
     only: Option<&'a str>,
 ) -> Result<Machine<'a>> {
     fs::create_dir_all(directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
-    fs::write(directory.join(machine::INITRAMFS), initramfs::of(tests)?)?;
+    fs::write(
+        directory.join(machine::INITRAMFS),
+        initramfs::of(tests, kernels)?,
+    )?;
     Ok(Machine { directory, only })
 }
 

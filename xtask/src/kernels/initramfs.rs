@@ -10,10 +10,11 @@ use super::cpio::Archive;
 use crate::{
     build::KernelTests,
     command::{capture, command},
+    tools::{debian_kernels::Kernel, qemu},
 };
 
-/// The whole disk of a machine: our own programs and the libraries they were linked against.
-pub(super) fn of(tests: &KernelTests) -> Result<Vec<u8>> {
+/// The whole disk of a machine with any of these kernels: the tests, and what they need to run.
+pub(super) fn of(tests: &KernelTests, kernels: &[Kernel]) -> Result<Vec<u8>> {
     let KernelTests {
         tests,
         client,
@@ -29,8 +30,20 @@ pub(super) fn of(tests: &KernelTests) -> Result<Vec<u8>> {
     add(Path::new("/kernel-tests"), tests)?;
     // The tests know it by the path it was built at.
     add(client, client)?;
-    for library in libraries(&[tests, client, guest])? {
+    let ip = qemu::path("ip")?;
+    add(&ip, &ip)?;
+    for library in libraries(&[tests, client, guest, &ip])? {
         add(&library, &library)?;
+    }
+    for Kernel {
+        release, modules, ..
+    } in kernels
+    {
+        let directory = Path::new("/modules").join(release);
+        for module in modules {
+            let name = module.file_name().context("a module has a name")?;
+            add(&directory.join(name), module)?;
+        }
     }
     Ok(archive.finish())
 }

@@ -1,19 +1,22 @@
 //! Debian's kernels of the series that nodes run, out of its packages; none is ever installed.
 
 use std::{
-    fs,
+    fs::{self, DirEntry},
     path::{Path, PathBuf},
     process::Stdio,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::{Cache, apt};
 use crate::command::{capture, command, is_root, line};
 
 const TOOL: &str = "debian-kernel";
 const PACKAGE: &str = "linux-image-";
-const IMAGE: &str = "vmlinuz";
+const IMAGE: &str = "vmlinuz-";
+
+/// What the tests need and Debian's kernels have as modules; these depend on no others.
+const MODULES: [&str; 1] = ["veth.ko"];
 
 /// Two long-term series: Debian 12's and Debian 13's, which Debian 12 has besides its own.
 const SERIES: [Series; 2] = [Series(6, 1), Series(6, 12)];
@@ -31,6 +34,8 @@ pub(crate) struct Kernel {
     /// As `uname -r` says it.
     pub(crate) release: String,
     pub(crate) image: PathBuf,
+    /// In the form that the kernel loads, compressed or not.
+    pub(crate) modules: Vec<PathBuf>,
 }
 
 /// A kernel of each series: the newest in the cache, else the newest that apt offers.
@@ -61,9 +66,15 @@ fn kernel(cache: &Cache, release: &Release) -> Result<Kernel> {
     let directory = cache.ensure(TOOL, &release, &what, |directory| {
         unpack(&download(&release, directory)?, &release, directory)
     })?;
+    let files = fs::read_dir(&directory)?.collect::<Result<Vec<_>, _>>()?;
+    let files = files.iter().map(DirEntry::path);
+    let (image, modules) = files.partition(|file| file.ends_with(format!("{IMAGE}{release}")));
+    let [image]: [PathBuf; 1] = Vec::try_into(image)
+        .map_err(|_| anyhow!("{} has no kernel: remove it", directory.display()))?;
     Ok(Kernel {
-        image: directory.join(IMAGE),
         release,
+        image,
+        modules,
     })
 }
 
@@ -77,19 +88,20 @@ fn download(release: &str, directory: &Path) -> Result<PathBuf> {
     Ok(package.path())
 }
 
-/// Takes the kernel out of the package, and nothing else: the modules would be the most of it.
+/// Takes the kernel out of the package, and of its many modules those that are needed.
 fn unpack(package: &Path, release: &str, directory: &Path) -> Result<()> {
-    let mut contents = command("dpkg-deb");
-    let mut contents = contents
+    let mut contents = command("dpkg-deb")
         .arg("--fsys-tarfile")
         .arg(package)
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run dpkg-deb")?;
     let mut tar = command("tar");
-    tar.args(["-x", "--strip-components=2", "--directory"])
+    // Without the directories that the files are in.
+    tar.args(["-x", "--wildcards", "--transform", "s,.*/,,", "--directory"])
         .arg(directory)
-        .arg(format!("./boot/{IMAGE}-{release}"))
+        .arg(format!("./boot/{IMAGE}{release}"))
+        .args(MODULES.map(|module| format!("./*/{module}*")))
         .stdin(contents.stdout.take().expect("stdout is a pipe"));
     let unpacked = tar
         .status()
@@ -100,10 +112,6 @@ fn unpack(package: &Path, release: &str, directory: &Path) -> Result<()> {
     if !unpacked.success() || !read.success() {
         bail!("dpkg-deb ended with {read}, tar with {unpacked}");
     }
-    fs::rename(
-        directory.join(format!("{IMAGE}-{release}")),
-        directory.join(IMAGE),
-    )?;
     Ok(fs::remove_file(package)?)
 }
 

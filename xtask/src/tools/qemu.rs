@@ -1,12 +1,15 @@
-//! qemu, which emulates machines for kernels other than this machine's.
+//! qemu, which emulates machines for kernels other than this machine's, and what is copied into them.
 
-use anyhow::{Result, ensure};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
 
 use super::apt;
-use crate::command::probe;
+use crate::command::{capture, command, probe};
 
 pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
-const DEBIAN_PACKAGE: &str = "qemu-system-x86";
+
+const DEBIAN_PACKAGES: [(&str, &str); 2] = [(PROGRAM, "qemu-system-x86"), ("ip", "iproute2")];
 
 /// Why machines of this kind cannot try Debian's kernels at all, however they are set up.
 pub(crate) fn obstacle() -> Option<&'static str> {
@@ -20,15 +23,22 @@ pub(crate) fn obstacle() -> Option<&'static str> {
     None
 }
 
-/// Installs it where it is missing.
+/// Installs what is missing.
 pub(crate) fn ensure() -> Result<()> {
-    if !is_usable() {
-        apt::install(&[DEBIAN_PACKAGE])?;
-        ensure!(is_usable(), "{DEBIAN_PACKAGE} brought no {PROGRAM}");
+    let missing = DEBIAN_PACKAGES
+        .iter()
+        .filter(|(program, _)| path(program).is_err());
+    let packages: Vec<_> = missing.map(|(_, package)| *package).collect();
+    match packages[..] {
+        [] => Ok(()),
+        _ => apt::install(&packages),
     }
-    Ok(())
 }
 
-fn is_usable() -> bool {
-    probe(PROGRAM, &["--version"]).is_some()
+/// Where a program is. Not everybody's own path names the directories of administrators.
+pub(crate) fn path(program: &str) -> Result<PathBuf> {
+    let find = format!("PATH=$PATH:/usr/sbin:/sbin; command -v {program}");
+    let path = capture(command("sh").args(["-c", &find]))
+        .with_context(|| format!("{program} is not installed"))?;
+    Ok(path.trim_end().into())
 }
