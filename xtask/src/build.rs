@@ -63,10 +63,11 @@ pub(crate) struct KernelTests {
     pub(crate) guest: PathBuf,
 }
 
-/// Builds the same as [`everything`], and says where the tests of the kernel programs are.
+/// Builds the tests of the kernel programs as [`everything`] does, and says where they are.
 pub(crate) fn kernel_tests() -> Result<KernelTests> {
     let mut build = cargo();
-    build.args(["build", "--quiet", "--bins", "--tests"]);
+    build.args(["build", "--quiet", "--test", "kernel"]);
+    build.args(["--bin", "kernel-client", "--bin", "kernel-guest"]);
     build.args(["--message-format", "json-render-diagnostics"]);
     let messages = capture(&mut build)?;
     let built = |name| {

@@ -85,7 +85,7 @@ fn prepare<'a>(
     Ok(Machine { directory, only })
 }
 
-/// All at once: each has little use for a second processor.
+/// All at once: each has one processor.
 fn run_all(machine: &Machine<'_>, kernels: &[Kernel]) -> Vec<Result<Report>> {
     thread::scope(|scope| {
         let mut running = Vec::new();
