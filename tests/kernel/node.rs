@@ -78,10 +78,9 @@ fn no_network_outlives_its_pod() {
 fn pods_in_the_hosts_network_and_static_pods_are_never_agents() {
     let scene = Scene::new();
     let _holder = Holder::connect(&scene.socket());
+    let host = scene.run_in_host_network(scene.create("host", &json!({"hostNetwork": true})));
     let _agent = scene.start_agent();
     let ordinary = scene.agents_pod("ordinary");
-    let host = scene.create("host", &json!({"hostNetwork": true}));
-    let host = scene.run_in_host_network(host);
     let static_pod = scene.run_static();
     ordinary.eventually_reaches(GREETING);
     host.always_passes();

@@ -64,7 +64,8 @@
 //!   have ours on each port and no other, by the socket's own number. One connection for each IP version has to come
 //!   about.
 //!
-//! The canary proves that the kernel completes a connection on our socket. It does not prove that a gateway accepts it,
+//! The canary connects at first, and from then on while a gateway is there, since nobody else would take it out of the
+//! queue. It proves that the kernel completes a connection on our socket. It does not prove that a gateway accepts it,
 //! which is the gateway's own readiness, nor that a `connect` in the pod is rewritten, which the first observation
 //! proves. What differs is repaired; the node agent is not ready until it was seen to be right, and
 //! `sallyport_node_mismatches_total` counts it.

@@ -168,6 +168,8 @@ pub(super) fn cookie_here() -> io::Result<u64> {
 pub(super) struct Expected {
     pub(super) netns_cookie: u64,
     pub(super) listeners: BTreeMap<SocketAddr, (NonZeroU16, u64)>,
+    /// Whether to connect. Nobody takes a canary away where there is no gateway, and many would fill the queue.
+    pub(super) connect: bool,
 }
 
 /// Looks for `expected` in `netns`, the pod's namespace of this moment: each listener is the only socket that listens
@@ -217,7 +219,9 @@ fn examine_here(expected: &Expected) -> io::Result<Found> {
     if !wrong.is_empty() {
         return Ok(Found::Others(wrong));
     }
-    let canaries = one_of_each_family(expected).into_iter();
+    let canaries = one_of_each_family(expected)
+        .into_iter()
+        .filter(|_| expected.connect);
     let silent = canaries.filter_map(|destination| {
         let address = loopback(destination, expected.listeners[&destination].0);
         let failed = TcpStream::connect_timeout(&address, CANARY_PATIENCE).err()?;

@@ -46,6 +46,12 @@ impl Network {
         }
     }
 
+    fn namespace(&self) -> &NetNs {
+        self.namespace
+            .as_ref()
+            .expect("it is let go of only when it is watched")
+    }
+
     /// Nobody holds it any more.
     pub(crate) fn eventually_gone(mut self) {
         drop(self.namespace.take());
@@ -60,17 +66,12 @@ impl Network {
 }
 
 impl RunningPod {
-    /// In the host's network where none is given.
-    pub(crate) fn start(
-        cgroup: PathBuf,
-        network: Option<Network>,
-        destination: SocketAddr,
-    ) -> Self {
+    pub(crate) fn start(cgroup: PathBuf, network: Network, destination: SocketAddr) -> Self {
         fs::create_dir(&cgroup).unwrap();
-        let sandbox = sandbox(&cgroup, network.as_ref());
+        let sandbox = sandbox(&cgroup, &network);
         Self {
             cgroup,
-            network,
+            network: Some(network),
             sandbox,
             destination,
             stopped: AtomicBool::new(false),
@@ -86,10 +87,7 @@ impl RunningPod {
 
     fn client(&self) -> Started {
         let start = || client(&["connect", &self.destination.to_string()]).start();
-        match self.namespace() {
-            Some(namespace) => namespace.enter(start),
-            None => start(),
-        }
+        self.namespace().enter(start)
     }
 
     pub(crate) fn connect_while_unstopped(&self) -> Vec<String> {
@@ -138,10 +136,7 @@ impl RunningPod {
                     .spawn()
                     .unwrap()
             };
-            let mut client = self
-                .namespace()
-                .expect("not in the host's network")
-                .enter(start);
+            let mut client = self.namespace().enter(start);
             fs::write(
                 self.container().join("cgroup.procs"),
                 client.id().to_string(),
@@ -180,36 +175,40 @@ impl RunningPod {
     pub(crate) fn renew_sandbox(&mut self) -> Network {
         end(&mut self.sandbox);
         let next = Network::with(super::scene::POD_ADDRESS);
-        let old = self
-            .network
-            .replace(next)
-            .expect("not in the host's network");
+        let old = self.network.replace(next).expect(TAKEN_AT_ITS_END);
         fs::remove_dir(self.container()).unwrap();
-        self.sandbox = sandbox(&self.cgroup, self.network.as_ref());
+        let network = self.network.as_ref().expect(TAKEN_AT_ITS_END);
+        self.sandbox = sandbox(&self.cgroup, network);
         old
     }
 
     /// Its processes, then its cgroup.
     pub(crate) fn end(mut self) -> Network {
-        self.network.take().expect("not in the host's network")
+        self.network.take().expect(TAKEN_AT_ITS_END)
     }
 
     fn container(&self) -> PathBuf {
         self.cgroup.join(CONTAINER)
     }
 
-    fn namespace(&self) -> Option<&NetNs> {
-        self.network.as_ref()?.namespace.as_ref()
+    fn namespace(&self) -> &NetNs {
+        self.network.as_ref().expect(TAKEN_AT_ITS_END).namespace()
+    }
+
+    /// The process that its network is known by.
+    pub(crate) fn sandbox(&self) -> u32 {
+        self.sandbox.id()
     }
 }
 
+const TAKEN_AT_ITS_END: &str = "a pod's network is taken only where it ends";
 const CONTAINER: &str = "cri-containerd-0123abcd.scope";
 
 fn passes(outcome: &str) -> bool {
     outcome.contains("unreachable") || outcome.contains("timed out")
 }
 
-fn sandbox(pod: &Path, network: Option<&Network>) -> Child {
+fn sandbox(pod: &Path, network: &Network) -> Child {
     let container = pod.join(CONTAINER);
     fs::create_dir(&container).unwrap();
     let start = || {
@@ -219,11 +218,7 @@ fn sandbox(pod: &Path, network: Option<&Network>) -> Child {
             .spawn()
             .unwrap()
     };
-    let namespace = network.and_then(|network| network.namespace.as_ref());
-    let sandbox = match namespace {
-        Some(namespace) => namespace.enter(start),
-        None => start(),
-    };
+    let sandbox = network.namespace().enter(start);
     fs::write(container.join("cgroup.procs"), sandbox.id().to_string()).unwrap();
     sandbox
 }

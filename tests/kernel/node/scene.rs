@@ -28,6 +28,7 @@ pub(crate) struct Scene {
     other: String,
     destination: SocketAddr,
     kubepods: PathBuf,
+    kubeconfig: PathBuf,
     directory: TempDir,
     _turn: File,
 }
@@ -56,6 +57,7 @@ impl Scene {
         fs::create_dir_all(&kubepods).unwrap();
         let scene = Self {
             destination: cluster_ip(&api),
+            kubeconfig: cluster.kubeconfig,
             directory: tempfile::tempdir().unwrap(),
             api,
             node,
@@ -64,17 +66,17 @@ impl Scene {
             kubepods,
             _turn: turn,
         };
-        scene.write_config(&cluster);
+        scene.write_config("/proc/self/ns/net");
         scene
     }
 
-    fn write_config(&self, cluster: &Cluster) {
+    fn write_config(&self, host_netns: &str) {
         let config = json!({
             "node": self.node,
-            "kubeconfig": cluster.kubeconfig,
+            "kubeconfig": self.kubeconfig,
             "socket": self.socket(),
             "gatewayUid": 0,
-            "hostNetns": "/proc/self/ns/net",
+            "hostNetns": host_netns,
             "kubepods": self.kubepods,
             "pins": self.pins(),
             "admin": {"listen": "127.0.0.1:0"},
@@ -169,13 +171,16 @@ impl Scene {
     pub(crate) fn run(&self, pod: ToldPod) -> RunningPod {
         RunningPod::start(
             self.cgroup_of(&pod.uid),
-            Some(Network::with(POD_ADDRESS)),
+            Network::with(POD_ADDRESS),
             self.destination,
         )
     }
 
+    /// What it runs in is the node's own network for node agents that start from now on.
     pub(crate) fn run_in_host_network(&self, pod: ToldPod) -> RunningPod {
-        RunningPod::start(self.cgroup_of(&pod.uid), None, self.destination)
+        let pod = self.run(pod);
+        self.write_config(&format!("/proc/{}/ns/net", pod.sandbox()));
+        pod
     }
 
     /// Of a file on the node, which kubelet names by its hash.
@@ -183,7 +188,7 @@ impl Scene {
         let hash = format!("{:032x}", serial());
         RunningPod::start(
             self.cgroup_of(&hash),
-            Some(Network::with(POD_ADDRESS)),
+            Network::with(POD_ADDRESS),
             self.destination,
         )
     }

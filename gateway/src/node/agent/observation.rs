@@ -158,7 +158,8 @@ impl Agent {
             if now < tracked.examine_at {
                 continue;
             }
-            if let Some(subject) = subject(key, tracked, &self.held) {
+            if let Some(mut subject) = subject(key, tracked, &self.held) {
+                subject.expected.connect = !tracked.canary || self.peers.gateways() > 0;
                 tracked.examine_at = now + self.config.reconcile_interval;
                 due.push(subject);
             }
@@ -248,6 +249,7 @@ fn subject(key: &PodKey, tracked: &Tracked, held: &BTreeMap<String, Held>) -> Op
             listeners: listeners
                 .map(|(destination, listener)| (*destination, (listener.port, listener.inode)))
                 .collect(),
+            connect: false,
         },
     })
 }

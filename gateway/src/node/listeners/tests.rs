@@ -52,6 +52,7 @@ fn a_second_listener_on_the_port_is_found_out() {
     let expected = |inode| Expected {
         netns_cookie: cookie_here().expect("a cookie"),
         listeners: [(destination(), (own.port, inode))].into(),
+        connect: true,
     };
     assert_eq!(
         examine_here(&expected(own.inode)).expect("procfs"),
