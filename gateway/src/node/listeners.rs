@@ -222,14 +222,14 @@ fn examine_here(expected: &Expected) -> io::Result<Found> {
     let canaries = one_of_each_family(expected)
         .into_iter()
         .filter(|_| expected.connect);
-    let silent = canaries.filter_map(|destination| {
+    let mut silent = canaries.filter_map(|destination| {
         let address = loopback(destination, expected.listeners[&destination].0);
         let failed = TcpStream::connect_timeout(&address, CANARY_PATIENCE).err()?;
         Some(format!(
             "a connection to {address} inside of it fails: {failed}"
         ))
     });
-    Ok(silent.last().map_or(Found::AsExpected, Found::Silent))
+    Ok(silent.next().map_or(Found::AsExpected, Found::Silent))
 }
 
 fn one_of_each_family(expected: &Expected) -> Vec<SocketAddr> {

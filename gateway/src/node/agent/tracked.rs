@@ -73,7 +73,7 @@ impl Tracked {
         };
         let wants_attempt =
             !agent.ended && (self.no_listener.is_some() || self.kernel_trouble.is_some());
-        wants_attempt.then(|| self.attempts.next)
+        wants_attempt.then_some(self.attempts.next)
     }
 }
 
