@@ -34,7 +34,7 @@ fn every_redirection_is_logged_with_the_original_destination() {
     let port = scene.api_server.address().port();
     let line = log::wait_for(&["redirected", &format!("orig_dst=[::ffff:127.9.9.9]:{port}")]);
     assert_eq!(line["target"], "sallyport::redirect::kernel");
-    assert_eq!(line["level"], "INFO");
+    assert_eq!(line["level"], "DEBUG");
     let listener = format!("listener_port={}", scene.gateway_port());
     let message = line["fields"]["message"].as_str().unwrap();
     assert!(message.contains(&listener), "{line}");

@@ -14,6 +14,7 @@ pub(crate) fn start() {
     ONCE.call_once(|| {
         tracing_subscriber::fmt()
             .json()
+            .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
             .with_writer(|| Writer)
             .init()
     });
