@@ -17,8 +17,9 @@ use crate::{
 /// The name of what the machines are made of, in their directory.
 pub(super) const INITRAMFS: &str = "initramfs.cpio";
 
-/// Modules of the tests that need what these machines do not have: a control plane with pods.
-const LEFT_OUT: [&str; 1] = ["pods::"];
+/// Modules of the tests that need what these machines do not have: a control plane with pods, and the speed to
+/// make thousands of connections in a moment.
+const LEFT_OUT: [&str; 2] = ["pods::", "storm::"];
 
 /// A machine that adds nothing to its report for this long hangs, however slow the machine is that it runs on.
 const LONGEST_SILENCE: Duration = Duration::from_secs(180);
