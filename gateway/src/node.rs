@@ -167,7 +167,7 @@ impl Node {
         loop {
             let found = match &self.config.kubepods {
                 Some(kubepods) => Some(root.join(kubepods)).filter(|path| path.is_dir()),
-                None => layout::find_kubepods(&root),
+                None => find_kubepods(&root),
             };
             if found.is_some() {
                 return Ok(found);

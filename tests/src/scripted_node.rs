@@ -285,9 +285,8 @@ async fn answer(
     while let Some((message, _)) = receiver.receive().await? {
         if let Message::Asking { id, .. } = message {
             let process = lock(state).process.clone();
-            gateway
-                .try_send((Message::Process { id, process }, None))
-                .ok();
+            // A gateway that has gone asks again when it is back.
+            let _gone = gateway.try_send((Message::Process { id, process }, None));
         }
     }
     anyhow::bail!("it closed")

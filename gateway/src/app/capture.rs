@@ -7,7 +7,7 @@ use std::{
     io,
     os::fd::AsFd,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -241,28 +241,38 @@ async fn hear(
 
 /// Questions that wait for their answer, by number.
 #[derive(Default)]
-struct Unanswered(Mutex<(u64, HashMap<u64, oneshot::Sender<Option<Process>>>)>);
+struct Unanswered(Mutex<Questions>);
+
+#[derive(Default)]
+struct Questions {
+    last: u64,
+    waiting: HashMap<u64, oneshot::Sender<Option<Process>>>,
+}
 
 impl Unanswered {
     fn keep(&self, answer: oneshot::Sender<Option<Process>>) -> u64 {
-        let mut unanswered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (last, waiting) = &mut *unanswered;
-        if waiting.len() >= MOST_UNANSWERED {
-            waiting.retain(|_, answer| !answer.is_closed());
+        let mut questions = self.questions();
+        if questions.waiting.len() >= MOST_UNANSWERED {
+            questions.waiting.retain(|_, answer| !answer.is_closed());
         }
-        *last += 1;
-        if waiting.len() < MOST_UNANSWERED {
-            waiting.insert(*last, answer);
+        questions.last += 1;
+        let id = questions.last;
+        if questions.waiting.len() < MOST_UNANSWERED {
+            questions.waiting.insert(id, answer);
         }
-        *last
+        id
     }
 
     fn answer(&self, id: u64, process: Option<Process>) {
-        let mut unanswered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(answer) = unanswered.1.remove(&id) {
+        let answer = self.questions().waiting.remove(&id);
+        if let Some(answer) = answer {
             // Who asked may have stopped waiting.
             let _late = answer.send(process);
         }
+    }
+
+    fn questions(&self) -> MutexGuard<'_, Questions> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -298,7 +308,7 @@ mod tests {
                 (unanswered.keep(answer), answered)
             })
             .collect();
-        let held = || unanswered.0.lock().expect("no panic").1.len();
+        let held = || unanswered.questions().waiting.len();
         assert_eq!(held(), MOST_UNANSWERED);
         drop(waiting);
         let (answer, mut answered) = oneshot::channel();

@@ -74,7 +74,8 @@ pub(super) fn listen(path: &Path, owner: u32) -> Result<UnixListener, SocketErro
         _ => {}
     }
     let listener = UnixListener::bind(&beside).map_err(failed)?;
-    fs::set_permissions(&beside, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    // The group is ours: root in the container has no CAP_DAC_OVERRIDE, and the next node agent has to connect.
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o660)).map_err(failed)?;
     chown(&beside, Some(owner), None).map_err(failed)?;
     fs::rename(&beside, path).map_err(failed)?;
     Ok(listener)

@@ -21,7 +21,7 @@ fn unmodified_kubectl_in_an_agents_pod_is_served_by_the_gateway_as_that_pod() {
     let records = scene.records_of(&pod);
     let created = records
         .iter()
-        .find(|row| row["verb"] == "create" && row["objectRef"]["name"] == "made")
+        .find(|row| row["verb"] == "create" && row["objectRef"]["resource"] == "configmaps")
         .unwrap_or_else(|| panic!("{records:#?}"));
     assert_eq!(created["entry"], "captured");
     assert_eq!(created["workload"]["pod"], "coder");

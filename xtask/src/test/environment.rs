@@ -135,7 +135,7 @@ impl Environment {
         if let Some(binary) = &self.control_plane {
             let directory = self.directory.join("installed");
             fs::create_dir_all(&directory)?;
-            let (service, cluster) = start_cluster(binary, &directory)?;
+            let (service, cluster) = start_cluster(binary, &pod_path(&self.kubectl), &directory)?;
             self.services.push(service);
             self.installed = Some(cluster);
         }
