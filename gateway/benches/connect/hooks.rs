@@ -63,7 +63,7 @@ impl Hooks {
     }
 
     /// Takes every program off its cgroup. They stay loaded, and so do their maps.
-    pub(crate) fn detach(&mut self) -> Result<()> {
+    pub(crate) fn detach(&self) -> Result<()> {
         redirect::uninstall(&self.pins)?;
         Ok(())
     }

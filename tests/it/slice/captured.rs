@@ -38,7 +38,7 @@ struct Node {
 
 impl Node {
     fn new() -> Result<Self> {
-        Self::with(|settings| Ok(settings))
+        Self::with(Ok)
     }
 
     fn with(change: impl FnOnce(Settings) -> Result<Settings>) -> Result<Self> {

@@ -137,10 +137,8 @@ impl RunningPod {
                     .unwrap()
             };
             let mut client = self.namespace().enter(start);
-            fs::write(
-                self.container().join("cgroup.procs"),
-                client.id().to_string(),
-            )?;
+            let procs = self.container().join("cgroup.procs");
+            fs::write(procs, client.id().to_string()).unwrap();
             drop(client.stdin.take());
             let sockets = format!("/proc/{}/net/tcp", client.id());
             let established = eventually("an outcome", LIMIT, || {
@@ -155,9 +153,9 @@ impl RunningPod {
                     .into_iter()
                     .any(|state| state == "01")
                     .then_some(true))
-            })?;
+            });
             end(&mut client);
-            Ok(established.then_some(()))
+            Ok(established?.then_some(()))
         };
         eventually("a connection that waits", LIMIT, waits).unwrap();
     }
