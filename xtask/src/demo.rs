@@ -4,10 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use self::{agent::Agent, gateway::Gateway, interrupt::Interrupt, objects::Objects, site::Site};
+use self::{
+    agent::Agent, captured::NodeAgent, gateway::Gateway, interrupt::Interrupt, objects::Objects,
+    site::Site,
+};
 use crate::{build, progress, test::Environment, tools::Cache, workspace};
 
 mod agent;
+mod captured;
 mod evidence;
 mod gateway;
 mod interrupt;
@@ -34,17 +38,24 @@ pub(crate) fn run(args: Args) -> Result<()> {
     progress::step("building the gateway", build::quietly)?;
     let environment = Environment::start_in(&cache, site.directory(), args.kubeconfig.as_deref())?;
     let objects = Objects::create(&environment, args.kubeconfig.is_some())?;
-    let gateway = Gateway::start(&site, &environment)?;
+    let node_agent = NodeAgent::start(&site, &environment)?;
+    let socket = node_agent.as_ref().map(|agent| agent.socket.as_path());
+    let gateway = Gateway::start(&site, &environment, socket)?;
     interrupt.check()?;
 
     let agents = agents(&site, &environment, &gateway)?;
     work::all(&agents)?;
     interrupt.check()?;
     evidence::all(&site, &environment, &agents)?;
+    interrupt.check()?;
+    if node_agent.is_some() {
+        captured::show(&site, &environment, &gateway)?;
+    }
     if args.keep {
         keep(&site, &environment, &agents, &gateway, &interrupt);
     }
     drop(gateway);
+    drop(node_agent);
     drop(objects);
     Ok(())
 }

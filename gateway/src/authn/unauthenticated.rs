@@ -109,7 +109,9 @@ impl Unauthenticated {
     pub fn public_message(&self) -> String {
         let text = match self {
             Self::Missing => {
-                "no bearer token was sent; use the kubeconfig that `sallyport kubeconfig` writes"
+                "no bearer token was sent; in a pod it is in \
+                 /var/run/secrets/kubernetes.io/serviceaccount/token, elsewhere use the kubeconfig that \
+                 `sallyport kubeconfig` writes"
             }
             Self::SeveralCredentials => {
                 "several credentials were sent; send one Authorization header, or one bearer subprotocol of a \

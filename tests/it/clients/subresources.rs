@@ -92,7 +92,11 @@ async fn a_tokens_answer_differs_in_the_token_alone() -> Result<()> {
             let mut answer = response.json()?;
             let token = answer["status"]["token"].take();
             ensure!(token.as_str().is_some_and(|token| !token.is_empty()));
-            for time in ["/status/expirationTimestamp", "/metadata/creationTimestamp"] {
+            for time in [
+                "/status/expirationTimestamp",
+                "/metadata/creationTimestamp",
+                "/metadata/managedFields/0/time",
+            ] {
                 answer.pointer_mut(time).map(serde_json::Value::take);
             }
             answers.push(answer);

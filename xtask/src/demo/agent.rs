@@ -103,7 +103,7 @@ impl Agent {
 }
 
 /// Runs `command`, prints what it said, and returns whether it succeeded with all of it.
-fn shown(command: &mut Command) -> Result<(bool, String)> {
+pub(super) fn shown(command: &mut Command) -> Result<(bool, String)> {
     let output = command.output()?;
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     for line in text.lines().take(SHOWN_LINES) {

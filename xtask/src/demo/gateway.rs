@@ -1,9 +1,10 @@
 //! The gateway of the demo, with the configuration of `deploy/quickstart/gateway.yaml`.
 
 use std::{
+    fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -12,7 +13,13 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 use super::{objects, site::Site};
-use crate::{command::ends_with_us, progress, service::Service, test::Environment, workspace};
+use crate::{
+    command::{ends_with_us, write},
+    progress,
+    service::Service,
+    test::Environment,
+    workspace,
+};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -26,9 +33,17 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    pub(super) fn start(site: &Site, environment: &Environment) -> Result<Self> {
+    /// With the node agent's socket it serves captured pods as well.
+    pub(super) fn start(
+        site: &Site,
+        environment: &Environment,
+        node_agent: Option<&Path>,
+    ) -> Result<Self> {
         progress::step("starting the gateway", || {
             let config = configure(site, environment)?;
+            if let Some(socket) = node_agent {
+                serve_captured(&config, socket)?;
+            }
             let mut gateway = ends_with_us(workspace::gateway());
             gateway
                 .args(["gateway", "--log-format", "json", "--config"])
@@ -73,6 +88,11 @@ fn configure(site: &Site, environment: &Environment) -> Result<PathBuf> {
             ),
         ],
     )
+}
+
+fn serve_captured(config: &Path, socket: &Path) -> Result<()> {
+    let capture = format!("capture:\n  socket: {}\n", socket.display());
+    write(config, &(fs::read_to_string(config)? + &capture))
 }
 
 /// The address in a log line that says `listener` listens.

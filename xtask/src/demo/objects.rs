@@ -122,7 +122,7 @@ pub(super) fn ci_token(environment: &Environment) -> Result<String> {
 }
 
 /// kubectl with the administrator's kubeconfig.
-fn kubectl(environment: &Environment) -> Command {
+pub(super) fn kubectl(environment: &Environment) -> Command {
     let mut kubectl = command(&environment.kubectl);
     // What it remembers of a server would grow in ~/.kube by a directory for each run's.
     kubectl

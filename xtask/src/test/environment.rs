@@ -48,9 +48,9 @@ pub(crate) struct Cluster {
     pub(crate) service_account_issuer: String,
     #[serde(default)]
     pub(crate) node: Option<String>,
-    /// What only tests read.
+    /// What tests and the demo of a captured pod read.
     #[serde(flatten)]
-    pub(super) rest: BTreeMap<String, serde_json::Value>,
+    pub(crate) rest: BTreeMap<String, serde_json::Value>,
     pub(crate) certs: Certificates,
 }
 

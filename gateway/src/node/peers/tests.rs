@@ -126,7 +126,7 @@ async fn a_new_socket_takes_the_place_of_the_old_one() {
         .expect("it is there")
         .permissions()
         .mode();
-    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(mode & 0o777, 0o660);
     let _client = UnixStream::connect(scene.path()).await.expect("connected");
     second.accept().await.expect("the new one");
     assert_eq!(
