@@ -8,7 +8,7 @@
 //!                  observed      └─▶ snapshot      what the cluster and its people are told
 //! ```
 //!
-//! [`agent`] alone decides and acts; what the manual says of [capture](crate::manual::capture) happens there.
+//! `agent` alone decides and acts; what the manual says of [capture](crate::manual::capture) happens there.
 
 use std::{
     fmt::Write as _,
