@@ -106,7 +106,8 @@ func (n *nodeNetwork) make(ctx context.Context, pid int) error {
 	if err := n.publish(ctx); err != nil {
 		return err
 	}
-	proxy, err := startServiceProxy(ctx, n.options.client, pid)
+	// It outlives the pod for which the network was made.
+	proxy, err := startServiceProxy(context.WithoutCancel(ctx), n.options.client, pid)
 	if err != nil {
 		return err
 	}
