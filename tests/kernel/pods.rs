@@ -179,7 +179,8 @@ fn a_volume_that_comes_late_holds_up_its_pod() {
     let api = scene.namespace.api();
     let container = |wanted: &str| {
         eventually(&format!("container {wanted}"), LIMIT, || {
-            let state = api.get(&path)?["status"]["containerStatuses"][0]["state"][wanted].take();
+            let pod = api.get(&path)?;
+            let state = pod["status"]["containerStatuses"][0]["state"][wanted].clone();
             Ok((!state.is_null()).then_some(state))
         })
         .unwrap()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use self::{
-    agent::Agent, captured::NodeAgent, gateway::Gateway, interrupt::Interrupt, objects::Objects,
+    agent::Agent, gateway::Gateway, interrupt::Interrupt, node_agent::NodeAgent, objects::Objects,
     site::Site,
 };
 use crate::{build, progress, test::Environment, tools::Cache, workspace};
@@ -15,6 +15,7 @@ mod captured;
 mod evidence;
 mod gateway;
 mod interrupt;
+mod node_agent;
 mod objects;
 mod site;
 mod work;
