@@ -11,7 +11,6 @@
 //! `agent` alone decides and acts; what the manual says of [capture](crate::manual::capture) happens there.
 
 use std::{
-    fmt::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -245,16 +244,4 @@ impl Node {
         };
         (self.host, outputs)
     }
-}
-
-/// An error with all its causes, for a log or a person.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        // Writing to a String cannot fail.
-        let _ = write!(text, ": {cause}");
-        next = cause.source();
-    }
-    text
 }

@@ -1,6 +1,10 @@
 //! Logs of this process. Records of calls are not logs: they are in `audit`.
 
-use std::io::{self, BufWriter, IsTerminal};
+use std::{
+    error::Error,
+    fmt::{self, Display},
+    io::{self, BufWriter, IsTerminal},
+};
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
@@ -42,4 +46,24 @@ pub fn start(format: LogFormat) -> Logs {
         LogFormat::Json => registry.with(lines.json().with_span_list(false)).init(),
     }
     Logs { _writer: writer }
+}
+
+/// An error with all its causes, for a log or a person.
+pub struct Causes<'a>(pub &'a dyn Error);
+
+impl Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            write!(f, ": {cause}")?;
+            next = cause.source();
+        }
+        Ok(())
+    }
+}
+
+/// [`Causes`] as text.
+pub fn causes(error: &dyn Error) -> String {
+    Causes(error).to_string()
 }

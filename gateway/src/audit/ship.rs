@@ -6,7 +6,7 @@
 //! because the log frees space from its front: one that cannot become a file keeps what comes after it in
 //! the log too, but not from the store.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use tokio::{
     sync::watch,
@@ -138,16 +138,6 @@ async fn reached(due: Option<Instant>) {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
     }
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

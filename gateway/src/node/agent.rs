@@ -36,6 +36,7 @@ use super::{
 use crate::{
     config::node::NodeConfig,
     redirect::{self, Action, CgroupId, Guarded, ListenerPort, OrigDstAddr, PodState, Redirect},
+    telemetry::causes,
 };
 
 mod observation;
@@ -314,7 +315,7 @@ impl Agent {
             Err(error) => {
                 let problem = format!(
                     "the kernel does not take the list of destinations: {}",
-                    super::causes(&error)
+                    causes(&error)
                 );
                 self.report.problem("kernel list", &problem);
             }

@@ -10,7 +10,7 @@ use kube::{
 use serde_json::json;
 use tokio::{sync::watch, time::sleep};
 
-use super::causes;
+use crate::telemetry::causes;
 
 const READY_LABEL: &str = "sallyport.dev/ready";
 /// A node agent that restarts is ready again before this: the label stays meanwhile.

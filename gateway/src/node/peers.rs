@@ -22,8 +22,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::causes;
 use crate::handover::{ChannelError, Message, PROTOCOL, Receiver, Role, Sender, channel};
+use crate::telemetry::causes;
 
 /// Two gateways and two node agents during an upgrade, and as many again that have not noticed their end.
 const MOST_PEERS: usize = 8;

@@ -2,8 +2,7 @@
 
 use std::{
     convert::Infallible,
-    error::Error,
-    fmt::{self, Display},
+    fmt::Display,
     future::poll_fn,
     io,
     net::SocketAddr,
@@ -42,6 +41,7 @@ use super::{
     resets::Watched,
     slots::{Held, Holder, Slots},
 };
+use crate::telemetry::Causes;
 use crate::{drain::DrainWatcher, tls};
 
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
@@ -186,7 +186,7 @@ async fn connection(
         served.map_err(|error| (Fault::of_http1(&error), error))
     };
     if let Err((fault, error)) = ended {
-        gateway.count(&origin, fault, &Whole(&error));
+        gateway.count(&origin, fault, &Causes(&error));
     }
 }
 
@@ -310,21 +310,6 @@ impl Gateway {
     pub(super) fn count(&self, client: &Origin, fault: Fault, why: &dyn Display) {
         tracing::debug!(%client, kind = fault.label(), %why, "an agent's connection went wrong");
         self.metrics().connection_error(fault);
-    }
-}
-
-/// An error with all its sources.
-struct Whole<'a>(&'a dyn Error);
-
-impl Display for Whole<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut next = self.0.source();
-        while let Some(source) = next {
-            write!(f, ": {source}")?;
-            next = source.source();
-        }
-        Ok(())
     }
 }
 

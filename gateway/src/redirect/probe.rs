@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    error::Error as _,
     fs::{self, File},
     path::Path,
 };
@@ -10,12 +9,13 @@ use std::{
 use aya::Ebpf;
 
 use super::{
-    Error, bpffs, cgroup2_mount, conflict,
+    bpffs, cgroup2_mount, conflict,
     hooks::{self, AttachType, Hook, Loaded},
     object,
     observe::program_names,
     syscall,
 };
+use crate::telemetry::causes;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -46,7 +46,7 @@ pub fn probe(kubepods: Option<&Path>) -> Vec<Finding> {
     findings.push(kubepods_cgroup(kubepods));
     match object::load_unpinned() {
         Ok(mut ebpf) => findings.extend(programs(&mut ebpf, kubepods)),
-        Err(error) => findings.push(bad("the kernel programs", chain(&error))),
+        Err(error) => findings.push(bad("the kernel programs", causes(&error))),
     }
     let root = cgroup2_mount().ok();
     let cgroups = root.iter().map(|root| root.path()).chain(kubepods);
@@ -114,7 +114,7 @@ fn cgroup2() -> Finding {
                 mount.path().display()
             ),
         ),
-        Err(error) => bad(SUBJECT, chain(&error)),
+        Err(error) => bad(SUBJECT, causes(&error)),
     }
 }
 
@@ -161,7 +161,7 @@ fn programs(ebpf: &mut Ebpf, kubepods: Option<&Path>) -> Vec<Finding> {
                 findings.push(loaded(&program));
                 findings.extend(kubepods.and_then(|path| attachable(&program, path)));
             }
-            Err(error) => findings.push(bad(&subject(hook), chain(&error))),
+            Err(error) => findings.push(bad(&subject(hook), causes(&error))),
         }
     }
     findings
@@ -186,14 +186,14 @@ fn attachable(program: &Loaded, kubepods: &Path) -> Option<Finding> {
             Ok(_link) => good(&subject, format!("works on {}", kubepods.display())),
             Err(error) => bad(
                 &subject,
-                chain(&conflict::explain(program.hook, kubepods, error)),
+                causes(&conflict::explain(program.hook, kubepods, error)),
             ),
         });
     }
     let conflict = conflict::find(program.hook.attach_type, kubepods)?;
     Some(bad(
         &subject,
-        chain(&conflict.forbids(program.hook, kubepods)),
+        causes(&conflict.forbids(program.hook, kubepods)),
     ))
 }
 
@@ -242,17 +242,6 @@ fn describe(name: &str, id: u32) -> String {
 
 fn subject(hook: Hook) -> String {
     format!("the program `{}`", hook.name)
-}
-
-/// An error with all its causes.
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn good(subject: &str, saw: String) -> Finding {

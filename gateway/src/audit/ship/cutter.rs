@@ -8,8 +8,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Retry, Status, chain, reached};
+use super::{Retry, Status, reached};
 use crate::audit::{log::Backlog, wal::Wal};
+use crate::telemetry::causes;
 
 /// Cuts the log as its backlog asks for, whatever becomes of the files.
 pub(super) struct Cutter {
@@ -69,7 +70,7 @@ impl Cutter {
             }
             Err(error) => {
                 self.retry = Some(Retry::after(self.retry));
-                let error = chain(&error);
+                let error = causes(&error);
                 tracing::error!(%error, "the log cannot be cut; records wait in it");
                 self.status.send_modify(|status| status.failures += 1);
             }

@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Retry, Status, chain, reached};
+use super::{Retry, Status, reached};
 use crate::audit::{
     parquet::{EncodeError, Encoder, Range},
     store::{Store, StoreError},
     wal::{Cut, NotRecorded, ReadError, Wal},
 };
+use crate::telemetry::causes;
 
 pub(super) struct Uploads {
     pub(super) wal: Wal,
@@ -181,7 +182,7 @@ impl Uploads {
 
     fn report(&self, outcome: Result<(), ShipError>) {
         let waiting = self.waiting().len();
-        let error = outcome.err().map(|error| chain(&error));
+        let error = outcome.err().map(|error| causes(&error));
         if let Some(error) = &error {
             tracing::error!(%error, pending_cuts = waiting, "records wait in the log until they can be stored");
         }

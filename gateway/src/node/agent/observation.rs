@@ -12,13 +12,13 @@ use super::{
     tracked::{Attempts, Tracked},
 };
 use crate::node::{
-    causes,
     desired::Desired,
     layout::PodKey,
     listeners::{self, Expected, Found, Held},
     netns::{Host, NetnsError},
     pods::KnownPod,
 };
+use crate::telemetry::causes;
 
 /// Of a pod in which containers come and go.
 const SOON: Duration = Duration::from_millis(300);

@@ -11,7 +11,6 @@ use super::{
 use crate::{
     handover::CapturedPod,
     node::{
-        causes,
         desired::{self, Desired, NamespaceRole, desired},
         layout::PodKey,
         listeners::{self, Held, Opened},
@@ -19,6 +18,7 @@ use crate::{
         pods::KnownPod,
     },
     redirect::{self, PodState},
+    telemetry::causes,
 };
 
 impl Agent {

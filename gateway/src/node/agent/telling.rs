@@ -9,11 +9,11 @@ use crate::{
     handover::{CapturedPod, Listener, Message, Role},
     identity::Process,
     node::{
-        causes,
         layout::PodKey,
         listeners::{Held, HeldListener},
         peers::{Outgoing, PeerEvent, PeerId, Said},
     },
+    telemetry::causes,
 };
 
 /// More than any node runs. A gateway is not trusted with this process's memory.
