@@ -128,7 +128,7 @@ async fn accept(
     Ok((
         stream,
         client,
-        slots.hold(slot, Holder::network(client.ip())),
+        slots.hold(slot, &Holder::network(client.ip())),
     ))
 }
 
@@ -349,7 +349,7 @@ mod tests {
     async fn peer() -> Arc<Peer> {
         let slots = Slots::new(4, Gauge::default());
         let origin = Origin::Explicit(SocketAddr::from(([10, 0, 0, 1], 1)));
-        let held = slots.hold(slots.free().await, origin.holder());
+        let held = slots.hold(slots.free().await, &origin.holder());
         Arc::new(Peer {
             origin,
             drain: drain::channel().1,

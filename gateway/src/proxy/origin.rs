@@ -78,7 +78,13 @@ impl Origin {
     pub(super) fn holder(&self) -> Holder {
         match self {
             Self::Explicit(client) => Holder::network(client.ip()),
-            Self::Captured(captive) => Holder::Pod(captive.pod.known().workload.pod_uid.clone()),
+            Self::Captured(captive) => {
+                let workload = &captive.pod.known().workload;
+                Holder::Pod {
+                    namespace: workload.namespace.clone(),
+                    uid: workload.pod_uid.clone(),
+                }
+            }
         }
     }
 

@@ -18,22 +18,37 @@ const ADDRESS_SHARE: usize = 4;
 const POD_SHARE: usize = 16;
 /// A client with a connection for each of its threads.
 const FEWEST_OF_POD: usize = 16;
+/// Whoever may make pods could make as many as there are shares of pods, so those of a namespace have one together.
+const NAMESPACE_SHARE: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Slots {
     free: Arc<Semaphore>,
     connections: usize,
-    holders: Arc<Mutex<HashMap<Holder, usize>>>,
+    holders: Holders,
     /// How many connections are open.
     open: Gauge,
 }
 
-/// Whose share a connection is of.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+type Holders = Arc<Mutex<HashMap<Share, usize>>>;
+
+/// Whose connection it is.
+#[derive(Clone, Debug)]
 pub(super) enum Holder {
     Network(IpAddr),
-    /// By UID: all pods have the same address, that of loopback.
+    /// All pods have the same address, that of loopback.
+    Pod {
+        namespace: String,
+        uid: String,
+    },
+}
+
+/// What a connection counts for.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Share {
+    Network(IpAddr),
     Pod(String),
+    Namespace(String),
 }
 
 /// The right to accept one connection.
@@ -46,8 +61,8 @@ pub(super) struct Slot {
 #[derive(Debug)]
 pub(super) struct Held {
     _slot: Slot,
-    holder: Holder,
-    holders: Arc<Mutex<HashMap<Holder, usize>>>,
+    shares: Vec<Share>,
+    holders: Holders,
     open: Gauge,
 }
 
@@ -56,10 +71,22 @@ impl Holder {
         Self::Network(network(client))
     }
 
-    fn share(&self, connections: usize) -> usize {
+    fn shares(&self) -> Vec<Share> {
+        match self {
+            Self::Network(network) => vec![Share::Network(*network)],
+            Self::Pod { namespace, uid } => {
+                vec![Share::Pod(uid.clone()), Share::Namespace(namespace.clone())]
+            }
+        }
+    }
+}
+
+impl Share {
+    fn most(&self, connections: usize) -> usize {
         match self {
             Self::Network(_) => connections.div_ceil(ADDRESS_SHARE),
             Self::Pod(_) => connections.div_ceil(POD_SHARE).max(FEWEST_OF_POD),
+            Self::Namespace(_) => connections.div_ceil(NAMESPACE_SHARE).max(FEWEST_OF_POD),
         }
     }
 }
@@ -82,20 +109,33 @@ impl Slots {
         }
     }
 
+    /// Whether `holder` has not its share already: asked before waiting for a place, which others may be waiting for.
+    pub(super) fn may_hold(&self, holder: &Holder) -> bool {
+        self.have_room(&holder.shares(), &lock(&self.holders))
+    }
+
     /// `None` where `holder` has its share already.
-    pub(super) fn hold(&self, slot: Slot, holder: Holder) -> Option<Held> {
+    pub(super) fn hold(&self, slot: Slot, holder: &Holder) -> Option<Held> {
+        let shares = holder.shares();
         let mut holders = lock(&self.holders);
-        let open = holders.entry(holder.clone()).or_default();
-        if *open >= holder.share(self.connections) {
+        if !self.have_room(&shares, &holders) {
             return None;
         }
-        *open += 1;
+        for share in &shares {
+            *holders.entry(share.clone()).or_default() += 1;
+        }
         self.open.inc();
         Some(Held {
             _slot: slot,
-            holder,
+            shares,
             holders: Arc::clone(&self.holders),
             open: self.open.clone(),
+        })
+    }
+
+    fn have_room(&self, shares: &[Share], holders: &HashMap<Share, usize>) -> bool {
+        shares.iter().all(|share| {
+            holders.get(share).copied().unwrap_or_default() < share.most(self.connections)
         })
     }
 }
@@ -104,16 +144,18 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.open.dec();
         let mut holders = lock(&self.holders);
-        if let Some(open) = holders.get_mut(&self.holder) {
-            *open -= 1;
-            if *open == 0 {
-                holders.remove(&self.holder);
+        for share in &self.shares {
+            if let Some(open) = holders.get_mut(share) {
+                *open -= 1;
+                if *open == 0 {
+                    holders.remove(share);
+                }
             }
         }
     }
 }
 
-fn lock(holders: &Mutex<HashMap<Holder, usize>>) -> MutexGuard<'_, HashMap<Holder, usize>> {
+fn lock(holders: &Mutex<HashMap<Share, usize>>) -> MutexGuard<'_, HashMap<Share, usize>> {
     holders.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -121,38 +163,55 @@ fn lock(holders: &Mutex<HashMap<Holder, usize>>) -> MutexGuard<'_, HashMap<Holde
 mod tests {
     use super::*;
 
+    fn pod(namespace: &str, uid: &str) -> Holder {
+        Holder::Pod {
+            namespace: namespace.to_owned(),
+            uid: uid.to_owned(),
+        }
+    }
+
+    async fn as_many_as_go(slots: &Slots, holder: Holder) -> Vec<Held> {
+        let mut held = Vec::new();
+        while slots.may_hold(&holder) {
+            held.extend(slots.hold(slots.free().await, &holder));
+        }
+        held
+    }
+
     #[tokio::test]
     async fn one_address_cannot_take_every_connection() {
         let slots = Slots::new(8, Gauge::default());
-        let greedy = || Holder::network(IpAddr::from([10, 0, 0, 1]));
-        let held: Vec<_> = [
-            slots.hold(slots.free().await, greedy()),
-            slots.hold(slots.free().await, greedy()),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
+        let greedy = Holder::network(IpAddr::from([10, 0, 0, 1]));
+        let held = as_many_as_go(&slots, greedy.clone()).await;
         assert_eq!(held.len(), 2);
-        assert!(slots.hold(slots.free().await, greedy()).is_none());
+        assert!(slots.hold(slots.free().await, &greedy).is_none());
         let other = Holder::network(IpAddr::from([10, 0, 0, 2]));
-        assert!(slots.hold(slots.free().await, other).is_some());
+        assert!(slots.hold(slots.free().await, &other).is_some());
         drop(held);
-        assert!(slots.hold(slots.free().await, greedy()).is_some());
+        assert!(slots.hold(slots.free().await, &greedy).is_some());
         assert!(lock(&slots.holders).is_empty());
     }
 
     #[tokio::test]
     async fn one_pod_cannot_take_every_connection() {
-        let slots = Slots::new(64, Gauge::default());
+        let slots = Slots::new(512, Gauge::default());
+        let held = as_many_as_go(&slots, pod("agents", "greedy")).await;
+        assert_eq!(held.len(), 32);
+        let other = slots.hold(slots.free().await, &pod("agents", "other"));
+        assert!(other.is_some());
+    }
+
+    #[tokio::test]
+    async fn the_pods_of_one_namespace_cannot_take_every_connection() {
+        let slots = Slots::new(512, Gauge::default());
         let mut held = Vec::new();
-        while let Some(one) = slots.hold(slots.free().await, Holder::Pod("greedy".into())) {
-            held.push(one);
+        for number in 0..16 {
+            held.extend(as_many_as_go(&slots, pod("greedy", &number.to_string())).await);
         }
-        assert_eq!(held.len(), FEWEST_OF_POD);
-        assert!(
-            slots
-                .hold(slots.free().await, Holder::Pod("other".into()))
-                .is_some()
-        );
+        assert_eq!(held.len(), 128);
+        let other = slots.hold(slots.free().await, &pod("agents", "other"));
+        assert!(other.is_some());
+        drop((held, other));
+        assert!(lock(&slots.holders).is_empty());
     }
 }

@@ -83,9 +83,13 @@ impl Door {
 
     /// Waits for a place only now: listeners are many, and most of them idle. One that waits accepts nobody else.
     async fn admit(&self, stream: TcpStream, origin: Origin, drain: &DrainWatcher) {
-        let slot = self.gateway.slots.free().await;
-        let Some(held) = self.gateway.slots.hold(slot, origin.holder()) else {
-            let why = "the pod holds its share of connections";
+        let (slots, holder) = (&self.gateway.slots, origin.holder());
+        let held = match slots.may_hold(&holder) {
+            true => slots.hold(slots.free().await, &holder),
+            false => None,
+        };
+        let Some(held) = held else {
+            let why = "the pod, or its namespace, holds its share of connections";
             return self.gateway.count(&origin, Fault::Share, &why);
         };
         tokio::spawn(serve_connection(
