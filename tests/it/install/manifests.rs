@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use harness::{Cluster, Installation, Kubectl};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn manifests_apply_to_an_empty_cluster_and_again_without_a_change() -> Result<()> {
@@ -54,6 +54,40 @@ fn expressions_of_validating_policies_have_the_types_they_assume() -> Result<()>
         );
     }
     Ok(())
+}
+
+#[test]
+fn the_container_that_stays_alone_holds_a_token_for_the_api_server() -> Result<()> {
+    let installation = Installation::from_env()?;
+    let kubectl = installation.kubectl()?;
+    for (name, holder) in [("sallyport-node", "node"), ("sallyport-gateway", "gateway")] {
+        let set = kubectl.json(&["get", "daemonset", name, "-n", "sallyport-system"])?;
+        let template = &set["spec"]["template"]["spec"];
+        assert_eq!(holders_of_a_token(template), [holder], "{template}");
+    }
+    Ok(())
+}
+
+/// The containers that mount a ServiceAccount token where Kubernetes' clients look for one.
+fn holders_of_a_token(spec: &Value) -> Vec<&str> {
+    let each = |list: &'static str| spec[list].as_array().into_iter().flatten();
+    let is_token = |mount: &&Value| {
+        let volume = each("volumes").find(|volume| volume["name"] == mount["name"]);
+        let sources = volume.and_then(|volume| volume["projected"]["sources"].as_array());
+        mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+            && sources
+                .into_iter()
+                .flatten()
+                .any(|source| source["serviceAccountToken"]["path"] == "token")
+    };
+    each("initContainers")
+        .chain(each("containers"))
+        .filter(|container| {
+            let mounts = container["volumeMounts"].as_array();
+            mounts.into_iter().flatten().any(|mount| is_token(&mount))
+        })
+        .filter_map(|container| container["name"].as_str())
+        .collect()
 }
 
 #[test]
