@@ -25,6 +25,10 @@ mod start_gate;
 mod table;
 mod text;
 
+/// The oldest minor version of Kubernetes 1 that has all that is installed: MutatingAdmissionPolicy in v1, and
+/// constrained impersonation.
+const OLDEST: u32 = 36;
+
 /// The gateway between AI agents and the Kubernetes API.
 #[derive(Debug, Parser)]
 #[command(name = "sallyport", version, propagate_version = true, after_help = AFTER_HELP)]

@@ -2,6 +2,7 @@
 
 mod agents;
 mod agents_namespace;
+mod doctor;
 mod labels;
 mod manifests;
 mod pods;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{bail, ensure};
 
+use super::OLDEST;
 use crate::api::v1alpha1;
 
 /// Tokens without an audience of their own have one of these in a cluster that kubeadm or a provider made.
@@ -81,7 +82,7 @@ fn render(args: &Args) -> anyhow::Result<String> {
 
 fn heading(args: &Args) -> String {
     format!(
-        "# Sallyport {} for the cluster {}. Needs Kubernetes 1.36: earlier API servers do not serve\n\
+        "# Sallyport {} for the cluster {}. Needs Kubernetes 1.{OLDEST}: earlier API servers do not serve\n\
          # MutatingAdmissionPolicy as admissionregistration.k8s.io/v1, and refuse these documents (\"no matches for\n\
          # kind\"). If any document is refused, label no namespace before that is mended.\n",
         env!("CARGO_PKG_VERSION"),

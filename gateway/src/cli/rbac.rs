@@ -18,15 +18,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::{account::Account, rights::Rights};
-use super::person::Access;
+use super::{OLDEST, person::Access};
 
 mod account;
 mod filter;
 mod gateway;
 mod rights;
-
-/// The first minor version of Kubernetes 1 with constrained impersonation.
-const CONSTRAINED: u32 = 36;
 
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
@@ -168,8 +165,8 @@ async fn check_version(client: &Client, legacy: bool) -> anyhow::Result<()> {
         .take_while(char::is_ascii_digit)
         .collect();
     ensure!(
-        legacy || minor.parse().is_ok_and(|minor: u32| minor >= CONSTRAINED),
-        "this API server is {}.{}; constrained impersonation came with 1.{CONSTRAINED}: use --legacy, which has no \
+        legacy || minor.parse().is_ok_and(|minor: u32| minor >= OLDEST),
+        "this API server is {}.{}; constrained impersonation came with 1.{OLDEST}: use --legacy, which has no \
          ceiling",
         version.major,
         version.minor

@@ -92,9 +92,7 @@ where
 fn explained(error: kube::Error, what: &str) -> anyhow::Error {
     let advice = match &error {
         kube::Error::Api(status) if status.code == 404 => {
-            format!(
-                "the cluster knows no {what}; install the CRDs: sallyport debug crds | kubectl apply -f -"
-            )
+            format!("the cluster knows no {what}; apply the output of `sallyport manifests` to it")
         }
         kube::Error::Api(status) if status.code == 403 => {
             format!(
@@ -146,7 +144,7 @@ mod tests {
             let error = explained(kube::Error::Api(status.boxed()), "reports");
             format!("{error:#}")
         };
-        assert!(refused(404).contains("sallyport debug crds | kubectl apply -f -"));
+        assert!(refused(404).contains("`sallyport manifests`"));
         assert!(refused(403).contains("verb list"));
         assert!(refused(401).contains("log in"));
     }

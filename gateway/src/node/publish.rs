@@ -70,7 +70,7 @@ async fn write(object: &Object, writing: &mut Writing, metrics: &CoverageMetrics
     };
     if let Err(error) = &written {
         metrics.failed();
-        tracing::warn!(%error, "the object NodeCoverage could not be written; is its CRD installed?");
+        tracing::warn!(%error, "the object NodeCoverage could not be written; apply the output of `sallyport manifests` where its CRD is missing");
     }
     writing.done(next, written.is_ok(), Instant::now());
 }

@@ -246,15 +246,12 @@ fn a_person_who_may_not_look_is_told_what_to_ask_for() -> Result<()> {
 }
 
 #[test]
-fn without_the_crds_the_command_that_installs_them_is_named() -> Result<()> {
+fn without_the_crd_the_command_that_installs_it_is_named() -> Result<()> {
     let private = Cluster::start_private()?;
     let fleet = Fleet::of(&private.cluster)?;
     for command in ["coverage", "discover"] {
         let refusal = fleet.person.run(&[command])?.failure()?;
-        assert!(
-            refusal.contains("sallyport debug crds | kubectl apply -f -"),
-            "{refusal}"
-        );
+        assert!(refusal.contains("`sallyport manifests`"), "{refusal}");
     }
     fleet.install_crds()?;
     let silence = fleet.person.run(&["discover", "-A"])?.success()?;

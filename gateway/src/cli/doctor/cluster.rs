@@ -3,19 +3,19 @@
 use kube::Client;
 
 use super::check::Check;
+use crate::cli::OLDEST;
 
-const TESTED: u32 = 32;
-const BEST_EFFORT: u32 = 30;
-const ADMISSION: &str = "admissionregistration.k8s.io";
+const ADMISSION: &str = "admissionregistration.k8s.io/v1";
 const POLICIES: &str = "mutatingadmissionpolicies";
 const OURS: &str = "sallyport.dev/v1alpha1";
-const CRDS: [&str; 3] = ["agentpolicies", "agents", "nodecoverages"];
+/// Agents and policies are files of the gateway: `sallyport manifests` has no definitions of them.
+const CRD: &str = "nodecoverages";
 
 pub(super) async fn checks(client: &Client) -> Vec<Check> {
     vec![
         version(client).await,
         mutating_policies(client).await,
-        definitions(client).await,
+        definition(client).await,
     ]
 }
 
@@ -34,76 +34,49 @@ async fn version(client: &Client) -> Check {
 fn judge_version(subject: &str, major: &str, minor: &str, whole: &str) -> Check {
     let number = |text: &str| text.trim_end_matches('+').parse::<u32>().ok();
     match (number(major), number(minor)) {
-        (Some(1), Some(TESTED..)) => Check::ok(subject, whole.to_owned()),
-        (Some(1), Some(BEST_EFFORT..)) => Check::notice(
-            subject,
-            format!("{whole} is older than 1.{TESTED}, the oldest that is tested"),
-        ),
+        (Some(1), Some(OLDEST..)) => Check::ok(subject, whole.to_owned()),
         (Some(1), Some(_)) => Check::failed(
             subject,
-            format!("{whole} is too old: upgrade to 1.{TESTED} or later"),
+            format!("{whole} is too old: upgrade to Kubernetes 1.{OLDEST} or later"),
         ),
         _ => Check::notice(subject, format!("{whole} is no version that is known")),
     }
 }
 
-/// They give pods our token and CA. Newest version first.
+/// They give pods our token and CA, and are written in v1.
 async fn mutating_policies(client: &Client) -> Check {
     const SUBJECT: &str = "MutatingAdmissionPolicy";
-    for version in ["v1", "v1beta1", "v1alpha1"] {
-        let group = format!("{ADMISSION}/{version}");
-        match resources(client, &group).await {
-            Ok(names) if names.iter().any(|name| name == POLICIES) => {
-                return judge_policies(SUBJECT, version, &group);
-            }
-            Ok(_) => {}
-            Err(error) => return Check::failed(SUBJECT, format!("cannot be looked for: {error}")),
-        }
-    }
-    Check::failed(
-        SUBJECT,
-        format!(
-            "not served: before 1.36 start the API server with --feature-gates=MutatingAdmissionPolicy=true \
-             --runtime-config={ADMISSION}/v1beta1=true (v1alpha1 before 1.34)"
-        ),
-    )
-}
-
-/// The manifests in `deploy` are written in v1.
-fn judge_policies(subject: &str, version: &str, group: &str) -> Check {
-    if version == "v1" {
-        return Check::ok(subject, format!("served as {group}"));
-    }
-    Check::notice(
-        subject,
-        format!(
-            "served as {group} only: write that for apiVersion in Sallyport's admission policies"
-        ),
-    )
-}
-
-async fn definitions(client: &Client) -> Check {
-    const SUBJECT: &str = "Sallyport's CRDs";
-    match resources(client, OURS).await {
-        Ok(names) => judge_definitions(SUBJECT, &names),
+    match resources(client, ADMISSION).await {
+        Ok(names) => judge_policies(SUBJECT, &names),
         Err(error) => Check::failed(SUBJECT, format!("cannot be looked for: {error}")),
     }
 }
 
-fn judge_definitions(subject: &str, names: &[String]) -> Check {
-    let missing: Vec<_> = CRDS
-        .into_iter()
-        .filter(|crd| !names.iter().any(|name| name == crd))
-        .collect();
-    if missing.is_empty() {
-        return Check::ok(subject, CRDS.join(", "));
+fn judge_policies(subject: &str, names: &[String]) -> Check {
+    if names.iter().any(|name| name == POLICIES) {
+        return Check::ok(subject, format!("served as {ADMISSION}"));
     }
     Check::failed(
         subject,
-        format!(
-            "{} missing: sallyport debug crds | kubectl apply -f -",
-            missing.join(", ")
-        ),
+        format!("not served as {ADMISSION}: upgrade to Kubernetes 1.{OLDEST} or later"),
+    )
+}
+
+async fn definition(client: &Client) -> Check {
+    const SUBJECT: &str = "Sallyport's CRD";
+    match resources(client, OURS).await {
+        Ok(names) => judge_definition(SUBJECT, &names),
+        Err(error) => Check::failed(SUBJECT, format!("cannot be looked for: {error}")),
+    }
+}
+
+fn judge_definition(subject: &str, names: &[String]) -> Check {
+    if names.iter().any(|name| name == CRD) {
+        return Check::ok(subject, CRD.to_owned());
+    }
+    Check::failed(
+        subject,
+        format!("{CRD} missing: apply the output of `sallyport manifests`"),
     )
 }
 
@@ -126,12 +99,12 @@ mod tests {
     use crate::cli::doctor::check::Verdict;
 
     #[test]
-    fn versions_are_judged_by_what_is_tested() {
+    fn versions_are_judged_by_what_the_manifests_need() {
         for (major, minor, verdict) in [
-            ("1", "36", Verdict::Ok),
-            ("1", "32+", Verdict::Ok),
-            ("1", "31", Verdict::Notice),
-            ("1", "29", Verdict::Failed),
+            ("1", "37", Verdict::Ok),
+            ("1", "36+", Verdict::Ok),
+            ("1", "35", Verdict::Failed),
+            ("1", "32+", Verdict::Failed),
             ("2", "0", Verdict::Notice),
             ("", "", Verdict::Notice),
         ] {
@@ -144,18 +117,35 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_definition_is_named_with_the_command_that_installs_it() {
-        let check = judge_definitions("s", &["agents".to_owned(), "agentpolicies".to_owned()]);
+    fn policies_of_an_older_api_server_do_not_count() {
+        let others = ["validatingadmissionpolicies".to_owned()];
+        let check = judge_policies("s", &others);
+        assert_eq!(check.verdict, Verdict::Failed);
         assert!(
-            check
-                .saw
-                .starts_with("nodecoverages missing: sallyport debug crds"),
+            check.saw.contains("upgrade to Kubernetes 1.36"),
             "{}",
             check.saw
         );
         assert_eq!(
-            judge_definitions("s", &CRDS.map(str::to_owned)).verdict,
+            judge_policies("s", &[POLICIES.to_owned()]).verdict,
             Verdict::Ok
         );
+    }
+
+    #[test]
+    fn a_missing_definition_is_named_with_the_command_that_installs_it() {
+        let check = judge_definition("s", &["agents".to_owned(), "agentpolicies".to_owned()]);
+        assert_eq!(check.verdict, Verdict::Failed);
+        assert!(
+            check.saw.starts_with("nodecoverages missing") && check.saw.contains("manifests"),
+            "{}",
+            check.saw
+        );
+    }
+
+    #[test]
+    fn definitions_that_the_manifests_leave_out_are_not_missed() {
+        let check = judge_definition("s", &["nodecoverages".to_owned()]);
+        assert_eq!(check.verdict, Verdict::Ok);
     }
 }
