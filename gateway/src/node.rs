@@ -40,13 +40,14 @@ use crate::{
     redirect::{self, Redirect, ReservedPorts, Unclassified},
 };
 
-pub use self::{destinations::show_destinations, layout::find_kubepods, peers::SocketError};
+pub use self::{destinations::show_destinations, kubepods::kubepods, peers::SocketError};
 
 mod agent;
 mod cgroups;
 mod desired;
 mod destinations;
 mod informers;
+mod kubepods;
 mod label;
 mod layout;
 mod listeners;
@@ -158,23 +159,15 @@ impl Node {
     /// The cgroup of all pods, once there is one. None where the end comes first.
     async fn kubepods(&self, shutdown: &CancellationToken) -> Result<Option<PathBuf>, NodeError> {
         const AGAIN: Duration = Duration::from_secs(1);
-        let root = match &self.config.cgroup_root {
-            Some(root) => root.clone(),
-            None => redirect::cgroup2_mount()?.path().to_owned(),
-        };
         let mut told = false;
         loop {
-            let found = match &self.config.kubepods {
-                Some(kubepods) => Some(root.join(kubepods)).filter(|path| path.is_dir()),
-                None => find_kubepods(&root),
-            };
+            let found = kubepods(Some(&self.config))?.filter(|path| path.is_dir());
             if found.is_some() {
                 return Ok(found);
             }
             if !std::mem::replace(&mut told, true) {
                 tracing::warn!(
-                    cgroup_root = %root.display(),
-                    "there is no cgroup of pods yet: waiting for kubelet to make it; if it does not, check its cgroupsPerQOS and node.yaml's kubepods"
+                    "there is no cgroup of pods yet: waiting for kubelet to make it; if it does not, check its cgroupsPerQOS and node.yaml's cgroupRoot and kubepods"
                 );
             }
             tokio::select! {

@@ -31,7 +31,7 @@ pub struct NodeConfig {
     pub gateway_uid: u32,
     /// The host's cgroup2 mount; found where absent.
     pub cgroup_root: Option<PathBuf>,
-    /// The cgroup of all pods; found below the mount where absent.
+    /// The cgroup of all pods, relative to `cgroup_root`; found below that where absent.
     pub kubepods: Option<PathBuf>,
     /// The host's `/proc`.
     pub proc: PathBuf,
@@ -198,7 +198,7 @@ fn default_reconcile_interval() -> HumanDuration {
 }
 
 impl NodeConfig {
-    /// Reads and checks `path`. Relative paths inside it are relative to its directory.
+    /// Reads and checks `path`. Relative paths inside it are relative to its directory, except `kubepods`.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
             path: path.to_owned(),
@@ -253,11 +253,7 @@ impl NodeConfig {
             &mut self.host_netns,
             &mut self.pins,
         ];
-        let optional = [
-            &mut self.kubeconfig,
-            &mut self.cgroup_root,
-            &mut self.kubepods,
-        ];
+        let optional = [&mut self.kubeconfig, &mut self.cgroup_root];
         for path in paths.into_iter().chain(optional.into_iter().flatten()) {
             *path = base.join(&*path);
         }

@@ -76,7 +76,7 @@ impl fmt::Display for PodKey {
 }
 
 /// Where the pods of the kubelet are whose cgroups lie below `root`; none before it has made its first.
-pub fn find_kubepods(root: &Path) -> Option<PathBuf> {
+pub(super) fn find_kubepods(root: &Path) -> Option<PathBuf> {
     let candidates = KUBEPODS.iter().map(|path| root.join(path));
     candidates.into_iter().find(|path| path.is_dir())
 }

@@ -36,7 +36,7 @@ kubeconfig: kubeconfig
 socket: /run/sallyport/node.sock
 gatewayUid: 65532
 cgroupRoot: /host/cgroup
-kubepods: /host/cgroup/kubepods.slice
+kubepods: kubepods.slice
 proc: /host/proc
 pins: /sys/fs/bpf/sallyport
 profile: dedicated
@@ -55,6 +55,10 @@ restorePeerNames: true
     assert_eq!(
         config.kubeconfig.as_deref(),
         Some(Path::new("/etc/sallyport/kubeconfig"))
+    );
+    assert_eq!(
+        config.kubepods.as_deref(),
+        Some(Path::new("kubepods.slice"))
     );
     assert_eq!(config.host_netns, Path::new("/host/proc/1/ns/net"));
     assert_eq!(
