@@ -46,7 +46,10 @@ fn a_process_without_capabilities_is_told_which_it_needs() {
     let _turn = take_turn();
     mount_bpffs(Path::new(BPFFS)).unwrap();
     let told = client(&["load-unprivileged"]).run();
-    assert!(told.contains("capabilities BPF, NET_ADMIN"), "{told}");
+    assert!(
+        told.contains("capabilities BPF, CHOWN, NET_ADMIN"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -101,8 +101,9 @@
 //!
 //! ## Operations
 //!
-//! The node agent needs the host's cgroup2, bpffs and `/proc` (with the host's processes in it), and BPF, NET_ADMIN, SYS_ADMIN, SYS_PTRACE. Its API rights:
-//! list and watch pods, namespaces, services, endpointslices and nodes; patch its own Node's labels; write its
+//! The node agent needs the host's cgroup2, bpffs and `/proc` (with the host's processes in it), and five capabilities:
+//! BPF and NET_ADMIN for the programs, SYS_ADMIN and SYS_PTRACE to enter agents' networks, CHOWN to give its socket to
+//! the gateway's user. Its API rights: list and watch pods, namespaces, services, endpointslices and nodes; patch its own Node's labels; write its
 //! NodeCoverage and events. It parses nothing that an agent sent, and `cargo xtask layers` checks that its code cannot.
 //!
 //! | you see | do |

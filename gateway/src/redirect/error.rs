@@ -19,7 +19,7 @@ pub enum Error {
     MissingFromObject { name: &'static str },
     #[error(
         "not permitted to {doing}: run as root, or give the container the capabilities \
-         BPF, NET_ADMIN and SYS_ADMIN"
+         BPF, CHOWN, NET_ADMIN, SYS_ADMIN and SYS_PTRACE"
     )]
     MissingCapability {
         doing: &'static str,

@@ -62,7 +62,8 @@ fn kernel() -> Finding {
 }
 
 /// Those that the node agent needs, by their numbers in `linux/capability.h`.
-const CAPABILITIES: [(u32, &str); 4] = [
+const CAPABILITIES: [(u32, &str); 5] = [
+    (0, "CHOWN"),
     (12, "NET_ADMIN"),
     (19, "SYS_PTRACE"),
     (21, "SYS_ADMIN"),
