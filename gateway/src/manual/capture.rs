@@ -31,7 +31,7 @@
 //! | labelled `sallyport.dev/agent=true`, in any namespace | an agent |
 //! | one of these that carries a token for the API server, or our token without the ConfigMap `sallyport-ca` beside it | an agent that `needs-recreate`: redirected, and told so with a 401 |
 //! | in the node's own network; made from a file on the node (static) | never an agent: `exempt`, with an event where a label meant otherwise |
-//! | Sallyport's own | `exempt`, before anything is attached |
+//! | the node agent's own | `exempt`, before anything is attached |
 //! | one of which the API server has not told | `unknown`: passes in profile `shared`, is an agent in `dedicated` |
 //!
 //! A pod is known by its cgroup, whose directory kubelet names after the pod's UID, in any of kubelet's layouts; the
@@ -39,6 +39,11 @@
 //! its cgroup alone, never by an annotation, which anyone could set. The API server's word and the cgroup may come in
 //! either order. What the API server has said of a pod stays in force while it is away, and as long as the pod's
 //! cgroup exists, even when the pod was deleted with force.
+//!
+//! The gateway's pod is like any other that is no agent: `exempt` once the API server has told of it. In profile
+//! `dedicated` its connections to the API server are refused until then, so a gateway that is made anew while no node
+//! agent runs on its node is not ready before that is back. One that was there already is not touched: what the kernel
+//! knows of its pod stays.
 //!
 //! ## The order
 //!
@@ -103,8 +108,10 @@
 //!
 //! The node agent needs the host's cgroup2, bpffs and `/proc` (with the host's processes in it), and five capabilities:
 //! BPF and NET_ADMIN for the programs, SYS_ADMIN and SYS_PTRACE to enter agents' networks, CHOWN to give its socket to
-//! the gateway's user. Its API rights: list and watch pods, namespaces, services, endpointslices and nodes; patch its own Node's labels; write its
-//! NodeCoverage and events. It parses nothing that an agent sent, and `cargo xtask layers` checks that its code cannot.
+//! the gateway's user. Its API rights: list and watch pods, namespaces, services, endpointslices and nodes; patch its
+//! own Node's labels; write its NodeCoverage and events. It parses nothing that an agent sent, and `cargo xtask layers`
+//! checks that its code cannot. Its fields are in [configuration](super::configuration#the-node-agent), its metrics in
+//! [operation](super::operation#metrics).
 //!
 //! | you see | do |
 //! |---|---|

@@ -1,8 +1,10 @@
 //! # Configuration
 //!
-//! One YAML file, `sallyport gateway --config FILE`. Unknown fields are refused. Relative paths are relative to the
-//! file. Sizes are written `4096`, `64MiB`, `10GiB`; durations `500ms`, `60s`, `5m`, `1h`. The types are in
-//! [`crate::config`].
+//! Two YAML files: the gateway's, `sallyport gateway --config FILE`, and [the node agent's](#the-node-agent),
+//! `sallyport node --config FILE`. Unknown fields are refused. Relative paths are relative to the file. Sizes are
+//! written `4096`, `64MiB`, `10GiB`; durations `500ms`, `60s`, `5m`, `1h`. The types are in [`crate::config`].
+//!
+//! ## The gateway
 //!
 //! | field | default | |
 //! |---|---|---|
@@ -95,3 +97,29 @@
 //! and Object Lock with a default retention as long as the record must live: nobody can then remove evidence earlier,
 //! and the gateway needs no permission for it, since a default of the bucket applies to every new object. Let a
 //! lifecycle rule expire objects and old versions after that.
+//!
+//! ## The node agent
+//!
+//! One file serves every node: what differs comes from the environment, where a pod's downward API puts it. The types
+//! are in [`crate::config::node`].
+//!
+//! | field | default | |
+//! |---|---|---|
+//! | `gatewayUid` | required | whom the gateway runs as; only it and root may connect at the socket |
+//! | `node` | `NODE_NAME`, required | the Node object's name |
+//! | `kubeconfig` | the pod's own credential | how the node agent reaches the API server |
+//! | `socket` | `/run/sallyport/node.sock` | where gateways connect, as their `capture.socket`; in a directory of the host |
+//! | `cgroupRoot` | found in `/proc/mounts` | the host's cgroup2 mount |
+//! | `kubepods` | found below `cgroupRoot` | the cgroup of all pods, relative to `cgroupRoot` |
+//! | `proc` | `/proc` | the host's `/proc` |
+//! | `hostNetns` | `1/ns/net` below `proc` | the node's own network namespace, whose connections pass |
+//! | `pins` | `/sys/fs/bpf/sallyport` | a directory on a bpffs of the host, which holds programs and maps while no process runs |
+//! | `profile` | `shared` | what becomes of pods of which the API server has not told: `shared`, they pass; `dedicated`, they are taken for agents |
+//! | `ports.first`, `ports.count` | `15300`, `256` | loopback ports inside of agents' pods, one a destination, which agents cannot bind; both are written or none. Within 1024 to 65535, at most 1024 of them, none of 30000 to 60999 |
+//! | `destinations.names` | none | public names of the API server with their ports, resolved again and again: `api.example.com:443` |
+//! | `destinations.addresses` | none | its addresses with their ports that the cluster does not know of: `203.0.113.7:6443` |
+//! | `cloudMetadata` | `deny` | `allow` lets agents reach the cloud's metadata service, which hands out the node's credentials |
+//! | `ownPod.namespace`, `.name`, `.uid` | `POD_NAMESPACE`, `POD_NAME`, `POD_UID`; else none | the pod that the node agent runs in, which passes whatever its labels say |
+//! | `admin.listen` | not served | `/metrics`, `/healthz` and `/readyz` in plain HTTP |
+//! | `reconcileInterval` | `30s` | how often what is there is compared with what should be; up to `60s` |
+//! | `restorePeerNames` | `false` | accepted, and without effect in this version: `getpeername` answers with the loopback address |

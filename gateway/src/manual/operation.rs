@@ -29,6 +29,22 @@
 //! `upgrade_unusable`. Worth an alert: `wal_failing`, `wal_full_seconds` under an
 //! hour for two minutes, `wal_used_bytes` over half of `wal_limit_bytes`, and any `not_recorded`, `answer_not_recorded` or `unsafe`.
 //!
+//! The node agent's, at its own `admin.listen`:
+//!
+//! | metric | type | labels | unit and meaning |
+//! |---|---|---|---|
+//! | `sallyport_node_pods` | gauge | `state` (`captured`, `denied`, `needs-recreate`, `exempt`, `unknown`) | pods of this node: [below](#which-pods-are-captured) |
+//! | `sallyport_node_problems` | gauge | – | what is wrong on the node as a whole; the NodeCoverage says what |
+//! | `sallyport_node_coverage_write_failures_total` | counter | – | attempts to write the NodeCoverage that failed |
+//! | `sallyport_node_listeners` | gauge | – | listening sockets held in agents' pods |
+//! | `sallyport_node_gateways` | gauge | – | gateways that hold the same listeners |
+//! | `sallyport_node_mismatches_total` | counter | – | how often what was there was not what should be: links, listeners, canaries |
+//! | `sallyport_node_kernel_decisions` | gauge | `decision` | what the kernel programs decided since their maps were made |
+//!
+//! `decision` is one of `denied`, `denied_bind`, `denied_guarded`, `dropped_packet`, `passed_unclassified`,
+//! `redirected_v4`, `redirected_v4_mapped`, `redirected_v6`. Worth an alert: any pod in the states `denied` and
+//! `unknown`, and any problem.
+//!
 //! ## Which pods are captured
 //!
 //! Each node agent writes one object, the `NodeCoverage` of its node's name, and renews its `observedAt` every 30 s for
@@ -53,10 +69,7 @@
 //! | `unknown` | look at the node agent of that node: `kubectl -n sallyport-system get pods -o wide`, then its log |
 //! | `exempt`, though it was meant to be an agent | static pods and pods in the node's network cannot be agents |
 //!
-//! A pod that becomes one of these gets one event: `AgentDenied`, `AgentNeedsRecreate`, `NeverAnAgent`. The node
-//! agent's metrics are `sallyport_node_pods{state}`, `sallyport_node_problems` and
-//! `sallyport_node_coverage_write_failures_total`. Worth an alert: any pod in the states `denied` and `unknown`, and any
-//! problem.
+//! A pod that becomes one of these gets one event: `AgentDenied`, `AgentNeedsRecreate`, `NeverAnAgent`.
 //!
 //! The list of destinations follows the cluster. What goes from it stays for an hour, and what finds no port of
 //! `ports.count` is denied to agents and named among the problems. Node ports of Services that lead to the API server

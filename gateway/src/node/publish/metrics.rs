@@ -29,17 +29,17 @@ impl CoverageMetrics {
         };
         registry.register(
             "node_pods",
-            "Pods of this node by what becomes of their connections to the API server.",
+            "Pods of this node by what becomes of their connections to the API server",
             metrics.pods.clone(),
         );
         registry.register(
             "node_problems",
-            "What is wrong on this node as a whole; the object NodeCoverage says what.",
+            "What is wrong on this node as a whole; the object NodeCoverage says what",
             metrics.problems.clone(),
         );
         registry.register(
             "node_coverage_write_failures",
-            "Attempts to write the object NodeCoverage that failed.",
+            "Attempts to write the object NodeCoverage that failed",
             metrics.failures.clone(),
         );
         metrics
