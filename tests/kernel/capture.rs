@@ -9,6 +9,10 @@ use serde_json::{Value, json};
 
 use crate::scene::take_turn;
 
+mod bypass;
+mod clients;
+mod identity;
+mod sequences;
 mod served;
 
 const LIMIT: Duration = Duration::from_secs(30);

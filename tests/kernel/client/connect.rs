@@ -14,20 +14,61 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::calls;
 
 const MPTCP: i32 = 262;
+/// Nobody is that slow: a test that waits for ever does not say for what.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is sent before anything is read, by the ways that send with the first packet.
+const FIRST: &[u8] = b"hello";
 
 /// The greeting of whoever is reached.
 pub(crate) fn by(way: &str, address: SocketAddr) -> Result<String> {
-    greeted(connected_by(way, address)?)
+    greeted(connected_by(way, address, FIRST)?)
 }
 
-fn connected_by(way: &str, address: SocketAddr) -> Result<Socket> {
+/// Who is reached by way of `way`, of those who wait for a client to speak first.
+pub(crate) fn reach(way: &str, address: SocketAddr) -> Result<String> {
+    let socket = connected_by(way, address, QUESTION)?;
+    match way {
+        "fast-open" | "fast-open-connect" => answered(socket),
+        _ => asked(socket),
+    }
+}
+
+/// Whom `way` leads to, without a word to them.
+pub(crate) fn touch(way: &str, address: SocketAddr) -> Result<String> {
+    let peer = connected_by(way, address, FIRST)?.peer_addr()?;
+    Ok(peer
+        .as_socket()
+        .map_or_else(String::new, |peer| peer.to_string()))
+}
+
+/// No TLS: whoever expects that tells the mistake in words of its own, or ends the connection.
+const QUESTION: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+
+pub(crate) fn asked(mut socket: Socket) -> Result<String> {
+    socket.write_all(QUESTION)?;
+    answered(socket)
+}
+
+/// The peer as the socket knows it, and what it said until it ended the connection.
+fn answered(mut socket: Socket) -> Result<String> {
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let peer = socket.peer_addr()?.as_socket();
+    let mut answer = Vec::new();
+    // What came before an end by force was said as well.
+    let _end = socket.read_to_end(&mut answer);
+    let peer = peer.map_or_else(|| "nobody".to_owned(), |peer| peer.to_string());
+    Ok(format!("{peer}: {}", String::from_utf8_lossy(&answer)))
+}
+
+fn connected_by(way: &str, address: SocketAddr, first: &[u8]) -> Result<Socket> {
     match way {
         "connect" => to(stream(address)?, address),
         "connect-nonblocking" => nonblocking(address),
         "connect-v6only" => v6only(address),
         "connect-after-unspec" => after_unspec(address),
-        "fast-open" => fast_open(address),
-        "fast-open-connect" => fast_open_connect(address),
+        "fast-open" => fast_open(address, first),
+        "fast-open-connect" => fast_open_connect(address, first),
         "mptcp" => to(multipath(address)?, address),
         "mptcp-nonblocking" => nonblocking_on(multipath(address)?, address),
         "io-uring" => calls::connect_by_io_uring(stream(address)?, address, calls::Ring::Plain),
@@ -42,8 +83,6 @@ fn connected_by(way: &str, address: SocketAddr) -> Result<Socket> {
 }
 
 pub(crate) fn greeted(socket: Socket) -> Result<String> {
-    /// Nobody is that slow: a test that waits for ever does not say for what.
-    const PATIENCE: Duration = Duration::from_secs(60);
     socket.set_read_timeout(Some(PATIENCE))?;
     let mut greeting = String::new();
     TcpStream::from(socket).read_to_string(&mut greeting)?;
@@ -99,18 +138,18 @@ fn after_unspec(address: SocketAddr) -> Result<Socket> {
 }
 
 /// No `connect` at all: data goes with the first packet, or is kept until it may.
-fn fast_open(address: SocketAddr) -> Result<Socket> {
+fn fast_open(address: SocketAddr, first: &[u8]) -> Result<Socket> {
     let socket = stream(address)?;
-    socket.send_to_with_flags(b"hello", &address.into(), nix::libc::MSG_FASTOPEN)?;
+    socket.send_to_with_flags(first, &address.into(), nix::libc::MSG_FASTOPEN)?;
     Ok(socket)
 }
 
 /// `connect` does nothing yet: the first write does.
-fn fast_open_connect(address: SocketAddr) -> Result<Socket> {
+fn fast_open_connect(address: SocketAddr, first: &[u8]) -> Result<Socket> {
     let socket = stream(address)?;
     calls::set_fast_open_connect(&socket)?;
     let mut socket = to(socket, address)?;
-    match socket.write_all(b"hello") {
+    match socket.write_all(first) {
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error.into()),
         _ => Ok(socket),
     }

@@ -7,6 +7,8 @@ mod calls;
 #[cfg(target_os = "linux")]
 mod connect;
 #[cfg(target_os = "linux")]
+mod kube_rs;
+#[cfg(target_os = "linux")]
 mod pass;
 #[cfg(target_os = "linux")]
 mod raw;

@@ -38,14 +38,18 @@ pub(crate) fn give(path: &Path, family: &str) -> Result<String> {
     Ok("given".to_owned())
 }
 
-/// Takes a socket that someone gives at `path`, and connects it once its turn has come.
-pub(crate) fn take(path: &Path, address: SocketAddr) -> Result<String> {
+/// Takes a socket that someone gives at `path`, connects it once its turn has come, and does `then` with it.
+pub(crate) fn take(
+    path: &Path,
+    address: SocketAddr,
+    then: fn(Socket) -> Result<String>,
+) -> Result<String> {
     let listener = UnixListener::bind(path)?;
     verbs::say("ready")?;
     verbs::wait_for_turn()?;
     let (sender, _) = listener.accept()?;
     let socket = receive(&sender)?;
-    connect::greeted(connect::to(socket.into(), address)?)
+    then(connect::to(socket.into(), address)?)
 }
 
 fn receive(sender: &UnixStream) -> Result<OwnedFd> {

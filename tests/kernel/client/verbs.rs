@@ -10,7 +10,7 @@ use nix::unistd::{Uid, setuid};
 use sallyport::redirect::{BPFFS, Options, Redirect, ReservedPorts, Unclassified, cgroup2_mount};
 use socket2::{Domain, Socket, Type};
 
-use crate::{connect, pass, raw};
+use crate::{connect, kube_rs, pass, raw};
 
 pub(crate) fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,7 +29,12 @@ pub(crate) fn main() -> ExitCode {
 fn act(arguments: &[String]) -> Result<String> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        ["take-socket", path, address] => pass::take(Path::new(path), address.parse()?),
+        ["take-socket", path, address] => {
+            pass::take(Path::new(path), address.parse()?, connect::greeted)
+        }
+        ["take-socket-and-ask", path, address] => {
+            pass::take(Path::new(path), address.parse()?, connect::asked)
+        }
         ["keep-socket", address] => keep_socket(address.parse()?),
         ["keep-connection", address] => keep_connection(address.parse()?),
         ["keep-multipath", address] => keep_multipath(address.parse()?),
@@ -50,6 +55,9 @@ fn act_at_once(words: &[&str]) -> Result<String> {
             setuid(Uid::from_raw(uid.parse()?))?;
             bind(address.parse()?, true)
         }
+        ["reach", way, address] => connect::reach(way, address.parse()?),
+        ["touch", way, address] => connect::touch(way, address.parse()?),
+        ["list-by-kube-rs", namespace] => kube_rs::list(namespace),
         ["udp-connect", address] => udp_connect(address.parse()?),
         ["udp-send", address] => udp_send(address.parse()?),
         ["give-socket", path, family] => pass::give(Path::new(path), family),
