@@ -19,7 +19,7 @@ const CURL: &str = r#"
 directory=/var/run/secrets/kubernetes.io/serviceaccount
 exec curl --silent --show-error --fail-with-body --max-time 20 --cacert "$directory/ca.crt" \
     --header "Authorization: Bearer $(cat "$directory/token")" --connect-to "::$1" \
-    "https://kubernetes.default.svc/api/v1/namespaces/$(cat "$directory/namespace")/configmaps""#;
+    "https://$2/api/v1/namespaces/$(cat "$directory/namespace")/configmaps""#;
 
 /// A ConfigMap of every agents' namespace; what client-go makes has the same beginning.
 const FOUND: &str = "sallyport-";
@@ -79,9 +79,9 @@ impl Watched {
         SocketAddr::new(self.scene.cluster.cluster_ip.unwrap(), 443)
     }
 
-    /// By curl, which goes to exactly this address under the API server's name.
-    fn serves_curl(&self, address: SocketAddr) {
-        let words = ["sh", "-euc", CURL, "sh", &address.to_string()];
+    /// By curl, which goes to exactly this address under that name.
+    fn serves_curl(&self, address: SocketAddr, name: &str) {
+        let words = ["sh", "-euc", CURL, "sh", &address.to_string(), name];
         self.serves(&words, "curl", &[address.ip()]);
     }
 }
@@ -139,7 +139,8 @@ fn a_client_with_v4_mapped_addresses_is_served_at_the_cluster_ip_and_at_an_endpo
         let IpAddr::V4(ip) = address.ip() else {
             panic!("{address} is of IPv6 already");
         };
-        watched.serves_curl(SocketAddr::new(ip.to_ipv6_mapped().into(), address.port()));
+        let mapped = SocketAddr::new(ip.to_ipv6_mapped().into(), address.port());
+        watched.serves_curl(mapped, "kubernetes.default.svc");
     }
     eventually("a count of IPv6 sockets", LIMIT, || {
         let metrics = watched.scene.node.admin("/metrics")?;
@@ -153,9 +154,11 @@ fn a_client_with_v4_mapped_addresses_is_served_at_the_cluster_ip_and_at_an_endpo
 #[test]
 fn a_service_that_is_made_while_the_pod_runs_and_leads_to_the_api_server_is_served() {
     let watched = Watched::set();
-    for address in watched.scene.create_alias(&watched.scene.agents, "alias") {
+    let agents = &watched.scene.agents;
+    let name = format!("alias.{}.svc", agents.name);
+    for address in watched.scene.create_alias(agents, "alias") {
         watched.scene.wait_until_redirected(address);
-        watched.serves_curl(address);
+        watched.serves_curl(address, &name);
     }
 }
 
