@@ -14,6 +14,7 @@ mod clients;
 mod identity;
 mod sequences;
 mod served;
+mod storms;
 
 const LIMIT: Duration = Duration::from_secs(30);
 pub(crate) const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
