@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     agent::{Agent, End, Inputs, Outputs},
     cgroups::Cgroups,
-    destinations::Destinations,
+    destinations::{Destinations, Inherited},
     informers::Informers,
     metrics::Metrics,
     netns::Host,
@@ -126,10 +126,11 @@ impl Node {
         let inherited = peers::take_over(&self.config.socket).await;
         let changed = Arc::new(Notify::new());
         let cgroups = Cgroups::new(kubepods, Arc::clone(&changed));
+        let known = Inherited::of(&redirect)?;
         let (peers_sender, peers) = mpsc::channel(peers::QUEUE);
         let inputs = Inputs {
             informers: Informers::start(&self.client, &self.config.node, &changed),
-            destinations: self.destinations(),
+            destinations: self.destinations(known),
             changed: Arc::clone(&changed),
             peers,
         };
@@ -206,10 +207,10 @@ impl Node {
             .map_err(|error| failed(std::io::Error::other(error)))
     }
 
-    fn destinations(&self) -> watch::Receiver<Arc<Destinations>> {
+    fn destinations(&self, inherited: Inherited) -> watch::Receiver<Arc<Destinations>> {
         let (sender, receiver) = watch::channel(Arc::default());
         let (client, config) = (self.client.clone(), Arc::clone(&self.config));
-        tokio::spawn(destinations::watch(client, config, sender));
+        tokio::spawn(destinations::watch(client, config, inherited, sender));
         receiver
     }
 

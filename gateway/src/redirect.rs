@@ -17,7 +17,10 @@
 //! [`Redirect::attach`]. For each agent pod [`Redirect::guard_ports`], its listeners, [`Redirect::classify`], and
 //! [`Redirect::enforce`].
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use sallyport_common::{Destination, Listener, MAX_DESTINATIONS, MAX_GUARDED, MAX_PODS};
 
@@ -126,10 +129,7 @@ impl Redirect {
 
     /// Makes `wanted` the whole list of what agents' packets are kept from. What is in the old list and in the
     /// new one is guarded throughout, also where one names a port and the other all of them.
-    pub fn set_guarded(
-        &mut self,
-        wanted: &std::collections::BTreeSet<Guarded>,
-    ) -> Result<(), Error> {
+    pub fn set_guarded(&mut self, wanted: &BTreeSet<Guarded>) -> Result<(), Error> {
         if wanted.len() > MAX_GUARDED as usize {
             return Err(Error::TooManyGuarded {
                 got: wanted.len(),
@@ -143,6 +143,15 @@ impl Redirect {
         maps::insert_all(&mut self.maps.guarded, &ports)?;
         maps::replace(&mut self.maps.guarded_addresses, &addresses)?;
         maps::retain(&mut self.maps.guarded, &ports)
+    }
+
+    /// What is guarded, by this process or an earlier one.
+    pub fn guarded(&self) -> Result<BTreeSet<Guarded>, Error> {
+        let entries = self.maps.guarded.keys();
+        entries
+            .map(|entry| entry.map(|destination| (&destination).into()))
+            .collect::<Result<_, _>>()
+            .map_err(Error::from)
     }
 
     /// Says what a pod is. Until then it is [`Options::unclassified`].

@@ -38,7 +38,10 @@ use self::{
     cluster::{Cluster, Compact, Node, Service, Slice},
     names::Resolved,
 };
-use crate::{config::node::NodeConfig, redirect::Guarded};
+use crate::{
+    config::node::NodeConfig,
+    redirect::{self, Guarded, Redirect},
+};
 
 mod announced;
 mod cluster;
@@ -58,6 +61,24 @@ pub(super) struct Destinations {
     pub(super) problems: Vec<String>,
 }
 
+/// What the kernel was told before this process began: it counts as having gone when this process began. Without it
+/// a restart would open what was closed, while a name does not resolve or for an address that has just gone.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Inherited {
+    pub(super) redirected: BTreeSet<SocketAddr>,
+    pub(super) guarded: BTreeSet<Guarded>,
+}
+
+impl Inherited {
+    pub(super) fn of(redirect: &Redirect) -> Result<Self, redirect::Error> {
+        let redirected = redirect.destinations()?.into_keys();
+        Ok(Self {
+            redirected: redirected.map(SocketAddr::from).collect(),
+            guarded: redirect.guarded()?,
+        })
+    }
+}
+
 /// Objects of a page of the first list: a full EndpointSlice is some 30 KiB, a Node more.
 const PAGE: u32 = 50;
 /// Changes come in bursts; the first of one waits this long for the rest.
@@ -69,12 +90,14 @@ const EXPIRY: Duration = Duration::from_secs(30);
 pub(super) async fn watch(
     client: Client,
     config: Arc<NodeConfig>,
+    inherited: Inherited,
     sender: watch::Sender<Arc<Destinations>>,
 ) {
+    let announced = Announced::new(&config, names::cluster_domain(), inherited, Instant::now());
     let (resolving, resolved) = watch::channel(Resolved::default());
     tokio::join!(
         names::keep_resolved(&config.destinations.names, resolving),
-        follow(client, &config, resolved, sender),
+        follow(client, announced, resolved, sender),
     );
 }
 
@@ -94,7 +117,7 @@ pub async fn show_destinations(
         }
     };
     tokio::select! {
-        () = watch(client, Arc::new(config), sender) => {}
+        () = watch(client, Arc::new(config), Inherited::default(), sender) => {}
         () = shown => {}
     }
 }
@@ -118,7 +141,7 @@ fn shown(destinations: &Destinations) -> Value {
 
 async fn follow(
     client: Client,
-    config: &NodeConfig,
+    mut announced: Announced,
     mut resolved: watch::Receiver<Resolved>,
     sender: watch::Sender<Arc<Destinations>>,
 ) {
@@ -126,7 +149,6 @@ async fn follow(
     let mut slices = Box::pin(events::<Slice>(&client));
     let mut nodes = Box::pin(events::<Node>(&client));
     let mut expiry = time::interval(EXPIRY);
-    let mut announced = Announced::new(config, names::cluster_domain());
     let mut cluster = Cluster::default();
     let mut due = Some(Instant::now());
     loop {

@@ -41,11 +41,33 @@ impl From<&Guarded> for Destination {
     }
 }
 
+impl From<&Destination> for Guarded {
+    fn from(destination: &Destination) -> Self {
+        let address: SocketAddr = OrigDstAddr::from(destination).into();
+        Self::new(address.ip(), NonZeroU16::new(address.port()))
+    }
+}
+
 impl fmt::Display for Guarded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.port {
             Some(port) => SocketAddr::new(self.ip, port.get()).fmt(f),
             None => self.ip.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_holds_is_read_back_as_it_was_written() {
+        for ip in ["192.0.2.7", "2001:db8::7", "::ffff:192.0.2.7"] {
+            for port in [None, NonZeroU16::new(10250)] {
+                let guarded = Guarded::new(ip.parse().expect("an address"), port);
+                assert_eq!(Guarded::from(&Destination::from(&guarded)), guarded);
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use sallyport_common::{MAX_DESTINATIONS, MAX_GUARDED};
 use tokio::time::Instant;
 
 use super::{
-    Destinations,
+    Destinations, Inherited,
     cluster::{Cluster, Node},
     metadata,
     ways::{Rank, Way, Ways},
@@ -40,6 +40,8 @@ pub(super) struct Announced {
     room: usize,
     domain: String,
     remembered: BTreeMap<SocketAddr, Remembered>,
+    /// Of the node agent before this one, and since when they are only remembered.
+    inherited: (BTreeSet<Guarded>, Instant),
 }
 
 #[derive(Debug)]
@@ -49,15 +51,43 @@ struct Remembered {
     redirected: bool,
 }
 
+impl Remembered {
+    fn inherited(now: Instant) -> Self {
+        let way = Way {
+            rank: Rank::Inherited,
+            names: Vec::new(),
+        };
+        Self {
+            way,
+            last_seen: now,
+            redirected: true,
+        }
+    }
+}
+
 impl Announced {
-    pub(super) fn new(config: &NodeConfig, domain: String) -> Self {
+    pub(super) fn new(
+        config: &NodeConfig,
+        domain: String,
+        inherited: Inherited,
+        now: Instant,
+    ) -> Self {
         let room = u32::from(config.ports.count.get()).min(MAX_DESTINATIONS);
+        let guard_metadata = config.cloud_metadata == CloudMetadata::Deny;
+        let mut guarded = inherited.guarded;
+        if !guard_metadata {
+            guarded.retain(|guarded| !metadata::guards().any(|metadata| metadata == *guarded));
+        }
+        let redirected = inherited.redirected.into_iter();
         Self {
             configured: config.destinations.addresses.clone(),
-            guard_metadata: config.cloud_metadata == CloudMetadata::Deny,
+            guard_metadata,
             room: room as usize,
             domain,
-            remembered: BTreeMap::new(),
+            remembered: redirected
+                .map(|address| (address, Remembered::inherited(now)))
+                .collect(),
+            inherited: (guarded, now),
         }
     }
 
@@ -99,6 +129,9 @@ impl Announced {
     fn forget(&mut self, now: Instant) {
         self.remembered
             .retain(|_, entry| now.duration_since(entry.last_seen) < REMEMBERED);
+        if now.duration_since(self.inherited.1) >= REMEMBERED {
+            self.inherited.0.clear();
+        }
         let gone = self
             .remembered
             .iter()
@@ -171,7 +204,8 @@ impl Announced {
             .chain(control_plane)
             .chain(kubelets(|node| &node.internal_ips))
             .chain(node_ports)
-            .chain(kubelets(|node| &node.external_ips));
+            .chain(kubelets(|node| &node.external_ips))
+            .chain(self.inherited.0.iter().copied());
         let mut guarded = BTreeSet::new();
         while guarded.len() < MAX_GUARDED as usize {
             let Some(next) = wanted.next() else {

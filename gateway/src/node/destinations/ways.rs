@@ -19,6 +19,8 @@ pub(super) enum Rank {
     Endpoint,
     /// From `node.yaml`.
     Configured,
+    /// Of the node agent before this one, which did not say what it is.
+    Inherited,
     /// Of a Service that somebody made.
     Alias,
 }

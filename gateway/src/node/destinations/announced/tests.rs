@@ -74,8 +74,13 @@ fn cluster_with(services: &[Value], slices: &[Value]) -> Cluster {
     }
 }
 
+fn announced(config: &NodeConfig) -> Announced {
+    let nothing = Inherited::default();
+    Announced::new(config, "cluster.local".into(), nothing, Instant::now())
+}
+
 fn destinations_of(cluster: &Cluster) -> Destinations {
-    Announced::new(&config(256), "cluster.local".into()).update(cluster, Instant::now())
+    announced(&config(256)).update(cluster, Instant::now())
 }
 
 fn names(destinations: &Destinations, address: &str) -> Vec<String> {
@@ -148,7 +153,7 @@ fn metadata_is_reached_only_where_the_configuration_allows_it() {
         cloud_metadata: CloudMetadata::Allow,
         ..config(256)
     };
-    let mut announced = Announced::new(&allowing, "cluster.local".into());
+    let mut announced = announced(&allowing);
     let destinations = announced.update(&cluster_with(&[], &[]), Instant::now());
     assert!(!is_guarded(&destinations, "169.254.169.254", 80));
 }
@@ -258,7 +263,7 @@ fn what_went_stays_for_an_hour_and_not_longer() {
         json!({"clusterIPs": ["10.96.0.9"], "ports": [{"port": 443}]}),
     );
     let endpoints = slice("shop", "api", &["192.0.2.1"], json!([{"port": 6443}]));
-    let mut announced = Announced::new(&config(256), "cluster.local".into());
+    let mut announced = announced(&config(256));
     let start = Instant::now();
     announced.update(&cluster_with(&[alias], &[endpoints]), start);
     let at = |announced: &mut Announced, after: Duration| {
@@ -267,6 +272,45 @@ fn what_went_stays_for_an_hour_and_not_longer() {
     };
     assert!(at(&mut announced, HOUR - Duration::from_secs(1)));
     assert!(!at(&mut announced, HOUR));
+}
+
+#[test]
+fn what_the_kernel_holds_at_start_stays_closed_for_an_hour() {
+    let resolved_before: SocketAddr = "203.0.113.9:443".parse().expect("an address");
+    let gone_node = guard("192.0.2.12".parse().expect("an address"), 10250);
+    let inherited = Inherited {
+        redirected: BTreeSet::from([resolved_before]),
+        guarded: BTreeSet::from([gone_node]),
+    };
+    let start = Instant::now();
+    let mut announced = Announced::new(&config(256), "cluster.local".into(), inherited, start);
+    let mut after = |after| announced.update(&cluster_with(&[], &[]), start + after);
+    for passed in [Duration::ZERO, HOUR - Duration::from_secs(1)] {
+        let destinations = after(passed);
+        assert!(destinations.redirected.contains_key(&resolved_before));
+        assert!(is_guarded(&destinations, "203.0.113.9", 443));
+        assert!(destinations.guarded.contains(&gone_node));
+    }
+    let destinations = after(HOUR);
+    assert!(!destinations.redirected.contains_key(&resolved_before));
+    assert!(!is_guarded(&destinations, "203.0.113.9", 443));
+    assert!(!destinations.guarded.contains(&gone_node));
+}
+
+#[test]
+fn metadata_that_is_allowed_is_not_kept_closed_by_the_agent_before() {
+    let inherited = Inherited {
+        guarded: metadata::guards().collect(),
+        ..Inherited::default()
+    };
+    let allowing = NodeConfig {
+        cloud_metadata: CloudMetadata::Allow,
+        ..config(256)
+    };
+    let mut announced =
+        Announced::new(&allowing, "cluster.local".into(), inherited, Instant::now());
+    let destinations = announced.update(&cluster_with(&[], &[]), Instant::now());
+    assert!(!is_guarded(&destinations, "169.254.169.254", 80));
 }
 
 #[test]
@@ -288,7 +332,7 @@ fn what_finds_no_port_is_closed_and_named_and_the_service_is_not_among_it() {
             )
         })
         .collect();
-    let mut announced = Announced::new(&config(10), "cluster.local".into());
+    let mut announced = announced(&config(10));
     let destinations = announced.update(&cluster_with(&many, &slices), Instant::now());
     assert_eq!(destinations.redirected.len(), 10);
     assert!(addresses(&destinations).contains(&"[fd00:96::1]:443".to_owned()));
@@ -347,7 +391,7 @@ proptest! {
         steps in prop::collection::vec((prop::collection::btree_map(0_u8..12, any::<bool>(), 0..12), 1_u64..2_000), 1..20),
         ports in 1_u16..24,
     ) {
-        let mut announced = Announced::new(&config(ports), "cluster.local".into());
+        let mut announced = announced(&config(ports));
         let mut now = Instant::now();
         let mut seen: BTreeMap<SocketAddr, Instant> = BTreeMap::new();
         for (present, seconds) in steps {
@@ -379,7 +423,7 @@ proptest! {
         more in prop::collection::btree_map(0_u8..12, Just(true), 1..12),
         ports in 6_u16..24,
     ) {
-        let mut announced = Announced::new(&config(ports), "cluster.local".into());
+        let mut announced = announced(&config(ports));
         let now = Instant::now();
         let before = announced.update(&aliases(&present), now);
         let both = present.into_iter().chain(more).collect();
