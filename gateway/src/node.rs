@@ -70,6 +70,10 @@ pub enum NodeError {
         #[source]
         source: std::io::Error,
     },
+    #[error(
+        "the cgroups of this node's pods cannot be read: is the host's cgroup file system there?"
+    )]
+    Cgroups(#[source] std::io::Error),
     #[error(transparent)]
     Socket(#[from] SocketError),
 }

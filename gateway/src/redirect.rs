@@ -195,6 +195,11 @@ impl Redirect {
         self.pods.keys().copied()
     }
 
+    /// Whether something of ours is attached to the pod's cgroup, which is there then.
+    pub fn is_linked(&self, pod: CgroupId) -> Result<bool, Error> {
+        links::any_is_attached(&self.pins.pod(pod))
+    }
+
     fn write_settings(&mut self) -> Result<(), Error> {
         let kubepods = pod::OpenCgroup::open(&self.options.kubepods)?;
         let settings = self.options.settings(kubepods.id);

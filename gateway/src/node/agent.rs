@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{observation::Observation, report::Report, telling::Peers, tracked::Tracked};
 use super::{
+    NodeError,
     cgroups::Cgroups,
     destinations::Destinations,
     informers::Informers,
@@ -35,7 +36,9 @@ use super::{
 };
 use crate::{
     config::node::NodeConfig,
-    redirect::{self, Action, CgroupId, Guarded, ListenerPort, OrigDstAddr, PodState, Redirect},
+    redirect::{
+        self, Action, CgroupId, Guarded, ListenerPort, OrigDstAddr, PodCgroup, PodState, Redirect,
+    },
     telemetry::causes,
 };
 
@@ -124,9 +127,11 @@ impl Agent {
 
     /// Before anything is attached our own pod passes, whatever is known of it. Then the kernel's part goes on, or
     /// begins, with what it was told before.
-    pub(super) fn begin(&mut self, inherited: Option<Vec<Said>>) -> Result<(), redirect::Error> {
+    pub(super) fn begin(&mut self, inherited: Option<Vec<Said>>) -> Result<(), NodeError> {
         let now = Instant::now();
-        self.look(now);
+        // Who begins without them would take every pod for gone.
+        let cgroups = self.cgroups.list().map_err(NodeError::Cgroups)?;
+        self.see(cgroups, now);
         if let Some(own) = &self.config.own_pod {
             let key = PodKey::Uid(own.uid.clone());
             if self.pods.contains_key(&key) {
@@ -156,7 +161,8 @@ impl Agent {
         Ok(())
     }
 
-    /// What an earlier node agent told the kernel, if there was one. Pods that have gone since are forgotten.
+    /// What an earlier node agent told the kernel, if there was one. Pods that have gone since are forgotten; one that
+    /// is not listed and that our links are on has not gone.
     fn remember(&mut self) -> Result<bool, redirect::Error> {
         let destinations = self.redirect.destinations()?;
         for (destination, action) in &destinations {
@@ -171,7 +177,9 @@ impl Agent {
             }
         }
         for gone in classified.into_keys() {
-            self.redirect.forget(gone)?;
+            if !self.redirect.is_linked(gone)? {
+                self.redirect.forget(gone)?;
+            }
         }
         Ok(!destinations.is_empty())
     }
@@ -219,14 +227,19 @@ impl Agent {
 
     /// Which pods there are, and what is said of them.
     fn look(&mut self, now: Instant) {
-        let cgroups = match self.cgroups.list() {
-            Ok(cgroups) => cgroups,
+        match self.cgroups.list() {
+            Ok(cgroups) => {
+                self.report.solved("cgroups");
+                self.see(cgroups, now);
+            }
             Err(error) => {
                 let problem = format!("the cgroups of pods cannot be read: {error}");
-                return self.report.problem("cgroups", &problem);
+                self.report.problem("cgroups", &problem);
             }
-        };
-        self.report.solved("cgroups");
+        }
+    }
+
+    fn see(&mut self, cgroups: BTreeMap<PodKey, PodCgroup>, now: Instant) {
         let ids: BTreeMap<PodKey, CgroupId> = cgroups
             .iter()
             .map(|(key, pod)| (key.clone(), pod.id))

@@ -145,6 +145,15 @@ impl Links {
     }
 }
 
+/// Whether a link that is pinned in `directory` is on a cgroup. One that cannot be asked may be.
+pub(super) fn any_is_attached(directory: &Path) -> Result<bool, Error> {
+    let is_attached = |path: &PathBuf| {
+        let link = syscall::pinned(path).and_then(syscall::link_info);
+        link.map_or(true, |info| info.is_some_and(|info| info.cgroup != 0))
+    };
+    Ok(pins::entries(directory)?.iter().any(is_attached))
+}
+
 /// Takes all links off their cgroups that are pinned in `directory`, and removes it. Returns how many.
 pub(super) fn detach_all(directory: &Path) -> Result<u32, Error> {
     let mut detached = 0;
