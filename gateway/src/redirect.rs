@@ -40,7 +40,7 @@ pub use self::{
     syscall::netns_cookie,
     uninstall::{Removed, uninstall},
 };
-use self::{attached::Attached, hooks::Programs, maps::Maps, pins::Pins};
+use self::{attached::Attached, hooks::Programs, map_pins::MapPins, maps::Maps, pins::Pins};
 pub use sallyport_common::{PodState, Unclassified};
 
 mod address;
@@ -55,6 +55,7 @@ mod events;
 mod guarded;
 mod hooks;
 mod links;
+mod map_pins;
 mod maps;
 mod object;
 mod observe;
@@ -71,6 +72,7 @@ pub struct Redirect {
     options: Options,
     programs: Programs,
     maps: Maps,
+    map_pins: MapPins,
     pins: Pins,
     /// None until it is attached.
     kubepods: Option<Attached>,
@@ -90,12 +92,23 @@ impl Redirect {
             options: options.clone(),
             programs,
             maps,
+            map_pins: MapPins::hold(&pins)?,
             pins,
             kubepods: None,
             pods: BTreeMap::new(),
         };
         redirect.write_settings()?;
         Ok((redirect, events))
+    }
+
+    /// Whether an earlier process filled every map without which programs let pass what they should not. One of them
+    /// may be new, where the version of the ABI or somebody's hand took the old one away.
+    pub fn is_told(&self) -> Result<bool, Error> {
+        let maps = &self.maps;
+        Ok(maps::has_any(&maps.destinations)?
+            && maps::has_any(&maps.guarded)?
+            && maps::has_any(&maps.guarded_addresses)?
+            && maps::has_any(&maps.pods)?)
     }
 
     /// Makes `wanted` the whole list. An entry that stays is in force throughout.

@@ -79,6 +79,8 @@ pub(super) struct Agent {
     ports: PortTable,
     /// What the kernel was told last.
     led: Option<Led>,
+    /// Until then nothing is attached to pods either: their programs would let pass what is in no list yet, in the
+    /// place of an earlier version's that have theirs.
     attached: bool,
     peers: Peers,
     /// Until then a gateway may still bring back a listener, which cannot be opened a second time.
@@ -132,6 +134,8 @@ impl Agent {
         // Who begins without them would take every pod for gone.
         let cgroups = self.cgroups.list().map_err(NodeError::Cgroups)?;
         self.see(cgroups, now);
+        // Before our own pod is written there, which proves nothing.
+        let is_told = self.redirect.is_told()?;
         if let Some(own) = &self.config.own_pod {
             let key = PodKey::Uid(own.uid.clone());
             if self.pods.contains_key(&key) {
@@ -140,9 +144,10 @@ impl Agent {
                 tracing::warn!(uid = own.uid, "our own pod has no cgroup below kubepods");
             }
         }
-        // Without a list of destinations the programs would let everything pass: they come with it, and until then
-        // those of an earlier version work on.
-        if self.remember()? {
+        self.remember()?;
+        // Without the lists the programs would let everything pass: they come with them, and until then those of an
+        // earlier version work on, with the maps that they had.
+        if is_told {
             self.redirect.attach()?;
             self.attached = true;
         }
@@ -163,11 +168,10 @@ impl Agent {
 
     /// What an earlier node agent told the kernel, if there was one. Pods that have gone since are forgotten; one that
     /// is not listed and that our links are on has not gone.
-    fn remember(&mut self) -> Result<bool, redirect::Error> {
-        let destinations = self.redirect.destinations()?;
-        for (destination, action) in &destinations {
-            if let Action::Redirect(port) = *action {
-                self.ports.adopt((*destination).into(), port.into());
+    fn remember(&mut self) -> Result<(), redirect::Error> {
+        for (destination, action) in self.redirect.destinations()? {
+            if let Action::Redirect(port) = action {
+                self.ports.adopt(destination.into(), port.into());
             }
         }
         let mut classified = self.redirect.classified()?;
@@ -181,7 +185,7 @@ impl Agent {
                 self.redirect.forget(gone)?;
             }
         }
-        Ok(!destinations.is_empty())
+        Ok(())
     }
 
     pub(super) async fn run(mut self, mut inputs: Inputs, shutdown: CancellationToken) -> End {
@@ -216,10 +220,16 @@ impl Agent {
         self.reconsider(now);
         let keys: Vec<PodKey> = self.pods.keys().cloned().collect();
         let ports = self.ports_wanted(now);
-        for key in keys {
-            self.settle(&key, &ports, now);
+        for key in &keys {
+            self.settle(key, &ports, now);
         }
+        let was_attached = self.attached;
         self.lead(&ports);
+        if self.attached && !was_attached {
+            for key in &keys {
+                self.settle(key, &ports, now);
+            }
+        }
         self.observe(now);
         self.tell();
         self.say(now);

@@ -143,6 +143,15 @@ pub(super) fn pin_all<'a>(loader: &mut EbpfLoader<'a>, pins: &Pins) -> Result<()
     Ok(())
 }
 
+/// Of every map that is pinned.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    DEFINITIONS.iter().map(|definition| definition.name)
+}
+
+pub(super) fn has_any<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>) -> Result<bool, Error> {
+    Ok(map.keys().next().transpose()?.is_some())
+}
+
 /// What the programs of this version expect of a map.
 struct Definition {
     name: &'static str,

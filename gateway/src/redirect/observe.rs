@@ -19,6 +19,8 @@ pub struct Observed {
     pub troubles: Vec<Trouble>,
     /// Programs of others on the same cgroups. They do no harm: all programs run, and each may deny.
     pub foreign: Vec<Foreign>,
+    /// Maps whose pins are gone or are those of others: the next process would begin with empty ones.
+    pub unpinned_maps: Vec<&'static str>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -57,7 +59,7 @@ pub struct Foreign {
 }
 
 impl Redirect {
-    /// Asks the kernel about `kubepods` and every pod that this process was told of.
+    /// Asks the kernel about `kubepods`, every pod that this process was told of, and the maps.
     pub fn observe(&self) -> Result<Observed, Error> {
         let mut observer = Observer {
             programs: &self.programs,
@@ -72,6 +74,7 @@ impl Redirect {
         for (pod, attached) in kubepods.chain(pods) {
             observer.look_at(pod, attached);
         }
+        observer.observed.unpinned_maps = self.map_pins.missing();
         Ok(observer.observed)
     }
 }

@@ -18,17 +18,20 @@ pub struct Repaired {
     pub pinned: Vec<Attachment>,
     /// Pods whose cgroup is gone: they are forgotten.
     pub gone: Vec<CgroupId>,
+    /// Maps that are pinned again, with all they hold.
+    pub maps: Vec<&'static str>,
 }
 
 impl Repaired {
     pub fn is_empty(&self) -> bool {
-        self.attached.is_empty() && self.pinned.is_empty() && self.gone.is_empty()
+        let links = self.attached.is_empty() && self.pinned.is_empty();
+        links && self.gone.is_empty() && self.maps.is_empty()
     }
 }
 
 impl Redirect {
     /// Attaches and pins what belongs to `kubepods` and to the pods that this process was told of, and forgets
-    /// pods whose cgroup is gone. What cannot be repaired keeps nothing else from it; the first error is returned.
+    /// pods whose cgroup is gone; maps whose pins are gone are pinned again. What cannot be repaired keeps nothing else from it; the first error is returned.
     pub fn repair(&mut self) -> Result<Repaired, Error> {
         let mut repaired = Repaired::default();
         let mut outcome = match self.kubepods {
@@ -39,7 +42,9 @@ impl Redirect {
             let pod = self.repair_pod(pod, &mut repaired);
             outcome = outcome.and(pod);
         }
-        outcome.map(|()| repaired)
+        let maps = self.map_pins.mend();
+        let maps = maps.map(|mended| repaired.maps = mended);
+        outcome.and(maps).map(|()| repaired)
     }
 
     fn repair_pod(&mut self, pod: CgroupId, repaired: &mut Repaired) -> Result<(), Error> {

@@ -18,7 +18,7 @@ use crate::node::{
     netns::{Host, NetnsError},
     pods::KnownPod,
 };
-use crate::telemetry::causes;
+use crate::{redirect::Observed, telemetry::causes};
 
 /// Of a pod in which containers come and go.
 const SOON: Duration = Duration::from_millis(300);
@@ -116,7 +116,7 @@ impl Agent {
     fn observe_kernel(&mut self, now: Instant) {
         let observed = self.redirect.observe();
         let troubles: Vec<String> = match &observed {
-            Ok(observed) => observed.troubles.iter().map(ToString::to_string).collect(),
+            Ok(observed) => troubles(observed),
             Err(error) => vec![causes(error)],
         };
         self.report.mismatches(troubles.len());
@@ -229,6 +229,14 @@ impl Agent {
         tracked.examine_at = now + AGAIN;
         tracked.attempts = Attempts::at(now);
     }
+}
+
+fn troubles(observed: &Observed) -> Vec<String> {
+    let links = observed.troubles.iter().map(ToString::to_string);
+    let maps = observed.unpinned_maps.iter();
+    links
+        .chain(maps.map(|map| format!("the pin of the map {map} is gone")))
+        .collect()
 }
 
 /// What is to be found in a pod; none where no listener of ours is in it, or nothing says which network is its own.

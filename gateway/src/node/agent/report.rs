@@ -177,6 +177,10 @@ impl Agent {
             Desired::Pass(why) => return (CoverageState::Exempt, (*why).to_owned()),
             Desired::Agent(agent) => agent,
         };
+        if !self.attached {
+            let why = "the kernel has no list of destinations from this node agent yet".to_owned();
+            return (CoverageState::Unknown, why);
+        }
         if let Some(why) = tracked.endangers() {
             return (CoverageState::Unknown, why.clone());
         }

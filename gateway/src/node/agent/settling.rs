@@ -104,7 +104,7 @@ impl Agent {
         }
         let classified = self.classify(key, PodState::AGENT);
         let enforced = classified.and_then(|()| self.enforce(key));
-        if guarded {
+        if guarded || !self.attached {
             self.note_kernel(key, enforced, now);
         }
         self.refresh(key, agent);
@@ -116,7 +116,7 @@ impl Agent {
         if tracked.ports_guarded {
             return true;
         }
-        if !tracked.attempts.is_due(now) {
+        if !self.attached || !tracked.attempts.is_due(now) {
             return false;
         }
         self.cgroups.follow(&tracked.cgroup);
@@ -128,7 +128,7 @@ impl Agent {
 
     fn enforce(&mut self, key: &PodKey) -> Result<(), redirect::Error> {
         let tracked = self.pods.get_mut(key).expect("it was found by its key");
-        if !tracked.enforced {
+        if self.attached && !tracked.enforced {
             self.redirect.enforce(&tracked.cgroup)?;
             tracked.enforced = true;
         }
