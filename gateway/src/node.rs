@@ -235,7 +235,7 @@ impl Node {
         ));
         let outputs = Outputs {
             readiness: self.readiness,
-            starting: self.starting,
+            starting: Some(self.starting),
             metrics: self.metrics,
             snapshots,
             ready,

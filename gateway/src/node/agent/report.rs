@@ -20,7 +20,8 @@ use crate::{
 /// Whom the agent says it to.
 pub(in crate::node) struct Outputs {
     pub(in crate::node) readiness: Readiness,
-    pub(in crate::node) starting: BlockReady,
+    /// Held until the agent says itself whether it is ready.
+    pub(in crate::node) starting: Option<BlockReady>,
     pub(in crate::node) metrics: Metrics,
     pub(in crate::node) snapshots: watch::Sender<Arc<Snapshot>>,
     pub(in crate::node) ready: watch::Sender<bool>,
@@ -28,7 +29,6 @@ pub(in crate::node) struct Outputs {
 
 pub(super) struct Report {
     outputs: Outputs,
-    starting: Option<BlockReady>,
     unready: Option<BlockReady>,
     /// What is wrong on the node as a whole, by what it is about.
     problems: BTreeMap<&'static str, String>,
@@ -36,12 +36,9 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(mut outputs: Outputs) -> Self {
-        let starting =
-            std::mem::replace(&mut outputs.starting, outputs.readiness.register("start"));
+    pub(super) fn new(outputs: Outputs) -> Self {
         Self {
             outputs,
-            starting: Some(starting),
             unready: None,
             problems: BTreeMap::new(),
             api_connections: BTreeMap::new(),
@@ -92,7 +89,7 @@ impl Agent {
         let ready = started && snapshot.problems.is_empty();
         let report = &mut self.report;
         if started {
-            report.starting = None;
+            report.outputs.starting.take();
         }
         match (ready, started) {
             (true, _) => report.unready = None,
