@@ -190,8 +190,12 @@ impl Agent {
 
     pub(super) async fn run(mut self, mut inputs: Inputs, shutdown: CancellationToken) -> End {
         let mut destinations_are_told = true;
+        let mut something_happened = true;
         loop {
-            self.converge(Instant::now());
+            if something_happened {
+                self.converge(Instant::now());
+            }
+            something_happened = true;
             let wake = sleep_until(self.wakes_at());
             tokio::select! {
                 () = shutdown.cancelled() => return End::Stopped,
@@ -204,6 +208,8 @@ impl Agent {
                 }
                 said = inputs.peers.recv() => {
                     let Some(said) = said else { return End::Stopped };
+                    // One comes for every connection of an agent, and must not cost a look at all pods.
+                    something_happened = !said.is_question();
                     if self.hear(said, &mut inputs.peers).await == Some(End::Superseded) {
                         return End::Superseded;
                     }

@@ -49,6 +49,13 @@ pub(super) enum PeerEvent {
     Left(PeerId),
 }
 
+impl PeerEvent {
+    /// An answer is all that it asks for.
+    pub(super) fn is_question(&self) -> bool {
+        matches!(self, Self::Said(_, Message::Asking { .. }, _))
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     #[error("cannot listen on {}: is its directory there, and of the host?", path.display())]
