@@ -22,7 +22,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{observation::Observation, report::Report, telling::Peers, tracked::Tracked};
+use self::{
+    observation::Observation,
+    report::Report,
+    telling::Peers,
+    tracked::{Attempts, Tracked},
+};
 use super::{
     NodeError,
     cgroups::Cgroups,
@@ -233,6 +238,7 @@ impl Agent {
         self.lead(&ports);
         if self.attached && !was_attached {
             for key in &keys {
+                self.tracked(key).attempts = Attempts::at(now);
                 self.settle(key, &ports, now);
             }
         }

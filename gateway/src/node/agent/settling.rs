@@ -119,6 +119,10 @@ impl Agent {
         if !self.attached || !tracked.attempts.is_due(now) {
             return false;
         }
+        if !self.attached {
+            tracked.attempts.failed(now);
+            return false;
+        }
         self.cgroups.follow(&tracked.cgroup);
         let guarded = self.redirect.guard_ports(&tracked.cgroup);
         tracked.ports_guarded = guarded.is_ok();
