@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::channel::{ChannelError, Receiver, Sender, channel};
+pub use self::channel::{ChannelError, Receiver, Sender, channel, fits};
 use crate::identity::{Process, Workload};
 
 mod channel;

@@ -142,6 +142,11 @@ impl Receiver {
     }
 }
 
+/// Whether the other side would take it: one that is too long ends the connection.
+pub fn fits(message: &Message) -> bool {
+    frame(message, false).is_ok()
+}
+
 fn frame(message: &Message, with_descriptor: bool) -> Result<Vec<u8>, ChannelError> {
     let mut frame = vec![0; HEAD];
     serde_json::to_writer(&mut frame, message).map_err(ChannelError::NotUnderstood)?;

@@ -37,16 +37,15 @@ impl Informers {
             pods: Arc::new(Store::new(changed)),
             namespaces: Arc::new(Store::new(changed)),
         };
-        let ours = watcher::Config::default().fields(&format!("spec.nodeName={node}"));
+        let ours = pages().fields(&format!("spec.nodeName={node}"));
         let pods = watcher::watcher(Api::<Pod>::all(client.clone()), ours);
         tokio::spawn(
             Arc::clone(&informers.pods)
                 .follow("pods", pods, |pod| Some((pod.uid()?, KnownPod::of(&pod)?))),
         );
-        let all = watcher::Config::default();
         let namespaces = watcher::watcher(
             Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
-            all,
+            pages(),
         );
         tokio::spawn(Arc::clone(&informers.namespaces).follow(
             "namespaces",
@@ -74,6 +73,11 @@ impl Informers {
         let role = namespaces.known.get(namespace).map(|role| **role);
         role.unwrap_or(NamespaceRole::Unheard)
     }
+}
+
+/// An object may have a megabyte, and a page of them is in memory at once.
+fn pages() -> watcher::Config {
+    watcher::Config::default().page_size(50)
 }
 
 struct Store<T> {

@@ -6,11 +6,22 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use k8s_openapi::api::core::v1::{Container, Pod, ProjectedVolumeSource};
 
-use super::snapshot::{Owner, owner};
-use crate::identity::Workload;
+use super::{
+    desired::AGENT_LABEL,
+    snapshot::{Owner, owner},
+};
+use crate::{
+    handover::{self, CapturedPod, Message},
+    identity::Workload,
+};
 
 /// The ConfigMap with our CA in each agents' namespace.
 const CA_CONFIG_MAP: &str = "sallyport-ca";
+/// Keys and values together. Kubernetes lets a pod have a megabyte of labels, which every gateway would hold and every
+/// record show.
+const MOST_LABELS: usize = 16 << 10;
+/// In the place of the labels that were left out.
+const LABELS_CUT: (&str, &str) = ("sallyport.dev/labels-cut", "true");
 
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct KnownPod {
@@ -28,6 +39,8 @@ pub(super) struct KnownPod {
     /// Of a mirror pod, which shows a static one: the hash that the static pod's cgroup is named after.
     pub(super) mirrors: Option<String>,
     pub(super) credential: Credential,
+    /// No gateway can be told of it.
+    pub(super) too_long: bool,
 }
 
 /// What of Sallyport's a pod carries.
@@ -51,12 +64,12 @@ impl KnownPod {
             .status
             .as_ref()
             .and_then(|status| status.phase.as_deref());
-        Some(Self {
+        let mut known = Self {
             namespace: metadata.namespace.clone()?,
             name: metadata.name.clone()?,
             uid: metadata.uid.clone()?,
             service_account: spec.service_account_name.clone().unwrap_or_default(),
-            labels: metadata.labels.clone().unwrap_or_default(),
+            labels: labels(metadata.labels.clone().unwrap_or_default()),
             owner: owner(pod),
             image_digests: image_digests(pod),
             ips: ips(pod),
@@ -65,7 +78,18 @@ impl KnownPod {
             mirrors: annotation("kubernetes.io/config.mirror")
                 .and_then(|_| annotation("kubernetes.io/config.hash")),
             credential: Credential::of(pod),
-        })
+            too_long: false,
+        };
+        known.too_long = !known.can_be_told();
+        Some(known)
+    }
+
+    fn can_be_told(&self) -> bool {
+        handover::fits(&Message::Pod(CapturedPod {
+            workload: self.workload(),
+            netns_cookie: u64::MAX,
+            needs_recreate: false,
+        }))
     }
 
     pub(super) fn workload(&self) -> Workload {
@@ -132,6 +156,27 @@ fn is_api_audience(audience: &str) -> bool {
         "https://kubernetes.default.svc.cluster.local",
     ];
     audience.is_empty() || USUAL.contains(&audience)
+}
+
+/// As many as there is room for, in their order; what makes the pod an agent before all others.
+fn labels(all: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let size = |(key, value): (&String, &String)| key.len() + value.len();
+    if all.iter().map(size).sum::<usize>() <= MOST_LABELS {
+        return all;
+    }
+    let (mut kept, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        all.into_iter().partition(|(key, _)| key == AGENT_LABEL);
+    kept.insert(LABELS_CUT.0.to_owned(), LABELS_CUT.1.to_owned());
+    let mut taken = kept.iter().map(size).sum::<usize>();
+    kept.extend(
+        rest.into_iter()
+            .filter(|(key, _)| key != LABELS_CUT.0)
+            .take_while(|(key, value)| {
+                taken += size((key, value));
+                taken <= MOST_LABELS
+            }),
+    );
+    kept
 }
 
 fn ips(pod: &Pod) -> Vec<IpAddr> {
@@ -231,6 +276,39 @@ mod tests {
                 "{volumes}"
             );
         }
+    }
+
+    #[test]
+    fn labels_beyond_the_room_for_them_are_left_out_and_the_agents_is_not() {
+        let many = (0..3000).map(|number| (format!("a/{number:04}"), "v".repeat(63)));
+        let all: BTreeMap<String, String> = many
+            .chain([(AGENT_LABEL.to_owned(), "true".to_owned())])
+            .collect();
+        let pod = known(json!({
+            "metadata": {"namespace": "agents", "name": "a", "uid": "1", "labels": all},
+            "spec": {"containers": []},
+        }));
+        let size = pod
+            .labels
+            .iter()
+            .map(|(key, value)| key.len() + value.len());
+        assert!((MOST_LABELS - 200..=MOST_LABELS).contains(&size.sum()));
+        assert_eq!(pod.labels[AGENT_LABEL], "true");
+        assert_eq!(pod.labels[LABELS_CUT.0], LABELS_CUT.1);
+        assert!(pod.labels.contains_key("a/0000") && !pod.labels.contains_key("a/2999"));
+        assert!(!pod.too_long);
+    }
+
+    #[test]
+    fn a_pod_whose_images_fit_in_no_message_is_known_to_be_one() {
+        let containers: Vec<_> = (0..16_000)
+            .map(|number| json!({"name": format!("c{number}"), "image": format!("i@sha256:{number:064x}")}))
+            .collect();
+        let pod = known(json!({
+            "metadata": {"namespace": "agents", "name": "a", "uid": "1"},
+            "spec": {"containers": containers},
+        }));
+        assert!(pod.too_long);
     }
 
     #[test]

@@ -99,6 +99,12 @@ impl Agent {
         let guarded = self.guard(key, now);
         if agent.ended {
             self.held.remove(key.as_str());
+        } else if self.pods[key]
+            .facts
+            .as_ref()
+            .is_some_and(|pod| pod.too_long)
+        {
+            self.refuse_too_long(key, now);
         } else if guarded {
             self.listen(key, ports, now);
         }
@@ -151,6 +157,18 @@ impl Agent {
                 tracked.kernel_trouble = Some(trouble);
                 tracked.attempts.failed(now);
             }
+        }
+    }
+
+    /// Its message would end the connection to every gateway.
+    fn refuse_too_long(&mut self, key: &PodKey, now: Instant) {
+        const WHY: &str =
+            "no gateway can be told of it: its images' digests are more than a message holds";
+        self.held.remove(key.as_str());
+        let tracked = self.tracked(key);
+        tracked.no_listener = Some(WHY.to_owned());
+        if tracked.attempts.is_due(now) {
+            tracked.attempts.failed(now);
         }
     }
 
