@@ -74,6 +74,8 @@ pub enum NodeError {
         "the cgroups of this node's pods cannot be read: is the host's cgroup file system there?"
     )]
     Cgroups(#[source] std::io::Error),
+    #[error("the node agent that took over has gone: this one ends, to be started afresh")]
+    Abandoned,
     #[error(transparent)]
     Socket(#[from] SocketError),
 }
@@ -119,7 +121,7 @@ impl Node {
     }
 
     /// Works until `shutdown`, and then leaves everything as it is: what is pinned works on. Once another node agent
-    /// has taken over, it waits for its end without doing anything.
+    /// has taken over, it waits for its end without doing anything, unless that one ends first.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
         let Some(kubepods) = self.kubepods(&shutdown).await? else {
             return Ok(());
@@ -149,6 +151,7 @@ impl Node {
         ));
         let readiness = self.readiness.clone();
         let config = Arc::clone(&self.config);
+        let own_socket = config.socket.clone();
         let (host, outputs) = self.outputs();
         let mut agent = Agent::new(config, host, redirect, cgroups, &inputs, outputs);
         agent.begin(inherited)?;
@@ -156,7 +159,10 @@ impl Node {
             serving.cancel();
             let _superseded = readiness.register("superseded by another node agent");
             tracing::info!("superseded: waiting to be ended");
-            shutdown.cancelled().await;
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = peers::abandoned(&own_socket) => return Err(NodeError::Abandoned),
+            }
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use rustix::net::sockopt::socket_peercred;
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{Notify, Semaphore, mpsc},
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +31,8 @@ const MOST_PEERS: usize = 8;
 pub(super) const QUEUE: usize = 64;
 /// For one message.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a node agent that is superseded looks whether the other one is there.
+const LOOK: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct PeerId(u64);
@@ -161,7 +163,10 @@ async fn talk(
         return Err(TalkError::Stranger { uid });
     }
     let (mut sender, mut receiver) = channel(stream);
-    let role = hello(&mut receiver).await?;
+    // Closed at once by who only looks whether somebody is here.
+    let Some(role) = hello(&mut receiver).await? else {
+        return Ok(());
+    };
     if role == Role::Node && uid != 0 {
         return Err(TalkError::Stranger { uid });
     }
@@ -192,16 +197,18 @@ fn our_hello() -> Message {
     }
 }
 
-async fn hello(receiver: &mut Receiver) -> Result<Role, TalkError> {
+/// None where the other side says nothing and closes.
+async fn hello(receiver: &mut Receiver) -> Result<Option<Role>, TalkError> {
     let first = timeout(PATIENCE, receiver.receive())
         .await
         .map_err(|_| TalkError::Silent)??;
     match first {
-        Some((Message::Hello { protocol, role }, None)) if protocol == PROTOCOL => Ok(role),
+        Some((Message::Hello { protocol, role }, None)) if protocol == PROTOCOL => Ok(Some(role)),
         Some((Message::Hello { protocol, .. }, _)) => {
             Err(TalkError::OtherVersion { theirs: protocol })
         }
-        _ => Err(TalkError::Silent),
+        None => Ok(None),
+        Some(_) => Err(TalkError::Silent),
     }
 }
 
@@ -270,13 +277,24 @@ async fn inherit(stream: UnixStream) -> Result<Vec<Said>, TalkError> {
     let (mut sender, mut receiver) = channel(stream);
     sender.send(&our_hello(), None).await?;
     sender.send(&Message::Synced, None).await?;
-    hello(&mut receiver).await?;
+    hello(&mut receiver).await?.ok_or(ChannelError::Cut)?;
     let mut inherited = Vec::new();
     loop {
         match receiver.receive().await? {
             Some((Message::Synced, _)) => return Ok(inherited),
             Some(said) => inherited.push(said),
             None => return Err(TalkError::Channel(ChannelError::Cut)),
+        }
+    }
+}
+
+/// Ends once nobody has listened at `path` for a while: then the node agent that took over has died.
+pub(super) async fn abandoned(path: &Path) {
+    let mut heard = Instant::now();
+    while heard.elapsed() < PATIENCE {
+        sleep(LOOK).await;
+        if UnixStream::connect(path).await.is_ok() {
+            heard = Instant::now();
         }
     }
 }

@@ -148,3 +148,23 @@ async fn nobody_to_take_over_from_is_no_failure() {
     drop(listen(&path, nix::unistd::geteuid().as_raw()).expect("a socket"));
     assert!(take_over(&path).await.is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_superseded_agent_is_abandoned_once_nobody_listens() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("node.sock");
+    let listener = listen(&path, nix::unistd::geteuid().as_raw()).expect("a socket");
+    let waited = timeout(Duration::from_secs(60), abandoned(&path)).await;
+    assert!(waited.is_err(), "somebody listens");
+    drop(listener);
+    timeout(Duration::from_secs(20), abandoned(&path))
+        .await
+        .expect("nobody listens");
+}
+
+#[tokio::test]
+async fn who_only_looks_whether_somebody_is_there_is_let_go() {
+    let mut scene = Scene::start();
+    drop(UnixStream::connect(scene.path()).await.expect("connected"));
+    assert!(matches!(scene.next().await, PeerEvent::Left(_)));
+}
