@@ -27,6 +27,10 @@ use crate::{
 const REMEMBERED: Duration = Duration::from_secs(3600);
 /// Somebody who makes and deletes Services all the time gets no more than this out of the hour.
 const MOST_GONE: usize = 4096;
+/// Whoever may make Services gets no more ports with them, of which all agents' pods have to listen on each,
+const MOST_ALIASES: usize = 32;
+/// and no more of the kernel's table, node ports on every node included.
+const MOST_ALIAS_GUARDS: u32 = 4096;
 /// etcd, the kubelet, controller manager, scheduler, and RKE2's supervisor.
 const CONTROL_PLANE_PORTS: [u16; 6] = [2379, 2380, 9345, 10250, 10257, 10259];
 /// In a message; the rest is a number.
@@ -100,7 +104,7 @@ impl Announced {
         }
         self.forget(now);
         let closed = self.choose(now);
-        problems.extend(self.no_port(&closed));
+        problems.extend(closed.problems(self.room));
         let (guarded, left_out) = self.guarded(cluster, &ways);
         problems.extend(left_out);
         let redirected = self.remembered.iter().filter(|(_, entry)| entry.redirected);
@@ -146,7 +150,7 @@ impl Announced {
     }
 
     /// Gives the room to what matters most, and among equals to what had it. Returns what is there and has none.
-    fn choose(&mut self, now: Instant) -> Vec<SocketAddr> {
+    fn choose(&mut self, now: Instant) -> Closed {
         let mut order: Vec<_> = self.remembered.iter_mut().collect();
         order.sort_by_key(|(address, entry)| {
             (
@@ -156,41 +160,30 @@ impl Announced {
                 **address,
             )
         });
-        let mut closed = Vec::new();
-        for (place, (address, entry)) in order.into_iter().enumerate() {
-            entry.redirected = place < self.room;
-            if !entry.redirected && entry.last_seen == now {
-                closed.push(*address);
+        let mut closed = Closed::default();
+        let (mut room, mut of_aliases) = (self.room, MOST_ALIASES);
+        for (address, entry) in order {
+            let is_alias = entry.way.rank == Rank::Alias;
+            entry.redirected = room > 0 && (!is_alias || of_aliases > 0);
+            if entry.redirected {
+                room -= 1;
+                of_aliases -= usize::from(is_alias);
+            } else if entry.last_seen == now {
+                closed.of(room).push(*address);
             }
         }
         closed
     }
 
-    fn no_port(&self, closed: &[SocketAddr]) -> Option<String> {
-        let shown: Vec<_> = closed
-            .iter()
-            .take(MOST_SHOWN)
-            .map(SocketAddr::to_string)
-            .collect();
-        (!closed.is_empty()).then(|| {
-            format!(
-                "{} ways to the API server find none of the {} ports (ports.count), so that agents are denied there: {}{}",
-                closed.len(),
-                self.room,
-                shown.join(", "),
-                if closed.len() > MOST_SHOWN { " and others" } else { "" },
-            )
-        })
-    }
-
-    /// In the order in which they find room in the kernel's table.
-    fn guarded(&self, cluster: &Cluster, ways: &Ways) -> (BTreeSet<Guarded>, Option<String>) {
-        let remembered = self
-            .remembered
-            .keys()
-            .map(|address| guard(address.ip(), address.port()));
+    /// In the order in which they find room in the kernel's table: what somebody's Services add comes after what every
+    /// cluster has, and gets no more than its share.
+    fn guarded(&self, cluster: &Cluster, ways: &Ways) -> (BTreeSet<Guarded>, Vec<String>) {
+        let of = |wanted: fn(&Remembered) -> bool| {
+            let entries = self.remembered.iter();
+            let entries = entries.filter(move |(_, entry)| wanted(entry));
+            entries.map(|(address, _)| guard(address.ip(), address.port()))
+        };
         let metadata = metadata::guards().filter(|_| self.guard_metadata);
-        let control_plane = product(&ways.control_plane, CONTROL_PLANE_PORTS);
         let nodes = || cluster.nodes.objects.values();
         let kubelets = |ips: fn(&Node) -> &[IpAddr]| {
             nodes().flat_map(move |node| ips(node).iter().map(|ip| guard(*ip, node.kubelet_port)))
@@ -199,29 +192,106 @@ impl Announced {
             let ips = node.internal_ips.iter().chain(&node.external_ips);
             product(ips, ways.node_ports.iter().copied())
         });
-        let mut wanted = remembered
-            .chain(metadata)
-            .chain(control_plane)
-            .chain(kubelets(|node| &node.internal_ips))
-            .chain(node_ports)
-            .chain(kubelets(|node| &node.external_ips))
-            .chain(self.inherited.0.iter().copied());
-        let mut guarded = BTreeSet::new();
-        while guarded.len() < MAX_GUARDED as usize {
-            let Some(next) = wanted.next() else {
-                return (guarded, None);
-            };
-            guarded.insert(next);
-        }
-        let left_out: BTreeSet<_> = wanted.filter(|next| !guarded.contains(next)).collect();
-        let problem = (!left_out.is_empty()).then(|| too_many(left_out.len()));
-        (guarded, problem)
+        let of_aliases = of(|entry| entry.way.rank == Rank::Alias).chain(node_ports);
+        let rest = kubelets(|node| &node.external_ips).chain(self.inherited.0.iter().copied());
+
+        let mut room = Room::default();
+        let mut left_out = room.take(MAX_GUARDED, metadata);
+        left_out += room.take(MAX_GUARDED, of(|entry| entry.redirected));
+        left_out += room.take(
+            MAX_GUARDED,
+            product(&ways.control_plane, CONTROL_PLANE_PORTS),
+        );
+        left_out += room.take(MAX_GUARDED, kubelets(|node| &node.internal_ips));
+        left_out += room.take(MAX_GUARDED, of(|entry| entry.way.rank != Rank::Alias));
+        let aliases_left_out = room.take(MOST_ALIAS_GUARDS, of_aliases);
+        left_out += room.take(MAX_GUARDED, rest);
+        let problems = [
+            (left_out > 0).then(|| too_many(left_out)),
+            (aliases_left_out > 0).then(|| too_many_of_aliases(aliases_left_out)),
+        ];
+        (room.0, problems.into_iter().flatten().collect())
     }
+}
+
+/// What is in the kernel's table so far.
+#[derive(Default)]
+struct Room(BTreeSet<Guarded>);
+
+impl Room {
+    /// Adds `most` of what is wanted, as far as there is room. Returns how many find none.
+    fn take(&mut self, most: u32, wanted: impl Iterator<Item = Guarded>) -> usize {
+        let limit = (MAX_GUARDED as usize).min(self.0.len() + most as usize);
+        let mut left_out = BTreeSet::new();
+        for next in wanted {
+            if self.0.len() < limit {
+                self.0.insert(next);
+            } else if !self.0.contains(&next) {
+                left_out.insert(next);
+            }
+        }
+        left_out.len()
+    }
+}
+
+/// Ways that are denied, since they find no port.
+#[derive(Default)]
+struct Closed {
+    without_port: Vec<SocketAddr>,
+    /// While there were ports left.
+    too_many_aliases: Vec<SocketAddr>,
+}
+
+impl Closed {
+    fn of(&mut self, room: usize) -> &mut Vec<SocketAddr> {
+        match room {
+            0 => &mut self.without_port,
+            _ => &mut self.too_many_aliases,
+        }
+    }
+
+    fn problems(&self, ports: usize) -> impl Iterator<Item = String> {
+        let without_port = (!self.without_port.is_empty()).then(|| {
+            format!(
+                "{} ways to the API server find none of the {ports} ports (ports.count), so that agents are denied there: {}",
+                self.without_port.len(),
+                shown(&self.without_port),
+            )
+        });
+        let aliases = (!self.too_many_aliases.is_empty()).then(|| {
+            format!(
+                "Services in front of the API server have {} addresses beyond the {MOST_ALIASES} that are redirected, so that agents are denied there; delete those that nobody needs: {}",
+                self.too_many_aliases.len(),
+                shown(&self.too_many_aliases),
+            )
+        });
+        without_port.into_iter().chain(aliases)
+    }
+}
+
+fn shown(addresses: &[SocketAddr]) -> String {
+    let shown: Vec<_> = addresses
+        .iter()
+        .take(MOST_SHOWN)
+        .map(SocketAddr::to_string)
+        .collect();
+    let more = if addresses.len() > MOST_SHOWN {
+        " and others"
+    } else {
+        ""
+    };
+    format!("{}{more}", shown.join(", "))
 }
 
 fn too_many(left_out: usize) -> String {
     format!(
-        "{left_out} kubelet and node ports find no room beside {MAX_GUARDED} others: close them to agents by NetworkPolicy"
+        "{left_out} kubelets' ports and former ways to the API server find no room beside {MAX_GUARDED} others: close them to agents by NetworkPolicy"
+    )
+}
+
+fn too_many_of_aliases(left_out: usize) -> String {
+    format!(
+        "{left_out} addresses and node ports of Services in front of the API server find no room beside {MOST_ALIAS_GUARDS} others: delete those that nobody needs, or close them to agents by NetworkPolicy"
     )
 }
 

@@ -367,6 +367,44 @@ fn more_kubelets_than_the_kernel_has_room_for_are_a_problem() {
 }
 
 #[test]
+fn services_that_somebody_makes_take_their_share_and_no_more() {
+    let alias = |number: usize| {
+        let ip = format!("10.97.{}.{}", number / 250, 1 + number % 250);
+        let ports = json!([{"name": "a", "port": 443, "nodePort": 30_000}]);
+        service("a", "api", json!({"clusterIPs": [ip], "ports": ports}))
+    };
+    let many: Vec<_> = (0..5_000)
+        .map(|number| {
+            let mut service = alias(number);
+            service["metadata"]["name"] = json!(format!("api-{number}"));
+            service
+        })
+        .collect();
+    let slices: Vec<_> = (0..5_000)
+        .map(|number| {
+            let ports = json!([{"name": "a", "port": 6443}]);
+            slice("a", &format!("api-{number}"), &["192.0.2.1"], ports)
+        })
+        .collect();
+    let destinations = destinations_of(&cluster_with(&many, &slices));
+    assert_eq!(destinations.redirected.len(), 5 + MOST_ALIASES);
+    assert!(destinations.guarded.len() < 2 * MOST_ALIAS_GUARDS as usize);
+    for (ip, port) in [
+        ("169.254.169.254", 80),
+        ("192.0.2.2", 2379),
+        ("192.0.2.11", 10250),
+    ] {
+        assert!(is_guarded(&destinations, ip, port), "{ip}");
+    }
+    let problems = destinations.problems.join("\n");
+    assert!(
+        problems.contains("4968 addresses beyond the 32"),
+        "{problems}"
+    );
+    assert!(problems.contains("beside 4096 others"), "{problems}");
+}
+
+#[test]
 fn a_cluster_without_the_service_is_a_problem() {
     let problems = destinations_of(&Cluster::default()).problems;
     assert!(problems[0].contains("no ClusterIP"), "{problems:?}");
