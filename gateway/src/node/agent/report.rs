@@ -125,8 +125,8 @@ impl Agent {
             problems.push("the API server has not told of this node's pods yet".to_owned());
         }
         for (key, tracked) in &self.pods {
-            let of_pod = tracked.mismatch.as_ref().or_else(|| tracked.endangers());
-            problems.extend(of_pod.map(|why| format!("pod {}: {why}", tracked.name(key))));
+            let endangered = tracked.endangers();
+            problems.extend(endangered.map(|why| format!("pod {}: {why}", tracked.name(key))));
         }
         Snapshot {
             pods: present.chain(self.without_cgroup()).collect(),
@@ -212,11 +212,13 @@ impl Agent {
 }
 
 impl Tracked {
-    /// What the kernel did not do, where it is more than that the pod's connections are refused.
+    /// What the kernel did not do or what was found in the pod, where it is more than that the pod's connections are
+    /// refused. What a pod does to itself alone is no trouble of the node.
     fn endangers(&self) -> Option<&String> {
         let closed =
             self.classified == Some(PodState::AGENT) && (self.enforced || !self.ports_guarded);
-        self.kernel_trouble.as_ref().filter(|_| !closed)
+        let trouble = self.kernel_trouble.as_ref().or(self.mismatch.as_ref());
+        trouble.filter(|_| !closed)
     }
 
     fn name(&self, key: &PodKey) -> String {
@@ -256,5 +258,25 @@ fn snapshot_of(
         state,
         reason,
         api_connections,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redirect::PodCgroup;
+
+    #[tokio::test]
+    async fn a_foreign_listener_in_a_pod_that_is_closed_is_that_pods_trouble_alone() {
+        let cgroup = PodCgroup {
+            id: CgroupId(7),
+            path: "/sys/fs/cgroup/kubepods/pod7".into(),
+        };
+        let mut tracked = Tracked::new(cgroup, Instant::now());
+        tracked.mismatch = Some("somebody else listens there".to_owned());
+        (tracked.classified, tracked.ports_guarded) = (Some(PodState::AGENT), true);
+        assert_eq!(tracked.endangers(), tracked.mismatch.as_ref());
+        tracked.enforced = true;
+        assert_eq!(tracked.endangers(), None);
     }
 }
