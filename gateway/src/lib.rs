@@ -14,7 +14,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | `config` `drain` `readiness` `telemetry` `api` `request_info` |
+//! | 0 | `config` `drain` `readiness` `telemetry` `api` `audience` `request_info` |
 //! | 1 | `identity` |
 //! | 2 | `mask` `tls` `handover` |
 //! | 3 | `audit` `authn` `redirect` |
@@ -75,5 +75,7 @@ pub mod telemetry;
 // The command line, a file per noun.
 pub mod cli;
 
-/// The token audience that agents hold: the API server accepts no token of this audience.
-pub const AUDIENCE: &str = "sallyport";
+// Whom a token is for, and so who accepts it.
+pub mod audience;
+
+pub use audience::AUDIENCE;

@@ -135,7 +135,7 @@ impl Node {
         let known = Inherited::of(&redirect)?;
         let (peers_sender, peers) = mpsc::channel(peers::QUEUE);
         let inputs = Inputs {
-            informers: Informers::start(&self.client, &self.config.node, &changed),
+            informers: Informers::start(&self.client, &self.config, &changed),
             destinations: self.destinations(known),
             changed: Arc::clone(&changed),
             peers,

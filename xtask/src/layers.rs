@@ -23,6 +23,7 @@ const LAYERS: &[&[&str]] = &[
         "readiness",
         "telemetry",
         "api",
+        "audience",
         "request_info",
     ],
     &["identity"],

@@ -12,13 +12,12 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::json;
 
 use super::person::Access;
+use crate::{
+    api::names::{AGENT_LABEL, AGENTS_LABEL, CA_CONFIG_MAP, START_GATE},
+    audience::is_api_audience,
+};
 
-/// The namespace's label; its values are `enforce` and `observe`.
-const LABEL: &str = "sallyport.dev/agents";
-/// The ConfigMap that admission puts in the place of kube-root-ca.crt.
-const CA_CONFIG_MAP: &str = "sallyport-ca";
 const CA_KEY: &str = "ca.crt";
-const GATE: &str = "sallyport-start-gate";
 const MANAGER: &str = "sallyport-agents";
 
 #[derive(clap::Subcommand, Debug)]
@@ -46,6 +45,10 @@ pub(super) struct Args {
     /// What agents shall trust: `ca.crt` of `sallyport ca create`. Needed once per namespace.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// An audience that the API server accepts, as `sallyport manifests` was told; may be given several times. The
+    /// usual ones are always among them. Pods with a token for one of these are listed.
+    #[arg(long = "api-audience", value_name = "AUDIENCE")]
+    api_audiences: Vec<String>,
     /// Check everything and say what would be done; change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -72,6 +75,7 @@ async fn enforce(args: &Args) -> anyhow::Result<()> {
             dry_run: args.dry_run,
             ..PatchParams::apply(MANAGER).force()
         },
+        api_audiences: args.api_audiences.clone(),
     };
     let namespace = place.namespace().await?;
     place.refuse_token_secrets().await?;
@@ -108,6 +112,7 @@ struct Place {
     client: Client,
     name: String,
     patch: PatchParams,
+    api_audiences: Vec<String>,
 }
 
 impl Place {
@@ -153,7 +158,7 @@ impl Place {
                 self.name
             )
         })?;
-        if !is_agent(&made) {
+        if !is_agent(&made, &self.api_audiences) {
             bail!(
                 "the admission policies do not act on an agent's pod; apply the output of `sallyport manifests` first, \
                  and see that no document of it is refused"
@@ -195,12 +200,12 @@ impl Place {
     }
 
     async fn label(&self, namespace: &Namespace, value: &str) -> anyhow::Result<()> {
-        if namespace.labels().get(LABEL).map(String::as_str) == Some(value) {
-            println!("label {LABEL}={value}: unchanged");
+        if namespace.labels().get(AGENTS_LABEL).map(String::as_str) == Some(value) {
+            println!("label {AGENTS_LABEL}={value}: unchanged");
             return Ok(());
         }
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let patch = Patch::Merge(json!({"metadata": {"labels": {LABEL: value}}}));
+        let patch = Patch::Merge(json!({"metadata": {"labels": {AGENTS_LABEL: value}}}));
         let params = PatchParams {
             force: false,
             ..self.patch.clone()
@@ -209,7 +214,7 @@ impl Place {
             .patch(&self.name, &params, &patch)
             .await
             .with_context(|| format!("labelling the namespace {}", self.name))?;
-        println!("label {LABEL}={value}: {}", self.done("set"));
+        println!("label {AGENTS_LABEL}={value}: {}", self.done("set"));
         Ok(())
     }
 
@@ -219,7 +224,10 @@ impl Place {
             .list(&ListParams::default())
             .await
             .with_context(|| format!("listing pods of {}", self.name))?;
-        let older: Vec<_> = running.iter().filter(|pod| needs_recreate(pod)).collect();
+        let older: Vec<_> = running
+            .iter()
+            .filter(|pod| needs_recreate(pod, &self.api_audiences))
+            .collect();
         if older.is_empty() {
             return Ok(());
         }
@@ -242,7 +250,7 @@ impl Place {
 
 fn probe() -> anyhow::Result<Pod> {
     Ok(serde_json::from_value(json!({
-        "metadata": {"generateName": "sallyport-probe-", "labels": {"sallyport.dev/agent": "true"}},
+        "metadata": {"generateName": "sallyport-probe-", "labels": {AGENT_LABEL: "true"}},
         "spec": {"containers": [{
             "name": "probe",
             "image": "sallyport",
@@ -263,7 +271,7 @@ fn probe() -> anyhow::Result<Pod> {
 }
 
 /// Whether admission made of a pod what an agent's pod must be: gate first, no token for the API server.
-fn is_agent(pod: &Pod) -> bool {
+fn is_agent(pod: &Pod, api_audiences: &[String]) -> bool {
     let Some(spec) = &pod.spec else {
         return false;
     };
@@ -275,22 +283,19 @@ fn is_agent(pod: &Pod) -> bool {
         .filter_map(|volume| volume.projected.as_ref())
         .flat_map(|projected| projected.sources.iter().flatten());
     let mut tokens = sources.filter_map(|source| source.service_account_token.as_ref());
-    first.is_some_and(|container| container.name == GATE)
-        && tokens.all(|token| {
-            token
-                .audience
-                .as_deref()
-                .is_some_and(|name| !name.is_empty())
+    first.is_some_and(|container| container.name == START_GATE)
+        && !tokens.any(|token| {
+            is_api_audience(token.audience.as_deref().unwrap_or_default(), api_audiences)
         })
 }
 
 /// Pods that have ended stay as they are.
-fn needs_recreate(pod: &Pod) -> bool {
+fn needs_recreate(pod: &Pod, api_audiences: &[String]) -> bool {
     let phase = pod
         .status
         .as_ref()
         .and_then(|status| status.phase.as_deref());
-    !is_agent(pod) && !matches!(phase, Some("Succeeded" | "Failed"))
+    !is_agent(pod, api_audiences) && !matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 fn made_by(pod: &Pod) -> String {
@@ -316,4 +321,37 @@ fn next(args: &Args) {
   2. sallyport rbac generate -n {namespace} | kubectl apply -f -
   3. sallyport coverage"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(audience: &str) -> Pod {
+        let pod = json!({
+            "metadata": {"name": "agent"},
+            "spec": {
+                "initContainers": [{"name": START_GATE}],
+                "containers": [],
+                "volumes": [{"name": "token", "projected": {"sources": [
+                    {"serviceAccountToken": {"path": "token", "audience": audience}},
+                ]}}],
+            },
+        });
+        serde_json::from_value(pod).expect("a pod")
+    }
+
+    #[test]
+    fn pods_with_a_token_that_the_api_server_accepts_are_listed() {
+        let more = ["https://issuer.example".to_owned()];
+        for (audience, listed) in [
+            ("sallyport", false),
+            ("vault", false),
+            ("", true),
+            ("api", true),
+            ("https://issuer.example", true),
+        ] {
+            assert_eq!(needs_recreate(&pod(audience), &more), listed, "{audience}");
+        }
+    }
 }

@@ -8,14 +8,10 @@ use std::process::ExitCode;
 use anyhow::{bail, ensure};
 
 use super::OLDEST;
-use crate::api::v1alpha1;
-
-/// Tokens without an audience of their own have one of these in a cluster that kubeadm or a provider made.
-const USUAL_AUDIENCES: [&str; 3] = [
-    "https://kubernetes.default.svc",
-    "https://kubernetes.default.svc.cluster.local",
-    "api",
-];
+use crate::{
+    api::v1alpha1,
+    audience::{AUDIENCE, USUAL_API_AUDIENCES},
+};
 
 /// In the order in which they are applied.
 const FILES: [&str; 8] = [
@@ -167,18 +163,18 @@ impl Values {
     }
 }
 
-/// The elements of a CEL list, in an order that does not depend on the arguments'.
+/// The elements of a list of CEL, and of YAML, in an order that does not depend on the arguments'.
 fn audiences(args: &Args) -> anyhow::Result<String> {
     for audience in &args.api_audiences {
         check("--api-audience", audience)?;
         ensure!(
-            audience != crate::AUDIENCE,
+            audience != AUDIENCE,
             "--api-audience {audience}: that is the gateway's own audience; an API server that accepts it cannot be \
              guarded, take it out of --api-audiences there"
         );
     }
     let given = args.api_audiences.iter().map(String::as_str);
-    let all: std::collections::BTreeSet<&str> = USUAL_AUDIENCES
+    let all: std::collections::BTreeSet<&str> = USUAL_API_AUDIENCES
         .into_iter()
         .chain([args.issuer.as_str()])
         .chain(given)

@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use self::{account::Account, rights::Rights};
 use super::{OLDEST, person::Access};
+use crate::api::names::AGENTS_LABEL;
 
 mod account;
 mod filter;
@@ -178,14 +179,14 @@ async fn namespaces(client: &Client, args: &Args) -> anyhow::Result<Vec<String>>
     if !args.namespaces.is_empty() {
         return Ok(args.namespaces.clone());
     }
-    let labelled = ListParams::default().labels("sallyport.dev/agents in (enforce, observe)");
+    let labelled = ListParams::default().labels(&format!("{AGENTS_LABEL} in (enforce, observe)"));
     let listed = Api::<Namespace>::all(client.clone())
         .list(&labelled)
         .await
         .context("listing agents' namespaces; name them with -n")?;
     ensure!(
         !listed.items.is_empty(),
-        "no namespace is labelled sallyport.dev/agents; name some with -n"
+        "no namespace is labelled {AGENTS_LABEL}; name some with -n"
     );
     Ok(listed.iter().map(ResourceExt::name_any).collect())
 }

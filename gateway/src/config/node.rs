@@ -43,6 +43,9 @@ pub struct NodeConfig {
     pub ports: Ports,
     pub destinations: ConfiguredDestinations,
     pub cloud_metadata: CloudMetadata,
+    /// Audiences of the API server beside the [usual ones](crate::audience::USUAL_API_AUDIENCES): a pod with a token
+    /// for one of these has to be made anew.
+    pub api_audiences: Vec<String>,
     /// The pod that this agent runs in, which passes whatever its labels say; `POD_NAMESPACE`, `POD_NAME` and
     /// `POD_UID` where absent, and none where these are not set either.
     pub own_pod: Option<OwnPod>,
@@ -173,6 +176,8 @@ struct Written {
     destinations: ConfiguredDestinations,
     #[serde(default)]
     cloud_metadata: CloudMetadata,
+    #[serde(default)]
+    api_audiences: Vec<String>,
     own_pod: Option<OwnPod>,
     admin: Option<Admin>,
     #[serde(default = "default_reconcile_interval")]
@@ -241,6 +246,7 @@ impl NodeConfig {
             ports: written.ports,
             destinations: written.destinations,
             cloud_metadata: written.cloud_metadata,
+            api_audiences: written.api_audiences,
             admin: written.admin,
             restore_peer_names: written.restore_peer_names,
         })

@@ -119,6 +119,7 @@
 //! | `destinations.names` | none | public names of the API server with their ports, resolved again and again: `api.example.com:443` |
 //! | `destinations.addresses` | none | its addresses with their ports that the cluster does not know of: `203.0.113.7:6443` |
 //! | `cloudMetadata` | `deny` | `allow` lets agents reach the cloud's metadata service, which hands out the node's credentials |
+//! | `apiAudiences` | none | audiences that the API server accepts beside the usual ones: a pod with a token for one of these `needs-recreate` |
 //! | `ownPod.namespace`, `.name`, `.uid` | `POD_NAMESPACE`, `POD_NAME`, `POD_UID`; else none | the pod that the node agent runs in, which passes whatever its labels say |
 //! | `admin.listen` | not served | `/metrics`, `/healthz` and `/readyz` in plain HTTP |
 //! | `reconcileInterval` | `30s` | how often what is there is compared with what should be; up to `60s` |

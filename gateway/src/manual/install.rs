@@ -58,7 +58,7 @@
 //!    is never made that admission acts, puts the CA there, labels, and lists the pods that must be made anew.
 //!
 //!    ```text
-//!    sallyport agents enforce coders --observe --ca-file ca/ca.crt
+//!    sallyport agents enforce coders --observe --ca-file ca/ca.crt --api-audience ISS --api-audience AUD
 //!    sallyport rbac generate -n coders | kubectl apply -f -
 //!    kubectl -n coders rollout restart deployment
 //!    ```

@@ -5,11 +5,7 @@ use super::{
     pods::{Credential, KnownPod},
     snapshot::NO_AGENT,
 };
-
-/// On a namespace: its pods are agents, whose policy is enforced or only observed.
-pub(super) const AGENTS_LABEL: &str = "sallyport.dev/agents";
-/// On a pod: it is one, wherever it runs.
-pub(super) const AGENT_LABEL: &str = "sallyport.dev/agent";
+use crate::api::names::AGENT_LABEL;
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Desired {
@@ -38,7 +34,7 @@ pub(super) enum NamespaceRole {
 }
 
 impl NamespaceRole {
-    /// Of the value of [`AGENTS_LABEL`].
+    /// Of the value of [`AGENTS_LABEL`](crate::api::names::AGENTS_LABEL).
     pub(super) fn of(label: Option<&str>) -> Self {
         match label {
             Some("enforce" | "observe") => Self::Agents,

@@ -18,10 +18,8 @@ use kube::{
 };
 use tokio::sync::Notify;
 
-use super::{
-    desired::{AGENTS_LABEL, NamespaceRole},
-    pods::KnownPod,
-};
+use super::{desired::NamespaceRole, pods::KnownPod};
+use crate::{api::names::AGENTS_LABEL, config::node::NodeConfig};
 
 /// The latest word on everything, by UID and by name.
 #[derive(Clone)]
@@ -32,16 +30,18 @@ pub(super) struct Informers {
 
 impl Informers {
     /// Follows both until the process ends; `changed` is woken by whatever differs.
-    pub(super) fn start(client: &Client, node: &str, changed: &Arc<Notify>) -> Self {
+    pub(super) fn start(client: &Client, config: &Arc<NodeConfig>, changed: &Arc<Notify>) -> Self {
         let informers = Self {
             pods: Arc::new(Store::new(changed)),
             namespaces: Arc::new(Store::new(changed)),
         };
-        let ours = pages().fields(&format!("spec.nodeName={node}"));
+        let ours = pages().fields(&format!("spec.nodeName={}", config.node));
         let pods = watcher::watcher(Api::<Pod>::all(client.clone()), ours);
+        let config = Arc::clone(config);
         tokio::spawn(
-            Arc::clone(&informers.pods)
-                .follow("pods", pods, |pod| Some((pod.uid()?, KnownPod::of(&pod)?))),
+            Arc::clone(&informers.pods).follow("pods", pods, move |pod: Pod| {
+                Some((pod.uid()?, KnownPod::of(&pod, &config.api_audiences)?))
+            }),
         );
         let namespaces = watcher::watcher(
             Api::<PartialObjectMeta<Namespace>>::all(client.clone()),

@@ -6,17 +6,14 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use k8s_openapi::api::core::v1::{Container, Pod, ProjectedVolumeSource};
 
-use super::{
-    desired::AGENT_LABEL,
-    snapshot::{Owner, owner},
-};
+use super::snapshot::{Owner, owner};
 use crate::{
+    api::names::{AGENT_LABEL, CA_CONFIG_MAP},
+    audience::{AUDIENCE, is_api_audience},
     handover::{self, CapturedPod, Message},
     identity::Workload,
 };
 
-/// The ConfigMap with our CA in each agents' namespace.
-const CA_CONFIG_MAP: &str = "sallyport-ca";
 /// Keys and values together. Kubernetes lets a pod have a megabyte of labels, which every gateway would hold and every
 /// record show.
 const MOST_LABELS: usize = 16 << 10;
@@ -56,7 +53,8 @@ pub(super) enum Credential {
 }
 
 impl KnownPod {
-    pub(super) fn of(pod: &Pod) -> Option<Self> {
+    /// `api_audiences` are those of the API server that are not usual.
+    pub(super) fn of(pod: &Pod, api_audiences: &[String]) -> Option<Self> {
         let metadata = &pod.metadata;
         let spec = pod.spec.as_ref()?;
         let annotation = |name: &str| metadata.annotations.as_ref()?.get(name).cloned();
@@ -77,7 +75,7 @@ impl KnownPod {
             ended: matches!(phase, Some("Succeeded" | "Failed")),
             mirrors: annotation("kubernetes.io/config.mirror")
                 .and_then(|_| annotation("kubernetes.io/config.hash")),
-            credential: Credential::of(pod),
+            credential: Credential::of(pod, api_audiences),
             too_long: false,
         };
         known.too_long = !known.can_be_told();
@@ -105,7 +103,7 @@ impl KnownPod {
 }
 
 impl Credential {
-    fn of(pod: &Pod) -> Self {
+    fn of(pod: &Pod, api_audiences: &[String]) -> Self {
         let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
         let projected = volumes
             .into_iter()
@@ -114,7 +112,7 @@ impl Credential {
         // The worst of a pod's volumes counts.
         let mut worst = Self::Ours;
         for volume in projected {
-            match Self::of_volume(volume) {
+            match Self::of_volume(volume, api_audiences) {
                 Self::OtherAudience => return Self::OtherAudience,
                 Self::OtherCa => worst = Self::OtherCa,
                 Self::Ours => {}
@@ -124,7 +122,7 @@ impl Credential {
     }
 
     /// A token for somebody else again, such as a vault, is none of our business: the API server refuses it too.
-    fn of_volume(volume: &ProjectedVolumeSource) -> Self {
+    fn of_volume(volume: &ProjectedVolumeSource, api_audiences: &[String]) -> Self {
         let sources = || volume.sources.iter().flatten();
         let mut audiences = sources()
             .filter_map(|source| source.service_account_token.as_ref())
@@ -132,10 +130,10 @@ impl Credential {
             .peekable();
         let mut ours = false;
         for audience in audiences.by_ref() {
-            if is_api_audience(audience) {
+            if is_api_audience(audience, api_audiences) {
                 return Self::OtherAudience;
             }
-            ours |= audience == crate::AUDIENCE;
+            ours |= audience == AUDIENCE;
         }
         let our_ca = sources()
             .filter_map(|source| source.config_map.as_ref())
@@ -145,17 +143,6 @@ impl Credential {
         }
         Self::Ours
     }
-}
-
-/// No audience means the API server's, whose usual names are these.
-fn is_api_audience(audience: &str) -> bool {
-    const USUAL: [&str; 4] = [
-        "api",
-        "kubernetes",
-        "https://kubernetes.default.svc",
-        "https://kubernetes.default.svc.cluster.local",
-    ];
-    audience.is_empty() || USUAL.contains(&audience)
 }
 
 /// As many as there is room for, in their order; what makes the pod an agent before all others.
@@ -225,7 +212,7 @@ mod tests {
 
     fn known(pod: Value) -> KnownPod {
         let pod = serde_json::from_value(pod).expect("a pod");
-        KnownPod::of(&pod).expect("a pod that exists")
+        KnownPod::of(&pod, &["https://issuer.example".to_owned()]).expect("a pod that exists")
     }
 
     fn with_volumes(volumes: Value) -> KnownPod {
@@ -258,6 +245,10 @@ mod tests {
             ),
             (
                 json!([token(json!("api"), "sallyport-ca")]),
+                Credential::OtherAudience,
+            ),
+            (
+                json!([token(json!("https://issuer.example"), "sallyport-ca")]),
                 Credential::OtherAudience,
             ),
             (

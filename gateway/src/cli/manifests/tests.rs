@@ -153,11 +153,14 @@ fn both_configurations_are_what_this_version_reads() {
     let documents = documents();
     crate::config::Config::parse(config(&documents, "sallyport-gateway", "gateway.yaml")).unwrap();
     let environment = |name: &str| Some(format!("{name}-value"));
-    crate::config::node::NodeConfig::parse(
+    let node = crate::config::node::NodeConfig::parse(
         config(&documents, "sallyport-node", "node.yaml"),
         environment,
     )
     .unwrap();
+    for audience in ["api", "https://api.example", "https://issuer.example"] {
+        assert!(node.api_audiences.iter().any(|one| one == audience));
+    }
 }
 
 #[test]

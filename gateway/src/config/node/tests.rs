@@ -45,6 +45,7 @@ destinations:
   names: ["API.example.com.:443"]
   addresses: ["203.0.113.7:6443", "[::ffff:203.0.113.8]:443", "[2001:db8::7]:443"]
 cloudMetadata: allow
+apiAudiences: [https://issuer.example]
 ownPod: {namespace: sallyport-system, name: node-x, uid: 7c1f}
 admin: {listen: "127.0.0.1:15021"}
 reconcileInterval: 10s
@@ -75,6 +76,7 @@ restorePeerNames: true
         addresses,
         ["203.0.113.7:6443", "203.0.113.8:443", "[2001:db8::7]:443"]
     );
+    assert_eq!(config.api_audiences, ["https://issuer.example"]);
     assert_eq!(config.own_pod.expect("written").uid, "7c1f");
 }
 
