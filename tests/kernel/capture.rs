@@ -13,6 +13,7 @@ mod bypass;
 mod clients;
 mod identity;
 mod sequences;
+mod scale;
 mod served;
 mod storms;
 

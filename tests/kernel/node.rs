@@ -12,10 +12,10 @@ use self::{
     scene::Scene,
 };
 
-mod agent;
-mod holder;
-mod pod;
-mod scene;
+pub(crate) mod agent;
+pub(crate) mod holder;
+pub(crate) mod pod;
+pub(crate) mod scene;
 
 /// Far longer than anything takes.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -1,6 +1,6 @@
 use std::{
     cell::RefCell,
-    fs,
+    fmt, fs,
     io::{BufRead, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     path::Path,
@@ -116,6 +116,20 @@ impl NodeAgent {
         answer
     }
 
+    pub(crate) fn memory(&self) -> Memory {
+        let process = self.process.borrow().id();
+        let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
+        let bytes = |name: &str| {
+            let line = rollup.lines().find_map(|line| line.strip_prefix(name));
+            let kibibytes = line.unwrap().split_whitespace().next().unwrap();
+            kibibytes.parse::<u64>().unwrap() << 10
+        };
+        Memory {
+            resident: bytes("Rss:"),
+            anonymous: bytes("Anonymous:"),
+        }
+    }
+
     /// Without a word of warning.
     pub(crate) fn kill(&self) {
         let mut process = self.process.borrow_mut();
@@ -130,6 +144,34 @@ impl NodeAgent {
             Ok(self.process.borrow_mut().try_wait()?)
         });
         assert!(status.unwrap().success(), "{}", self.log());
+    }
+}
+
+/// What a process has in memory, and of that what is no file's.
+pub(crate) struct Memory {
+    resident: u64,
+    anonymous: u64,
+}
+
+impl Memory {
+    /// What a released build would have resident: where nothing is optimized, code is several times as large.
+    pub(crate) fn counted(&self) -> u64 {
+        /// Left for the code of such a build.
+        const CODE: u64 = 16 << 20;
+        match cfg!(debug_assertions) {
+            true => self.anonymous + CODE,
+            false => self.resident,
+        }
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (resident, anonymous) = (self.resident >> 10, self.anonymous >> 10);
+        write!(
+            f,
+            "{resident} KiB resident, {anonymous} KiB of it anonymous"
+        )
     }
 }
 

@@ -169,11 +169,15 @@ impl Scene {
     }
 
     pub(crate) fn run(&self, pod: ToldPod) -> RunningPod {
-        RunningPod::start(
-            self.cgroup_of(&pod.uid),
-            Network::with(POD_ADDRESS),
-            self.destination,
-        )
+        self.run_in(&pod, Network::with(POD_ADDRESS))
+    }
+
+    pub(crate) fn run_in(&self, pod: &ToldPod, network: Network) -> RunningPod {
+        RunningPod::start(self.cgroup_of_pod(pod), network, self.destination)
+    }
+
+    pub(crate) fn cgroup_of_pod(&self, pod: &ToldPod) -> PathBuf {
+        self.cgroup_of(&pod.uid)
     }
 
     /// What it runs in is the node's own network for node agents that start from now on.
