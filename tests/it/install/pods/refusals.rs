@@ -1,6 +1,6 @@
 //! Pods that could go around the gateway.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::super::agents_namespace::{AgentsNamespace, pod, said};
@@ -51,6 +51,61 @@ refused! {
         "metadata": {"name": "agent", "annotations": {"kubernetes.io/config.mirror": "x"}},
         "spec": {"nodeName": "local", "containers": [{"name": "agent", "image": "a:1"}]},
     }) => "static pods do not belong";
+}
+
+/// As if the agent had called from the node's network.
+#[test]
+fn probes_and_hooks_that_name_a_host_are_refused() -> Result<()> {
+    let agents = AgentsNamespace::enforce()?;
+    for handler in [
+        json!({"httpGet": {"port": 443, "host": "10.96.0.1"}}),
+        json!({"tcpSocket": {"port": 443, "host": "10.96.0.1"}}),
+    ] {
+        for (field, value) in handled_by(&handler) {
+            for kind in ["containers", "initContainers"] {
+                let refused = agents.refuses(&with_handler(kind, field, &value), "name a host");
+                refused.with_context(|| format!("{field} of {kind}: {value}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn probes_and_hooks_of_the_pod_itself_are_admitted() -> Result<()> {
+    let agents = AgentsNamespace::enforce()?;
+    for handler in [
+        json!({"httpGet": {"port": 80, "path": "/healthz"}}),
+        json!({"tcpSocket": {"port": 80}}),
+    ] {
+        for (field, value) in handled_by(&handler) {
+            for kind in ["containers", "initContainers"] {
+                let admitted = agents.admitted(&with_handler(kind, field, &value));
+                admitted.with_context(|| format!("{field} of {kind}: {value}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every field of a container that can hold the handler.
+fn handled_by(handler: &Value) -> [(&'static str, Value); 5] {
+    [
+        ("livenessProbe", handler.clone()),
+        ("readinessProbe", handler.clone()),
+        ("startupProbe", handler.clone()),
+        ("lifecycle", json!({"postStart": handler})),
+        ("lifecycle", json!({"preStop": handler})),
+    ]
+}
+
+fn with_handler(kind: &str, field: &str, handler: &Value) -> Value {
+    let mut container = json!({"name": "c", "image": "c:1", field: handler});
+    if kind == "initContainers" {
+        // Of init containers only sidecars may have probes.
+        container["restartPolicy"] = json!("Always");
+    }
+    pod(json!({kind: [container]}))
 }
 
 #[test]
