@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use harness::{Response, eventually};
 use serde_json::{Value, json};
 
@@ -14,11 +14,35 @@ fn with_pod() -> Result<AgentsNamespace> {
     Ok(agents)
 }
 
-fn debugged(security: Value) -> Result<Response> {
+/// Adds an ephemeral container where the kubelet says this of the gate.
+fn debugged_while(gate: &Value) -> Result<Response> {
+    let agents = with_pod()?;
+    let status = json!({"status": {"initContainerStatuses": [gate_status(gate)]}});
+    let written = agents.change("/status", &status)?;
+    ensure!(written.status == 200, "{}", written.text());
+    debug(&agents, json!({"capabilities": {"drop": ["ALL"]}}))
+}
+
+fn gate_status(state: &Value) -> Value {
+    json!({"name": "sallyport-start-gate", "state": state, "ready": false, "restartCount": 0,
+           "image": "sallyport:test", "imageID": ""})
+}
+
+fn terminated(code: i64) -> Value {
+    json!({"terminated": {"exitCode": code, "startedAt": null, "finishedAt": null}})
+}
+
+fn debug(agents: &AgentsNamespace, security: Value) -> Result<Response> {
     let container = json!({"name": "debugger", "image": "d:1", "securityContext": security});
     let patch = json!({"spec": {"ephemeralContainers": [container]}});
-    with_pod()?.change("/ephemeralcontainers?dryRun=All", &patch)
+    agents.change("/ephemeralcontainers?dryRun=All", &patch)
 }
+
+fn debugged(security: Value) -> Result<Response> {
+    debug(&with_pod()?, security)
+}
+
+const TOO_EARLY: &str = "only after sallyport-start-gate has succeeded";
 
 #[test]
 fn ephemeral_container_that_keeps_net_raw_is_refused() -> Result<()> {
@@ -32,10 +56,38 @@ fn privileged_ephemeral_container_is_refused() -> Result<()> {
 }
 
 #[test]
-fn ephemeral_container_that_drops_everything_is_admitted() -> Result<()> {
-    let answer = debugged(json!({"capabilities": {"drop": ["ALL"]}}))?;
+fn ephemeral_container_that_drops_everything_is_admitted_after_the_gate() -> Result<()> {
+    let answer = debugged_while(&terminated(0))?;
     assert_eq!(answer.status, 200, "{}", answer.text());
     Ok(())
+}
+
+#[test]
+fn ephemeral_container_is_refused_before_the_gate_has_started() -> Result<()> {
+    let security = json!({"capabilities": {"drop": ["ALL"]}});
+    said(&debugged(security)?, 403, TOO_EARLY)
+}
+
+#[test]
+fn ephemeral_container_is_refused_while_the_gate_runs_or_after_it_failed() -> Result<()> {
+    let running = json!({"running": {"startedAt": null}});
+    for state in [running, terminated(1), json!({"waiting": {}})] {
+        said(&debugged_while(&state)?, 403, TOO_EARLY)?;
+    }
+    Ok(())
+}
+
+/// The status in the request is the caller's word, and the API server does not take it.
+#[test]
+fn status_that_comes_with_the_ephemeral_container_counts_for_nothing() -> Result<()> {
+    let container = json!({"name": "debugger", "image": "d:1",
+                           "securityContext": {"capabilities": {"drop": ["ALL"]}}});
+    let patch = json!({
+        "spec": {"ephemeralContainers": [container]},
+        "status": {"initContainerStatuses": [gate_status(&terminated(0))]},
+    });
+    let answer = with_pod()?.change("/ephemeralcontainers?dryRun=All", &patch)?;
+    said(&answer, 403, TOO_EARLY)
 }
 
 #[test]
