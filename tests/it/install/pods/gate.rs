@@ -80,6 +80,18 @@ macro_rules! refused {
     )*};
 }
 
+/// The gate with these mounts beside that of our CA.
+fn with_mounts(more: &[Value]) -> Value {
+    let (gate, _) = agents_namespace::gate();
+    let mut mounts = gate["volumeMounts"].as_array().cloned().unwrap_or_default();
+    mounts.extend_from_slice(more);
+    self::gate(json!({"volumeMounts": mounts}))
+}
+
+fn mount(volume: &str, path: &str) -> Value {
+    json!({"name": volume, "mountPath": path})
+}
+
 refused! {
     gate_of_another_image_is_refused: gate(json!({"image": "busybox:1"}));
     gate_with_another_command_is_refused: gate(json!({"command": ["true"]}));
@@ -87,10 +99,48 @@ refused! {
     gate_with_an_environment_is_refused: gate(json!({"env": [{"name": "PATH", "value": "/v"}]}));
     gate_with_an_environment_from_elsewhere_is_refused: gate(json!({"envFrom": [{"configMapRef": {"name": "x"}}]}));
     gate_that_is_a_sidecar_is_refused: gate(json!({"restartPolicy": "Always"}));
-    gate_with_a_volume_over_its_program_is_refused:
-        gate(json!({"volumeMounts": [{"name": "v", "mountPath": "/usr/local/bin"}]}));
+    gate_with_a_volume_over_its_program_is_refused: with_mounts(&[mount("v", "/usr/local/bin")]);
     gate_with_a_volume_that_only_looks_like_a_secret_is_refused:
-        gate(json!({"volumeMounts": [{"name": "v", "mountPath": "/var/run/secrets/../../../usr/local/bin"}]}));
+        with_mounts(&[mount("v", "/var/run/secrets/../../../usr/local/bin")]);
+    gate_without_our_ca_is_refused: gate(json!({"volumeMounts": []}));
+    gate_with_another_volume_where_our_ca_belongs_is_refused:
+        gate(json!({"volumeMounts": [mount("v", "/var/run/secrets/sallyport.dev")]}));
+    gate_with_another_volume_below_our_ca_is_refused:
+        with_mounts(&[mount("v", "/var/run/secrets/sallyport.dev/ca.crt")]);
+    gate_with_another_volume_above_our_ca_is_refused: with_mounts(&[mount("v", "/var/run/secrets/")]);
+    gate_with_another_spelling_of_our_cas_path_is_refused:
+        with_mounts(&[mount("v", "/var/run/secrets//sallyport.dev")]);
+    gate_with_a_part_of_our_ca_is_refused:
+        gate(json!({"volumeMounts": [{"name": "sallyport-ca", "mountPath": "/var/run/secrets/sallyport.dev",
+                                      "subPath": "ca.crt"}]}));
+}
+
+#[test]
+fn gate_keeps_the_service_accounts_mount() -> Result<()> {
+    let made = AgentsNamespace::enforce()?.admitted(&pod(json!({})))?;
+    let mounts = &made["spec"]["initContainers"][0]["volumeMounts"];
+    let paths: Vec<_> = mounts
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|mount| mount["mountPath"].as_str())
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "/var/run/secrets/sallyport.dev",
+            "/var/run/secrets/kubernetes.io/serviceaccount"
+        ]
+    );
+    Ok(())
+}
+
+#[test]
+fn gate_with_another_key_as_our_ca_is_refused() -> Result<()> {
+    let items = json!([{"key": "other", "path": "ca.crt"}]);
+    let volume =
+        json!({"name": "sallyport-ca", "configMap": {"name": "sallyport-ca", "items": items}});
+    AgentsNamespace::enforce()?.refuses(&pod(json!({"volumes": [volume]})), FIRST)
 }
 
 #[test]
