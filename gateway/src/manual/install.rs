@@ -73,7 +73,7 @@
 //! | `sallyport-agent-token` | no ServiceAccount token of the pod is good at the API server: its audience is `sallyport`. The CA at the standard path is ours |
 //! | `sallyport-start-gate` | before any code of the agent runs, a first init container has seen that connections end at the gateway, by our CA and no file of the pod's own. It runs again for each new sandbox, not when a container restarts |
 //! | `sallyport-drop-net-raw` | no container has raw sockets |
-//! | `sallyport-agent-pods` | all of this holds of the pod that is stored, whoever mutated it; no host namespaces, ports or paths, no privilege, no capability but `NET_BIND_SERVICE`, no runtime with a kernel of its own; no `host` in probes and lifecycle hooks, which the kubelet would call from the node's network. It is the same for ephemeral containers, and none comes before the gate has succeeded |
+//! | `sallyport-agent-pods` | all of this holds of the pod that is stored, whoever mutated it; no host namespaces, ports or paths, no privilege, no capability but `NET_BIND_SERVICE`, no runtime with a kernel of its own; no `host` in probes and lifecycle hooks, which the kubelet would call from the node's network; no sysctl that hands out the reserved ports. It is the same for ephemeral containers, and none comes before the gate has succeeded |
 //! | `sallyport-no-token-secrets` | no Secret of an agents' namespace gets a ServiceAccount token for ever |
 //! | `sallyport-namespace-label` | nobody takes the label away, weakens it or deletes the namespace, through any subresource, but the group `sallyport:admins`; `kube-*` and `sallyport-system` never get it |
 //! | `sallyport-pod-labels` | a pod's labels of `sallyport.dev` are those it was created with |

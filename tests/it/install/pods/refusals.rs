@@ -9,6 +9,10 @@ fn with_security(security: Value) -> Value {
     pod(json!({"containers": [{"name": "agent", "image": "a:1", "securityContext": security}]}))
 }
 
+fn with_sysctl(name: &str, value: &str) -> Value {
+    pod(json!({"securityContext": {"sysctls": [{"name": name, "value": value}]}}))
+}
+
 macro_rules! refused {
     ($($name:ident: $pod:expr => $message:literal;)*) => {$(
         #[test]
@@ -47,6 +51,11 @@ refused! {
         agent["spec"]["hostUsers"] = json!(false);
         agent
     } => "must not unmask /proc";
+    range_of_local_ports_is_refused:
+        with_sysctl("net.ipv4.ip_local_port_range", "15000 15100") => "must not set the sysctls";
+    reserved_ports_are_refused: with_sysctl("net.ipv4.ip_local_reserved_ports", "") => "must not set the sysctls";
+    range_of_local_ports_with_slashes_is_refused:
+        with_sysctl("net/ipv4/ip_local_port_range", "15000 15100") => "must not set the sysctls";
     mirror_of_a_static_pod_is_refused: json!({
         "metadata": {"name": "agent", "annotations": {"kubernetes.io/config.mirror": "x"}},
         "spec": {"nodeName": "local", "containers": [{"name": "agent", "image": "a:1"}]},
@@ -142,5 +151,12 @@ fn windows_pod_is_refused() -> Result<()> {
 fn user_namespace_alone_is_admitted() -> Result<()> {
     AgentsNamespace::enforce()?
         .admitted(&pod(json!({"hostUsers": false})))
+        .map(drop)
+}
+
+#[test]
+fn other_sysctls_are_admitted() -> Result<()> {
+    AgentsNamespace::enforce()?
+        .admitted(&with_sysctl("net.ipv4.tcp_syncookies", "1"))
         .map(drop)
 }
