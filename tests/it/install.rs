@@ -3,6 +3,7 @@
 mod agents;
 mod agents_namespace;
 mod doctor;
+mod ca;
 mod labels;
 mod manifests;
 mod pods;

@@ -27,7 +27,8 @@ use crate::{
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Shorter than a node agent that starts waits for what a gateway holds: later it opens what it cannot have.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Answers to questions beyond this that nobody waits for any more are forgotten.
 const MOST_UNANSWERED: usize = 1024;
 

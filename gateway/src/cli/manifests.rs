@@ -14,11 +14,12 @@ use crate::{
 };
 
 /// In the order in which they are applied.
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     include_str!("../../../deploy/install/namespace.yaml"),
     include_str!("../../../deploy/install/rbac.yaml"),
     include_str!("../../../deploy/install/admission-mutate.yaml"),
     include_str!("../../../deploy/install/admission-validate.yaml"),
+    include_str!("../../../deploy/install/admission-namespace.yaml"),
     include_str!("../../../deploy/install/admission-labels.yaml"),
     include_str!("../../../deploy/install/admission-via.yaml"),
     include_str!("../../../deploy/install/node.yaml"),

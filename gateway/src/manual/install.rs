@@ -75,6 +75,8 @@
 //! | `sallyport-drop-net-raw` | no container has raw sockets |
 //! | `sallyport-agent-pods` | all of this holds of the pod that is stored, whoever mutated it; no host namespaces, ports or paths, no privilege, no capability but `NET_BIND_SERVICE`, no runtime with a kernel of its own; no `host` in probes and lifecycle hooks, which the kubelet would call from the node's network; no sysctl that hands out the reserved ports. It is the same for ephemeral containers, and none comes before the gate has succeeded |
 //! | `sallyport-no-token-secrets` | no Secret of an agents' namespace gets a ServiceAccount token for ever |
+//! | `sallyport-ca` | in agents' namespaces only administrators (`system:masters`, `sallyport:admins`, whoever may create policy bindings) write the ConfigMap `sallyport-ca`, and no agent's user ever does |
+//! | `sallyport-no-kubernetes-service` | no new Service of an agents' namespace takes the place of `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT` |
 //! | `sallyport-namespace-label` | nobody takes the label away, weakens it or deletes the namespace, through any subresource, but the group `sallyport:admins`; `kube-*` and `sallyport-system` never get it |
 //! | `sallyport-pod-labels` | a pod's labels of `sallyport.dev` are those it was created with |
 //! | `sallyport-node-agent` | the node agent labels and reports about its own node, and changes nothing else of it |
@@ -101,6 +103,9 @@
 //! - **Static pods**, which no API server admits: they are never agents.
 //! - **Secrets that a pod mounts.** Their type is not visible from the pod. In agents' namespaces the type is kept out; a
 //!   pod that is an agent by its own label mounts what its namespace has.
+//! - **The CA and Services where a pod is an agent by its own label.** RBAC alone says who writes `sallyport-ca` and a
+//!   Service `kubernetes` there. In agents' namespaces, one of either that is older than the label stays: `--ca-file`
+//!   replaces the CA, and such a Service you must delete.
 //! - **Other credentials.** Tokens for other audiences (a vault, a cloud) stay as they are, and a cloud identity that the
 //!   API server accepts is a way around; `cloudMetadata: deny` closes the node's.
 //! - **Aggregated API servers**, which have an admission of their own.
