@@ -2,8 +2,8 @@
 
 mod agents;
 mod agents_namespace;
-mod doctor;
 mod ca;
+mod doctor;
 mod labels;
 mod manifests;
 mod pods;
