@@ -53,8 +53,6 @@ pub struct NodeConfig {
     pub admin: Option<Admin>,
     /// How often what is there is compared with what should be.
     pub reconcile_interval: Duration,
-    /// Lets `getpeername` answer with the address that the client asked for.
-    pub restore_peer_names: bool,
 }
 
 /// What becomes of connections of a pod that is not classified yet, which happens while no node agent runs.
@@ -182,8 +180,6 @@ struct Written {
     admin: Option<Admin>,
     #[serde(default = "default_reconcile_interval")]
     reconcile_interval: HumanDuration,
-    #[serde(default)]
-    restore_peer_names: bool,
 }
 
 fn default_socket() -> PathBuf {
@@ -248,7 +244,6 @@ impl NodeConfig {
             cloud_metadata: written.cloud_metadata,
             api_audiences: written.api_audiences,
             admin: written.admin,
-            restore_peer_names: written.restore_peer_names,
         })
     }
 

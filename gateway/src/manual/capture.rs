@@ -121,5 +121,6 @@
 //! | `denied`: its processes cannot be seen | mount the host's `/proc` and name it as `proc` in node.yaml |
 //! | `denied`: … is held by someone else | the gateway that holds it has not connected, or a process that listened before the pod became an agent: make the pod again |
 //! | a record's labels have `sallyport.dev/labels-cut` | the pod has more than 16 KiB of labels; the others are left out |
+//! | `getpeername` in a pod answers `127.0.0.1` or `::1` | nothing: clients compare the certificate, not this; it is not restored |
 //! | captured, but those to `[…]` are refused | IPv6 is off on the pod's loopback; harmless where clients use IPv4 |
 //! | Node without `sallyport.dev/ready` | the node agent has not been ready for 30 s after its start, or is not now; agents' pods are not scheduled there |

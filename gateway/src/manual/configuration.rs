@@ -123,4 +123,3 @@
 //! | `ownPod.namespace`, `.name`, `.uid` | `POD_NAMESPACE`, `POD_NAME`, `POD_UID`; else none | the pod that the node agent runs in, which passes whatever its labels say |
 //! | `admin.listen` | not served | `/metrics`, `/healthz` and `/readyz` in plain HTTP |
 //! | `reconcileInterval` | `30s` | how often what is there is compared with what should be; up to `60s` |
-//! | `restorePeerNames` | `false` | accepted, and without effect in this version: `getpeername` answers with the loopback address |

@@ -25,7 +25,7 @@ fn a_minimal_file_gets_the_documented_defaults() {
     assert_eq!(config.cloud_metadata, CloudMetadata::Deny);
     assert_eq!(config.reconcile_interval, Duration::from_secs(30));
     assert_eq!(config.destinations, ConfiguredDestinations::default());
-    assert!(config.own_pod.is_none() && config.admin.is_none() && !config.restore_peer_names);
+    assert!(config.own_pod.is_none() && config.admin.is_none());
 }
 
 #[test]
@@ -49,7 +49,6 @@ apiAudiences: [https://issuer.example]
 ownPod: {namespace: sallyport-system, name: node-x, uid: 7c1f}
 admin: {listen: "127.0.0.1:15021"}
 reconcileInterval: 10s
-restorePeerNames: true
 "#;
     let mut config = parse(text).expect("every field is known");
     config.resolve(Path::new("/etc/sallyport"));
