@@ -170,6 +170,15 @@ fn token_for_the_api_server_is_not_minted_even_through_the_gateway() -> Result<(
     Ok(())
 }
 
+/// The same resource without a subresource, which the API server then leaves out of the request.
+#[test]
+fn service_account_is_created_through_the_gateway() -> Result<()> {
+    let account = json!({"metadata": {"name": "x"}});
+    let answer = AsAgent::by_the_gateway()?.send("POST", "serviceaccounts?dryRun=All", &account)?;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    Ok(())
+}
+
 /// The boundary of the policy: what does not pass admission.
 #[test]
 fn reads_do_not_pass_admission() -> Result<()> {
