@@ -100,6 +100,8 @@ var controllers = []string{
 	"certificatesigningrequest-signing-controller",
 	"deployment-controller",
 	"replicaset-controller",
+	// Checks the types in the expressions of admission policies.
+	"validatingadmissionpolicy-status-controller",
 	// Fills the ClusterRoles admin, edit and view.
 	"clusterrole-aggregation-controller",
 }

@@ -1,8 +1,13 @@
 //! The manifests themselves.
 
+use std::time::Duration;
+
 use anyhow::Result;
-use harness::{Cluster, Installation, Kubectl};
+use harness::{Cluster, Installation, Kubectl, eventually};
 use serde_json::{Value, json};
+
+/// One policy after another, by a controller.
+const CHECKED_WITHIN: Duration = Duration::from_secs(60);
 
 #[test]
 fn manifests_apply_to_an_empty_cluster_and_again_without_a_change() -> Result<()> {
@@ -42,10 +47,17 @@ fn the_api_server_finds_nothing_to_warn_of() -> Result<()> {
 #[test]
 fn expressions_of_validating_policies_have_the_types_they_assume() -> Result<()> {
     let installation = Installation::from_env()?;
-    let policies = installation
-        .kubectl()?
-        .json(&["get", "validatingadmissionpolicies"])?;
-    for policy in policies["items"].as_array().into_iter().flatten() {
+    let kubectl = installation.kubectl()?;
+    let all = ["get", "validatingadmissionpolicies"];
+    let checked =
+        |policy: &Value| policy["status"]["observedGeneration"] == policy["metadata"]["generation"];
+    let policies = eventually("the check of all policies", CHECKED_WITHIN, || {
+        let policies = kubectl.json(&all)?["items"].take();
+        let all = policies.as_array().cloned().unwrap_or_default();
+        let done = !all.is_empty() && all.iter().all(checked);
+        Ok(done.then_some(all))
+    })?;
+    for policy in policies {
         let warnings = &policy["status"]["typeChecking"]["expressionWarnings"];
         assert!(
             warnings.as_array().is_none_or(Vec::is_empty),
