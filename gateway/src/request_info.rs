@@ -19,6 +19,18 @@ mod media_type;
 mod query;
 mod target;
 
+/// The verbs of requests for resources, but for what `proxy` and others make of a method.
+pub const RESOURCE_VERBS: [&str; 8] = [
+    "get",
+    "list",
+    "watch",
+    "create",
+    "update",
+    "patch",
+    "delete",
+    "deletecollection",
+];
+
 /// What a request asks for, parsed exactly as kube-apiserver parses it.
 /// Field names and meaning: `k8s.io/apiserver/pkg/endpoints/request.RequestInfo`.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use super::rule::{Rule, Target};
-use crate::api::v1alpha1::{
-    agent_policy::{self, AgentPolicySpec, MAX_ITEMS, Subject},
-    matching::{ANY, OidcMatch, ServiceAccountMatch},
+use crate::{
+    api::v1alpha1::{
+        agent_policy::{self, AgentPolicySpec, MAX_ITEMS, Subject},
+        matching::{ANY, OidcMatch, ServiceAccountMatch},
+    },
+    request_info::RESOURCE_VERBS,
 };
 
 /// One wrong field.
@@ -16,16 +19,6 @@ pub(super) struct Wrong {
     pub(super) message: String,
 }
 
-const RESOURCE_VERBS: [&str; 8] = [
-    "get",
-    "list",
-    "watch",
-    "create",
-    "update",
-    "patch",
-    "delete",
-    "deletecollection",
-];
 const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch", "delete"];
 
 pub(super) fn rules(policy: &str, spec: &AgentPolicySpec) -> Result<Vec<Rule>, Vec<Wrong>> {

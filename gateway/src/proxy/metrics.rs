@@ -14,7 +14,10 @@ use prometheus_client::{
 };
 
 use super::fault::Fault;
-use crate::audit::record::{DecisionKind, Record};
+use crate::{
+    audit::record::{DecisionKind, Record},
+    request_info::RESOURCE_VERBS,
+};
 
 #[derive(Debug)]
 pub struct Metrics {
@@ -144,17 +147,7 @@ impl Metrics {
 
 /// Verbs are what an agent writes, so only the known ones become labels.
 fn verb(verb: &str) -> &'static str {
-    const KNOWN: [&str; 8] = [
-        "get",
-        "list",
-        "watch",
-        "create",
-        "update",
-        "patch",
-        "delete",
-        "deletecollection",
-    ];
-    KNOWN
+    RESOURCE_VERBS
         .into_iter()
         .find(|known| *known == verb)
         .unwrap_or("other")

@@ -2,17 +2,7 @@
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
-/// What `*` meant before Kubernetes put other rights into verbs.
-const VERBS: [&str; 8] = [
-    "get",
-    "list",
-    "watch",
-    "create",
-    "update",
-    "patch",
-    "delete",
-    "deletecollection",
-];
+use crate::request_info::RESOURCE_VERBS;
 
 #[derive(Debug)]
 pub(super) enum Filtered {
@@ -65,7 +55,8 @@ fn part(rule: &PolicyRule) -> Option<Rule> {
 fn verbs(rule: &PolicyRule) -> Vec<String> {
     let impersonates = is_about_identities(rule);
     if impersonates && rule.verbs.iter().any(|verb| verb == "*") {
-        return VERBS.map(str::to_owned).to_vec();
+        // What `*` meant before Kubernetes put other rights into verbs.
+        return RESOURCE_VERBS.map(str::to_owned).to_vec();
     }
     let kept = rule
         .verbs
