@@ -17,6 +17,7 @@ mod kubeconfig;
 mod manifests;
 #[cfg(target_os = "linux")]
 mod node;
+mod output;
 mod person;
 mod prepare;
 mod rbac;

@@ -11,7 +11,7 @@ use kube::{
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::json;
 
-use super::person::Access;
+use super::person::{Access, block_on};
 use crate::{
     api::names::{AGENT_LABEL, AGENTS_LABEL, CA_CONFIG_MAP, START_GATE},
     audience::is_api_audience,
@@ -58,10 +58,7 @@ pub(super) struct Args {
 
 pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
     let Command::Enforce(args) = command;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(enforce(&args))?;
+    block_on(enforce(&args))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     process::ExitCode,
 };
 
@@ -12,7 +12,8 @@ use kube::{Api, Client};
 
 use self::join::{Line, LivePod, lines};
 use super::{
-    person::Access,
+    output::Output,
+    person::{Access, Scope, block_on},
     reports::{Report, each_object, each_report},
     table::{self, Column},
     text::{Cut, printable},
@@ -43,39 +44,17 @@ Examples:
 pub(super) struct Args {
     #[command(flatten)]
     access: Access,
-    /// Pods of this namespace [default: the context's].
-    #[arg(long, short)]
-    namespace: Option<String>,
-    /// Pods of all namespaces.
-    #[arg(long, short = 'A', conflicts_with = "namespace")]
-    all_namespaces: bool,
+    #[command(flatten)]
+    scope: Scope,
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
 }
 
-#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
-pub(super) enum Output {
-    /// One line a pod, what needs a person first.
-    #[default]
-    Table,
-    /// One JSON object.
-    Json,
-}
-
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let coverage = runtime.block_on(ask(&args))?;
-    let mut out = BufWriter::new(io::stdout().lock());
-    match args.output {
-        Output::Table => print(&coverage, args.all_namespaces, &mut out)?,
-        Output::Json => {
-            serde_json::to_writer_pretty(&mut out, &coverage)?;
-            writeln!(out)?;
-        }
-    }
-    out.flush()?;
+    let coverage = block_on(ask(&args))?;
+    args.output.show(&coverage, |out| {
+        print(&coverage, args.scope.all_namespaces, out)
+    })?;
     let covered = coverage.pods.iter().all(Line::is_covered);
     Ok(if covered {
         ExitCode::SUCCESS
@@ -108,18 +87,15 @@ async fn ask(args: &Args) -> anyhow::Result<Coverage> {
 }
 
 async fn pods(client: &Client, args: &Args) -> anyhow::Result<Vec<LivePod>> {
-    let namespace = args
-        .namespace
-        .as_deref()
-        .unwrap_or_else(|| client.default_namespace());
-    let (objects, what) = if args.all_namespaces {
-        (
+    let (objects, what) = match args.scope.namespace(client) {
+        None => (
             Api::<Pod>::all(client.clone()),
             "pods in all namespaces".to_owned(),
-        )
-    } else {
-        let objects = Api::<Pod>::namespaced(client.clone(), namespace);
-        (objects, format!("pods in the namespace {namespace}"))
+        ),
+        Some(namespace) => (
+            Api::<Pod>::namespaced(client.clone(), &namespace),
+            format!("pods in the namespace {namespace}"),
+        ),
     };
     let mut pods = Vec::new();
     each_object(&objects, &what, |pod| pods.extend(LivePod::of(&pod))).await?;
@@ -152,7 +128,7 @@ impl Coverage {
     }
 }
 
-fn print(coverage: &Coverage, all_namespaces: bool, out: &mut impl Write) -> io::Result<()> {
+fn print(coverage: &Coverage, all_namespaces: bool, out: &mut dyn Write) -> io::Result<()> {
     let columns = [
         Column::fixed("NAMESPACE"),
         Column::shortened("POD", 1, 24, Cut::End),

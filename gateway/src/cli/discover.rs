@@ -1,7 +1,7 @@
 //! `sallyport discover`: which workloads talk to the API server today, before anything is enforced.
 
 use std::{
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     process::ExitCode,
 };
 
@@ -9,7 +9,8 @@ use jiff::Timestamp;
 
 use self::tally::{Tally, Workload};
 use super::{
-    person::Access,
+    output::Output,
+    person::{Access, Scope, block_on},
     reports::each_report,
     table::{self, Column},
     text::{Cut, printable},
@@ -33,46 +34,28 @@ Exit code 0: all reports were read. 1: an error.";
 pub(super) struct Args {
     #[command(flatten)]
     access: Access,
-    /// Workloads of this namespace [default: the context's].
-    #[arg(long, short)]
-    namespace: Option<String>,
-    /// Workloads of all namespaces.
-    #[arg(long, short = 'A', conflicts_with = "namespace")]
-    all_namespaces: bool,
+    #[command(flatten)]
+    scope: Scope,
     #[arg(long, short, value_enum, default_value_t)]
-    output: super::coverage::Output,
+    output: Output,
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let tally = runtime.block_on(ask(&args))?;
-    let mut out = BufWriter::new(io::stdout().lock());
-    match args.output {
-        super::coverage::Output::Table => print(&tally, args.all_namespaces, &mut out)?,
-        super::coverage::Output::Json => {
-            serde_json::to_writer_pretty(&mut out, &tally.shown())?;
-            writeln!(out)?;
-        }
-    }
-    out.flush()?;
+    let tally = block_on(ask(&args))?;
+    args.output.show(&tally.shown(), |out| {
+        print(&tally, args.scope.all_namespaces, out)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn ask(args: &Args) -> anyhow::Result<Tally> {
     let client = args.access.client().await?;
-    let namespace = args
-        .namespace
-        .as_deref()
-        .unwrap_or_else(|| client.default_namespace());
-    let wanted = (!args.all_namespaces).then(|| namespace.to_owned());
-    let mut tally = Tally::new(wanted, Timestamp::now());
+    let mut tally = Tally::new(args.scope.namespace(&client), Timestamp::now());
     each_report(&client, |report| tally.add(&report)).await?;
     Ok(tally)
 }
 
-fn print(tally: &Tally, all_namespaces: bool, out: &mut impl Write) -> io::Result<()> {
+fn print(tally: &Tally, all_namespaces: bool, out: &mut dyn Write) -> io::Result<()> {
     let columns = [
         Column::fixed("NAMESPACE"),
         Column::shortened("WORKLOAD", 1, 24, Cut::End),

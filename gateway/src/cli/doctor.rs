@@ -1,15 +1,15 @@
 //! `sallyport doctor`: whether a node and a cluster can do what capture needs, and what to do where they cannot.
 
 use std::{
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     path::PathBuf,
     process::ExitCode,
 };
 
 use self::check::{Check, Verdict};
 use super::{
-    coverage::Output,
-    person::Access,
+    output::Output,
+    person::{Access, block_on},
     table::{self, Column},
     text::printable,
 };
@@ -55,15 +55,7 @@ enum Side {
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let checks = checks(&args)?;
-    let mut out = BufWriter::new(io::stdout().lock());
-    match args.output {
-        Output::Table => print(&checks, &mut out)?,
-        Output::Json => {
-            serde_json::to_writer_pretty(&mut out, &checks)?;
-            writeln!(out)?;
-        }
-    }
-    out.flush()?;
+    args.output.show(&checks, |out| print(&checks, out))?;
     let failed = checks.iter().any(|check| check.verdict == Verdict::Failed);
     Ok(if failed {
         ExitCode::from(NOT_WELL)
@@ -79,10 +71,7 @@ fn checks(args: &Args) -> anyhow::Result<Vec<Check>> {
     }
     let asks = args.only == Some(Side::Cluster) || (args.only.is_none() && args.access.is_there());
     if asks {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        checks.extend(runtime.block_on(async {
+        checks.extend(block_on(async {
             let client = args.access.client().await?;
             anyhow::Ok(cluster::checks(&client).await)
         })?);
@@ -106,7 +95,7 @@ fn node_checks(args: &Args) -> anyhow::Result<Vec<Check>> {
 }
 
 /// What to do is the longest part and is never cut.
-fn print(checks: &[Check], out: &mut impl Write) -> io::Result<()> {
+fn print(checks: &[Check], out: &mut dyn Write) -> io::Result<()> {
     let columns = [
         Column::fixed("CHECK"),
         Column::fixed("RESULT"),

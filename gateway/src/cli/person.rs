@@ -10,6 +10,38 @@ use kube::{
 
 use crate::tls;
 
+/// Waits for what is asked of the cluster.
+pub(super) fn block_on<T>(asking: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(asking)
+}
+
+/// Which namespaces; as with kubectl.
+#[derive(clap::Args, Debug)]
+pub(super) struct Scope {
+    /// What is in this namespace [default: the context's].
+    #[arg(long, short)]
+    namespace: Option<String>,
+    /// What is in any namespace.
+    #[arg(long, short = 'A', conflicts_with = "namespace")]
+    pub(super) all_namespaces: bool,
+}
+
+impl Scope {
+    /// None for all namespaces.
+    pub(super) fn namespace(&self, client: &Client) -> Option<String> {
+        let named = self.namespace.as_deref();
+        let namespace = || {
+            named
+                .unwrap_or_else(|| client.default_namespace())
+                .to_owned()
+        };
+        (!self.all_namespaces).then(namespace)
+    }
+}
+
 /// Where the cluster is, and as whom; as with kubectl.
 #[derive(clap::Args, Debug)]
 pub(super) struct Access {

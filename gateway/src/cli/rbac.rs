@@ -18,7 +18,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::{account::Account, rights::Rights};
-use super::{OLDEST, person::Access};
+use super::{
+    OLDEST,
+    person::{Access, block_on},
+};
 use crate::api::names::AGENTS_LABEL;
 
 mod account;
@@ -54,10 +57,7 @@ pub(super) struct Args {
 
 pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
     let Command::Generate(args) = command;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let found = runtime.block_on(found(&args))?;
+    let found = block_on(found(&args))?;
     let generated = generate(&found, args.legacy);
     for note in &generated.notes {
         eprintln!("note: {note}");

@@ -86,7 +86,7 @@ pub(super) fn print(
     columns: &[Column],
     rows: &[Vec<String>],
     width: Option<usize>,
-    out: &mut impl Write,
+    out: &mut (impl Write + ?Sized),
 ) -> io::Result<()> {
     let titles: Vec<_> = columns.iter().map(|column| column.title).collect();
     let natural = natural_widths(&titles, rows);
@@ -167,7 +167,7 @@ fn print_row<'a>(
     columns: &[Column],
     cells: impl Iterator<Item = &'a str>,
     widths: &[Option<usize>],
-    out: &mut impl Write,
+    out: &mut (impl Write + ?Sized),
 ) -> io::Result<()> {
     let padded = columns
         .iter()
