@@ -12,7 +12,10 @@ use self::verdict::{Measurement, Verdict};
 use crate::{
     command::{capture, cargo, is_root},
     progress,
-    tools::{self, Cache},
+    tools::{
+        self, Cache,
+        programs::{self, NFT},
+    },
     workspace,
 };
 
@@ -141,7 +144,8 @@ fn bring_programs(command: &mut Command) -> Result<()> {
          run `sudo -E cargo xtask bench {CONNECT}`"
     );
     tools::ebpf::ensure(&Cache::open()?)?;
-    command.env("SALLYPORT_BENCH_NFT", tools::nft::binary()?);
+    programs::ensure(&[NFT])?;
+    command.env("SALLYPORT_BENCH_NFT", NFT.path()?);
     Ok(())
 }
 

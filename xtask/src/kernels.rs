@@ -19,7 +19,8 @@ use crate::{
     tools::{
         Cache,
         debian_kernels::{self, Found, Kernel},
-        ebpf, qemu,
+        ebpf,
+        programs::{self, IP, QEMU},
     },
     workspace,
 };
@@ -36,7 +37,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {
-    match qemu::obstacle() {
+    match debian_kernels::obstacle() {
         Some(obstacle) => bail!("the kernel programs cannot be tried on other kernels: {obstacle}"),
         None => test(args.only.as_deref()),
     }
@@ -44,7 +45,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
 
 /// The step of `ci`, which goes on where no machine of this kind could ever do it.
 pub(crate) fn where_possible() -> Result<()> {
-    match qemu::obstacle() {
+    match debian_kernels::obstacle() {
         Some(obstacle) => {
             println!("NOT RUN: the kernel programs were not tried on other kernels: {obstacle}");
             Ok(())
@@ -55,7 +56,7 @@ pub(crate) fn where_possible() -> Result<()> {
 
 fn test(only: Option<&str>) -> Result<()> {
     let cache = Cache::open()?;
-    qemu::ensure()?;
+    programs::ensure(&[QEMU, IP])?;
     let Found { kernels, missing } = debian_kernels::ensure(&cache)?;
     ebpf::ensure(&cache)?;
     let tests = step("building the tests", build::kernel_tests)?;

@@ -11,7 +11,7 @@ use crate::{
     tools::{
         Cache, cargo_tools, ebpf, go_client,
         layer::{self, OtherClients},
-        network,
+        programs::{self, IP, NFT},
     },
     workspace,
 };
@@ -75,7 +75,7 @@ pub(crate) fn run_tier(args: &Args, tier: Tier) -> Result<Report> {
     let nextest = cargo_tools::nextest(&cache)?;
     if loads_programs && !missing_root {
         ebpf::ensure(&cache)?;
-        network::ensure()?;
+        programs::ensure(&[IP, NFT])?;
     }
     progress::step("building the gateway and the tests", build::everything)?;
     let needs_cluster = theme.is_none_or(|theme| theme.needs_cluster);

@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::Result;
 
 pub(crate) use self::cache::Cache;
+use self::programs::{IP, NFT, QEMU};
 use crate::command::is_root;
 
 mod apt;
@@ -19,13 +20,11 @@ pub(crate) mod ebpf;
 pub(crate) mod go_client;
 mod golang;
 pub(crate) mod layer;
-pub(crate) mod nft;
 pub(crate) mod nginx;
-pub(crate) mod network;
 mod node;
 pub(crate) mod oidc;
+pub(crate) mod programs;
 pub(crate) mod python;
-pub(crate) mod qemu;
 
 pub(crate) fn run() -> Result<()> {
     let cache = Cache::open()?;
@@ -35,10 +34,10 @@ pub(crate) fn run() -> Result<()> {
     say("kernel programs", &ebpf::ensure(&cache)?);
     // Only root can use them.
     if is_root() {
-        network::ensure()?;
+        programs::ensure(&[IP, NFT])?;
     }
-    if qemu::obstacle().is_none() {
-        qemu::ensure()?;
+    if debian_kernels::obstacle().is_none() {
+        programs::ensure(&[QEMU, IP])?;
         say_kernels(&debian_kernels::ensure(&cache)?);
     }
     say("kubectl", &python::kubectl(&cache)?);

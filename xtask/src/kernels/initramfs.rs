@@ -10,7 +10,7 @@ use super::cpio::Archive;
 use crate::{
     build::KernelTests,
     command::{capture, command},
-    tools::{debian_kernels::Kernel, qemu},
+    tools::{debian_kernels::Kernel, programs::IP},
 };
 
 /// The whole disk of a machine with any of these kernels: the tests, and what they need to run.
@@ -30,7 +30,7 @@ pub(super) fn of(tests: &KernelTests, kernels: &[Kernel]) -> Result<Vec<u8>> {
     add(Path::new("/kernel-tests"), tests)?;
     // The tests know it by the path it was built at.
     add(client, client)?;
-    let ip = qemu::path("ip")?;
+    let ip = IP.path()?;
     add(&ip, &ip)?;
     for library in libraries(&[tests, client, guest, &ip])? {
         add(&library, &library)?;

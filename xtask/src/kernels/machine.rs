@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use super::report::Report;
 use crate::{
     command::{ends_with_us, last_lines, line},
-    tools::{debian_kernels::Kernel, qemu},
+    tools::{debian_kernels::Kernel, programs::QEMU},
 };
 
 /// The name of what the machines are made of, in their directory.
@@ -37,7 +37,7 @@ impl Machine<'_> {
     pub(super) fn run(&self, kernel: &Kernel) -> Result<Report> {
         let [console, report] =
             [".console", ".report"].map(|end| format!("{}{end}", kernel.release));
-        let mut command = self.command(kernel, &console, &report);
+        let mut command = self.command(kernel, &console, &report)?;
         let started = Instant::now();
         let mut child = command
             .spawn()
@@ -61,8 +61,8 @@ impl Machine<'_> {
     }
 
     /// Emulated in software: inside another virtual machine, where most of CI runs, there is nothing else.
-    fn command(&self, kernel: &Kernel, console: &str, report: &str) -> Command {
-        let mut command = ends_with_us(qemu::PROGRAM);
+    fn command(&self, kernel: &Kernel, console: &str, report: &str) -> Result<Command> {
+        let mut command = ends_with_us(QEMU.path()?);
         command.current_dir(self.directory);
         command.args(["-accel", "tcg,thread=multi", "-cpu", "max"]);
         // A second processor costs a third more than it brings, and each kernel's machine has a core.
@@ -74,7 +74,7 @@ impl Machine<'_> {
         command.args(["-initrd", INITRAMFS]);
         command.args(["-append", &self.kernel_arguments()]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        command
+        Ok(command)
     }
 
     /// What follows two dashes goes to `/init`, and from there to the tests.

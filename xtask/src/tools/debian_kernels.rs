@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::{Cache, apt};
-use crate::command::{capture, command, is_root, line};
+use crate::command::{capture, command, is_root, line, probe};
 
 const TOOL: &str = "debian-kernel";
 const PACKAGE: &str = "linux-image-";
@@ -36,6 +36,18 @@ pub(crate) struct Kernel {
     pub(crate) image: PathBuf,
     /// In the form that the kernel loads, compressed or not.
     pub(crate) modules: Vec<PathBuf>,
+}
+
+/// Why machines of this kind cannot try Debian's kernels at all, however they are set up.
+pub(crate) fn obstacle() -> Option<&'static str> {
+    // The machines run programs that were built for this one.
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        return Some("they are tried on x86-64 Linux only");
+    }
+    if probe("apt-get", &["--version"]).is_none() {
+        return Some("Debian's kernels come by apt-get, which is not here");
+    }
+    None
 }
 
 /// A kernel of each series: the newest in the cache, else the newest that apt offers.
