@@ -9,6 +9,7 @@ use serde_json::json;
 use self::{
     agent::NodeAgent,
     holder::{GREETING, Holder},
+    pod::RunningPod,
     scene::Scene,
 };
 
@@ -20,13 +21,19 @@ pub(crate) mod scene;
 /// Far longer than anything takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
-#[test]
-fn an_agents_pod_is_captured_and_the_node_says_so() {
+/// A node with a gateway's half, a node agent and an agent's pod that is served.
+fn captured() -> (Scene, Holder, NodeAgent, RunningPod) {
     let scene = Scene::new();
-    let _holder = Holder::connect(&scene.socket());
+    let holder = Holder::connect(&scene.socket());
     let agent = scene.start_agent();
     let pod = scene.agents_pod("agent");
     pod.eventually_reaches(GREETING);
+    (scene, holder, agent, pod)
+}
+
+#[test]
+fn an_agents_pod_is_captured_and_the_node_says_so() {
+    let (scene, _holder, agent, _pod) = captured();
     agent.eventually_ready();
     eventually("the node's label", LIMIT, || {
         let node = scene.api().get(&scene.node_path())?;
@@ -52,11 +59,7 @@ fn a_pod_is_classified_whichever_source_lags() {
 
 #[test]
 fn a_pod_in_a_new_sandbox_is_captured_again_and_its_old_network_goes() {
-    let scene = Scene::new();
-    let _holder = Holder::connect(&scene.socket());
-    let _agent = scene.start_agent();
-    let mut pod = scene.agents_pod("agent");
-    pod.eventually_reaches(GREETING);
+    let (_scene, _holder, _agent, mut pod) = captured();
     let old = pod.renew_sandbox();
     pod.eventually_reaches(GREETING);
     old.eventually_gone();
@@ -64,11 +67,7 @@ fn a_pod_in_a_new_sandbox_is_captured_again_and_its_old_network_goes() {
 
 #[test]
 fn no_network_outlives_its_pod() {
-    let scene = Scene::new();
-    let holder = Holder::connect(&scene.socket());
-    let _agent = scene.start_agent();
-    let pod = scene.agents_pod("agent");
-    pod.eventually_reaches(GREETING);
+    let (_scene, holder, _agent, pod) = captured();
     let network = pod.end();
     network.eventually_gone();
     holder.eventually_holds(0);
@@ -102,11 +101,7 @@ fn a_pod_of_another_namespace_sees_no_change_unless_it_is_labelled_itself() {
 
 #[test]
 fn a_killed_node_agent_changes_nothing_and_gets_its_listeners_back() {
-    let scene = Scene::new();
-    let holder = Holder::connect(&scene.socket());
-    let agent = scene.start_agent();
-    let pod = scene.agents_pod("agent");
-    pod.eventually_reaches(GREETING);
+    let (scene, holder, agent, pod) = captured();
     agent.eventually_ready();
     let before = holder.sockets();
     agent.kill();
@@ -124,11 +119,7 @@ fn a_killed_node_agent_changes_nothing_and_gets_its_listeners_back() {
 
 #[test]
 fn a_gateway_that_comes_back_is_given_everything_again() {
-    let scene = Scene::new();
-    let holder = Holder::connect(&scene.socket());
-    let _agent = scene.start_agent();
-    let pod = scene.agents_pod("agent");
-    pod.eventually_reaches(GREETING);
+    let (scene, holder, _agent, pod) = captured();
     let before = holder.sockets();
     drop(holder);
     let holder = Holder::connect(&scene.socket());
@@ -138,11 +129,7 @@ fn a_gateway_that_comes_back_is_given_everything_again() {
 
 #[test]
 fn a_new_node_agent_takes_over_and_no_connection_is_refused() {
-    let scene = Scene::new();
-    let holder = Holder::connect(&scene.socket());
-    let old = scene.start_agent();
-    let pod = scene.agents_pod("agent");
-    pod.eventually_reaches(GREETING);
+    let (scene, holder, old, pod) = captured();
     old.eventually_ready();
     let before = holder.sockets();
 
@@ -187,11 +174,7 @@ fn without_a_gateway_connections_wait_and_without_a_listener_they_are_refused() 
 
 #[test]
 fn sigterm_leaves_everything_and_uninstalling_leaves_nothing() {
-    let scene = Scene::new();
-    let _holder = Holder::connect(&scene.socket());
-    let agent = scene.start_agent();
-    let pod = scene.agents_pod("agent");
-    pod.eventually_reaches(GREETING);
+    let (scene, _holder, agent, pod) = captured();
     agent.terminate();
     assert_eq!(pod.connect(), GREETING);
     assert!(scene.pins().exists());
@@ -202,11 +185,7 @@ fn sigterm_leaves_everything_and_uninstalling_leaves_nothing() {
 
 #[test]
 fn a_link_taken_away_is_put_back_and_the_node_is_not_ready_meanwhile() {
-    let scene = Scene::new();
-    let _holder = Holder::connect(&scene.socket());
-    let agent = scene.start_agent();
-    let pod = scene.agents_pod("agent");
-    pod.eventually_reaches(GREETING);
+    let (scene, _holder, agent, pod) = captured();
     agent.eventually_ready();
     std::fs::remove_dir_all(scene.pins()).unwrap();
     agent.eventually("mismatches are counted", |agent| {
