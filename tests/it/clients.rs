@@ -60,11 +60,7 @@ impl Scene {
     /// Before the API server of another control plane.
     fn before(cluster: Cluster, change: impl FnOnce(Settings) -> Settings) -> Result<Self> {
         let namespace = Namespace::create(&cluster)?;
-        namespace.create_service_account("coder")?;
-        let everything = json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]);
-        namespace.grant(&namespace.synthetic_user("coder"), &everything)?;
-        let pod = namespace.create_pod("agent", "coder")?;
-        let token = namespace.token("coder", "sallyport", Some(&pod))?;
+        let (_, token) = namespace.create_coder()?;
         let settings = Settings::new(&cluster)
             .with_policy("developer.yaml", &developer_policy(&namespace.name));
         let gateway = Gateway::start(&change(settings))?;

@@ -52,11 +52,7 @@ impl Scene {
     fn with(change: impl FnOnce(Settings, &Namespace) -> Result<Settings>) -> Result<Self> {
         let cluster = Cluster::from_env()?;
         let namespace = Namespace::create(&cluster)?;
-        namespace.create_service_account("coder")?;
-        let everything = json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]);
-        namespace.grant(&namespace.synthetic_user("coder"), &everything)?;
-        let pod = namespace.create_pod("agent", "coder")?;
-        let token = namespace.token("coder", "sallyport", Some(&pod))?;
+        let (pod, token) = namespace.create_coder()?;
 
         let settings = Settings::new(&cluster)
             .with_policy("developer.yaml", &developer_policy(&namespace.name))

@@ -91,6 +91,17 @@ impl Namespace {
         )
     }
 
+    /// The ServiceAccount `coder`, whose synthetic user may do everything here; a pod of it that no node runs, and that
+    /// pod's token for the gateway.
+    pub fn create_coder(&self) -> Result<(Pod, String)> {
+        self.create_service_account("coder")?;
+        let everything = json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]);
+        self.grant(&self.synthetic_user("coder"), &everything)?;
+        let pod = self.create_pod("agent", "coder")?;
+        let token = self.token("coder", "sallyport", Some(&pod))?;
+        Ok((pod, token))
+    }
+
     /// A pod that no node runs.
     pub fn create_pod(&self, name: &str, service_account: &str) -> Result<Pod> {
         let pod = json!({

@@ -44,11 +44,7 @@ impl Node {
     fn with(change: impl FnOnce(Settings) -> Result<Settings>) -> Result<Self> {
         let cluster = Cluster::from_env()?;
         let namespace = Namespace::create(&cluster)?;
-        namespace.create_service_account("coder")?;
-        let everything = json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]);
-        namespace.grant(&namespace.synthetic_user("coder"), &everything)?;
-        let pod = namespace.create_pod("agent", "coder")?;
-        let token = namespace.token("coder", "sallyport", Some(&pod))?;
+        let (pod, token) = namespace.create_coder()?;
 
         let socket = NodeSocket::new()?;
         let agent = ScriptedNode::start(&socket)?;
