@@ -203,8 +203,10 @@ impl Sequence {
         }
     }
 
+    /// A gateway is not ready before a node agent has handed its listeners over.
     fn start_gateway(&mut self) {
         if !std::mem::replace(&mut self.gateway_runs, true) {
+            self.start_node_agent();
             self.scene.gateway.start_again().unwrap();
         }
     }
