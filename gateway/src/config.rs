@@ -37,6 +37,10 @@ pub struct Config {
     #[serde(default)]
     pub agents: Option<Directory>,
     pub policy: Directory,
+    /// Objects of the cluster that count beside the files. Where absent, only files do, and what needs a person's
+    /// approval is denied.
+    #[serde(default)]
+    pub objects: Option<Objects>,
     pub recording: Recording,
     pub masking: Masking,
     #[serde(default)]
@@ -193,6 +197,21 @@ pub enum ClaimPreset {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Directory {
     pub directory: PathBuf,
+}
+
+/// The `AgentPolicy`, `Agent`, `AgentStop` and `ApprovalRequest` objects of the cluster that is upstream.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Objects {
+    /// Where approval of a call is asked for whose target is in no namespace.
+    #[serde(default = "Objects::default_namespace")]
+    pub namespace: String,
+}
+
+impl Objects {
+    fn default_namespace() -> String {
+        "sallyport-system".to_owned()
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]

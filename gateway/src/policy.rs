@@ -8,9 +8,11 @@ pub use self::{
     denial::Denial,
     error::PolicyError,
     level::LevelPolicy,
-    permit::{Decision, Permit},
+    obligations::Obligations,
+    permit::{Decision, PendingPermit, Permit},
     set::PolicySet,
     source::PolicySource,
+    terms::Terms,
 };
 
 mod builtin;
@@ -21,11 +23,13 @@ mod error;
 pub mod floor;
 pub mod level;
 mod matching;
+mod obligations;
 mod permit;
 mod rule;
 mod scope;
 mod set;
 mod source;
+mod terms;
 
 #[cfg(test)]
 mod tests;

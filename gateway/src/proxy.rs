@@ -20,6 +20,7 @@ use self::{
     folding::Folding,
     follow::FollowedBody,
     headers::Ours,
+    judging::Judged,
     listener::Peer,
     principals::{Admission, Principals},
     recorder::Recorder,
@@ -43,7 +44,7 @@ use crate::{
     drain::DrainWatcher,
     identity::{Attributes, Identity, UserInfo},
     mask,
-    policy::{Decision, Denial, LevelPolicy, Permit, PolicySet},
+    policy::{LevelPolicy, Permit, PolicySet},
     request_info::RequestInfo,
 };
 
@@ -55,6 +56,7 @@ mod fault;
 mod folding;
 mod follow;
 mod headers;
+mod judging;
 mod linger;
 mod listener;
 mod metrics;
@@ -67,6 +69,7 @@ mod recording;
 mod rejection;
 mod request_body;
 mod resets;
+mod settling;
 mod slots;
 mod token_answer;
 mod token_request;
@@ -295,7 +298,10 @@ impl Gateway {
     ) -> Result<Answer, Rejection> {
         let info = call.attributes.request;
         let handshake = self.upgrades.asked(call.arrival, info, call.body)?;
-        let permit = self.judge(call, recording)?;
+        let permit = match self.judge(call, recording).await? {
+            Judged::Allowed(permit) => permit,
+            Judged::Held(pending) => self.settle_approval(pending, call, recording).await?,
+        };
         if recorder::wants_answer(info, call.level) {
             // The record of an answer may grow to this. Afterwards it could only be recorded less fully.
             recording.reserve(recorder::INLINE_LIMIT).await?;
@@ -356,40 +362,6 @@ impl Gateway {
         self.folding
             .count(&self.recorder, arrival, info, identity, reason, &rejection);
         rejection
-    }
-
-    /// Policy and what no policy can allow.
-    fn judge(&self, call: &Call<'_>, recording: &mut Recording) -> Result<Permit, Rejection> {
-        let &Call {
-            arrival,
-            attributes,
-            body,
-            ..
-        } = call;
-        if let Some(header) = headers::impersonation(&arrival.headers) {
-            return Err(Rejection::Impersonation {
-                header: header.to_string(),
-            });
-        }
-        let policies = Arc::clone(&self.policies.borrow());
-        let decision = match policies.evaluate(attributes) {
-            Decision::Allow(permit) => match beyond_policy(arrival, attributes.request, body) {
-                Ok(()) => Decision::Allow(permit),
-                Err(denial) => Decision::Deny(denial),
-            },
-            denied => denied,
-        };
-        match decision {
-            Decision::Allow(permit) => {
-                recording.allowed(&permit);
-                Ok(permit)
-            }
-            Decision::Deny(denial) => {
-                recording.judged_by(policies.digest());
-                recording.denied(&denial);
-                Err(Rejection::Denied(denial.message(attributes)))
-            }
-        }
     }
 
     async fn forward(
@@ -473,15 +445,6 @@ async fn withhold_foreign_tokens(
             Err(Rejection::Denied(denial.message(attributes)))
         }
     }
-}
-
-/// What no policy can allow, where only the body shows it.
-fn beyond_policy(arrival: &Arrival, info: &RequestInfo, body: &RequestBody) -> Result<(), Denial> {
-    let content_type = content_type(arrival);
-    if token_request::mints_token(info) {
-        token_request::check(content_type, &body.bytes)?;
-    }
-    body_floor::check(info, content_type, &body.bytes)
 }
 
 fn content_type(arrival: &Arrival) -> Option<&[u8]> {

@@ -4,6 +4,8 @@ use kube::CustomResourceExt;
 
 pub mod agent;
 pub mod agent_policy;
+pub mod agent_stop;
+pub mod approval_request;
 pub mod manifest;
 pub mod matching;
 pub mod node_coverage;
@@ -13,6 +15,8 @@ pub fn crds_yaml() -> Result<String, serde_saphyr::ser_error::Error> {
     serde_saphyr::to_string_multiple(&[
         agent_policy::AgentPolicy::crd(),
         agent::Agent::crd(),
+        agent_stop::AgentStop::crd(),
+        approval_request::ApprovalRequest::crd(),
         node_coverage::NodeCoverage::crd(),
     ])
 }

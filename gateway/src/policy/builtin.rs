@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::rule::{Rule, Target};
+use super::{
+    obligations::Obligations,
+    rule::{Rule, Target},
+};
 use crate::api::v1alpha1::{
     agent_policy::{Effect, Everyone, Subject},
     matching::ANY,
@@ -47,6 +50,8 @@ fn rule(verb: &str, target: Target) -> Rule {
         verbs: strings([verb]),
         target,
         reason: None,
+        obligations: Obligations::default(),
+        terms: None,
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::rule::{Rule, Target};
+use super::{
+    obligations::Obligations,
+    rule::{Rule, Target},
+    terms::Terms,
+};
 use crate::{
     api::v1alpha1::{
         agent_policy::{self, AgentPolicySpec, MAX_ITEMS, Subject},
@@ -10,6 +14,8 @@ use crate::{
     },
     request_info::RESOURCE_VERBS,
 };
+
+mod consequences;
 
 /// One wrong field.
 #[derive(Debug)]
@@ -37,8 +43,15 @@ pub(super) fn rules(policy: &str, spec: &AgentPolicySpec) -> Result<Vec<Rule>, V
             wrong: &mut wrong,
         };
         check_rule_name(&rule.name, &spec.rules[..index], &mut fields);
-        if let Some(target) = target(rule, &mut fields) {
-            rules.push(compiled(policy, rule, target, Arc::clone(&subjects)));
+        let consequences = consequences::of(rule, &mut fields);
+        if let (Some(target), Some(consequences)) = (target(rule, &mut fields), consequences) {
+            rules.push(compiled(
+                policy,
+                rule,
+                target,
+                consequences,
+                Arc::clone(&subjects),
+            ));
         }
     }
     if wrong.is_empty() {
@@ -66,6 +79,7 @@ fn compiled(
     policy: &str,
     rule: &agent_policy::Rule,
     target: Target,
+    (obligations, terms): (Obligations, Option<Terms>),
     subjects: Arc<[Subject]>,
 ) -> Rule {
     Rule {
@@ -75,6 +89,8 @@ fn compiled(
         verbs: rule.verbs.clone(),
         target,
         reason: rule.reason.clone(),
+        obligations,
+        terms,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{
+    PendingPermit,
     rule::{Rule, Target},
     scope::Scope,
 };
@@ -32,6 +33,15 @@ impl Denial {
                 .clone()
                 .unwrap_or_else(|| "the rule denies it".into()),
             hint: hint(rule, request).into(),
+        }
+    }
+
+    /// A person would have to approve the call, and this gateway can ask nobody.
+    pub fn unattended(pending: &PendingPermit) -> Self {
+        Self {
+            rule: pending.rule().to_owned(),
+            reason: "the rule requires approval, and this gateway has nowhere to ask for it".into(),
+            hint: "Whoever runs the gateway can set `objects` in its configuration.".into(),
         }
     }
 

@@ -1,8 +1,9 @@
-//! The proof that a call may go upstream. [`Permit`] has no other maker than [`decide`].
+//! The proof that a call may go upstream. [`Permit`] has no other makers than [`decide`] and
+//! [`PendingPermit::approve`].
 
 use std::sync::Arc;
 
-use super::{Denial, rule::Rule};
+use super::{Denial, obligations::Obligations, rule::Rule, terms::Terms};
 use crate::{api::v1alpha1::agent_policy::Effect, request_info::RequestInfo};
 
 /// The right to forward one call. It cannot be copied, and sending consumes it.
@@ -11,6 +12,7 @@ use crate::{api::v1alpha1::agent_policy::Effect, request_info::RequestInfo};
 pub struct Permit {
     rule: Arc<str>,
     policy_digest: Arc<str>,
+    obligations: Obligations,
 }
 
 impl Permit {
@@ -23,33 +25,75 @@ impl Permit {
     pub fn policy_digest(&self) -> &str {
         &self.policy_digest
     }
+
+    /// What forwarding it binds the gateway to.
+    pub fn obligations(&self) -> &Obligations {
+        &self.obligations
+    }
+}
+
+/// What becomes a [`Permit`] once people have approved the call.
+#[derive(Debug)]
+#[must_use = "a call that waits for a decision is not allowed yet"]
+pub struct PendingPermit {
+    permit: Permit,
+    terms: Terms,
+}
+
+impl PendingPermit {
+    /// The rule that asks for approval, the first by id where there are several.
+    pub fn rule(&self) -> &str {
+        &self.permit.rule
+    }
+
+    pub fn policy_digest(&self) -> &str {
+        &self.permit.policy_digest
+    }
+
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
 }
 
 #[derive(Debug)]
 #[must_use]
 pub enum Decision {
     Allow(Permit),
+    Hold(PendingPermit),
     Deny(Denial),
 }
 
-/// Settles on the strictest effect among the rules that match.
+/// Settles on the strictest effect among the rules that match: `Deny`, `RequireApproval`, `Allow`.
 pub(super) fn decide<'r>(
     matching: impl Iterator<Item = &'r Rule>,
     request: &RequestInfo,
     policy_digest: &Arc<str>,
 ) -> Decision {
-    let mut allowing = None;
+    let (mut allowing, mut asking) = (None, None);
+    let mut obligations = Obligations::default();
+    let mut terms = Terms::default();
     for rule in matching {
         match rule.effect {
             Effect::Deny => return Decision::Deny(Denial::by_rule(rule, request)),
             Effect::Allow => allowing = allowing.or(Some(rule)),
+            Effect::RequireApproval => {
+                asking = asking.or(Some(rule));
+                terms.tighten(rule);
+            }
         }
+        obligations.tighten(rule);
     }
-    match allowing {
-        None => Decision::Deny(Denial::by_default()),
-        Some(rule) => Decision::Allow(Permit {
-            rule: Arc::clone(&rule.id),
-            policy_digest: Arc::clone(policy_digest),
+    let permit = |rule: &Rule, obligations| Permit {
+        rule: Arc::clone(&rule.id),
+        policy_digest: Arc::clone(policy_digest),
+        obligations,
+    };
+    match (asking, allowing) {
+        (Some(rule), _) => Decision::Hold(PendingPermit {
+            permit: permit(rule, obligations),
+            terms,
         }),
+        (None, Some(rule)) => Decision::Allow(permit(rule, obligations)),
+        (None, None) => Decision::Deny(Denial::by_default()),
     }
 }

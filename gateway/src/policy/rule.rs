@@ -2,7 +2,7 @@
 
 use std::{slice, sync::Arc};
 
-use super::{matching, scope::Scope};
+use super::{matching, obligations::Obligations, scope::Scope, terms::Terms};
 use crate::{
     api::v1alpha1::{
         agent_policy::{Effect, Subject},
@@ -21,6 +21,9 @@ pub(super) struct Rule {
     pub(super) verbs: Vec<String>,
     pub(super) target: Target,
     pub(super) reason: Option<String>,
+    pub(super) obligations: Obligations,
+    /// Where the effect is `RequireApproval`.
+    pub(super) terms: Option<Terms>,
 }
 
 /// What a rule selects. No list is empty.
@@ -44,8 +47,9 @@ impl Rule {
             && self.matches_target(attributes.request)
     }
 
+    /// Whether it takes something away: such a rule reaches what it only may concern.
     fn denies(&self) -> bool {
-        self.effect == Effect::Deny
+        self.effect != Effect::Allow
     }
 
     /// Clients open exec, attach and port-forward with `get` or with `create`, for one and the same action. An

@@ -67,7 +67,7 @@ impl PolicySet {
                 Ok(()) => Decision::Allow(permit),
                 Err(denial) => Decision::Deny(denial),
             },
-            denied @ Decision::Deny(_) => denied,
+            other => other,
         }
     }
 

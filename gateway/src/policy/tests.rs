@@ -97,7 +97,7 @@ fn set(rules: &[&str]) -> PolicySet {
     load(&[("p.yaml", &policy("p", rules))]).expect("the policy is valid")
 }
 
-/// `allow <rule>` or `deny <rule>`. The method `APPLY` is a `PATCH` with a server-side apply.
+/// `allow <rule>`, `hold <rule>` or `deny <rule>`. The method `APPLY` is a `PATCH` with a server-side apply.
 fn decide(set: &PolicySet, identity: &Identity, line: &str) -> String {
     let request = request(&line.replacen("APPLY ", "PATCH ", 1));
     decide_request(set, identity, &request, line.starts_with("APPLY "))
@@ -115,6 +115,7 @@ fn decide_request(
         applies,
     }) {
         Decision::Allow(permit) => format!("allow {}", permit.rule()),
+        Decision::Hold(pending) => format!("hold {}", pending.rule()),
         Decision::Deny(denial) => format!("deny {}", denial.rule),
     }
 }

@@ -19,6 +19,8 @@
 //!   A `Deny` of `create` also denies `update` of what Kubernetes creates on update: endpoints, events, leases,
 //!   limitranges, RBAC's four, runtimeclasses and services. An `Allow` of `update` needs no `create` there,
 //!   since the cluster's RBAC asks the synthetic user for it once an object turns out to be missing.
+//! - `when` and `unless` are CEL expressions over `request`, `user`, `workload`, `provenance`, `risk`, `object` and
+//!   `oldObject`. Where one cannot be evaluated, an `Allow` does not match, and `Deny` and `RequireApproval` do.
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -45,8 +47,24 @@ pub struct AgentPolicySpec {
     /// The callers that the rules apply to; one that matches is enough.
     #[schemars(length(min = 1, max = "MAX_ITEMS"))]
     pub subjects: Vec<Subject>,
+    /// Whether the rules count, or what they would have done is only recorded.
+    #[serde(default, skip_serializing_if = "Mode::is_enforced")]
+    pub mode: Mode,
     #[schemars(length(min = 1, max = "MAX_ITEMS"))]
     pub rules: Vec<Rule>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Mode {
+    #[default]
+    Enforce,
+    Audit,
+}
+
+impl Mode {
+    fn is_enforced(&self) -> bool {
+        *self == Self::Enforce
+    }
 }
 
 /// Exactly one way to recognize a caller.
@@ -81,6 +99,9 @@ pub enum Everyone {
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "has(self.nonResourceURLs) ? !has(self.apiGroups) && !has(self.resources) && !has(self.namespaces) && !has(self.names) : has(self.apiGroups) && has(self.resources) && has(self.namespaces) && has(self.names)",
     "message": "a rule has either apiGroups, resources, namespaces and names, or nonResourceURLs",
+}, {
+    "rule": "!has(self.approval) || self.effect == 'RequireApproval'",
+    "message": "approval belongs to effect RequireApproval",
 }]))]
 pub struct Rule {
     /// Names the rule in records and in messages to denied callers; unique in the policy.
@@ -114,13 +135,134 @@ pub struct Rule {
         skip_serializing_if = "Option::is_none"
     )]
     pub non_resource_urls: Option<Vec<String>>,
-    /// Shown to the caller that this rule denies.
+    /// Shown to the caller that this rule denies, and to who decides on its call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// A CEL expression: the rule matches only where it is true.
+    #[schemars(length(min = 1, max = "MAX_EXPRESSION"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+    /// A CEL expression: the rule does not match where it is true.
+    #[schemars(length(min = 1, max = "MAX_EXPRESSION"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unless: Option<String>,
+    /// Shown as a warning to the caller of what passes.
+    #[schemars(length(min = 1, max = 1024))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warn: Option<String>,
+    /// What the agent sees of secrets in the answer. Of several rules that match, `Masked` wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_view: Option<AgentView>,
+    /// Records at least this much of the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<RecordLevel>,
+    /// Bounds of a watch, a followed log, or an upgraded connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams: Option<StreamLimits>,
+    /// Who decides, and how, where the effect is `RequireApproval`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalTerms>,
 }
+
+/// The longest CEL expression, in bytes.
+pub const MAX_EXPRESSION: usize = 4096;
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Effect {
     Allow,
     Deny,
+    /// Held until a person has decided.
+    RequireApproval,
+}
+
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
+pub enum AgentView {
+    #[default]
+    Clear,
+    /// Placeholders in the place of secret values.
+    Masked,
+}
+
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
+pub enum RecordLevel {
+    Metadata,
+    Request,
+    RequestResponse,
+}
+
+/// Each as `30s`, `10m` or `2h`. Of several rules that match, the shortest counts.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct StreamLimits {
+    /// Ends when nothing has passed for so long.
+    #[schemars(regex(pattern = r"^[1-9][0-9]*(s|m|h)$"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<String>,
+    /// Ends after so long.
+    #[schemars(regex(pattern = r"^[1-9][0-9]*(s|m|h)$"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<String>,
+}
+
+/// Of several rules that match, each condition is the strictest.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ApprovalTerms {
+    /// Who may decide must be in one of these groups; anyone whom RBAC lets where there are none.
+    #[schemars(length(max = 16), inner(length(min = 1)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// How many people must approve; 1 where absent.
+    #[schemars(range(min = 1, max = 2))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub people: Option<u8>,
+    /// How long the call is held: `50s` where absent, at most `30m`. Afterwards it is answered that a decision is
+    /// pending, and the same call again passes once it is approved.
+    #[schemars(regex(pattern = r"^[0-9]+(s|m)$"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<String>,
+    /// How long it may be decided and used: `15m` where absent, at most `24h`.
+    #[schemars(regex(pattern = r"^[1-9][0-9]*(s|m|h)$"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// By which ways a decision may come; `Kubernetes` and `Console` where there are none.
+    #[schemars(length(max = 3))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<Channel>,
+    /// What a decision may be given for; `Once` alone where there are none.
+    #[schemars(length(max = 4))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<Scope>,
+}
+
+/// The way by which a decision came.
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
+pub enum Channel {
+    /// Whoever decides wrote the decision with their own credential.
+    Kubernetes,
+    Console,
+    /// A signed callback, such as a chat's button.
+    Webhook,
+}
+
+/// What a decision is given for.
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
+pub enum Scope {
+    /// This call, once.
+    #[default]
+    Once,
+    /// The same call again, until the approval expires.
+    SameRequest,
+    /// The rest of this kubectl command: the same rule and namespace, for two minutes.
+    Command,
+    /// This rule for the rest of the session.
+    Session,
 }

@@ -37,6 +37,8 @@ fn the_printed_definitions_are_stable_and_complete() {
         [
             "agentpolicies.sallyport.dev",
             "agents.sallyport.dev",
+            "agentstops.sallyport.dev",
+            "approvalrequests.sallyport.dev",
             "nodecoverages.sallyport.dev"
         ]
     );

@@ -21,7 +21,7 @@ fn denial(set: &PolicySet, line: &str) -> String {
     };
     match set.evaluate(&attributes) {
         Decision::Deny(denial) => denial.message(&attributes),
-        Decision::Allow(permit) => panic!("{line} is allowed by {}", permit.rule()),
+        other => panic!("{line} is not denied: {other:?}"),
     }
 }
 

@@ -4,7 +4,7 @@ use proptest::{prelude::*, sample::select};
 
 use super::*;
 use crate::api::v1alpha1::{
-    agent_policy::{AgentPolicySpec, AgentSubject, Effect, Everyone, Rule, Subject},
+    agent_policy::{AgentPolicySpec, AgentSubject, Effect, Everyone, Mode, Rule, Subject},
     manifest::{Manifest, Outline},
     matching::ServiceAccountMatch,
 };
@@ -53,6 +53,13 @@ fn rule(effect: impl Strategy<Value = Effect>) -> impl Strategy<Value = Rule> {
                 names: objects.then_some(names),
                 non_resource_urls: paths,
                 reason: None,
+                when: None,
+                unless: None,
+                warn: None,
+                agent_view: None,
+                record: None,
+                streams: None,
+                approval: None,
             }
         },
     )
@@ -80,6 +87,7 @@ fn spec() -> impl Strategy<Value = AgentPolicySpec> {
     (subject(), prop::collection::vec(any_rule(), 1..4)).prop_map(|(subject, rules)| {
         AgentPolicySpec {
             subjects: vec![subject],
+            mode: Mode::Enforce,
             rules,
         }
     })
@@ -169,6 +177,7 @@ fn extended(
         "added".to_owned(),
         AgentPolicySpec {
             subjects: vec![subject],
+            mode: Mode::Enforce,
             rules: vec![rule],
         },
     );

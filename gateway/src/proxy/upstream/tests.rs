@@ -136,7 +136,7 @@ fn permit(target: &str) -> Permit {
     };
     match policies.evaluate(&attributes) {
         Decision::Allow(permit) => permit,
-        Decision::Deny(denial) => panic!("denied: {denial:?}"),
+        other => panic!("not allowed: {other:?}"),
     }
 }
 

@@ -173,7 +173,7 @@ fn permit() -> Permit {
     };
     match policies.evaluate(&attributes) {
         Decision::Allow(permit) => permit,
-        Decision::Deny(denial) => panic!("{denial:?}"),
+        other => panic!("not allowed: {other:?}"),
     }
 }
 

@@ -1,0 +1,197 @@
+//! `ApprovalRequest`: a call that waits for people to decide.
+//!
+//! A gateway makes one in the namespace of the call's target, and nobody changes its spec. People append to
+//! `status.votes`; a gateway appends to `status.uses` before it forwards the call. Both lists only grow: an entry is
+//! final, and the API server's compare-and-swap decides between two that come at once.
+
+use jiff::Timestamp;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::agent_policy::{ApprovalTerms, Channel, Scope};
+
+#[derive(Clone, CustomResource, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[kube(
+    group = "sallyport.dev",
+    version = "v1alpha1",
+    kind = "ApprovalRequest",
+    plural = "approvalrequests",
+    shortname = "apr",
+    namespaced,
+    status = "ApprovalRequestStatus",
+    derive = "PartialEq",
+    doc = "A call that waits for people to decide",
+    printcolumn = r#"{"name":"Agent","type":"string","jsonPath":".spec.requester.agent"}"#,
+    printcolumn = r#"{"name":"Call","type":"string","jsonPath":".spec.call.summary"}"#,
+    printcolumn = r#"{"name":"Risk","type":"string","jsonPath":".spec.risk.level"}"#,
+    printcolumn = r#"{"name":"State","type":"string","jsonPath":".status.state"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalRequestSpec {
+    pub requester: Requester,
+    /// `sha256:<hex>` of the canonical call: what is approved is this and nothing else.
+    #[schemars(regex(pattern = "^sha256:[0-9a-f]{64}$"))]
+    pub digest: String,
+    /// Judged by the gateway's own clock.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub expires_at: Timestamp,
+    pub call: Call,
+    /// `<policy>/<rule>`, the first where several ask for approval.
+    pub rule: String,
+    pub policy_digest: String,
+    pub risk: Risk,
+    pub terms: ApprovalTerms,
+    /// The audit id of the call as it came.
+    #[serde(rename = "auditID")]
+    pub audit_id: String,
+    /// Why it must be decided, in the words of the rules.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
+    /// What would change, masked: a unified diff of YAML.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff: Option<String>,
+    /// The request's object, masked, where there is no diff.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+}
+
+/// Who asks, and who vouches for each part.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Requester {
+    /// As the agent's own credential says.
+    #[schemars(length(min = 1, max = 512))]
+    pub username: String,
+    /// The synthetic user that the API server sees.
+    pub upstream_user: String,
+    /// People behind the agent, where claims tell: they may not decide.
+    #[schemars(length(max = 8))]
+    pub humans: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ci_run: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// kubectl's id of one command: a hint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+}
+
+/// The call in a person's words and in Kubernetes'.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Call {
+    /// As in `patch deployments.apps/web in namespace shop`.
+    pub summary: String,
+    pub verb: String,
+    pub api_group: String,
+    pub resource: String,
+    pub subresource: String,
+    pub namespace: String,
+    pub name: String,
+    /// Of an exec.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub argv: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Risk {
+    pub level: RiskLevel,
+    /// In plain words.
+    #[serde(default)]
+    pub reasons: Vec<String>,
+}
+
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
+pub enum RiskLevel {
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+impl RiskLevel {
+    /// As in records and expressions.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ApprovalRequestStatus {
+    /// For people's eyes; gateways judge by the lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    #[schemars(length(max = 8))]
+    pub votes: Vec<Vote>,
+    #[schemars(length(max = 64))]
+    pub uses: Vec<Use>,
+    /// Nobody waits any more: the client left before a decision.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withdrawn_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum State {
+    Pending,
+    Approved,
+    Denied,
+    Used,
+    Expired,
+    Withdrawn,
+}
+
+/// One person's decision.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Vote {
+    pub result: Verdict,
+    #[schemars(length(min = 1, max = 512))]
+    pub by: String,
+    pub via: Channel,
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: Timestamp,
+    #[schemars(length(max = 1024))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(default)]
+    pub scope: Scope,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Verdict {
+    Approved,
+    Denied,
+}
+
+/// One call that was forwarded on the strength of the votes.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Use {
+    pub gateway: String,
+    #[serde(rename = "auditID")]
+    pub audit_id: String,
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: Timestamp,
+}

@@ -1,0 +1,38 @@
+//! What a rule asks of the gateway where it lets a call pass.
+
+use std::time::Duration;
+
+use super::rule::Rule;
+use crate::api::v1alpha1::agent_policy::{AgentView, RecordLevel};
+
+/// Of all rules that matched, each the strictest.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Obligations {
+    pub agent_view: AgentView,
+    /// At least so much is recorded.
+    pub record: Option<RecordLevel>,
+    /// The idle limit of a stream.
+    pub idle: Option<Duration>,
+    /// How long a stream may last.
+    pub duration: Option<Duration>,
+    /// Shown to the caller, in order of the rules' ids.
+    pub warnings: Vec<String>,
+}
+
+impl Obligations {
+    pub(super) fn tighten(&mut self, rule: &Rule) {
+        let other = &rule.obligations;
+        self.agent_view = self.agent_view.max(other.agent_view);
+        self.record = self.record.max(other.record);
+        self.idle = shorter(self.idle, other.idle);
+        self.duration = shorter(self.duration, other.duration);
+        self.warnings.extend(other.warnings.iter().cloned());
+    }
+}
+
+fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

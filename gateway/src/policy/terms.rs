@@ -1,0 +1,62 @@
+//! Who decides on a held call, and how.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::rule::Rule;
+use crate::api::v1alpha1::agent_policy::{Channel, Scope};
+
+/// Each condition is the strictest of all rules that ask for approval.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Terms {
+    /// Whoever decides must be in one group of each list.
+    pub groups: Vec<Vec<String>>,
+    pub people: u8,
+    pub hold: Duration,
+    pub expires: Duration,
+    pub channels: BTreeSet<Channel>,
+    pub scopes: BTreeSet<Scope>,
+    /// In the words of the rules.
+    pub reasons: Vec<String>,
+}
+
+impl Terms {
+    pub const HOLD: Duration = Duration::from_secs(50);
+    pub const LONGEST_HOLD: Duration = Duration::from_secs(30 * 60);
+    pub const EXPIRES: Duration = Duration::from_secs(15 * 60);
+    pub const LONGEST: Duration = Duration::from_secs(24 * 3600);
+}
+
+/// The terms that any rule's can only tighten.
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            groups: Vec::new(),
+            people: 1,
+            hold: Self::LONGEST_HOLD,
+            expires: Self::LONGEST,
+            channels: BTreeSet::from([Channel::Kubernetes, Channel::Console, Channel::Webhook]),
+            scopes: BTreeSet::from([
+                Scope::Once,
+                Scope::SameRequest,
+                Scope::Command,
+                Scope::Session,
+            ]),
+            reasons: Vec::new(),
+        }
+    }
+}
+
+impl Terms {
+    pub(super) fn tighten(&mut self, rule: &Rule) {
+        if let Some(terms) = &rule.terms {
+            self.groups.extend(terms.groups.iter().cloned());
+            self.people = self.people.max(terms.people);
+            self.hold = self.hold.min(terms.hold);
+            self.expires = self.expires.min(terms.expires);
+            self.channels
+                .retain(|channel| terms.channels.contains(channel));
+            self.scopes.retain(|scope| terms.scopes.contains(scope));
+        }
+        self.reasons.extend(rule.reason.clone());
+    }
+}
