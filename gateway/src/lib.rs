@@ -14,7 +14,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | `config` `drain` `readiness` `telemetry` `api` `audience` `request_info` |
+//! | 0 | `config` `drain` `readiness` `telemetry` `api` `audience` `informer` `request_info` |
 //! | 1 | `identity` |
 //! | 2 | `mask` `tls` `handover` |
 //! | 3 | `audit` `authn` `redirect` |
@@ -58,8 +58,10 @@ pub mod audit;
 
 // The life of the process.
 
-// The objects that people write: policies and agents.
+// The objects that people write: policies, agents, stops, decisions.
 pub mod api;
+// Hears of such objects from the API server, and keeps what it knows while that is away.
+pub mod informer;
 // The configuration file, parsed.
 pub mod config;
 // Builds every part and owns the order of going down.

@@ -25,6 +25,7 @@ const LAYERS: &[&[&str]] = &[
         "api",
         "audience",
         "request_info",
+        "informer",
         "protobuf",
     ],
     &["identity"],
