@@ -69,7 +69,7 @@ fn render(args: &Args) -> anyhow::Result<String> {
         documents.extend(split(&filled).map(str::to_owned));
     }
     let mut text = heading(args);
-    for document in in_order(documents, &coverage_crd()?) {
+    for document in in_order(documents, &v1alpha1::crds_yaml()?) {
         text.push_str("---\n");
         text.push_str(document.trim_end());
         text.push('\n');
@@ -89,17 +89,18 @@ fn heading(args: &Args) -> String {
 
 /// A binding whose policy was refused binds nothing, so all policies come before all bindings. Within each kind the
 /// order of the files stays.
-fn in_order(documents: Vec<String>, crd: &str) -> Vec<String> {
+fn in_order(documents: Vec<String>, crds: &str) -> Vec<String> {
     let place = |document: &String| match kind(document) {
         "Namespace" => 0,
+        "CustomResourceDefinition" => 1,
         kind if kind.ends_with("AdmissionPolicy") => 3,
         kind if kind.ends_with("AdmissionPolicyBinding") => 4,
-        "DaemonSet" | "ConfigMap" => 5,
+        "DaemonSet" | "Deployment" | "ConfigMap" => 5,
         _ => 2,
     };
     let mut documents = documents;
+    documents.extend(split(crds).map(str::to_owned));
     documents.sort_by_key(place);
-    documents.insert(1, crd.to_owned());
     documents
 }
 
@@ -113,16 +114,6 @@ fn kind(document: &str) -> &str {
 fn split(text: &str) -> impl Iterator<Item = &str> {
     text.split("---\n")
         .filter(|document| !document.trim().is_empty())
-}
-
-/// Agents and policies are files of the gateway in this version, so their definitions would only mislead.
-fn coverage_crd() -> anyhow::Result<String> {
-    let crds = v1alpha1::crds_yaml()?;
-    let found = split(&crds).find(|crd| crd.contains("\n  name: nodecoverages.sallyport.dev\n"));
-    match found {
-        Some(crd) => Ok(crd.to_owned()),
-        None => bail!("this version has no definition of NodeCoverage"),
-    }
 }
 
 /// What stands in the place of each placeholder.
