@@ -178,4 +178,21 @@ pub struct Attributes<'a> {
     pub request: &'a RequestInfo,
     /// The body is a server-side apply ([`RequestInfo::is_apply`]), which creates an object that is missing.
     pub applies: bool,
+    /// The API server would store nothing. Policy judges it as if it did.
+    pub dry_run: bool,
+    /// Every pod in the request's namespace is an agent, so one that is made there is no way around the gateway.
+    pub namespace_is_agents: bool,
+}
+
+impl<'a> Attributes<'a> {
+    /// Of a request that says nothing beyond its method and target.
+    pub fn new(identity: &'a Identity, request: &'a RequestInfo) -> Self {
+        Self {
+            identity,
+            request,
+            applies: false,
+            dry_run: request.is_dry_run(),
+            namespace_is_agents: false,
+        }
+    }
 }

@@ -7,9 +7,11 @@
 pub use self::{
     denial::Denial,
     error::PolicyError,
+    facts::{Fact, Facts},
+    judgement::{DryRunPermit, Judgement, LookupPermit, Undecided},
     level::LevelPolicy,
     obligations::Obligations,
-    permit::{Decision, PendingPermit, Permit},
+    permit::{Audited, Decision, PendingPermit, Permit},
     set::PolicySet,
     source::PolicySource,
     terms::Terms,
@@ -20,11 +22,17 @@ mod check;
 mod creation;
 mod denial;
 mod error;
+mod facts;
 pub mod floor;
+mod judgement;
 pub mod level;
 mod matching;
+mod namespaces;
 mod obligations;
 mod permit;
+mod pods;
+mod resources;
+pub mod risk;
 mod rule;
 mod scope;
 mod set;

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{Request, Response, Version, header};
+use http::{Method, Request, Response, Version, header};
 use http_body_util::{Either, Full};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use tokio::sync::watch;
@@ -227,6 +227,10 @@ impl Gateway {
             identity: &received.identity,
             request: info,
             applies: info.is_apply(content_type(&arrival)),
+            // The options of a deletion with a body are in the body, and the query's do not count.
+            dry_run: info.is_dry_run()
+                && (arrival.method != Method::DELETE || received.body.bytes.is_empty()),
+            namespace_is_agents: is_own_namespace(&arrival, info),
         };
         let level = self.levels.borrow().level(&attributes);
         let may_lag = self.read_lag && info.is_read_only();
@@ -445,6 +449,12 @@ async fn withhold_foreign_tokens(
             Err(Rejection::Denied(denial.message(attributes)))
         }
     }
+}
+
+/// The namespace of a captured pod is known to be an agent's.
+fn is_own_namespace(arrival: &Arrival, info: &RequestInfo) -> bool {
+    let pod = arrival.pod.as_ref();
+    pod.is_some_and(|pod| pod.workload.namespace == info.namespace)
 }
 
 fn content_type(arrival: &Arrival) -> Option<&[u8]> {

@@ -52,6 +52,12 @@ pub struct RequestInfo {
     pub parts: Vec<String>,
     pub field_selector: String,
     pub label_selector: String,
+    /// The program and arguments of an exec.
+    #[serde(skip)]
+    pub command: Vec<String>,
+    /// The query asks for nothing to be stored. A `DELETE` with a body is asked by that instead.
+    #[serde(skip)]
+    pub asks_dry_run: bool,
 }
 
 impl RequestInfo {
@@ -92,6 +98,12 @@ impl RequestInfo {
         self.is_resource_request
             && self.verb == "patch"
             && media_type(content_type).starts_with("application/apply-patch")
+    }
+
+    /// Whether the API server will store nothing, as far as the query tells. Channels and tokens know no dry run.
+    pub fn is_dry_run(&self) -> bool {
+        let ignores = self.is_connect() || self.subresource == "token" || self.is_read_only();
+        self.is_resource_request && self.asks_dry_run && !ignores
     }
 
     /// Whether the call cannot change anything. `get` on a channel can.

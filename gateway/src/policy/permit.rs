@@ -3,8 +3,11 @@
 
 use std::sync::Arc;
 
-use super::{Denial, obligations::Obligations, rule::Rule, terms::Terms};
-use crate::{api::v1alpha1::agent_policy::Effect, request_info::RequestInfo};
+use super::{Denial, Facts, obligations::Obligations, risk, rule::Rule, terms::Terms};
+use crate::{
+    api::v1alpha1::{agent_policy::Effect, approval_request::Risk},
+    identity::Attributes,
+};
 
 /// The right to forward one call. It cannot be copied, and sending consumes it.
 #[derive(Debug)]
@@ -13,6 +16,16 @@ pub struct Permit {
     rule: Arc<str>,
     policy_digest: Arc<str>,
     obligations: Obligations,
+    risk: Risk,
+    audited: Vec<Audited>,
+}
+
+/// What a rule of a policy in `mode: Audit` would have done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Audited {
+    /// `<policy>/<rule>`.
+    pub rule: Arc<str>,
+    pub effect: Effect,
 }
 
 impl Permit {
@@ -29,6 +42,15 @@ impl Permit {
     /// What forwarding it binds the gateway to.
     pub fn obligations(&self) -> &Obligations {
         &self.obligations
+    }
+
+    pub fn risk(&self) -> &Risk {
+        &self.risk
+    }
+
+    /// The rules that do not count yet and match.
+    pub fn audited(&self) -> &[Audited] {
+        &self.audited
     }
 }
 
@@ -53,6 +75,14 @@ impl PendingPermit {
     pub fn terms(&self) -> &Terms {
         &self.terms
     }
+
+    pub fn risk(&self) -> &Risk {
+        &self.permit.risk
+    }
+
+    pub fn audited(&self) -> &[Audited] {
+        &self.permit.audited
+    }
 }
 
 #[derive(Debug)]
@@ -66,7 +96,8 @@ pub enum Decision {
 /// Settles on the strictest effect among the rules that match: `Deny`, `RequireApproval`, `Allow`.
 pub(super) fn decide<'r>(
     matching: impl Iterator<Item = &'r Rule>,
-    request: &RequestInfo,
+    attributes: &Attributes<'_>,
+    facts: &Facts,
     policy_digest: &Arc<str>,
 ) -> Decision {
     let (mut allowing, mut asking) = (None, None);
@@ -74,7 +105,7 @@ pub(super) fn decide<'r>(
     let mut terms = Terms::default();
     for rule in matching {
         match rule.effect {
-            Effect::Deny => return Decision::Deny(Denial::by_rule(rule, request)),
+            Effect::Deny => return Decision::Deny(Denial::by_rule(rule, attributes.request)),
             Effect::Allow => allowing = allowing.or(Some(rule)),
             Effect::RequireApproval => {
                 asking = asking.or(Some(rule));
@@ -87,6 +118,8 @@ pub(super) fn decide<'r>(
         rule: Arc::clone(&rule.id),
         policy_digest: Arc::clone(policy_digest),
         obligations,
+        risk: risk::assess(attributes, facts.object.known()),
+        audited: Vec::new(),
     };
     match (asking, allowing) {
         (Some(rule), _) => Decision::Hold(PendingPermit {

@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 use aws_lc_rs::digest::{SHA256, digest};
 
 use super::{
-    Decision, Denial, PolicyError, builtin, check, creation::Creation, floor, permit, rule::Rule,
+    Decision, Denial, Facts, Judgement, PolicyError, builtin, check, creation::Creation, floor,
+    permit, rule::Rule,
 };
 use crate::{
     api::v1alpha1::{
@@ -58,12 +59,19 @@ impl PolicySet {
         })
     }
 
-    pub fn evaluate(&self, attributes: &Attributes<'_>) -> Decision {
+    /// Judges a call by what is known of it, or says what must be learned first. No answer allows more than one
+    /// with more facts would.
+    pub fn judge(&self, attributes: &Attributes<'_>, facts: &Facts) -> Judgement {
+        Judgement::Decided(self.conclude(attributes, facts))
+    }
+
+    /// Judges a call of which nothing more will be known: what was not learned cannot be evaluated.
+    pub fn conclude(&self, attributes: &Attributes<'_>, facts: &Facts) -> Decision {
         if let Err(denial) = floor::check(attributes) {
             return Decision::Deny(denial);
         }
-        match self.decide(attributes) {
-            Decision::Allow(permit) => match self.check_creation(attributes) {
+        match self.decide(attributes, facts) {
+            Decision::Allow(permit) => match self.check_creation(attributes, facts) {
                 Ok(()) => Decision::Allow(permit),
                 Err(denial) => Decision::Deny(denial),
             },
@@ -71,15 +79,20 @@ impl PolicySet {
         }
     }
 
+    /// Judges the request line alone.
+    pub fn evaluate(&self, attributes: &Attributes<'_>) -> Decision {
+        self.conclude(attributes, &Facts::default())
+    }
+
     /// Judges a request that creates under another verb as the creation that it may be.
-    fn check_creation(&self, attributes: &Attributes<'_>) -> Result<(), Denial> {
+    fn check_creation(&self, attributes: &Attributes<'_>, facts: &Facts) -> Result<(), Denial> {
         for creation in Creation::all_of(attributes) {
             let created = Attributes {
                 request: &creation.request,
                 applies: false,
                 ..*attributes
             };
-            if let Decision::Deny(denial) = self.decide(&created)
+            if let Decision::Deny(denial) = self.decide(&created, facts)
                 && (creation.needs_allow || !denial.is_default())
             {
                 return Err(denial.of_creation(attributes));
@@ -88,10 +101,11 @@ impl PolicySet {
         Ok(())
     }
 
-    fn decide(&self, attributes: &Attributes<'_>) -> Decision {
+    fn decide(&self, attributes: &Attributes<'_>, facts: &Facts) -> Decision {
         permit::decide(
             self.rules.iter().filter(|rule| rule.matches(attributes)),
-            attributes.request,
+            attributes,
+            facts,
             &self.digest,
         )
     }

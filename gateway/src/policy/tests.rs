@@ -110,9 +110,8 @@ fn decide_request(
     applies: bool,
 ) -> String {
     match set.evaluate(&Attributes {
-        identity,
-        request,
         applies,
+        ..Attributes::new(identity, request)
     }) {
         Decision::Allow(permit) => format!("allow {}", permit.rule()),
         Decision::Hold(pending) => format!("hold {}", pending.rule()),

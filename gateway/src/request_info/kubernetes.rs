@@ -28,7 +28,18 @@ pub(super) fn request_info(
         refine_verb(&mut info, &query)?;
         record_selectors(&mut info, &query)?;
     }
+    record_options(&mut info, &query)?;
     Ok(info)
+}
+
+/// What is no part of Kubernetes' own `RequestInfo`. The server refuses a dry run that is not `All`.
+fn record_options(info: &mut RequestInfo, query: &Query<'_>) -> Result<(), Ambiguous> {
+    if info.subresource == "exec" {
+        info.command = query.all("command")?;
+    }
+    let dry_run = query.all("dryRun")?;
+    info.asks_dry_run = !dry_run.is_empty() && dry_run.iter().all(|stage| stage == "All");
+    Ok(())
 }
 
 fn split_path(path: &str) -> Vec<&str> {

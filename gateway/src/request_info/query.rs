@@ -29,6 +29,14 @@ impl<'a> Query<'a> {
         value.map(text).transpose()
     }
 
+    /// Every value of `name`, in order.
+    pub(super) fn all(&self, name: &str) -> Result<Vec<String>, Ambiguous> {
+        self.pairs()
+            .filter(|(key, _)| key == name.as_bytes())
+            .map(|(_, value)| text(value))
+            .collect()
+    }
+
     fn pairs(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
         self.0
             .split('&')

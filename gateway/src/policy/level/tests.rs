@@ -33,11 +33,7 @@ fn caller() -> Identity {
 fn level(policy: &LevelPolicy, line: &str) -> Level {
     let (method, target) = line.split_once(' ').expect("method and target");
     let request = RequestInfo::parse(method, target).expect("it is unambiguous");
-    policy.level(&Attributes {
-        identity: &caller(),
-        request: &request,
-        applies: false,
-    })
+    policy.level(&Attributes::new(&caller(), &request))
 }
 
 fn policy(rules: &str) -> LevelPolicy {

@@ -15,9 +15,8 @@ fn all() -> String {
 fn denial(set: &PolicySet, line: &str) -> String {
     let (identity, request) = (bot(), request(&line.replacen("APPLY ", "PATCH ", 1)));
     let attributes = Attributes {
-        identity: &identity,
-        request: &request,
         applies: line.starts_with("APPLY "),
+        ..Attributes::new(&identity, &request)
     };
     match set.evaluate(&attributes) {
         Decision::Deny(denial) => denial.message(&attributes),

@@ -436,11 +436,7 @@ fn a_denial_says_who_what_which_rule_and_what_to_do() {
         identity("evil\nname"),
         request("GET /api/v1/namespaces/ci/pods/x"),
     );
-    let attributes = Attributes {
-        identity: &identity,
-        request: &request,
-        applies: false,
-    };
+    let attributes = Attributes::new(&identity, &request);
     let Decision::Deny(denial) = set(&[&rule]).evaluate(&attributes) else {
         panic!("it is denied");
     };
@@ -480,11 +476,7 @@ fn a_denial_for_asking_too_broadly_says_how_to_be_precise() {
         ),
     ] {
         let (set, identity, request) = (set(&[ALL, &deny(lists)]), bot(), request(line));
-        let Decision::Deny(denial) = set.evaluate(&Attributes {
-            identity: &identity,
-            request: &request,
-            applies: false,
-        }) else {
+        let Decision::Deny(denial) = set.evaluate(&Attributes::new(&identity, &request)) else {
             panic!("{line} is denied");
         };
         assert!(denial.hint.contains(hint), "{line}: {}", denial.hint);
@@ -498,11 +490,7 @@ fn a_permit_names_its_rule_and_the_policies_in_force() {
         bot(),
         request("GET /api/v1/namespaces/ci/pods"),
     );
-    let Decision::Allow(permit) = set.evaluate(&Attributes {
-        identity: &identity,
-        request: &request,
-        applies: false,
-    }) else {
+    let Decision::Allow(permit) = set.evaluate(&Attributes::new(&identity, &request)) else {
         panic!("it is allowed");
     };
     assert_eq!(

@@ -129,11 +129,7 @@ fn permit(target: &str) -> Permit {
         session_id: None,
     };
     let request = RequestInfo::parse("GET", target).expect("an unambiguous target");
-    let attributes = Attributes {
-        identity: &identity,
-        request: &request,
-        applies: false,
-    };
+    let attributes = Attributes::new(&identity, &request);
     match policies.evaluate(&attributes) {
         Decision::Allow(permit) => permit,
         other => panic!("not allowed: {other:?}"),

@@ -166,11 +166,7 @@ fn permit() -> Permit {
         provenance: Provenance::default(),
         session_id: None,
     };
-    let attributes = Attributes {
-        identity: &identity,
-        request: &request,
-        applies: false,
-    };
+    let attributes = Attributes::new(&identity, &request);
     match policies.evaluate(&attributes) {
         Decision::Allow(permit) => permit,
         other => panic!("not allowed: {other:?}"),

@@ -1,0 +1,43 @@
+//! How much harm a call could do, in words for whoever decides on it.
+//!
+//! The classes follow Kubernetes' own good practices for RBAC and the rules of tools that look for paths to more
+//! rights. `calls` reads the request line; `objects` and `pods` read the object as it will be, where the line alone
+//! does not tell.
+
+use serde_json::Value;
+
+use crate::{
+    api::v1alpha1::approval_request::{Risk, RiskLevel},
+    identity::Attributes,
+};
+
+mod calls;
+mod objects;
+mod pods;
+
+/// What makes a call risky, and how risky.
+type Finding = (RiskLevel, String);
+
+/// Whether the object can tell more of the call's risk than its request line does.
+pub fn reads_object(attributes: &Attributes<'_>) -> bool {
+    let request = attributes.request;
+    let writes = matches!(request.verb.as_str(), "create" | "patch" | "update");
+    writes && request.is_resource_request && !request.is_connect() && objects::matter(request)
+}
+
+/// The highest class that the call is in, with the reasons for it and, behind them, those for lower ones.
+pub fn assess(attributes: &Attributes<'_>, object: Option<&Value>) -> Risk {
+    let mut findings = calls::findings(attributes.request, object);
+    if let Some(object) = object
+        && reads_object(attributes)
+    {
+        findings.extend(objects::findings(attributes.request, object));
+        findings.extend(pods::findings(attributes.request, object));
+    }
+    findings.sort_by(|(one, _), (other, _)| other.cmp(one));
+    findings.dedup();
+    Risk {
+        level: findings.first().map_or(RiskLevel::Low, |(level, _)| *level),
+        reasons: findings.into_iter().map(|(_, reason)| reason).collect(),
+    }
+}
