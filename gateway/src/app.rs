@@ -27,13 +27,17 @@ use crate::{
 pub use self::check::check;
 #[cfg(target_os = "linux")]
 pub use self::node::{node_client, run_node};
-use self::reload::Reload;
+use self::{
+    objects::{Objects, Told},
+    reload::Reload,
+};
 
 mod capture;
 mod check;
 mod descriptors;
 #[cfg(target_os = "linux")]
 mod node;
+mod objects;
 mod reload;
 
 /// Serves until SIGTERM or SIGINT.
@@ -45,12 +49,25 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     let starting = readiness.register("start");
     let mut registry = Registry::with_prefix("sallyport");
 
-    let reload = Reload::open(&config)?;
+    let objects = Objects::follow(&config).await?;
+    let reload = Reload::open(&config, objects.clone())?;
+    reload.register(&mut registry);
+    let told = objects.map_or_else(Told::nothing, |objects| {
+        objects.tell(reload.in_force(), readiness.register("objects"))
+    });
     let (log, shipper) =
         Log::open(&config.recording, &config.cluster).context("opening the record")?;
     registry.register_collector(Box::new(LogMetrics::new(log.clone(), shipper.status())));
     let connections = fitting.connections;
-    let gateway = gateway(&config, &reload, connections, log.clone(), &mut registry).await?;
+    let gateway = gateway(
+        &config,
+        &reload,
+        told,
+        connections,
+        log.clone(),
+        &mut registry,
+    )
+    .await?;
 
     let explicit = match &config.explicit {
         Some(explicit) => Some(listen("explicit", explicit.listen).await?),
@@ -69,6 +86,10 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     {
         let (gateway, watcher) = (Arc::clone(&gateway), watcher.clone());
         serving.spawn(async move { gateway.record_refusals(watcher).await });
+    }
+    {
+        let (gateway, watcher) = (Arc::clone(&gateway), watcher.clone());
+        serving.spawn(async move { gateway.record_stops(watcher).await });
     }
     if let Some(listener) = explicit {
         let tls = reload.leaves().explicit(&config.tls)?;
@@ -119,6 +140,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
 async fn gateway(
     config: &Config,
     reload: &Reload,
+    told: Told,
     connections: usize,
     log: Log,
     registry: &mut Registry,
@@ -128,6 +150,8 @@ async fn gateway(
     Ok(Arc::new(Gateway::new(Parts {
         authn: authenticator(config, &upstream, reload.agents())?.named(&*node),
         policies: reload.policies(),
+        stops: told.stops,
+        namespaces: told.namespaces,
         levels: reload.levels(),
         log,
         key: Arc::new(mask::Key::from_file(&config.masking.key_file)?),

@@ -36,7 +36,9 @@ pub struct Config {
     pub authentication: Authentication,
     #[serde(default)]
     pub agents: Option<Directory>,
-    pub policy: Directory,
+    /// May be absent where `objects` is set.
+    #[serde(default)]
+    pub policy: Option<Directory>,
     /// Objects of the cluster that count beside the files. Where absent, only files do, and what needs a person's
     /// approval is denied.
     #[serde(default)]
@@ -437,6 +439,12 @@ impl Config {
     fn check(&self) -> Result<(), String> {
         check_path_segment("cluster", &self.cluster)?;
         self.check_entries()?;
+        if self.policy.is_none() && self.objects.is_none() {
+            return Err(
+                "policy, objects: set policy.directory, or objects for those of the cluster, or nothing can be allowed"
+                    .into(),
+            );
+        }
         if self.authentication.service_accounts.is_none() && self.authentication.oidc.is_empty() {
             return Err("authentication: name at least one of serviceAccounts and oidc, or no agent can call".into());
         }
@@ -540,10 +548,8 @@ impl Config {
                 .flat_map(|issuer| [&mut issuer.jwks_file, &mut issuer.ca_file]),
         );
         optional.flatten().for_each(join);
-        self.agents
-            .iter_mut()
-            .for_each(|agents| join(&mut agents.directory));
-        join(&mut self.policy.directory);
+        let directories = self.agents.iter_mut().chain(&mut self.policy);
+        directories.for_each(|listed| join(&mut listed.directory));
         join(&mut self.recording.wal.directory);
         self.recording.store.resolve(base);
         join(&mut self.masking.key_file);

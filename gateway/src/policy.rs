@@ -1,7 +1,7 @@
 //! The judgement: may this caller do this, and how much of it is recorded.
 //!
-//! [`PolicySet::evaluate`] is the only maker of a [`Permit`], and nothing is forwarded without one. The
-//! order is: the [`floor`], which no policy lowers; then every rule of every policy whose subject is the
+//! [`PolicySet::evaluate`] is the only maker of a [`Permit`], and nothing is forwarded without one. Whom [`Stops`]
+//! name is not even judged. Then the order is: the [`floor`], which no policy lowers; then every rule of every policy whose subject is the
 //! caller, the strictest effect winning; then the built-in rule for discovery; and `Deny` for the rest.
 
 pub use self::{
@@ -14,6 +14,7 @@ pub use self::{
     permit::{Audited, Decision, PendingPermit, Permit},
     set::PolicySet,
     source::PolicySource,
+    stops::{AgentNamespaces, Stop, Stops},
     terms::Terms,
 };
 
@@ -37,6 +38,7 @@ mod rule;
 mod scope;
 mod set;
 mod source;
+mod stops;
 mod terms;
 
 #[cfg(test)]

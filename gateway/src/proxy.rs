@@ -27,6 +27,7 @@ use self::{
     recording::Recording,
     rejection::Rejection,
     request_body::RequestBody,
+    revocation::{Bounds, Running},
     slots::Slots,
     upgrade::{Handshake, Upgrades},
     upstream::{Answer, Forward, UpstreamBody},
@@ -44,7 +45,7 @@ use crate::{
     drain::DrainWatcher,
     identity::{Attributes, Identity, UserInfo},
     mask,
-    policy::{LevelPolicy, Permit, PolicySet},
+    policy::{AgentNamespaces, LevelPolicy, Permit, PolicySet, Stops},
     request_info::RequestInfo,
 };
 
@@ -69,8 +70,10 @@ mod recording;
 mod rejection;
 mod request_body;
 mod resets;
+mod revocation;
 mod settling;
 mod slots;
+mod stop_records;
 mod token_answer;
 mod token_request;
 mod upgrade;
@@ -83,6 +86,8 @@ type Body = Either<Full<Bytes>, FollowedBody>;
 pub struct Gateway {
     authn: Authenticator,
     policies: watch::Receiver<Arc<PolicySet>>,
+    stops: watch::Receiver<Arc<Stops>>,
+    namespaces: watch::Receiver<Arc<AgentNamespaces>>,
     levels: watch::Receiver<Arc<LevelPolicy>>,
     recorder: Arc<Recorder>,
     folding: Folding,
@@ -120,6 +125,9 @@ struct Call<'a> {
 pub struct Parts {
     pub authn: Authenticator,
     pub policies: watch::Receiver<Arc<PolicySet>>,
+    pub stops: watch::Receiver<Arc<Stops>>,
+    /// Those that are agents'; empty while that is not known.
+    pub namespaces: watch::Receiver<Arc<AgentNamespaces>>,
     pub levels: watch::Receiver<Arc<LevelPolicy>>,
     pub log: Log,
     pub key: Arc<mask::Key>,
@@ -151,6 +159,8 @@ impl Gateway {
             slots: Slots::new(parts.connections, open),
             authn: parts.authn,
             policies: parts.policies,
+            stops: parts.stops,
+            namespaces: parts.namespaces,
             levels: parts.levels,
             recorder: Arc::new(recorder),
             folding: Folding::default(),
@@ -253,12 +263,16 @@ impl Gateway {
             body: &received.body,
         };
         match self.judge_and_send(&call, &mut recording).await {
-            Ok(Answer::Response(answer)) => {
-                follow::follow(recording, answer, info, may_lag, &peer.drain).await
+            Ok((Answer::Response(answer), bounds)) => {
+                let running = || Running::new(self, &attributes, bounds);
+                let ends = || Box::pin(running().ends(peer.drain.draining())) as _;
+                follow::follow(recording, answer, info, may_lag, ends).await
             }
-            Ok(Answer::Switched(switched)) => {
+            Ok((Answer::Switched(switched), bounds)) => {
+                let running = Running::new(self, &attributes, bounds);
                 let upgrades = &self.upgrades;
-                upgrades.take_over(recording, switched, upgrade, peer).await
+                let taken = upgrades.take_over(recording, switched, upgrade, peer, running);
+                taken.await
             }
             Err(rejection) => refuse(recording, rejection).await,
         }
@@ -299,25 +313,28 @@ impl Gateway {
         &self,
         call: &Call<'_>,
         recording: &mut Recording,
-    ) -> Result<Answer, Rejection> {
+    ) -> Result<(Answer, Bounds), Rejection> {
+        self.refuse_stopped(call, recording)?;
         let info = call.attributes.request;
         let handshake = self.upgrades.asked(call.arrival, info, call.body)?;
         let permit = match self.judge(call, recording).await? {
             Judged::Allowed(permit) => permit,
             Judged::Held(pending) => self.settle_approval(pending, call, recording).await?,
         };
+        let bounds = Bounds::of(permit.obligations());
         if recorder::wants_answer(info, call.level) {
             // The record of an answer may grow to this. Afterwards it could only be recorded less fully.
             recording.reserve(recorder::INLINE_LIMIT).await?;
         }
-        match self.forward(permit, handshake, call, recording).await? {
+        let answer = match self.forward(permit, handshake, call, recording).await? {
             Answer::Response(response) => {
                 withhold_foreign_tokens(response, call.attributes, recording)
                     .await
-                    .map(Answer::Response)
+                    .map(Answer::Response)?
             }
-            switched => Ok(switched),
-        }
+            switched => switched,
+        };
+        Ok((answer, bounds))
     }
 
     async fn authenticate(

@@ -10,7 +10,7 @@ use crate::{
     authn::AgentSet,
     config::{self, Config, OidcIssuer},
     mask,
-    policy::PolicySet,
+    policy::{PolicySet, PolicySource},
     proxy::Upstream,
     tls,
 };
@@ -27,7 +27,8 @@ pub async fn check(path: &Path) -> anyhow::Result<String> {
         config::Store::Directory(directory) => directory.display().to_string(),
         config::Store::S3(s3) => Bucket::describe(s3)?,
     };
-    let policies = PolicySet::load(&config.policy.directory)?;
+    let directory = config.policy.as_ref().map(|policy| &*policy.directory);
+    let policies = PolicySource::new(directory, None)?.current();
     level_policy(&config.recording)?;
     let agents = match &config.agents {
         Some(agents) => AgentSet::load(&agents.directory)?,
@@ -40,16 +41,20 @@ pub async fn check(path: &Path) -> anyhow::Result<String> {
     Upstream::new(&upstream)?;
 
     let mut found = format!(
-        "{}: valid\n  entries   {}\n  policies  {} rules in {}, {}\n  agents    {}\n  upstream  {}\n  store     {store}",
+        "{}: valid\n  entries   {}\n  policies  {}\n  agents    {}\n  upstream  {}\n  store     {store}",
         path.display(),
         entries(&config),
-        policies.len(),
-        config.policy.directory.display(),
-        policies.digest(),
+        described(directory, &policies, config.objects.is_some()),
         agents.len(),
         upstream.cluster_url,
     );
-    for warning in warnings(&policies, &agents, &config.authentication.oidc) {
+    let nothing_else = config.objects.is_none();
+    for warning in warnings(
+        &policies,
+        &agents,
+        &config.authentication.oidc,
+        nothing_else,
+    ) {
         let _ = write!(found, "\n  warning   {warning}");
     }
     Ok(found)
@@ -65,7 +70,29 @@ fn entries(config: &Config) -> String {
     entries.join(", ")
 }
 
-fn warnings(policies: &PolicySet, agents: &AgentSet, issuers: &[OidcIssuer]) -> Vec<String> {
+/// The rules of files, and that there are others.
+fn described(directory: Option<&Path>, policies: &PolicySet, and_objects: bool) -> String {
+    let files = directory.map(|directory| {
+        format!(
+            "{} rules in {}, {}",
+            policies.len(),
+            directory.display(),
+            policies.digest()
+        )
+    });
+    let objects =
+        and_objects.then(|| "the objects of the cluster, which were not asked for".into());
+    let all: Vec<String> = files.into_iter().chain(objects).collect();
+    all.join("; and ")
+}
+
+/// `nothing_else`: no objects of the cluster count.
+fn warnings(
+    policies: &PolicySet,
+    agents: &AgentSet,
+    issuers: &[OidcIssuer],
+    nothing_else: bool,
+) -> Vec<String> {
     let known: BTreeSet<&str> = issuers.iter().map(|issuer| issuer.name.as_str()).collect();
     let unknown = |what: &'static str, named: (&str, &str)| {
         let (name, issuer) = named;
@@ -75,8 +102,7 @@ fn warnings(policies: &PolicySet, agents: &AgentSet, issuers: &[OidcIssuer]) -> 
             )
         })
     };
-    let nothing_allowed = policies
-        .is_empty()
+    let nothing_allowed = (policies.is_empty() && nothing_else)
         .then(|| "there is no rule, so every call but discovery is denied".to_owned());
     let rules = policies
         .issuers()
@@ -106,10 +132,10 @@ mod tests {
         let policies = PolicySet::load(Path::new(POLICIES)).expect("the quickstart's policies");
         let agents = AgentSet::load(Path::new(AGENTS)).expect("the quickstart's agents");
         assert_eq!(
-            warnings(&policies, &agents, &[issuer("ci")]),
+            warnings(&policies, &agents, &[issuer("ci")], true),
             Vec::<String>::new()
         );
-        let warnings = warnings(&policies, &agents, &[issuer("gitlab")]);
+        let warnings = warnings(&policies, &agents, &[issuer("gitlab")], true);
         assert!(
             warnings
                 .iter()
@@ -129,10 +155,12 @@ mod tests {
     fn no_rules_is_no_secret() {
         let directory = tempfile::tempdir().expect("a directory");
         let policies = PolicySet::load(directory.path()).expect("an empty set");
-        let warnings = warnings(&policies, &AgentSet::default(), &[]);
+        let found = warnings(&policies, &AgentSet::default(), &[], true);
         assert!(
-            warnings[0].contains("every call but discovery is denied"),
-            "{warnings:?}"
+            found[0].contains("every call but discovery is denied"),
+            "{found:?}"
         );
+        let found = warnings(&policies, &AgentSet::default(), &[], false);
+        assert_eq!(found, Vec::<String>::new());
     }
 }

@@ -1,42 +1,79 @@
 //! What changes while the gateway runs: policies, agents, record levels, the serving certificate.
 //! Each keeps its last good state; what is wrong with a new one is said once, in the log.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{family::Family, gauge::Gauge},
+    registry::Registry,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{AgentSet, AgentSource, Config, LevelPolicy, PolicySet, PolicySource};
-use crate::{config::watch::FileWatch, tls::Leaves};
+use super::{
+    AgentSet, AgentSource, Config, LevelPolicy, PolicySet, PolicySource,
+    objects::{self, Objects},
+};
+use crate::{
+    config::watch::{Changed, FileWatch},
+    tls::Leaves,
+};
 
 pub(super) struct Reload {
     config: Config,
     policies: PolicySource,
     agents: AgentSource,
+    objects: Option<Objects>,
+    /// Whether there are valid policies and agents of all that counts.
+    in_force: watch::Sender<bool>,
     levels: watch::Sender<Arc<LevelPolicy>>,
     leaves: Leaves,
     files: Option<FileWatch>,
+    told: Told,
+}
+
+/// What was last said of each part.
+#[derive(Default)]
+struct Told {
+    /// What is wrong with the newest state.
+    wrong: BTreeMap<&'static str, String>,
+    refused: Family<Part, Gauge>,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Part {
+    part: &'static str,
 }
 
 impl Reload {
-    /// Loads everything once; at the start nothing may be wrong.
-    pub(super) fn open(config: &Config) -> anyhow::Result<Self> {
+    /// Loads everything once; at the start nothing may be wrong in files. Objects of the cluster come later.
+    pub(super) fn open(config: &Config, objects: Option<Objects>) -> anyhow::Result<Self> {
+        let policies = config.policy.as_ref().map(|policy| &*policy.directory);
+        let agents = config.agents.as_ref().map(|agents| &*agents.directory);
+        let of = objects.as_ref();
         Ok(Self {
-            policies: PolicySource::new(&config.policy.directory)?,
-            agents: AgentSource::new(
-                config
-                    .agents
-                    .as_ref()
-                    .map(|agents| agents.directory.as_path()),
-            )?,
+            policies: PolicySource::new(policies, of.map(|objects| objects.policies.clone()))?,
+            agents: AgentSource::new(agents, of.map(|objects| objects.agents.clone()))?,
+            in_force: watch::Sender::new(objects.is_none()),
+            objects,
             levels: watch::Sender::new(Arc::new(super::level_policy(&config.recording)?)),
             leaves: super::leaves(config)?,
             files: watch_files(config),
+            told: Told::default(),
             config: config.clone(),
         })
+    }
+
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "reload_refused",
+            "1 while a part's newest state is refused and its last good one stays, by part",
+            self.told.refused.clone(),
+        );
     }
 
     pub(super) fn policies(&self) -> watch::Receiver<Arc<PolicySet>> {
@@ -55,7 +92,12 @@ impl Reload {
         &self.leaves
     }
 
-    /// Reloads on SIGHUP and on changed files, until `shutdown`.
+    /// Whether there are valid policies and agents, those of the cluster included.
+    pub(super) fn in_force(&self) -> watch::Receiver<bool> {
+        self.in_force.subscribe()
+    }
+
+    /// Reloads on SIGHUP, changed files and changed objects, until `shutdown`.
     pub(super) async fn run(mut self, shutdown: CancellationToken) {
         let mut hangup = match signal(SignalKind::hangup()) {
             Ok(hangup) => hangup,
@@ -64,63 +106,93 @@ impl Reload {
                 return;
             }
         };
+        let mut objects = self.objects.clone();
+        self.reload_objects();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                _ = hangup.recv() => {}
-                () = changed(&mut self.files) => {}
+                _ = hangup.recv() => self.reload(),
+                () = changed(&mut self.files) => self.reload(),
+                () = objects_changed(&mut objects) => self.reload_objects(),
             }
-            self.reload();
         }
     }
 
-    fn reload(&self) {
-        report(
-            "policies",
-            self.policies
-                .reload()
-                .map(|changed| changed.to_string())
-                .map_err(Into::into),
-        );
-        report(
-            "agents",
-            self.agents
-                .reload()
-                .map(|changed| changed.to_string())
-                .map_err(Into::into),
-        );
+    fn reload(&mut self) {
+        let read = self.policies.reload();
+        self.told.report("policies", read.map_err(Into::into));
+        let read = self.agents.reload();
+        self.told.report("agents", read.map_err(Into::into));
+        self.note_force();
         let levels = super::level_policy(&self.config.recording)
             .map(|levels| self.levels.send_replace(Arc::new(levels)));
-        report("record levels", levels.map(|_| "loaded".to_owned()));
+        self.told
+            .report("record levels", levels.map(|_| Changed::Replaced));
         let tls = self.leaves.reload(&self.config.tls);
-        report(
-            "serving certificate",
-            tls.map(|()| "loaded".to_owned()).map_err(Into::into),
-        );
+        let tls = tls.map(|()| Changed::Replaced).map_err(Into::into);
+        self.told.report("serving certificate", tls);
+    }
+
+    /// An object may change in what does not count, so only what does is told.
+    fn reload_objects(&mut self) {
+        let read = self.policies.reload();
+        self.told
+            .report_change("policies", read.map_err(Into::into));
+        let read = self.agents.reload();
+        self.told.report_change("agents", read.map_err(Into::into));
+        self.note_force();
+    }
+
+    fn note_force(&self) {
+        let now = self.policies.is_in_force() && self.agents.is_in_use();
+        self.in_force
+            .send_if_modified(|known| std::mem::replace(known, now) != now);
     }
 }
 
-fn report(part: &'static str, outcome: anyhow::Result<String>) {
-    match outcome {
-        Ok(state) => tracing::info!(part, state, "reloaded"),
-        Err(error) => tracing::error!(
+impl Told {
+    /// Somebody asked for it, so it is told whatever came of it.
+    fn report(&mut self, part: &'static str, outcome: anyhow::Result<Changed>) {
+        match outcome {
+            Ok(state) => self.good(part, state),
+            Err(error) => self.bad(part, format!("{error:#}")),
+        }
+    }
+
+    /// Told only where it is news.
+    fn report_change(&mut self, part: &'static str, outcome: anyhow::Result<Changed>) {
+        match outcome.map_err(|error| format!("{error:#}")) {
+            Ok(Changed::Unchanged) if !self.wrong.contains_key(part) => {}
+            Ok(state) => self.good(part, state),
+            Err(error) if self.wrong.get(part) == Some(&error) => {}
+            Err(error) => self.bad(part, error),
+        }
+    }
+
+    fn good(&mut self, part: &'static str, state: Changed) {
+        tracing::info!(part, %state, "reloaded");
+        self.wrong.remove(part);
+        self.refused.get_or_create(&Part { part }).set(0);
+    }
+
+    fn bad(&mut self, part: &'static str, error: String) {
+        tracing::error!(
             part,
-            error = format!("{error:#}"),
+            error,
             "the new state is refused, the last good one stays"
-        ),
+        );
+        self.wrong.insert(part, error);
+        self.refused.get_or_create(&Part { part }).set(1);
     }
 }
 
 /// Without inotify SIGHUP still reloads, so the gateway serves.
 fn watch_files(config: &Config) -> Option<FileWatch> {
     let recording = config.recording.policy_file.iter().cloned();
-    let agents = config.agents.iter().map(|agents| agents.directory.clone());
+    let directories = config.policy.iter().chain(&config.agents);
+    let directories = directories.map(|listed| listed.directory.clone());
     let tls = config.tls.files().into_iter().map(Path::to_owned);
-    let paths = [config.policy.directory.clone()]
-        .into_iter()
-        .chain(agents)
-        .chain(recording)
-        .chain(tls);
+    let paths = directories.chain(recording).chain(tls);
     FileWatch::new(paths)
         .inspect_err(|error| tracing::warn!(%error, "changes need SIGHUP"))
         .ok()
@@ -130,5 +202,15 @@ async fn changed(files: &mut Option<FileWatch>) {
     match files {
         Some(files) => files.changed().await,
         None => std::future::pending().await,
+    }
+}
+
+async fn objects_changed(objects: &mut Option<Objects>) {
+    let Some(objects) = objects else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        () = objects::changed(&mut objects.policies) => {}
+        () = objects::changed(&mut objects.agents) => {}
     }
 }

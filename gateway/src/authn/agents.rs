@@ -1,4 +1,4 @@
-//! `Agent` objects from a directory: what an operator declares about a credential.
+//! `Agent` objects of files and of the cluster: what an operator declares about a credential.
 //!
 //! Where several objects match one identity the most specific counts: the one whose match implies
 //! every other's. Objects that can never be told apart are refused when they are loaded; where only
@@ -12,7 +12,7 @@ use std::{
 use crate::{
     api::v1alpha1::{
         agent::{AgentMatch, AgentSpec},
-        manifest::{self, Problem},
+        manifest::{self, Manifests, Place, Problem},
         matching::ANY,
     },
     identity::{AgentIdentity, GenAi},
@@ -22,9 +22,7 @@ use super::Unauthenticated;
 
 pub use self::source::AgentSource;
 
-use self::files::read_agents;
-
-mod files;
+mod manifests;
 mod source;
 
 #[derive(Debug, thiserror::Error)]
@@ -38,21 +36,22 @@ pub enum AgentError {
     /// Everything that is wrong in all files.
     #[error("{}", manifest::lines(.0))]
     Invalid(Vec<Problem>),
-    #[error("{}: metadata.name: agent {name:?} is also in {}; give each agent its own name", path.display(), other.display())]
+    #[error(
+        "{place}: metadata.name: agent {name:?} is also in {other}; give each agent its own name"
+    )]
     NameTaken {
-        path: PathBuf,
-        other: PathBuf,
+        place: Place,
+        other: Place,
         name: String,
     },
     #[error(
-        "{}: spec.match: agent {name:?} matches the same identities as {other:?} of {}; make one more specific",
-        path.display(),
-        other_path.display()
+        "{place}: spec.match: agent {name:?} matches the same identities as {other:?} of {other_place}; make one \
+         more specific"
     )]
     Overlap {
-        path: PathBuf,
+        place: Place,
         name: String,
-        other_path: PathBuf,
+        other_place: Place,
         other: String,
     },
 }
@@ -62,7 +61,7 @@ pub enum AgentError {
 pub(super) struct Agent {
     name: String,
     spec: AgentSpec,
-    file: PathBuf,
+    place: Place,
 }
 
 /// All agents that are declared, immutable.
@@ -87,8 +86,12 @@ pub(super) enum Subject<'a> {
 impl AgentSet {
     /// Reads every YAML file of `directory`, in the order of their names.
     pub fn load(directory: &Path) -> Result<Self, AgentError> {
+        Self::of(manifests::read(directory)?)
+    }
+
+    fn of(manifests: Manifests<AgentSpec>) -> Result<Self, AgentError> {
         let mut set = Self::default();
-        for agent in read_agents(directory)? {
+        for agent in manifests::agents(manifests)? {
             set.add(agent)?;
         }
         Ok(set)
@@ -116,16 +119,16 @@ impl AgentSet {
         for other in &self.agents {
             if other.name == agent.name {
                 return Err(AgentError::NameTaken {
-                    path: agent.file,
-                    other: other.file.clone(),
+                    place: agent.place,
+                    other: other.place.clone(),
                     name: agent.name,
                 });
             }
             if cannot_be_told_apart(&agent.spec.r#match, &other.spec.r#match) {
                 return Err(AgentError::Overlap {
-                    path: agent.file,
+                    place: agent.place,
                     name: agent.name,
-                    other_path: other.file.clone(),
+                    other_place: other.place.clone(),
                     other: other.name.clone(),
                 });
             }

@@ -285,7 +285,7 @@ async fn an_agent_declared_later_is_known_at_the_next_request() {
     let mut setup = Setup::new(&[&signer], false);
     let agents = setup.directory.path().join("agents");
     std::fs::create_dir(&agents).expect("created");
-    let source = AgentSource::new(Some(&agents)).expect("loaded");
+    let source = AgentSource::new(Some(&agents), None).expect("loaded");
     setup.authenticator.agents = source.subscribe();
     let request = bearer(&signer.token(&claims(ISSUER)));
     let agent = async || {

@@ -144,9 +144,10 @@ fn a_segment_that_may_not_hold_a_row_is_refused() {
 fn relative_paths_are_relative_to_the_file() {
     let mut config = Config::parse(MINIMAL).expect("the minimal file is valid");
     config.resolve(Path::new("/etc/sallyport"));
+    let policies = config.policy.map(|policy| policy.directory);
     assert_eq!(
-        config.policy.directory,
-        Path::new("/etc/sallyport/policies")
+        policies.as_deref(),
+        Some(Path::new("/etc/sallyport/policies"))
     );
     assert_eq!(
         config.masking.key_file,
@@ -161,4 +162,14 @@ fn the_configuration_in_the_readme_is_valid() {
     let (example, _) = rest.split_once("```").expect("its end");
     let config = Config::parse(example).expect("people copy it");
     assert_eq!(config.authentication.oidc[0].name, "github");
+}
+
+#[test]
+fn policies_are_of_files_or_of_the_cluster() {
+    let without = MINIMAL.replace("policy: {directory: policies}", "");
+    assert_ne!(without, MINIMAL);
+    let error = Config::parse(&without).expect_err("nothing could be allowed");
+    assert!(error.contains("policy, objects"), "{error}");
+    let config = Config::parse(&format!("{without}\nobjects: {{}}\n")).expect("of the cluster");
+    assert_eq!(config.objects.expect("set").namespace, "sallyport-system");
 }

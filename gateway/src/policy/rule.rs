@@ -169,7 +169,7 @@ fn service_account(identity: &Identity) -> Option<(&str, &str)> {
 }
 
 /// The agent's name where somebody else than the agent says so.
-fn declared_agent(identity: &Identity) -> Option<&str> {
+pub(super) fn declared_agent(identity: &Identity) -> Option<&str> {
     let agent = identity.provenance.agent.as_ref()?;
     let declared = identity
         .provenance

@@ -1,17 +1,17 @@
 //! All policies in force: immutable, replaced as a whole.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
 use super::{
     Decision, Denial, Facts, Judgement, PolicyError, builtin, check, creation::Creation, floor,
-    permit, rule::Rule,
+    permit, rule::Rule, source,
 };
 use crate::{
     api::v1alpha1::{
-        agent_policy::{AgentPolicy, AgentPolicySpec, Subject},
-        manifest::{self, Manifest, Problem},
+        agent_policy::{AgentPolicySpec, Subject},
+        manifest::{Manifest, Place, Problem},
     },
     identity::Attributes,
 };
@@ -26,12 +26,13 @@ pub struct PolicySet {
 impl PolicySet {
     /// Reads every policy of `directory`. The error has everything that is wrong in all files.
     pub fn load(directory: &Path) -> Result<Self, PolicyError> {
-        let unreadable = |source| PolicyError::Unreadable {
-            directory: directory.to_owned(),
-            source,
-        };
-        let manifests = manifest::read_directory::<AgentPolicy>(directory).map_err(unreadable)?;
+        let manifests = source::read(directory)?;
         Self::compile(&manifests.valid, manifests.problems)
+    }
+
+    /// Without a policy: nothing is allowed but discovery.
+    pub(super) fn empty() -> Self {
+        Self::compile(&[], Vec::new()).expect("nothing is wrong with no policy")
     }
 
     /// `sha256:<hex>` of the content of all policies, whatever their files and order.
@@ -115,14 +116,10 @@ impl PolicySet {
         mut problems: Vec<Problem>,
     ) -> Result<Self, PolicyError> {
         let mut rules = Vec::new();
-        let mut names = BTreeSet::from([builtin::POLICY]);
+        let mut names: BTreeMap<&str, &Place> = BTreeMap::new();
         for policy in manifests {
-            if !names.insert(&policy.name) {
-                problems.push(problem(
-                    policy,
-                    "metadata.name",
-                    "another policy has this name, or it is reserved",
-                ));
+            if let Some(taken) = taken(policy, names.insert(&policy.name, &policy.place)) {
+                problems.push(problem(policy, "metadata.name", &taken));
             }
             if !check::is_subdomain(&policy.name) {
                 problems.push(problem(
@@ -152,9 +149,17 @@ impl PolicySet {
     }
 }
 
+/// Why a policy cannot have its name.
+fn taken(policy: &Manifest<AgentPolicySpec>, other: Option<&Place>) -> Option<String> {
+    if policy.name == builtin::POLICY {
+        return Some("this name is reserved".to_owned());
+    }
+    other.map(|other| format!("another policy has this name, in {other}; give each its own"))
+}
+
 fn problem(policy: &Manifest<AgentPolicySpec>, field: &str, message: &str) -> Problem {
     Problem {
-        file: policy.file.clone(),
+        place: policy.place.clone(),
         line: policy.outline.line(field),
         object: Some(policy.name.clone()),
         message: format!("{field}: {message}"),

@@ -1,43 +1,65 @@
-//! The policies in force, replaced while the gateway runs.
+//! The policies in force, of files and of the cluster, replaced while the gateway runs.
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::watch;
 
 use super::{PolicyError, PolicySet};
-use crate::config::watch::Changed;
+use crate::{
+    api::v1alpha1::{
+        agent_policy::{AgentPolicy, AgentPolicySpec},
+        manifest::{self, Manifests},
+    },
+    config::watch::Changed,
+    informer::Known,
+};
 
-/// A directory of policies and the last set of them that was valid.
+type Objects = watch::Receiver<Arc<Known<AgentPolicy>>>;
+
+/// Where policies are, and the last set of them all that was valid.
 #[derive(Debug)]
 pub struct PolicySource {
-    directory: PathBuf,
+    directory: Option<PathBuf>,
+    objects: Option<Objects>,
     current: watch::Sender<Arc<PolicySet>>,
-    /// Held from reading to publishing, so that what was read earlier is never published later.
-    reloading: Mutex<()>,
+    /// Whether there has been a valid set. Held from reading to publishing, so that what was read earlier is never
+    /// published later.
+    is_in_force: Mutex<bool>,
 }
 
 impl PolicySource {
-    /// Reads `directory`; without a first valid set there is nothing to keep.
-    pub fn new(directory: &Path) -> Result<Self, PolicyError> {
-        let set = PolicySet::load(directory)?;
-        Ok(Self {
-            directory: directory.to_owned(),
+    /// Reads `directory`, which must be valid. Where objects of the cluster count too, no policy is in force before
+    /// they have been heard: one of them may deny what a file allows.
+    pub fn new(directory: Option<&Path>, objects: Option<Objects>) -> Result<Self, PolicyError> {
+        let files = directory.map_or_else(|| Ok(PolicySet::empty()), PolicySet::load)?;
+        let is_in_force = Mutex::new(objects.is_none());
+        let set = match &objects {
+            None => files,
+            Some(_) => PolicySet::empty(),
+        };
+        let source = Self {
+            directory: directory.map(Path::to_owned),
+            objects,
             current: watch::Sender::new(Arc::new(set)),
-            reloading: Mutex::new(()),
-        })
+            is_in_force,
+        };
+        Ok(source)
     }
 
-    /// Reads the directory again. On an error the set in force stays in force. It reads files, so call it
-    /// where blocking is allowed.
+    /// Reads everything again. On an error the set in force stays in force. It reads files, so call it where
+    /// blocking is allowed.
     pub fn reload(&self) -> Result<Changed, PolicyError> {
-        let _reloading = self
-            .reloading
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let set = PolicySet::load(&self.directory)?;
+        let mut is_in_force = self.lock();
+        let Some(objects) = self.heard() else {
+            return Ok(Changed::Unchanged);
+        };
+        let files = self.directory.as_deref().map(read).transpose()?;
+        let all = files.unwrap_or_default().and(objects);
+        let set = PolicySet::compile(&all.valid, all.problems)?;
+        *is_in_force = true;
         let replaced = self.current.send_if_modified(|current| {
             let differs = current.digest() != set.digest();
             if differs {
@@ -52,6 +74,11 @@ impl PolicySource {
         })
     }
 
+    /// Whether the current set is one that was read. Before that it allows nothing but discovery.
+    pub fn is_in_force(&self) -> bool {
+        *self.lock()
+    }
+
     pub fn current(&self) -> Arc<PolicySet> {
         Arc::clone(&self.current.borrow())
     }
@@ -60,4 +87,34 @@ impl PolicySource {
     pub fn subscribe(&self) -> watch::Receiver<Arc<PolicySet>> {
         self.current.subscribe()
     }
+
+    /// The objects of the cluster; `None` before they have been heard whole.
+    fn heard(&self) -> Option<Manifests<AgentPolicySpec>> {
+        let Some(objects) = &self.objects else {
+            return Some(Manifests::default());
+        };
+        let known = Arc::clone(&objects.borrow());
+        let named = known.objects.iter().map(|((_, name), object)| {
+            let object = object.as_deref().map_err(|wrong| &**wrong);
+            (name.as_str(), object)
+        });
+        known
+            .synced
+            .then(|| manifest::of_cluster::<AgentPolicy>(named))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.is_in_force
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Every policy of `directory`.
+pub(super) fn read(directory: &Path) -> Result<Manifests<AgentPolicySpec>, PolicyError> {
+    let unreadable = |source| PolicyError::Unreadable {
+        directory: directory.to_owned(),
+        source,
+    };
+    manifest::read_directory::<AgentPolicy>(directory).map_err(unreadable)
 }

@@ -17,11 +17,11 @@ use http::Response;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::{
-    recorder::wants_answer, recording::Recording, rejection::Rejection, upstream::UpstreamBody,
+    recorder::wants_answer, recording::Recording, rejection::Rejection, revocation::Ending,
+    upstream::UpstreamBody,
 };
 use crate::{
     audit::{record::Outcome, wal::NotRecorded},
-    drain::DrainWatcher,
     mask::BodyMasker,
     request_info::RequestInfo,
 };
@@ -30,6 +30,7 @@ use crate::{
 const SHORT: u64 = 32 << 10;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Ends = Pin<Box<dyn Future<Output = Ending> + Send>>;
 type Finishing = Pin<Box<dyn Future<Output = Result<(), NotRecorded>> + Send>>;
 
 pub(super) struct FollowedBody {
@@ -40,8 +41,8 @@ pub(super) struct FollowedBody {
     state: State,
     /// What was read before the head went.
     gathered: Option<Gathered>,
-    /// A long-running stream ends at a drain; what has a length is waited for.
-    draining: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// A long-running stream ends at a drain, or when the call may no longer be; what has a length is waited for.
+    ends: Option<Ends>,
 }
 
 /// A short answer as it came, whole or broken off.
@@ -65,13 +66,14 @@ struct Following {
     read_lag: bool,
 }
 
-/// Ties the answer to its record. Where there is no body to hold back, the head waits for the outcome.
+/// Ties the answer to its record. Where there is no body to hold back, the head waits for the outcome. A stream
+/// without an end lasts until `ends` at the latest.
 pub(super) async fn follow(
     mut recording: Recording,
     response: Response<UpstreamBody>,
     info: &RequestInfo,
     read_lag: bool,
-    drain: &DrainWatcher,
+    ends: impl FnOnce() -> Ends,
 ) -> Result<Response<FollowedBody>, Rejection> {
     let (head, upstream) = response.into_parts();
     recording.answering(head.status);
@@ -91,13 +93,13 @@ pub(super) async fn follow(
         endless,
         held: None,
         gathered: None,
-        draining: endless.then(|| Box::pin(drain.draining()) as _),
+        ends: endless.then(ends),
         state: State::Ended,
         upstream,
     };
     if body.upstream.is_end_stream() {
         following
-            .finish(Outcome::Complete)
+            .finish(None)
             .await
             .map_err(Rejection::AnswerNotRecorded)?;
     } else {
@@ -150,13 +152,21 @@ impl Gathered {
 }
 
 impl Following {
-    async fn finish(self, outcome: Outcome) -> Result<(), NotRecorded> {
+    /// The answer is over, by itself or because the gateway ends it.
+    async fn finish(self, ending: Option<Ending>) -> Result<(), NotRecorded> {
         let Self {
             mut recording,
             masker,
             read_lag,
         } = self;
         recording.answered(masker.finish());
+        let outcome = match ending {
+            None | Some(Ending::Drain) => Outcome::Complete,
+            Some(broken) => {
+                recording.broken_off(&broken.to_string());
+                Outcome::Aborted
+            }
+        };
         if read_lag {
             recording.finish_later(outcome);
             return Ok(());
@@ -184,7 +194,7 @@ impl FollowedBody {
             held: None,
             state: State::Ended,
             gathered: None,
-            draining: None,
+            ends: None,
         }
     }
 
@@ -193,12 +203,10 @@ impl FollowedBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let ended = self
-            .draining
-            .as_mut()
-            .is_some_and(|draining| draining.as_mut().poll(cx).is_ready());
-        if ended {
-            self.end();
+        if let Some(ends) = &mut self.ends
+            && let Poll::Ready(ending) = ends.as_mut().poll(cx)
+        {
+            self.end(Some(ending));
             return self.poll_end(cx);
         }
         match ready!(Pin::new(&mut self.upstream).poll_frame(cx)) {
@@ -208,7 +216,7 @@ impl FollowedBody {
                 Poll::Ready(Some(Err(error)))
             }
             None => {
-                self.end();
+                self.end(None);
                 self.poll_end(cx)
             }
         }
@@ -235,9 +243,9 @@ impl FollowedBody {
         }
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, ending: Option<Ending>) {
         if let State::Streaming(following) = std::mem::replace(&mut self.state, State::Ended) {
-            self.state = State::Finishing(Box::pin(following.finish(Outcome::Complete)));
+            self.state = State::Finishing(Box::pin(following.finish(ending)));
         }
     }
 

@@ -175,6 +175,16 @@ impl Recording {
         });
     }
 
+    /// The gateway ended what it had begun to pass on.
+    pub(super) fn broken_off(&mut self, why: &str) {
+        let message = mask::text(&self.recorder.key, why);
+        self.change(|record| {
+            if let Some(status) = &mut record.response_status {
+                status.message = Some(message);
+            }
+        });
+    }
+
     /// The gateway's own answer is the outcome.
     pub(super) async fn rejected(mut self, rejection: &Rejection) -> Result<(), NotRecorded> {
         self.refuse(rejection);

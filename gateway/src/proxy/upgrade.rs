@@ -1,8 +1,8 @@
 //! Calls that leave HTTP behind: what may be upgraded, and what becomes of the connection then.
 //!
 //! An upgrade is a call like any other up to the API server's 101: authenticated, recorded, judged, sent once for a
-//! permit. Then bytes pass as they are in both directions until one side ends, and the outcome is recorded before
-//! the client sees the end.
+//! permit. Then bytes pass as they are in both directions until one side ends, or the call may no longer be, and the
+//! outcome is recorded before the client sees the end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,8 +13,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub(super) use self::handshake::{Foreign, Handshake, Unusable};
 use self::{handshake::Protocol, tunnel::Tunnel};
 use super::{
-    arrival::Arrival, follow::FollowedBody, listener::Peer, recording::Recording,
-    rejection::Rejection, request_body::RequestBody, upstream::Switched,
+    arrival::Arrival,
+    follow::FollowedBody,
+    listener::Peer,
+    recording::Recording,
+    rejection::Rejection,
+    request_body::RequestBody,
+    revocation::{Ending, Running},
+    upstream::Switched,
 };
 use crate::{
     config::{self, Upgradable},
@@ -101,6 +107,7 @@ impl Upgrades {
         switched: Switched,
         client: OnUpgrade,
         peer: &Arc<Peer>,
+        running: Running,
     ) -> Result<Response<FollowedBody>, Rejection> {
         let Switched {
             headers,
@@ -112,12 +119,13 @@ impl Upgrades {
             recording.unrecorded(&rejection);
             return Err(rejection);
         }
-        let tunnel = Tunnel::new(recording, connection, peer, self.idle);
-        let (ending, gone) = (self.ending.clone().cancelled_owned(), peer.origin.gone());
+        let idle = running.idle().map_or(self.idle, |idle| idle.min(self.idle));
+        let tunnel = Tunnel::new(recording, connection, peer, idle);
+        let (drained, gone) = (self.ending.clone().cancelled_owned(), peer.origin.gone());
         let stop = async move {
             tokio::select! {
-                () = ending => {}
-                () = gone => {}
+                ending = running.ends(drained) => ending,
+                () = gone => Ending::PodGone,
             }
         };
         self.open.spawn(tunnel.run(client, stop));

@@ -1,5 +1,5 @@
-//! Objects read from a directory of YAML files, as strictly as the API server validates them and with
-//! errors that say where.
+//! Objects read from a directory of YAML files, as strictly as the API server validates them, or heard of from the
+//! API server itself, and with errors that say where.
 
 use std::{
     fmt,
@@ -14,17 +14,27 @@ pub use self::outline::Outline;
 
 mod outline;
 
-/// One object of a file.
+/// Where an object is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Place {
+    File(PathBuf),
+    /// In the cluster.
+    Cluster {
+        kind: String,
+    },
+}
+
+/// One object.
 #[derive(Debug)]
 pub struct Manifest<S> {
-    pub file: PathBuf,
+    pub place: Place,
     pub name: String,
     pub spec: S,
     /// Where each field is in the file.
     pub outline: Outline,
 }
 
-/// All objects of a directory.
+/// All objects of a kind.
 #[derive(Debug)]
 pub struct Manifests<S> {
     pub valid: Vec<Manifest<S>>,
@@ -32,19 +42,57 @@ pub struct Manifests<S> {
     pub problems: Vec<Problem>,
 }
 
-/// What is wrong in a file, and where.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+/// What is wrong, and where.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Problem {
-    pub file: PathBuf,
+    pub place: Place,
     pub line: Option<u64>,
     /// The object's name.
     pub object: Option<String>,
     pub message: String,
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Cluster { kind } => write!(f, "{kind} of the cluster"),
+        }
+    }
+}
+
+impl<S> Default for Manifests<S> {
+    fn default() -> Self {
+        Self {
+            valid: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+}
+
+impl<S> Manifests<S> {
+    /// These and others.
+    pub fn and(mut self, others: Self) -> Self {
+        self.valid.extend(others.valid);
+        self.problems.extend(others.problems);
+        self
+    }
+}
+
+impl Problem {
+    fn of_file(file: &Path, message: String) -> Self {
+        Self {
+            place: Place::File(file.to_owned()),
+            line: None,
+            object: None,
+            message,
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
+        write!(f, "{}", self.place)?;
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
         }
@@ -78,17 +126,46 @@ where
     Ok(Manifests { valid, problems })
 }
 
+/// Objects of the cluster by name, each as it was understood or with what is wrong with it.
+pub fn of_cluster<'a, K>(
+    objects: impl Iterator<Item = (&'a str, Result<&'a K, &'a str>)>,
+) -> Manifests<K::Spec>
+where
+    K: Resource<DynamicType = ()> + HasSpec<Spec: Clone> + 'a,
+{
+    let place = || Place::Cluster {
+        kind: K::kind(&()).into_owned(),
+    };
+    let mut manifests = Manifests::default();
+    for (name, object) in objects {
+        match object {
+            Ok(object) => manifests.valid.push(Manifest {
+                place: place(),
+                name: name.to_owned(),
+                spec: object.spec().clone(),
+                outline: Outline::default(),
+            }),
+            Err(message) => manifests.problems.push(Problem {
+                place: place(),
+                line: None,
+                object: Some(name.to_owned()),
+                message: message.to_owned(),
+            }),
+        }
+    }
+    manifests
+}
+
 fn read<K>(file: &Path) -> Vec<Result<Manifest<K::Spec>, Problem>>
 where
     K: Resource<DynamicType = ()> + HasSpec<Spec: DeserializeOwned>,
 {
     match std::fs::read_to_string(file) {
         Ok(text) => parse::<K>(file, &text),
-        Err(error) => vec![Err(Problem {
-            file: file.to_owned(),
-            message: format!("cannot read the file: {error}"),
-            ..Problem::default()
-        })],
+        Err(error) => {
+            let message = format!("cannot read the file: {error}");
+            vec![Err(Problem::of_file(file, message))]
+        }
     }
 }
 
@@ -168,11 +245,8 @@ where
 
 /// A file that is being written is empty for a moment, and its rules must not go for that moment.
 fn empty(file: &Path) -> Problem {
-    Problem {
-        file: file.to_owned(),
-        message: "the file holds no object; delete it if that is meant".into(),
-        ..Problem::default()
-    }
+    let message = "the file holds no object; delete it if that is meant";
+    Problem::of_file(file, message.into())
 }
 
 type Parsed<T> = Result<T, serde_saphyr::Error>;
@@ -186,11 +260,7 @@ fn manifest<K>(
 where
     K: Resource<DynamicType = ()> + HasSpec,
 {
-    let problem = |message: String| Problem {
-        file: file.to_owned(),
-        message,
-        ..Problem::default()
-    };
+    let problem = |message: String| Problem::of_file(file, message);
     let unreadable = |error: serde_saphyr::Error| Problem {
         line: line(&error),
         ..problem(message(&error))
@@ -218,7 +288,7 @@ where
         }
     })?;
     Ok(Manifest {
-        file: file.to_owned(),
+        place: Place::File(file.to_owned()),
         name,
         spec: document.spec,
         outline,

@@ -181,7 +181,7 @@ fn only_object_files_are_read_and_hidden_ones_are_not() {
 #[test]
 fn a_bad_reload_keeps_the_last_good_set() {
     let directory = directory(&[("a.yaml", &account("a", "ns", "sa"))]);
-    let source = AgentSource::new(Some(directory.path())).expect("loaded");
+    let source = AgentSource::new(Some(directory.path()), None).expect("loaded");
     let seen = source.subscribe();
     assert_eq!(source.reload().expect("loaded"), Changed::Unchanged);
     std::fs::write(directory.path().join("b.yaml"), "kind: [").expect("written");
@@ -200,7 +200,7 @@ fn a_bad_reload_keeps_the_last_good_set() {
 
 #[test]
 fn without_a_directory_there_are_no_agents() {
-    let source = AgentSource::new(None).expect("opened");
+    let source = AgentSource::new(None, None).expect("opened");
     assert!(source.subscribe().borrow().is_empty());
-    assert!(AgentSource::new(Some(Path::new("/nonexistent"))).is_err());
+    assert!(AgentSource::new(Some(Path::new("/nonexistent")), None).is_err());
 }

@@ -210,7 +210,7 @@ fn the_digest_is_of_the_content_alone() {
 fn a_reload_keeps_the_last_good_set_and_says_why() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     write(directory.path(), &[("ci.yaml", POLICY)]);
-    let source = PolicySource::new(directory.path()).expect("it is valid");
+    let source = PolicySource::new(Some(directory.path()), None).expect("it is valid");
     let mut subscriber = source.subscribe();
     let line = "GET /api/v1/namespaces/ci/pods";
 

@@ -1,11 +1,9 @@
-use std::path::PathBuf;
-
 use proptest::{prelude::*, sample::select};
 
 use super::*;
 use crate::api::v1alpha1::{
     agent_policy::{AgentPolicySpec, AgentSubject, Effect, Everyone, Mode, Rule, Subject},
-    manifest::{Manifest, Outline},
+    manifest::{Manifest, Outline, Place},
     matching::ServiceAccountMatch,
 };
 
@@ -143,7 +141,7 @@ fn named(specs: Vec<AgentPolicySpec>) -> Vec<(String, AgentPolicySpec)> {
 
 fn compile(policies: &[(String, AgentPolicySpec)]) -> Result<PolicySet, PolicyError> {
     let manifest = |(name, spec): &(String, AgentPolicySpec)| Manifest {
-        file: PathBuf::from(format!("{name}.yaml")),
+        place: Place::File(format!("{name}.yaml").into()),
         name: name.clone(),
         spec: spec.clone(),
         outline: Outline::default(),

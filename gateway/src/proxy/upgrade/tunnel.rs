@@ -14,7 +14,7 @@ use tokio::{io::AsyncWriteExt, time::timeout};
 use super::splice::{End, Traffic, splice};
 use crate::{
     audit::record::Outcome,
-    proxy::{listener::Peer, recording::Recording},
+    proxy::{listener::Peer, recording::Recording, revocation::Ending},
 };
 
 /// For the client to take the end of the connection.
@@ -27,7 +27,7 @@ pub(super) struct Tunnel {
     traffic: Traffic,
     _open: Open,
     /// The connection keeps its place, and a drain waits for it.
-    peer: Arc<Peer>,
+    _peer: Arc<Peer>,
 }
 
 /// Counted as long as it lives.
@@ -60,23 +60,25 @@ impl Tunnel {
             idle,
             traffic: Traffic::new(),
             _open: open,
-            peer: Arc::clone(peer),
+            _peer: Arc::clone(peer),
         }
     }
 
     /// Passes bytes until an end, and records it before the client sees it. An end that is out of order, or that
     /// could not be recorded, is a connection that breaks off.
-    pub(super) async fn run(self, client: OnUpgrade, stop: impl Future<Output = ()>) {
+    pub(super) async fn run(self, client: OnUpgrade, stop: impl Future<Output = Ending>) {
         let Self {
             mut recording,
             upstream,
             idle,
             traffic,
             _open,
-            peer,
+            _peer,
         } = self;
+        let mut ending = None;
+        let stop = async { ending = Some(stop.await) };
         let (client, end) = pass(client, upstream, &traffic, idle, stop).await;
-        let (outcome, broken) = told(end, idle, peer.origin.is_gone());
+        let (outcome, broken) = told(end, idle, ending.as_ref());
         let (up, down) = (traffic.up.load(Relaxed), traffic.down.load(Relaxed));
         recording.tunnelled(up, down, broken.as_deref());
         let recorded = recording.finish(outcome).await;
@@ -109,14 +111,13 @@ async fn pass(
     (Some(client), end)
 }
 
-fn told(end: End, idle: Duration, pod_is_gone: bool) -> (Outcome, Option<String>) {
+fn told(end: End, idle: Duration, ending: Option<&Ending>) -> (Outcome, Option<String>) {
     let broken = match end {
         End::InOrder => return (Outcome::Complete, None),
         End::ClientGone => "the client went away".to_owned(),
         End::UpstreamBroke => "the API server broke the connection off".to_owned(),
         End::Idle => format!("nothing passed for {} s", idle.as_secs()),
-        End::Stopped if pod_is_gone => "the pod is gone".to_owned(),
-        End::Stopped => "the gateway was stopped".to_owned(),
+        End::Stopped => ending.unwrap_or(&Ending::Drain).to_string(),
     };
     (Outcome::Aborted, Some(broken))
 }

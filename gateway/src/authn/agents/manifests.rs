@@ -1,23 +1,27 @@
-//! `Agent` objects as files hold them.
+//! `Agent` objects as people write them.
 
 use std::path::Path;
 
 use super::{Agent, AgentError, AgentMatch};
 use crate::api::v1alpha1::{
     agent::{self, AgentSpec},
-    manifest::{self, Manifest, Problem},
+    manifest::{self, Manifest, Manifests, Problem},
 };
 
 /// A field and what is wrong with it.
 type Wrong = (&'static str, String);
 
-/// Every agent of `directory`, or everything that is wrong in its files.
-pub(super) fn read_agents(directory: &Path) -> Result<Vec<Agent>, AgentError> {
+/// Every agent of `directory`.
+pub(super) fn read(directory: &Path) -> Result<Manifests<AgentSpec>, AgentError> {
     let read = manifest::read_directory::<agent::Agent>(directory);
-    let mut manifests = read.map_err(|source| AgentError::Unreadable {
+    read.map_err(|source| AgentError::Unreadable {
         path: directory.to_owned(),
         source,
-    })?;
+    })
+}
+
+/// The agents, or everything that is wrong with any.
+pub(super) fn agents(mut manifests: Manifests<AgentSpec>) -> Result<Vec<Agent>, AgentError> {
     let wrong = manifests.valid.iter().filter_map(|manifest| {
         let (field, message) = check(manifest).err()?;
         Some(problem(manifest, field, &message))
@@ -29,14 +33,14 @@ pub(super) fn read_agents(directory: &Path) -> Result<Vec<Agent>, AgentError> {
     let agents = manifests.valid.into_iter().map(|manifest| Agent {
         name: manifest.name,
         spec: manifest.spec,
-        file: manifest.file,
+        place: manifest.place,
     });
     Ok(agents.collect())
 }
 
 fn problem(manifest: &Manifest<AgentSpec>, field: &str, message: &str) -> Problem {
     Problem {
-        file: manifest.file.clone(),
+        place: manifest.place.clone(),
         line: manifest.outline.line(field),
         object: Some(manifest.name.clone()),
         message: format!("{field}: {message}"),

@@ -1,0 +1,148 @@
+//! The objects of the cluster that count: followed for as long as the gateway runs, kept while the API server is away.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Client, ResourceExt as _};
+use tokio::sync::watch;
+
+use super::upstream_config;
+use crate::{
+    api::{
+        names::AGENTS_LABEL,
+        v1alpha1::{agent::Agent, agent_policy::AgentPolicy, agent_stop::AgentStop},
+    },
+    config::Config,
+    informer::{self, Known},
+    policy::{AgentNamespaces, Stops},
+    readiness::BlockReady,
+};
+
+type Receiver<T> = watch::Receiver<Arc<Known<T>>>;
+
+/// What is heard of the cluster.
+#[derive(Clone)]
+pub(super) struct Objects {
+    pub(super) policies: Receiver<AgentPolicy>,
+    pub(super) agents: Receiver<Agent>,
+    stops: Receiver<AgentStop>,
+    namespaces: Receiver<Namespace>,
+}
+
+/// What the data path is told of it.
+pub(super) struct Told {
+    pub(super) stops: watch::Receiver<Arc<Stops>>,
+    pub(super) namespaces: watch::Receiver<Arc<AgentNamespaces>>,
+}
+
+impl Objects {
+    /// `None` where the configuration does not ask for them.
+    pub(super) async fn follow(config: &Config) -> anyhow::Result<Option<Self>> {
+        if config.objects.is_none() {
+            return Ok(None);
+        }
+        let upstream = upstream_config(&config.upstream).await?;
+        let client = Client::try_from(upstream).context("making a client for the API server")?;
+        Ok(Some(Self {
+            policies: informer::follow(&client),
+            agents: informer::follow(&client),
+            stops: informer::follow(&client),
+            namespaces: informer::follow(&client),
+        }))
+    }
+
+    /// Everyone is stopped until everything has been heard and `in_force` says that it was valid once. Readiness waits
+    /// for the same.
+    pub(super) fn tell(self, in_force: watch::Receiver<bool>, waiting: BlockReady) -> Told {
+        let (stops, told_stops) = watch::channel(Arc::new(Stops::not_heard()));
+        let (namespaces, told_namespaces) = watch::channel(Arc::default());
+        tokio::spawn(tell_namespaces(self.namespaces.clone(), namespaces));
+        tokio::spawn(tell_stops(
+            self.stops,
+            self.namespaces,
+            in_force,
+            waiting,
+            stops,
+        ));
+        Told {
+            stops: told_stops,
+            namespaces: told_namespaces,
+        }
+    }
+}
+
+impl Told {
+    /// Nobody can be stopped, and no namespace is known to be agents'.
+    pub(super) fn nothing() -> Self {
+        Self {
+            stops: watch::channel(Arc::default()).1,
+            namespaces: watch::channel(Arc::default()).1,
+        }
+    }
+}
+
+async fn tell_stops(
+    mut known: Receiver<AgentStop>,
+    mut namespaces: Receiver<Namespace>,
+    mut in_force: watch::Receiver<bool>,
+    waiting: BlockReady,
+    stops: watch::Sender<Arc<Stops>>,
+) {
+    let mut waiting = Some(waiting);
+    loop {
+        let everything = *in_force.borrow_and_update() && namespaces.borrow_and_update().synced;
+        let now = match everything {
+            true => Stops::of(&known.borrow_and_update()),
+            false => Stops::not_heard(),
+        };
+        if now.is_heard() && waiting.take().is_some() {
+            tracing::info!(
+                stops = now.iter().count(),
+                "the cluster's objects are known"
+            );
+        }
+        stops.send_replace(Arc::new(now));
+        tokio::select! {
+            () = stops.closed() => return,
+            () = changed(&mut known) => {}
+            () = changed(&mut in_force) => {}
+            () = changed(&mut namespaces), if !everything => {}
+        }
+    }
+}
+
+async fn tell_namespaces(
+    mut known: Receiver<Namespace>,
+    namespaces: watch::Sender<Arc<AgentNamespaces>>,
+) {
+    loop {
+        let now = of_agents(&known.borrow_and_update());
+        namespaces.send_if_modified(|told| {
+            let differs = **told != now;
+            if differs {
+                *told = Arc::new(now);
+            }
+            differs
+        });
+        tokio::select! {
+            () = namespaces.closed() => return,
+            () = changed(&mut known) => {}
+        }
+    }
+}
+
+fn of_agents(known: &Known<Namespace>) -> AgentNamespaces {
+    let labelled = known.valid().filter(|(_, namespace)| {
+        let label = namespace.labels().get(AGENTS_LABEL);
+        label.is_some_and(|value| value == "enforce" || value == "observe")
+    });
+    labelled.map(|((_, name), _)| name.clone()).collect()
+}
+
+/// Whoever changes it may be gone, and then nothing changes any more.
+pub(super) async fn changed<T>(receiver: &mut watch::Receiver<T>) {
+    if receiver.changed().await.is_err() {
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,105 @@
+//! The record of stops: each gateway says durably when it begins and when it ceases to deny.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{Gateway, revocation::changed};
+use crate::{
+    audit::record::{ObjectRef, Outcome, Record, ResponseStatus, Stage},
+    drain::DrainWatcher,
+    identity::UserInfo,
+    mask,
+    policy::{Stop, Stops},
+    request_info::RequestInfo,
+};
+
+const RESOURCE: &str = "/apis/sallyport.dev/v1alpha1/agentstops";
+
+/// By name.
+type InForce = BTreeMap<String, Arc<Stop>>;
+
+impl Gateway {
+    /// Records each stop that comes into force or ends, until the drain begins.
+    pub async fn record_stops(&self, drain: DrainWatcher) {
+        let mut draining = std::pin::pin!(drain.draining());
+        let mut stops = self.stops.clone();
+        let mut recorded = InForce::new();
+        loop {
+            let now = Arc::clone(&stops.borrow_and_update());
+            self.record_changes(&now, &mut recorded).await;
+            tokio::select! {
+                () = &mut draining => return,
+                () = changed(&mut stops) => {}
+            }
+        }
+    }
+
+    async fn record_changes(&self, stops: &Stops, recorded: &mut InForce) {
+        if !stops.is_heard() {
+            return;
+        }
+        let now: InForce = stops
+            .iter()
+            .map(|stop| (stop.name.clone(), Arc::clone(stop)))
+            .collect();
+        for (name, stop) in &*recorded {
+            if now.get(name) != Some(stop) {
+                self.record_stop("resume", stop).await;
+            }
+        }
+        for (name, stop) in &now {
+            if recorded.get(name) != Some(stop) {
+                self.record_stop("stop", stop).await;
+            }
+        }
+        *recorded = now;
+    }
+
+    async fn record_stop(&self, verb: &str, stop: &Stop) {
+        tracing::warn!(verb, stop = stop.name, by = stop.by, "agents");
+        let record = self.stop_record(verb, stop);
+        if let Err(error) = self.recorder.log.append(&record).await {
+            tracing::error!(%error, verb, stop = stop.name, "a stop could not be recorded; it counts all the same");
+        }
+    }
+
+    /// Who deleted a stop is not in the object: the API server's audit log has it.
+    fn stop_record(&self, verb: &str, stop: &Stop) -> Record {
+        let key = &self.recorder.key;
+        let target = format!("{RESOURCE}/{}", stop.name);
+        let user = (verb == "stop").then(|| UserInfo {
+            username: stop.by.clone(),
+            ..UserInfo::default()
+        });
+        Record {
+            stage: Stage::ResponseComplete,
+            outcome: Some(Outcome::Complete),
+            verb: verb.to_owned(),
+            user,
+            object_ref: Some(ObjectRef {
+                api_group: "sallyport.dev".into(),
+                api_version: "v1alpha1".into(),
+                resource: "agentstops".into(),
+                name: stop.name.clone(),
+                ..ObjectRef::default()
+            }),
+            rule: Some(stop.rule()),
+            response_status: Some(ResponseStatus {
+                code: 200,
+                message: Some(mask::text(
+                    key,
+                    &format!("{}: {}", stop.whom(), stop.reason),
+                )),
+                ..ResponseStatus::default()
+            }),
+            ..Record::received(
+                Uuid::now_v7().to_string(),
+                Timestamp::now(),
+                self.recorder.node.clone(),
+                mask::request_uri(key, &RequestInfo::default(), &target),
+            )
+        }
+    }
+}
