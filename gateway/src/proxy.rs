@@ -240,7 +240,8 @@ impl Gateway {
             // The options of a deletion with a body are in the body, and the query's do not count.
             dry_run: info.is_dry_run()
                 && (arrival.method != Method::DELETE || received.body.bytes.is_empty()),
-            namespace_is_agents: is_own_namespace(&arrival, info),
+            namespace_is_agents: is_own_namespace(&arrival, info)
+                || self.namespaces.borrow().contains(&info.namespace),
         };
         let level = self.levels.borrow().level(&attributes);
         let may_lag = self.read_lag && info.is_read_only();

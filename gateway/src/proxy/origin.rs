@@ -88,10 +88,6 @@ impl Origin {
         }
     }
 
-    pub(super) fn is_gone(&self) -> bool {
-        matches!(self, Self::Captured(captive) if captive.pod.gone.is_cancelled())
-    }
-
     /// Resolves when the pod behind the connection is gone.
     pub(super) fn gone(&self) -> impl Future<Output = ()> + Send + use<> {
         let gone = match self {

@@ -10,7 +10,7 @@ use tokio::{sync::watch, time::sleep};
 use super::{Call, Gateway, recording::Recording, rejection::Rejection};
 use crate::{
     identity::{Attributes, Identity},
-    policy::{Decision, Denial, Obligations, PolicySet, Stops},
+    policy::{AgentNamespaces, Decision, Denial, Obligations, PolicySet, Stops},
     request_info::RequestInfo,
 };
 
@@ -39,8 +39,12 @@ pub(super) struct Revocation {
     identity: Identity,
     request: RequestInfo,
     applies: bool,
+    dry_run: bool,
+    /// Whatever the namespace's label says.
+    is_own_namespace: bool,
     policies: watch::Receiver<Arc<PolicySet>>,
     stops: watch::Receiver<Arc<Stops>>,
+    namespaces: watch::Receiver<Arc<AgentNamespaces>>,
 }
 
 /// A call that runs, and its bounds.
@@ -66,12 +70,17 @@ impl Gateway {
 
 impl Revocation {
     pub(super) fn new(gateway: &Gateway, attributes: &Attributes<'_>) -> Self {
+        let namespace = &attributes.request.namespace;
+        let is_labelled = gateway.namespaces.borrow().contains(namespace);
         Self {
             identity: attributes.identity.clone(),
             request: attributes.request.clone(),
             applies: attributes.applies,
+            dry_run: attributes.dry_run,
+            is_own_namespace: attributes.namespace_is_agents && !is_labelled,
             policies: gateway.policies.clone(),
             stops: gateway.stops.clone(),
+            namespaces: gateway.namespaces.clone(),
         }
     }
 
@@ -80,10 +89,15 @@ impl Revocation {
         let stops = Arc::clone(&self.stops.borrow_and_update());
         stops.check(&self.identity)?;
         let policies = Arc::clone(&self.policies.borrow_and_update());
+        let namespaces = self.namespaces.borrow_and_update();
+        let is_labelled = namespaces.contains(&self.request.namespace);
+        drop(namespaces);
         let attributes = Attributes {
             identity: &self.identity,
             request: &self.request,
             applies: self.applies,
+            dry_run: self.dry_run,
+            namespace_is_agents: self.is_own_namespace || is_labelled,
         };
         match policies.evaluate(&attributes) {
             Decision::Deny(denial) => Err(denial),
@@ -100,6 +114,7 @@ impl Revocation {
             tokio::select! {
                 () = changed(&mut self.policies) => {}
                 () = changed(&mut self.stops) => {}
+                () = changed(&mut self.namespaces) => {}
                 () = sleep(AGAIN) => {}
             }
         }
