@@ -62,7 +62,32 @@ where
 {
     let resource = ApiResource::erase::<K>(&());
     let objects = Api::<DynamicObject>::all_with(client.clone(), &resource);
-    let events = watcher::watcher(objects, watcher::Config::default().page_size(PAGE));
+    start(resource, objects, watcher::Config::default())
+}
+
+/// Follows those of one namespace that have `fields`, a field selector.
+pub fn follow_in<K>(
+    client: &Client,
+    namespace: &str,
+    fields: &str,
+) -> watch::Receiver<Arc<Known<K>>>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Debug + PartialEq + Send + Sync + 'static,
+{
+    let resource = ApiResource::erase::<K>(&());
+    let objects = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource);
+    start(resource, objects, watcher::Config::default().fields(fields))
+}
+
+fn start<K>(
+    resource: ApiResource,
+    objects: Api<DynamicObject>,
+    config: watcher::Config,
+) -> watch::Receiver<Arc<Known<K>>>
+where
+    K: DeserializeOwned + PartialEq + Send + Sync + 'static,
+{
+    let events = watcher::watcher(objects, config.page_size(PAGE));
     let (known, receiver) = watch::channel(Arc::new(Known::default()));
     tokio::spawn(run(resource.plural, events, known));
     receiver

@@ -12,6 +12,7 @@ pub use self::{
     level::LevelPolicy,
     obligations::Obligations,
     permit::{Audited, Decision, PendingPermit, Permit},
+    problems::problems,
     set::PolicySet,
     source::PolicySource,
     stops::{AgentNamespaces, Stop, Stops},
@@ -34,6 +35,7 @@ mod permit;
 mod pods;
 mod resources;
 pub mod risk;
+mod problems;
 mod rule;
 mod scope;
 mod set;

@@ -36,11 +36,16 @@ pub const MAX_ITEMS: usize = 1000;
     group = "sallyport.dev",
     version = "v1alpha1",
     kind = "AgentPolicy",
-    plural = "agentpolicies"
+    plural = "agentpolicies",
+    status = "AgentPolicyStatus"
 )]
 #[kube(
     derive = "PartialEq",
-    doc = "What agents may do: rules that allow and deny, for the callers it names"
+    doc = "What agents may do: rules that allow and deny, for the callers it names",
+    printcolumn = r#"{"name":"Mode","type":"string","jsonPath":".spec.mode"}"#,
+    printcolumn = r#"{"name":"Accepted","type":"boolean","jsonPath":".status.accepted"}"#,
+    printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.message"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct AgentPolicySpec {
@@ -52,6 +57,18 @@ pub struct AgentPolicySpec {
     pub mode: Mode,
     #[schemars(length(min = 1, max = "MAX_ITEMS"))]
     pub rules: Vec<Rule>,
+}
+
+/// What the controller makes of it, for people's eyes: gateways judge for themselves.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentPolicyStatus {
+    /// Whether its rules count. Where they do not, gateways keep the last policies that were all right.
+    pub accepted: bool,
+    /// How many rules it has, or everything that is wrong with it.
+    pub message: String,
+    /// The generation that this is said of; nothing is said yet of a later one.
+    pub observed_generation: i64,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]

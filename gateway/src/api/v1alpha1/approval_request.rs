@@ -150,6 +150,10 @@ pub struct ApprovalRequestStatus {
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub withdrawn_at: Option<Timestamp>,
+    /// When the controller had told every webhook of it that is to be told.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub told_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
