@@ -58,7 +58,7 @@ enum Command {
     /// Make the authority of the gateways' certificates.
     #[command(subcommand)]
     Ca(ca::Command),
-    /// Say which namespaces are agents' namespaces.
+    /// Say which namespaces are agents' namespaces; stop agents, and let them go on.
     #[command(subcommand)]
     Agents(agents::Command),
     /// Print what RBAC must say for agents.

@@ -29,6 +29,7 @@ mod paths;
 mod python;
 mod quotas;
 mod reload;
+mod stops;
 mod storage;
 mod tokens;
 mod upgrades;

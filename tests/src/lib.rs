@@ -60,6 +60,7 @@ mod namespace;
 mod networked_pod;
 #[cfg(target_os = "linux")]
 mod node_agent;
+mod objects;
 mod oidc;
 #[cfg(target_os = "linux")]
 mod oracle;

@@ -1,4 +1,4 @@
-//! `sallyport agents`: which namespaces are agents' namespaces.
+//! `sallyport agents`: which namespaces are agents' namespaces, which agents there are, and which are stopped.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -17,6 +17,9 @@ use crate::{
     audience::is_api_audience,
 };
 
+mod list;
+mod stops;
+
 const CA_KEY: &str = "ca.crt";
 const MANAGER: &str = "sallyport-agents";
 
@@ -25,6 +28,14 @@ pub(super) enum Command {
     /// Make a namespace an agents' namespace: its new pods are captured.
     #[command(after_help = ENFORCE_HELP)]
     Enforce(Args),
+    /// Show the agents that the cluster declares, and who is stopped.
+    #[command(after_help = list::HELP)]
+    List(list::List),
+    /// Stop an agent, a session, or all of them at once: on every gateway, until it is resumed.
+    #[command(after_help = stops::STOP_HELP)]
+    Stop(stops::Stop),
+    /// Lift a stop.
+    Resume(stops::Resume),
 }
 
 const ENFORCE_HELP: &str = "\
@@ -57,8 +68,12 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
-    let Command::Enforce(args) = command;
-    block_on(enforce(&args))?;
+    match command {
+        Command::Enforce(args) => block_on(enforce(&args))?,
+        Command::List(args) => block_on(list::list(&args))?,
+        Command::Stop(args) => block_on(stops::stop(&args))?,
+        Command::Resume(args) => block_on(stops::resume(&args))?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,7 +10,7 @@ use super::Scene;
 
 impl Scene {
     /// An exec that waits for what it is told, and has answered once.
-    fn waiting(&self) -> Result<WebSocket> {
+    pub(in super::super) fn waiting(&self) -> Result<WebSocket> {
         let mut socket = self.websocket(
             &self.exec(&["cat"], &["stdin", "stdout"]),
             "v4.channel.k8s.io",
