@@ -9,4 +9,5 @@ mod manifests;
 mod pods;
 mod rbac;
 mod secrets;
+mod stops;
 mod via;

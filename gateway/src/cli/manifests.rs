@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// In the order in which they are applied.
-const FILES: [&str; 9] = [
+const FILES: &[&str] = &[
     include_str!("../../../deploy/install/namespace.yaml"),
     include_str!("../../../deploy/install/rbac.yaml"),
     include_str!("../../../deploy/install/admission-mutate.yaml"),
@@ -22,6 +22,7 @@ const FILES: [&str; 9] = [
     include_str!("../../../deploy/install/admission-namespace.yaml"),
     include_str!("../../../deploy/install/admission-labels.yaml"),
     include_str!("../../../deploy/install/admission-via.yaml"),
+    include_str!("../../../deploy/install/admission-stops.yaml"),
     include_str!("../../../deploy/install/node.yaml"),
     include_str!("../../../deploy/install/gateway.yaml"),
 ];
@@ -69,7 +70,8 @@ fn render(args: &Args) -> anyhow::Result<String> {
         documents.extend(split(&filled).map(str::to_owned));
     }
     let mut text = heading(args);
-    for document in in_order(documents, &v1alpha1::crds_yaml()?) {
+    documents.extend(split(&v1alpha1::crds_yaml()?).map(str::to_owned));
+    for document in in_order(documents) {
         text.push_str("---\n");
         text.push_str(document.trim_end());
         text.push('\n');
@@ -89,7 +91,7 @@ fn heading(args: &Args) -> String {
 
 /// A binding whose policy was refused binds nothing, so all policies come before all bindings. Within each kind the
 /// order of the files stays.
-fn in_order(documents: Vec<String>, crds: &str) -> Vec<String> {
+fn in_order(mut documents: Vec<String>) -> Vec<String> {
     let place = |document: &String| match kind(document) {
         "Namespace" => 0,
         "CustomResourceDefinition" => 1,
@@ -98,8 +100,6 @@ fn in_order(documents: Vec<String>, crds: &str) -> Vec<String> {
         "DaemonSet" | "Deployment" | "ConfigMap" => 5,
         _ => 2,
     };
-    let mut documents = documents;
-    documents.extend(split(crds).map(str::to_owned));
     documents.sort_by_key(place);
     documents
 }

@@ -210,6 +210,29 @@ fn gateway_itself_reads_nothing() -> Result<()> {
 }
 
 #[test]
+fn gateway_hears_of_the_objects_that_count_and_changes_none() -> Result<()> {
+    let site = Site::new(&[])?;
+    let headers = [
+        ("Authorization", site.bearer.as_str()),
+        ("Content-Type", "application/json"),
+    ];
+    let objects = "/apis/sallyport.dev/v1alpha1";
+    for kind in ["agentpolicies", "agents", "agentstops"] {
+        let path = format!("{objects}/{kind}");
+        ok(&site.client.request("GET", &path, &headers, &[])?)?;
+        site.client
+            .request("POST", &path, &headers, b"{}")?
+            .refusal(403)?;
+        site.client
+            .request("DELETE", &path, &headers, b"{}")?
+            .refusal(403)?;
+    }
+    ok(&site
+        .client
+        .request("GET", "/api/v1/namespaces", &headers, &[])?)
+}
+
+#[test]
 fn legacy_roles_serve_an_agent_too_and_say_that_they_have_no_ceiling() -> Result<()> {
     let site = Site::new(&["--legacy"])?;
     let path = site.own.path("pods");
