@@ -14,7 +14,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | `config` `drain` `readiness` `telemetry` `api` `audience` `informer` `request_info` |
+//! | 0 | `config` `drain` `readiness` `telemetry` `api` `audience` `informer` `protobuf` `request_info` |
 //! | 1 | `identity` |
 //! | 2 | `mask` `tls` `handover` |
 //! | 3 | `audit` `authn` `redirect` |
@@ -45,6 +45,8 @@ pub mod tls;
 pub mod proxy;
 // Understands a request exactly as kube-apiserver will.
 pub mod request_info;
+// Reads the API server's protobuf as JSON.
+pub mod protobuf;
 // Turns a credential into an identity.
 pub mod authn;
 // Says who is calling: user, pod, agent, model, CI run, and who vouches for each.

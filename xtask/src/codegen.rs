@@ -1,4 +1,5 @@
-//! `cargo xtask codegen`: writes what is generated from the code, the CRDs in `deploy/crds`.
+//! `cargo xtask codegen`: writes what is generated: from the code the CRDs in `deploy/crds`, from Kubernetes' own sources
+//! what its protobuf messages are.
 
 use std::{fs, path::PathBuf};
 
@@ -8,6 +9,9 @@ use crate::{
     command::{capture, cargo, command, write},
     workspace,
 };
+
+mod go_structs;
+mod messages;
 
 const FIRST_LINES: usize = 12;
 
@@ -21,7 +25,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Result<()> {
     capture(cargo().args(["build", "--quiet", "--bins", "--tests"]))?;
     let printed = capture(command(workspace::gateway()).args(["debug", "crds"]))?;
-    let files = files(&printed)?;
+    let mut files = files(&printed)?;
+    files.push(messages::file()?);
     if args.check {
         check(&files)
     } else {

@@ -18,7 +18,7 @@ pub(crate) mod cluster;
 pub(crate) mod debian_kernels;
 pub(crate) mod ebpf;
 pub(crate) mod go_client;
-mod golang;
+pub(crate) mod golang;
 pub(crate) mod layer;
 pub(crate) mod nginx;
 mod node;

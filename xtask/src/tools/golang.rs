@@ -5,13 +5,23 @@ use std::{
     process::Command,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use serde::Deserialize;
 
 use super::{Cache, python};
 use crate::command::{capture, command, probe};
 
 const OLDEST: [u32; 3] = [1, 26, 0];
 const FROM_PYPI: &str = "1.26.6";
+
+/// A module in Go's cache.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Module {
+    pub(crate) path: String,
+    pub(crate) version: String,
+    pub(crate) dir: PathBuf,
+}
 
 /// Builds the program in `sources`. All are built with the same flags, so that they share the build cache.
 pub(super) fn build(cache: &Cache, sources: &Path, linker_flags: &str, to: &Path) -> Result<()> {
@@ -23,6 +33,15 @@ pub(super) fn build(cache: &Cache, sources: &Path, linker_flags: &str, to: &Path
         .arg(to)
         .arg(".");
     capture(build.current_dir(sources).env("CGO_ENABLED", "0")).map(drop)
+}
+
+/// Where the sources of `module` are, in the version that `go.mod` in `sources` names; brought there if they are missing.
+pub(crate) fn module(cache: &Cache, sources: &Path, module: &str) -> Result<Module> {
+    let mut download = go(cache)?;
+    download.args(["mod", "download", "-json", module]);
+    let answer = capture(download.current_dir(sources))?;
+    serde_json::from_str(&answer)
+        .with_context(|| format!("`go mod download -json {module}` answered with something else"))
 }
 
 /// A `go` command: the machine's own where it is new enough, else the one from PyPI.
