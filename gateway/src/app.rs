@@ -24,9 +24,12 @@ use crate::{
     tls::{self, Leaves},
 };
 
-pub use self::check::check;
 #[cfg(target_os = "linux")]
 pub use self::node::{node_client, run_node};
+pub use self::{
+    check::check,
+    controller::{check_controller, run_controller},
+};
 use self::{
     objects::{Objects, Told},
     reload::Reload,
@@ -34,6 +37,7 @@ use self::{
 
 mod capture;
 mod check;
+mod controller;
 mod descriptors;
 #[cfg(target_os = "linux")]
 mod node;

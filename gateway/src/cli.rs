@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod agents;
 mod audit;
 mod ca;
+mod controller;
 mod coverage;
 mod credential;
 mod debug;
@@ -51,6 +52,8 @@ enum Command {
     /// Run the node agent, or remove what it has set up.
     #[cfg(target_os = "linux")]
     Node(node::Args),
+    /// Run the controller, or check its configuration.
+    Controller(controller::Args),
     /// Wait until this pod's connections to the API server lead to the gateway: the init container of agents' pods.
     StartGate(start_gate::Args),
     /// Print a first install for a cluster.
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Gateway(args) => gateway::run(args),
         #[cfg(target_os = "linux")]
         Command::Node(args) => node::run(args),
+        Command::Controller(args) => controller::run(args),
         Command::StartGate(args) => start_gate::run(&args),
         Command::Manifests(args) => manifests::run(args),
         Command::Ca(command) => ca::run(command),

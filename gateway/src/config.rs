@@ -13,6 +13,7 @@ pub use self::{
     store::{S3, Store},
 };
 
+pub mod controller;
 #[cfg(target_os = "linux")]
 pub mod node;
 mod quantity;
@@ -131,6 +132,32 @@ impl Tls {
                     .into_iter()
                     .chain(chain)
                     .collect()
+            }
+        }
+    }
+}
+
+impl Tls {
+    fn resolve(&mut self, base: &Path) {
+        let join = |path: &mut PathBuf| *path = base.join(&*path);
+        match self {
+            Self::Local { directory, .. } => join(directory),
+            Self::Files {
+                cert_file,
+                key_file,
+            } => {
+                join(cert_file);
+                join(key_file);
+            }
+            Self::Authority {
+                cert_file,
+                key_file,
+                chain_file,
+                ..
+            } => {
+                join(cert_file);
+                join(key_file);
+                chain_file.iter_mut().for_each(join);
             }
         }
     }
@@ -507,26 +534,7 @@ impl Config {
 
     fn resolve(&mut self, base: &Path) {
         let join = |path: &mut PathBuf| *path = base.join(&*path);
-        match &mut self.tls {
-            Tls::Local { directory, .. } => join(directory),
-            Tls::Files {
-                cert_file,
-                key_file,
-            } => {
-                join(cert_file);
-                join(key_file);
-            }
-            Tls::Authority {
-                cert_file,
-                key_file,
-                chain_file,
-                ..
-            } => {
-                join(cert_file);
-                join(key_file);
-                chain_file.iter_mut().for_each(join);
-            }
-        }
+        self.tls.resolve(base);
         self.capture
             .iter_mut()
             .for_each(|capture| join(&mut capture.socket));

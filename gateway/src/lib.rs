@@ -19,7 +19,7 @@
 //! | 2 | `mask` `tls` `handover` |
 //! | 3 | `audit` `authn` `redirect` |
 //! | 4 | `policy` |
-//! | 6 | `proxy` `node` |
+//! | 6 | `proxy` `node` `controller` |
 //! | 7 | `admin` |
 //! | 8 | `app` |
 //! | 9 | `cli` |
@@ -57,6 +57,9 @@ pub mod policy;
 pub mod mask;
 // Makes records durable, writes them as Parquet, and reads them back.
 pub mod audit;
+
+// Keeps what people see of approvals and policies right, tells webhooks, and takes what they answer.
+pub mod controller;
 
 // The life of the process.
 

@@ -1,0 +1,39 @@
+use super::*;
+use crate::{api::v1alpha1::approval_request::ApprovalRequestStatus, controller::example};
+
+const RETENTION: SignedDuration = SignedDuration::from_secs(1000);
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).expect("a time")
+}
+
+fn request(state: Option<State>) -> ApprovalRequest {
+    let mut request = example::request();
+    request.spec.expires_at = at(100);
+    request.metadata.creation_timestamp = None;
+    request.status = Some(ApprovalRequestStatus {
+        state,
+        ..ApprovalRequestStatus::default()
+    });
+    request
+}
+
+#[test]
+fn state_is_said_once_and_again_when_the_time_is_over() {
+    let judged = judge(&request(None), RETENTION, at(90));
+    let in_ten = Duration::from_secs(10);
+    assert_eq!(judged, (Some(Action::Say(State::Pending)), in_ten));
+    let pending = request(Some(State::Pending));
+    assert_eq!(judge(&pending, RETENTION, at(90)), (None, in_ten));
+    let (action, _) = judge(&pending, RETENTION, at(100));
+    assert_eq!(action, Some(Action::Say(State::Expired)));
+}
+
+#[test]
+fn it_is_deleted_after_the_retention_and_not_before() {
+    let expired = request(Some(State::Expired));
+    let last = Duration::from_secs(1);
+    assert_eq!(judge(&expired, RETENTION, at(1099)), (None, last));
+    let (action, _) = judge(&expired, RETENTION, at(1100));
+    assert_eq!(action, Some(Action::Delete));
+}
