@@ -1,6 +1,7 @@
 //! The life of a request. `Gateway::pipeline` is the security model: its order is the product.
 
 use std::{
+    borrow::Cow,
     convert::Infallible,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -8,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{Method, Request, Response, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
 use http_body_util::{Either, Full};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use tokio::sync::watch;
@@ -17,6 +18,7 @@ use tracing::Instrument;
 
 use self::{
     arrival::Arrival,
+    content::{Content, Target},
     folding::Folding,
     follow::FollowedBody,
     headers::Ours,
@@ -53,11 +55,13 @@ mod arrival;
 mod body_floor;
 mod budget;
 mod captured;
+pub mod content;
 mod fault;
 mod folding;
 mod follow;
 mod headers;
 mod judging;
+mod learning;
 mod linger;
 mod listener;
 mod metrics;
@@ -79,6 +83,9 @@ mod token_request;
 mod upgrade;
 mod upstream;
 mod warning;
+
+/// How often a call is judged whose object changes between the judgement and the sending.
+const JUDGEMENTS: usize = 4;
 
 type Body = Either<Full<Bytes>, FollowedBody>;
 
@@ -119,6 +126,8 @@ struct Call<'a> {
     attributes: &'a Attributes<'a>,
     level: Level,
     body: &'a RequestBody,
+    /// What the body means and what is known of the object, as far as the judgement needs it.
+    content: Content,
 }
 
 /// The parts of a [`Gateway`], built by the app.
@@ -257,13 +266,14 @@ impl Gateway {
             )
             .await?;
 
-        let call = Call {
+        let mut call = Call {
             arrival: &arrival,
             attributes: &attributes,
             level,
             body: &received.body,
+            content: Content::default(),
         };
-        match self.judge_and_send(&call, &mut recording).await {
+        match self.judge_and_send(&mut call, &mut recording).await {
             Ok((Answer::Response(answer), bounds)) => {
                 let running = || Running::new(self, &attributes, bounds);
                 let ends = || Box::pin(running().ends(peer.drain.draining())) as _;
@@ -312,30 +322,51 @@ impl Gateway {
 
     async fn judge_and_send(
         &self,
-        call: &Call<'_>,
+        call: &mut Call<'_>,
         recording: &mut Recording,
     ) -> Result<(Answer, Bounds), Rejection> {
         self.refuse_stopped(call, recording)?;
         let info = call.attributes.request;
-        let handshake = self.upgrades.asked(call.arrival, info, call.body)?;
-        let permit = match self.judge(call, recording).await? {
-            Judged::Allowed(permit) => permit,
-            Judged::Held(pending) => self.settle_approval(pending, call, recording).await?,
-        };
-        let bounds = Bounds::of(permit.obligations());
-        if recorder::wants_answer(info, call.level) {
-            // The record of an answer may grow to this. Afterwards it could only be recorded less fully.
-            recording.reserve(recorder::INLINE_LIMIT).await?;
-        }
-        let answer = match self.forward(permit, handshake, call, recording).await? {
-            Answer::Response(response) => {
-                withhold_foreign_tokens(response, call.attributes, recording)
-                    .await
-                    .map(Answer::Response)?
+        let mut handshake = self.upgrades.asked(call.arrival, info, call.body)?;
+        let mut bounds = Bounds::default();
+        let mut overtaken: Option<(Vec<Target>, Response<UpstreamBody>)> = None;
+        for attempt in 1.. {
+            let judged = self.judge(call, recording).await?;
+            // The object is as it was judged: the API server means something else.
+            if let Some((targets, response)) = overtaken.take()
+                && targets == call.content.targets()
+            {
+                return Ok((Answer::Response(response), bounds));
             }
-            switched => switched,
-        };
-        Ok((answer, bounds))
+            let (permit, may_repeat) = match judged {
+                Judged::Allowed(permit) => (permit, attempt < JUDGEMENTS),
+                Judged::Held(pending) => {
+                    let settled = self.settle_approval(pending, call, recording).await?;
+                    (settled, false)
+                }
+            };
+            bounds = Bounds::of(permit.obligations());
+            if attempt == 1 && recorder::wants_answer(info, call.level) {
+                // The record of an answer may grow to this. Afterwards it could only be recorded less fully.
+                recording.reserve(recorder::INLINE_LIMIT).await?;
+            }
+            let answer = self
+                .forward(permit, handshake.take(), call, recording)
+                .await?;
+            match answer {
+                Answer::Response(response) if may_repeat && was_overtaken(&response, call) => {
+                    recording.not_carried_out();
+                    overtaken = Some((call.content.targets().to_vec(), response));
+                    call.content.forget();
+                }
+                Answer::Response(response) => {
+                    let answer = withhold_foreign_tokens(response, call.attributes, recording);
+                    return Ok((Answer::Response(answer.await?), bounds));
+                }
+                switched => return Ok((switched, bounds)),
+            }
+        }
+        unreachable!("the last attempt returns")
     }
 
     async fn authenticate(
@@ -395,11 +426,12 @@ impl Gateway {
     ) -> Result<Answer, Rejection> {
         let arrival = call.arrival;
         let user = &call.attributes.identity.upstream_user;
+        let (headers, body) = outgoing(call);
         let forward = Forward {
             method: arrival.method.clone(),
             target: &arrival.target,
-            headers: &arrival.headers,
-            body: call.body.bytes.clone(),
+            headers: &headers,
+            body,
             long_running: call.attributes.request.is_long_running(),
         };
         let ours = Ours {
@@ -434,6 +466,24 @@ impl Gateway {
     fn metrics(&self) -> &Metrics {
         &self.recorder.metrics
     }
+}
+
+/// The headers and the body that are sent: those that came, or those of what was read of them.
+fn outgoing<'a>(call: &'a Call<'_>) -> (Cow<'a, HeaderMap>, Bytes) {
+    let headers = &call.arrival.headers;
+    let Some(outgoing) = call.content.outgoing() else {
+        return (Cow::Borrowed(headers), call.body.bytes.clone());
+    };
+    let mut headers = headers.clone();
+    let content_type = HeaderValue::from_static(outgoing.content_type);
+    headers.insert(header::CONTENT_TYPE, content_type);
+    (Cow::Owned(headers), outgoing.bytes.clone())
+}
+
+/// Whether the object changed after the call was judged on it. The API server then did nothing.
+fn was_overtaken(response: &Response<UpstreamBody>, call: &Call<'_>) -> bool {
+    let patch = content::patch_type(call);
+    call.content.was_overtaken(response.status(), patch)
 }
 
 /// The answer without what belonged to its connection, and perhaps with a word of ours.
@@ -477,7 +527,7 @@ fn is_own_namespace(arrival: &Arrival, info: &RequestInfo) -> bool {
 
 fn content_type(arrival: &Arrival) -> Option<&[u8]> {
     let value = arrival.headers.get(header::CONTENT_TYPE);
-    value.map(http::HeaderValue::as_bytes)
+    value.map(HeaderValue::as_bytes)
 }
 
 /// Records the refusal, then gives it. A refusal that cannot be recorded is still a refusal.

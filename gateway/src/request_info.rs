@@ -31,6 +31,11 @@ pub const RESOURCE_VERBS: [&str; 8] = [
     "deletecollection",
 ];
 
+/// The parameters in the query of a request target, as the API server reads them.
+pub fn parameters(target: &str) -> Result<Vec<(String, String)>, Ambiguous> {
+    Target::parse(target)?.query.parameters()
+}
+
 /// What a request asks for, parsed exactly as kube-apiserver parses it.
 /// Field names and meaning: `k8s.io/apiserver/pkg/endpoints/request.RequestInfo`.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]

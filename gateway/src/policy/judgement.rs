@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Decision, resources};
+use super::{Decision, PendingPermit, resources};
 use crate::{identity::Attributes, request_info::RequestInfo};
 
 #[derive(Debug)]
@@ -64,6 +64,22 @@ impl Undecided {
     pub fn dry_run(&self) -> Option<DryRunPermit> {
         self.may_dry_run.then(|| DryRunPermit {
             policy_digest: Arc::clone(&self.policy_digest),
+        })
+    }
+}
+
+/// Whoever decides must see what they decide on.
+impl PendingPermit {
+    pub fn look_up(&self) -> LookupPermit {
+        LookupPermit {
+            policy_digest: self.policy_digest().into(),
+        }
+    }
+
+    /// `None` where a dry run could have effects of its own.
+    pub fn dry_run(&self, attributes: &Attributes<'_>) -> Option<DryRunPermit> {
+        may_dry_run(attributes.request).then(|| DryRunPermit {
+            policy_digest: self.policy_digest().into(),
         })
     }
 }

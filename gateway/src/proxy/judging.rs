@@ -3,11 +3,17 @@
 use std::sync::Arc;
 
 use super::{
-    Call, Gateway, arrival::Arrival, body_floor, content_type, headers, recording::Recording,
-    rejection::Rejection, request_body::RequestBody, token_request,
+    Call, Gateway,
+    arrival::Arrival,
+    body_floor, content_type, headers,
+    learning::{Unlearned, Wanted},
+    recording::Recording,
+    rejection::Rejection,
+    request_body::RequestBody,
+    token_request,
 };
 use crate::{
-    policy::{Decision, Denial, PendingPermit, Permit},
+    policy::{Decision, Denial, Judgement, PendingPermit, Permit, PolicySet},
     request_info::RequestInfo,
 };
 
@@ -19,30 +25,26 @@ pub(super) enum Judged {
 }
 
 impl Gateway {
-    /// Policy and what no policy can allow.
+    /// Policy and what no policy can allow. What it was judged on is in the call's content afterwards, and of a call
+    /// that is held, all that people must see of it.
     pub(super) async fn judge(
         &self,
-        call: &Call<'_>,
+        call: &mut Call<'_>,
         recording: &mut Recording,
     ) -> Result<Judged, Rejection> {
-        let &Call {
-            arrival,
-            attributes,
-            body,
-            ..
-        } = call;
-        if let Some(header) = headers::impersonation(&arrival.headers) {
+        if let Some(header) = headers::impersonation(&call.arrival.headers) {
             return Err(Rejection::Impersonation {
                 header: header.to_string(),
             });
         }
         let policies = Arc::clone(&self.policies.borrow());
-        let decision = match policies.evaluate(attributes) {
-            Decision::Deny(denial) => Decision::Deny(denial),
-            passing => match beyond_policy(arrival, attributes.request, body) {
+        let decision = match self.decide(&policies, call, recording).await {
+            Ok(Decision::Deny(denial)) | Err(Unlearned::Denied(denial)) => Decision::Deny(denial),
+            Ok(passing) => match beyond_policy(call.arrival, call.attributes.request, call.body) {
                 Ok(()) => passing,
                 Err(denial) => Decision::Deny(denial),
             },
+            Err(Unlearned::Rejected(rejection)) => return Err(rejection),
         };
         match decision {
             Decision::Allow(permit) => {
@@ -53,8 +55,33 @@ impl Gateway {
             Decision::Deny(denial) => {
                 recording.judged_by(policies.digest());
                 recording.denied(&denial);
-                Err(Rejection::Denied(denial.message(attributes)))
+                Err(Rejection::Denied(denial.message(call.attributes)))
             }
+        }
+    }
+
+    async fn decide(
+        &self,
+        policies: &PolicySet,
+        call: &mut Call<'_>,
+        recording: &mut Recording,
+    ) -> Result<Decision, Unlearned> {
+        let decision = match policies.judge(call.attributes, &call.content.facts) {
+            Judgement::Decided(decision) => decision,
+            Judgement::Undecided(undecided) => {
+                let wanted = Wanted::of(&undecided);
+                self.learn(wanted, call, recording).await?;
+                policies.conclude(call.attributes, &call.content.facts)
+            }
+        };
+        match decision {
+            Decision::Hold(pending) => {
+                // What the body floor denies is not worth a person's time, nor a lookup.
+                beyond_policy(call.arrival, call.attributes.request, call.body)?;
+                self.understand(&pending, call, recording).await?;
+                Ok(policies.conclude(call.attributes, &call.content.facts))
+            }
+            decided => Ok(decided),
         }
     }
 }

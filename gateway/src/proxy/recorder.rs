@@ -154,6 +154,11 @@ impl Recorder {
         }))
     }
 
+    /// Appends the intent of a call that the gateway makes for another.
+    pub(super) fn append_aside(&self, record: &Record, principal: Arc<Principal>) -> Append {
+        self.append(self.row(record, principal, None))
+    }
+
     /// `held` is kept until the record is on disk: an agent that leaves must not free it before.
     fn row(&self, record: &Record, principal: Arc<Principal>, held: Option<Held>) -> Row {
         let (audit_id, stage) = (record.audit_id.clone(), record.stage);

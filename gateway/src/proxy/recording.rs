@@ -22,8 +22,10 @@ use crate::{
         record::{DecisionKind, Level, ObjectRef, Outcome, Record, ResponseStatus, Stage},
         wal::NotRecorded,
     },
+    identity::Identity,
     mask::{self, Findings, RecordedBody},
     policy::{Denial, Permit},
+    request_info::RequestInfo,
 };
 
 /// One call between its intent and its outcome.
@@ -127,6 +129,32 @@ impl Recording {
     /// From here on an interruption leaves the outcome unknown.
     pub(super) fn sent(&mut self) {
         self.phase = Phase::Sent;
+    }
+
+    /// The API server has certainly not carried it out.
+    pub(super) fn not_carried_out(&mut self) {
+        self.phase = Phase::Judging;
+    }
+
+    /// Makes durable that the gateway itself asks the API server something for this call, as its user.
+    pub(super) async fn aside(
+        &self,
+        arrival: &Arrival,
+        identity: &Identity,
+        asked: &RequestInfo,
+        rule: &str,
+        policy_digest: &str,
+    ) -> Result<(), NotRecorded> {
+        let Some(held) = &self.held else {
+            return Err(NotRecorded::Closed);
+        };
+        let recorder = &self.recorder;
+        let mut record = recorder.begin(arrival, asked, Some(identity), Level::Metadata);
+        record.decision = Some(DecisionKind::Allow);
+        record.rule = Some(rule.to_owned());
+        record.policy_digest = Some(policy_digest.to_owned());
+        let principal = Arc::clone(&held.admission.principal);
+        recorder.append_aside(&record, principal).await
     }
 
     /// The answer's head has come.

@@ -1,4 +1,5 @@
-//! The only way to the API server, and a [`Permit`] is its price.
+//! The only way to the API server, and a permit is its price: a [`Permit`] for what an agent asked, and for what a
+//! decision depends on, a [`LookupPermit`] or a [`DryRunPermit`].
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use super::{
     headers::{self, Ours, Violation},
     upgrade::Foreign,
 };
-use crate::policy::Permit;
+use crate::policy::{DryRunPermit, LookupPermit, Permit};
 
 mod body;
 mod credential;
@@ -137,8 +138,37 @@ impl Upstream {
         &self,
         _permit: Permit,
         forward: Forward<'_>,
-        mut ours: Ours<'_>,
+        ours: Ours<'_>,
     ) -> Result<Answer, SendError> {
+        let response = self.transmit(forward, ours).await?;
+        Ok(Answer::plain(response)?)
+    }
+
+    /// Reads an object that a decision depends on.
+    pub(super) async fn look_up(
+        &self,
+        _permit: LookupPermit,
+        forward: Forward<'_>,
+        ours: Ours<'_>,
+    ) -> Result<Response<UpstreamBody>, SendError> {
+        self.transmit(forward, ours).await
+    }
+
+    /// Asks what a call would make of an object.
+    pub(super) async fn dry_run(
+        &self,
+        _permit: DryRunPermit,
+        forward: Forward<'_>,
+        ours: Ours<'_>,
+    ) -> Result<Response<UpstreamBody>, SendError> {
+        self.transmit(forward, ours).await
+    }
+
+    async fn transmit(
+        &self,
+        forward: Forward<'_>,
+        mut ours: Ours<'_>,
+    ) -> Result<Response<UpstreamBody>, SendError> {
         ours.authorization = self.credential.authorization().await?;
         let mut unsent = ConnectError::Closed;
         for _ in 0..ATTEMPTS {
@@ -148,7 +178,7 @@ impl Upstream {
                 Lease::Http1(sender) => self.attempt_http1(sender, outgoing, &forward).await?,
             };
             match attempt {
-                Attempt::Answered(response) => return Ok(Answer::plain(response)?),
+                Attempt::Answered(response) => return Ok(response),
                 Attempt::Unsent(why) => unsent = why,
             }
         }

@@ -37,6 +37,13 @@ impl<'a> Query<'a> {
             .collect()
     }
 
+    /// Every parameter with its value, in order.
+    pub(super) fn parameters(&self) -> Result<Vec<(String, String)>, Ambiguous> {
+        self.pairs()
+            .map(|(name, value)| Ok((text(name)?, text(value)?)))
+            .collect()
+    }
+
     fn pairs(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
         self.0
             .split('&')

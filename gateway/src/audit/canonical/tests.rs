@@ -356,3 +356,43 @@ proptest! {
         prop_assert_eq!(length(&record, &log_id), before.len() + after.len());
     }
 }
+
+#[test]
+fn any_number_is_written_as_ecmascript_writes_it() {
+    // RFC 8785, appendix B, and integers that no double holds.
+    for (text, expected) in [
+        ("0", "0"),
+        ("-0.0", "0"),
+        ("5e-324", "5e-324"),
+        ("1.7976931348623157e308", "1.7976931348623157e+308"),
+        ("9007199254740992.0", "9007199254740992"),
+        ("295147905179352830000.0", "295147905179352830000"),
+        ("9.999999999999997e22", "9.999999999999997e+22"),
+        ("1e23", "1e+23"),
+        ("333333333.33333329", "333333333.3333333"),
+        ("1e-6", "0.000001"),
+        ("1e-7", "1e-7"),
+        ("-1.5e-7", "-1.5e-7"),
+        ("4.50", "4.5"),
+        ("0.002", "0.002"),
+        ("1e21", "1e+21"),
+        ("9007199254740993", "9007199254740993"),
+        ("18446744073709551615", "18446744073709551615"),
+    ] {
+        let value: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            String::from_utf8(value_bytes(&value)).unwrap(),
+            expected,
+            "{text}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_double_is_read_back(double in any::<f64>().prop_filter("finite", |double| double.is_finite())) {
+        let bytes = value_bytes(&serde_json::json!(double));
+        let read: f64 = String::from_utf8(bytes).unwrap().parse().unwrap();
+        prop_assert_eq!(read, double);
+    }
+}
