@@ -328,12 +328,11 @@ impl Gateway {
         self.refuse_stopped(call, recording)?;
         let info = call.attributes.request;
         let mut handshake = self.upgrades.asked(call.arrival, info, call.body)?;
-        let mut bounds = Bounds::default();
-        let mut overtaken: Option<(Vec<Target>, Response<UpstreamBody>)> = None;
+        let mut overtaken: Option<(Vec<Target>, Response<UpstreamBody>, Bounds)> = None;
         for attempt in 1.. {
             let judged = self.judge(call, recording).await?;
             // The object is as it was judged: the API server means something else.
-            if let Some((targets, response)) = overtaken.take()
+            if let Some((targets, response, bounds)) = overtaken.take()
                 && targets == call.content.targets()
             {
                 return Ok((Answer::Response(response), bounds));
@@ -345,7 +344,7 @@ impl Gateway {
                     (settled, false)
                 }
             };
-            bounds = Bounds::of(permit.obligations());
+            let bounds = Bounds::of(permit.obligations());
             if attempt == 1 && recorder::wants_answer(info, call.level) {
                 // The record of an answer may grow to this. Afterwards it could only be recorded less fully.
                 recording.reserve(recorder::INLINE_LIMIT).await?;
@@ -356,7 +355,7 @@ impl Gateway {
             match answer {
                 Answer::Response(response) if may_repeat && was_overtaken(&response, call) => {
                     recording.not_carried_out();
-                    overtaken = Some((call.content.targets().to_vec(), response));
+                    overtaken = Some((call.content.targets().to_vec(), response, bounds));
                     call.content.forget();
                 }
                 Answer::Response(response) => {
