@@ -1,12 +1,16 @@
 //! The judgement: may this caller do this, and how much of it is recorded.
 //!
-//! [`PolicySet::evaluate`] is the only maker of a [`Permit`], and nothing is forwarded without one. Whom [`Stops`]
-//! name is not even judged. Then the order is: the [`floor`], which no policy lowers; then every rule of every policy whose subject is the
-//! caller, the strictest effect winning; then the built-in rule for discovery; and `Deny` for the rest.
+//! [`PolicySet::judge`] and [`PolicySet::conclude`] are the only makers of a [`Permit`] without people, and nothing is
+//! forwarded without one. Whom [`Stops`] name is not even judged. Then the order is: the [`floor`], which no policy
+//! lowers; then every rule of every policy whose subject is the caller, the strictest effect winning; then the built-in
+//! rule for discovery; and `Deny` for the rest.
+//!
+//! What a call is about is learned only where it decides: a judgement may be [`Undecided`], and says what to learn.
 
 pub use self::{
     denial::Denial,
     error::PolicyError,
+    explain::{Condition, Mismatch, RuleExplanation},
     facts::{Fact, Facts},
     judgement::{DryRunPermit, Judgement, LookupPermit, Undecided},
     level::LevelPolicy,
@@ -20,13 +24,17 @@ pub use self::{
 };
 
 mod builtin;
+pub mod cases;
 mod check;
 mod creation;
 mod denial;
 mod error;
+mod explain;
+mod expression;
 mod facts;
 pub mod floor;
 mod judgement;
+mod judging;
 pub mod level;
 mod matching;
 mod namespaces;
@@ -37,7 +45,7 @@ mod resources;
 pub mod risk;
 mod problems;
 mod rule;
-mod scope;
+mod reach;
 mod set;
 mod source;
 mod stops;

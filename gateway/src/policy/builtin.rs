@@ -46,9 +46,12 @@ fn rule(verb: &str, target: Target) -> Rule {
     Rule {
         id: format!("{POLICY}/discovery").into(),
         effect: Effect::Allow,
+        is_audited: false,
         subjects: Arc::new([Subject::All(Everyone::Any)]),
         verbs: strings([verb]),
         target,
+        when: None,
+        unless: None,
         reason: None,
         obligations: Obligations::default(),
         terms: None,

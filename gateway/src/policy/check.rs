@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::{
+    expression::Expression,
     obligations::Obligations,
     rule::{Rule, Target},
     terms::Terms,
 };
 use crate::{
     api::v1alpha1::{
-        agent_policy::{self, AgentPolicySpec, MAX_ITEMS, Subject},
+        agent_policy::{self, AgentPolicySpec, MAX_ITEMS, Mode, Subject},
         matching::{ANY, OidcMatch, ServiceAccountMatch},
     },
     request_info::RESOURCE_VERBS,
@@ -43,16 +44,14 @@ pub(super) fn rules(policy: &str, spec: &AgentPolicySpec) -> Result<Vec<Rule>, V
             wrong: &mut wrong,
         };
         check_rule_name(&rule.name, &spec.rules[..index], &mut fields);
-        let consequences = consequences::of(rule, &mut fields);
-        if let (Some(target), Some(consequences)) = (target(rule, &mut fields), consequences) {
-            rules.push(compiled(
-                policy,
-                rule,
-                target,
-                consequences,
-                Arc::clone(&subjects),
-            ));
-        }
+        let parts = Parts {
+            target: target(rule, &mut fields),
+            consequences: consequences::of(rule, &mut fields),
+            when: fields.expression("when", rule.when.as_deref()),
+            unless: fields.expression("unless", rule.unless.as_deref()),
+        };
+        let id = format!("{policy}/{}", rule.name);
+        rules.extend(parts.compiled(id, rule, spec.mode, &subjects));
     }
     if wrong.is_empty() {
         Ok(rules)
@@ -75,22 +74,36 @@ fn check_rule_name(name: &str, earlier: &[agent_policy::Rule], fields: &mut Fiel
     );
 }
 
-fn compiled(
-    policy: &str,
-    rule: &agent_policy::Rule,
-    target: Target,
-    (obligations, terms): (Obligations, Option<Terms>),
-    subjects: Arc<[Subject]>,
-) -> Rule {
-    Rule {
-        id: format!("{policy}/{}", rule.name).into(),
-        effect: rule.effect,
-        subjects,
-        verbs: rule.verbs.clone(),
-        target,
-        reason: rule.reason.clone(),
-        obligations,
-        terms,
+/// What becomes of the fields of one rule, each `None` where something is wrong with it.
+struct Parts {
+    target: Option<Target>,
+    consequences: Option<(Obligations, Option<Terms>)>,
+    when: Option<Option<Expression>>,
+    unless: Option<Option<Expression>>,
+}
+
+impl Parts {
+    fn compiled(
+        self,
+        id: String,
+        rule: &agent_policy::Rule,
+        mode: Mode,
+        subjects: &Arc<[Subject]>,
+    ) -> Option<Rule> {
+        let (obligations, terms) = self.consequences?;
+        Some(Rule {
+            id: id.into(),
+            effect: rule.effect,
+            is_audited: mode == Mode::Audit,
+            subjects: Arc::clone(subjects),
+            verbs: rule.verbs.clone(),
+            target: self.target?,
+            when: self.when?,
+            unless: self.unless?,
+            reason: rule.reason.clone(),
+            obligations,
+            terms,
+        })
     }
 }
 
@@ -191,6 +204,20 @@ impl Fields<'_> {
                 field: format!("{}.{field}", self.prefix),
                 message,
             });
+        }
+    }
+
+    /// `Some(None)` where none is written, `None` where what is written is wrong.
+    fn expression(&mut self, field: &str, text: Option<&str>) -> Option<Option<Expression>> {
+        let Some(text) = text else {
+            return Some(None);
+        };
+        match Expression::compile(text) {
+            Ok(expression) => Some(Some(expression)),
+            Err(message) => {
+                self.require(field, false, &format!("the expression {message}"));
+                None
+            }
         }
     }
 

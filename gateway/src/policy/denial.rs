@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::{
     PendingPermit,
+    reach::Reach,
     rule::{Rule, Target},
-    scope::Scope,
 };
 use crate::{api::v1alpha1::matching::ANY, identity::Attributes, request_info::RequestInfo};
 
@@ -25,13 +25,21 @@ pub struct Denial {
 }
 
 impl Denial {
-    pub(super) fn by_rule(rule: &Rule, request: &RequestInfo) -> Self {
+    /// `problem` is why the rule's expression could not be evaluated, where it could not.
+    pub(super) fn by_rule(rule: &Rule, request: &RequestInfo, problem: Option<&str>) -> Self {
+        let mut reason = rule
+            .reason
+            .clone()
+            .unwrap_or_else(|| "the rule denies it".into());
+        if let Some(problem) = problem {
+            let _ = write!(
+                reason,
+                " (its expression could not be evaluated: {problem})"
+            );
+        }
         Self {
             rule: rule.id.to_string(),
-            reason: rule
-                .reason
-                .clone()
-                .unwrap_or_else(|| "the rule denies it".into()),
+            reason,
             hint: hint(rule, request).into(),
         }
     }
@@ -74,6 +82,19 @@ impl Denial {
         }
     }
 
+    /// This denial of `get` of a Secret, for the pod that would read it.
+    pub(super) fn of_reference(self, secret: &str) -> Self {
+        Self {
+            reason: format!(
+                "what is to run would read the Secret {secret:?}, so get of that Secret counts too: {}",
+                self.reason
+            ),
+            hint: "Leave the Secret out, or ask whoever owns the policies to allow get of it."
+                .into(),
+            ..self
+        }
+    }
+
     /// One line for `metav1.Status`: who, what, which rule, and what to do. Names that the caller chose
     /// cannot break out of the line.
     pub fn message(&self, attributes: &Attributes<'_>) -> String {
@@ -97,7 +118,7 @@ fn hint(rule: &Rule, request: &RequestInfo) -> &'static str {
         return ASK;
     };
     let is_open = |list: &[String]| list.iter().any(|entry| entry == ANY);
-    if Scope::of(request) == Scope::AllNamespaces && !is_open(namespaces) {
+    if Reach::of(request) == Reach::AllNamespaces && !is_open(namespaces) {
         return "It covers all namespaces, also one that is denied; name one namespace instead.";
     }
     if request.name.is_empty() && request.verb != "create" && !is_open(names) {

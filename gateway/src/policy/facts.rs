@@ -5,9 +5,9 @@ use serde_json::Value;
 /// The object that a call is about, as it will be and as it is.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// After the change; of a read, what is read. Absent where the call leaves no object behind.
+    /// After the change, of a create, update or patch. Other calls have none, whatever is said here.
     pub object: Fact,
-    /// Before the change.
+    /// Before the change, of an update, patch or delete. It is absent where an apply creates the object.
     pub old_object: Fact,
 }
 

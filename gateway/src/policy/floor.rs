@@ -1,9 +1,17 @@
-//! What no policy can allow.
+//! What no policy can allow, and what only a rule that names its namespace can.
+//!
+//! `check` reads the request line, `objects` what is written. The rest are judgements on bodies that whoever has read
+//! one asks for.
 
-use super::Denial;
+use super::{Denial, namespaces, reach::Reach};
 use crate::{AUDIENCE, identity::Attributes, request_info::RequestInfo};
 
+pub(super) mod objects;
+pub(super) mod running;
+
 const OWN_GROUP: &str = "sallyport.dev";
+/// What the names of our own admission policies, webhooks and roles begin with.
+const OWN_NAMES: &str = "sallyport";
 
 /// Judges what the request line alone shows.
 pub(super) fn check(attributes: &Attributes<'_>) -> Result<(), Denial> {
@@ -17,6 +25,23 @@ pub(super) fn check(attributes: &Attributes<'_>) -> Result<(), Denial> {
     }
     if !request.is_read_only() && is_own_object(request) {
         return Err(own_objects());
+    }
+    if is_in_own_namespace(request) {
+        return Err(own_namespace());
+    }
+    if is_proxy_to_api_server(request) {
+        return Err(denial(
+            "floor-api-server-proxy",
+            "the Service leads back to the API server, past the gateway",
+            "Send the request to the gateway itself.",
+        ));
+    }
+    if reads_every_secret(request) {
+        return Err(denial(
+            "floor-own-secrets",
+            "it covers the Secrets of all namespaces, also Sallyport's own",
+            "Name one namespace.",
+        ));
     }
     Ok(())
 }
@@ -34,16 +59,51 @@ pub fn token_request(audiences: &[String]) -> Result<(), Denial> {
     ))
 }
 
-/// Objects of our API group, and the definitions that make them objects.
+/// Objects of our API group, the definitions that make them objects, and what guards them and says what agents may do.
+/// A creation without a name in the URL replaces none of the latter.
 fn is_own_object(request: &RequestInfo) -> bool {
-    let defines = match (request.api_group.as_str(), request.resource.as_str()) {
+    let is_bulk = request.verb == "deletecollection";
+    let own = match (request.api_group.as_str(), request.resource.as_str()) {
         ("apiextensions.k8s.io", "customresourcedefinitions")
-        | ("apiregistration.k8s.io", "apiservices") => {
-            defines_own(&request.name) || request.verb == "deletecollection"
+        | ("apiregistration.k8s.io", "apiservices") => defines_own(&request.name) || is_bulk,
+        ("admissionregistration.k8s.io" | "rbac.authorization.k8s.io", _) => {
+            request.name.starts_with(OWN_NAMES) || is_bulk
         }
         _ => false,
     };
-    defines || request.api_group == OWN_GROUP
+    own || request.api_group == OWN_GROUP
+}
+
+/// Everything there may be read but the keys of the gateway.
+fn is_in_own_namespace(request: &RequestInfo) -> bool {
+    let reads_harmless = request.is_read_only() && !is_of_secrets(request);
+    request.is_resource_request && request.namespace == namespaces::OWN && !reads_harmless
+}
+
+fn reads_every_secret(request: &RequestInfo) -> bool {
+    is_of_secrets(request) && Reach::of(request) == Reach::AllNamespaces
+}
+
+fn is_of_secrets(request: &RequestInfo) -> bool {
+    request.is_resource_request && request.api_group.is_empty() && request.resource == "secrets"
+}
+
+fn is_proxy_to_api_server(request: &RequestInfo) -> bool {
+    request.is_resource_request
+        && request.api_group.is_empty()
+        && request.subresource == "proxy"
+        && request.resource == "services"
+        && request.namespace == "default"
+        && proxied_name(&request.name) == "kubernetes"
+}
+
+/// The object in `name`, `name:port` or `scheme:name:port`.
+pub(super) fn proxied_name(name: &str) -> &str {
+    match name.split(':').collect::<Vec<_>>()[..] {
+        [_, name, _] => name,
+        [name, _] => name,
+        _ => name,
+    }
 }
 
 /// Whether a CustomResourceDefinition or APIService of this name serves our group, or one below it.
@@ -61,6 +121,14 @@ pub fn own_objects() -> Denial {
         "floor-own-objects",
         "agents cannot change Sallyport's own objects",
         "A person changes them, without going through the gateway.",
+    )
+}
+
+fn own_namespace() -> Denial {
+    denial(
+        "floor-own-namespace",
+        "agents cannot reach into Sallyport's own namespace",
+        "A person does that, without going through the gateway.",
     )
 }
 

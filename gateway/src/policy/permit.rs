@@ -3,11 +3,8 @@
 
 use std::sync::Arc;
 
-use super::{Denial, Facts, obligations::Obligations, risk, rule::Rule, terms::Terms};
-use crate::{
-    api::v1alpha1::{agent_policy::Effect, approval_request::Risk},
-    identity::Attributes,
-};
+use super::{Denial, expression::Scope, obligations::Obligations, rule::Rule, terms::Terms};
+use crate::api::v1alpha1::{agent_policy::Effect, approval_request::Risk};
 
 /// The right to forward one call. It cannot be copied, and sending consumes it.
 #[derive(Debug)]
@@ -26,6 +23,15 @@ pub struct Audited {
     /// `<policy>/<rule>`.
     pub rule: Arc<str>,
     pub effect: Effect,
+}
+
+impl Audited {
+    pub(super) fn of(rule: &Rule) -> Self {
+        Self {
+            rule: Arc::clone(&rule.id),
+            effect: rule.effect,
+        }
+    }
 }
 
 impl Permit {
@@ -93,23 +99,33 @@ pub enum Decision {
     Deny(Denial),
 }
 
+/// A rule that matches, and why its expression could not be evaluated where it could not.
+#[derive(Debug)]
+pub(super) struct Hit<'r> {
+    pub(super) rule: &'r Rule,
+    pub(super) problem: Option<String>,
+}
+
 /// Settles on the strictest effect among the rules that match: `Deny`, `RequireApproval`, `Allow`.
-pub(super) fn decide<'r>(
-    matching: impl Iterator<Item = &'r Rule>,
-    attributes: &Attributes<'_>,
-    facts: &Facts,
+pub(super) fn decide(
+    hits: &[Hit<'_>],
+    audited: Vec<Audited>,
+    scope: &Scope<'_>,
     policy_digest: &Arc<str>,
 ) -> Decision {
     let (mut allowing, mut asking) = (None, None);
     let mut obligations = Obligations::default();
     let mut terms = Terms::default();
-    for rule in matching {
+    for Hit { rule, problem } in hits {
         match rule.effect {
-            Effect::Deny => return Decision::Deny(Denial::by_rule(rule, attributes.request)),
+            Effect::Deny => {
+                let request = scope.attributes().request;
+                return Decision::Deny(Denial::by_rule(rule, request, problem.as_deref()));
+            }
             Effect::Allow => allowing = allowing.or(Some(rule)),
             Effect::RequireApproval => {
                 asking = asking.or(Some(rule));
-                terms.tighten(rule);
+                terms.tighten(rule, problem.as_deref());
             }
         }
         obligations.tighten(rule);
@@ -118,8 +134,8 @@ pub(super) fn decide<'r>(
         rule: Arc::clone(&rule.id),
         policy_digest: Arc::clone(policy_digest),
         obligations,
-        risk: risk::assess(attributes, facts.object.known()),
-        audited: Vec::new(),
+        risk: scope.risk(),
+        audited,
     };
     match (asking, allowing) {
         (Some(rule), _) => Decision::Hold(PendingPermit {

@@ -41,3 +41,6 @@ pub fn assess(attributes: &Attributes<'_>, object: Option<&Value>) -> Risk {
         reasons: findings.into_iter().map(|(_, reason)| reason).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

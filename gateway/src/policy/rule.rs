@@ -2,13 +2,21 @@
 
 use std::{slice, sync::Arc};
 
-use super::{matching, obligations::Obligations, scope::Scope, terms::Terms};
+use super::{
+    expression::{Expression, Outcome, Scope},
+    floor::proxied_name,
+    judgement::Wants,
+    matching,
+    obligations::Obligations,
+    reach::Reach,
+    terms::Terms,
+};
 use crate::{
     api::v1alpha1::{
         agent_policy::{Effect, Subject},
         matching::ANY,
     },
-    identity::{Attributes, Identity, Source},
+    identity::{Identity, Source},
     request_info::RequestInfo,
 };
 
@@ -17,9 +25,13 @@ pub(super) struct Rule {
     /// `<policy>/<rule>`.
     pub(super) id: Arc<str>,
     pub(super) effect: Effect,
+    /// Its effect does not count: what it would have done is only said.
+    pub(super) is_audited: bool,
     pub(super) subjects: Arc<[Subject]>,
     pub(super) verbs: Vec<String>,
     pub(super) target: Target,
+    pub(super) when: Option<Expression>,
+    pub(super) unless: Option<Expression>,
     pub(super) reason: Option<String>,
     pub(super) obligations: Obligations,
     /// Where the effect is `RequireApproval`.
@@ -38,13 +50,99 @@ pub(super) enum Target {
     Paths(Vec<String>),
 }
 
+/// The first selector of a rule that does not select a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Selector {
+    Subjects,
+    Verbs,
+    ApiGroups,
+    Resources,
+    Namespaces,
+    Names,
+    NonResourceUrls,
+}
+
+/// Whether a rule matches.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Matching {
+    No,
+    Yes {
+        /// Why an expression could not be evaluated, which counts against the call.
+        problem: Option<String>,
+    },
+    /// That depends on what is not learned yet.
+    Unknown(Wants),
+}
+
 impl Rule {
-    pub(super) fn matches(&self, attributes: &Attributes<'_>) -> bool {
-        self.subjects
-            .iter()
-            .any(|subject| is_caller(subject, attributes.identity))
-            && self.matches_verb(attributes.request)
-            && self.matches_target(attributes.request)
+    pub(super) fn is_for(&self, identity: &Identity) -> bool {
+        is_for(&self.subjects, identity)
+    }
+
+    /// Where the caller is one of the rule's subjects.
+    pub(super) fn matching(&self, scope: &Scope<'_>) -> Matching {
+        match self.mismatch(scope.attributes().request) {
+            Some(_) => Matching::No,
+            None => self.conditions(scope),
+        }
+    }
+
+    /// The first selector that does not match, subjects aside.
+    pub(super) fn mismatch(&self, request: &RequestInfo) -> Option<Selector> {
+        let matched = [
+            (self.matches_verb(request), Selector::Verbs),
+            (self.matches_kind(request), self.kind()),
+        ];
+        let first = matched.into_iter().find(|(matches, _)| !matches);
+        match (first, &self.target) {
+            (Some((_, selector)), _) => Some(selector),
+            (None, Target::Objects { .. }) => self.object_mismatch(request),
+            (None, Target::Paths(paths)) => {
+                (!self.matches_path(paths, &request.path)).then_some(Selector::NonResourceUrls)
+            }
+        }
+    }
+
+    /// An expression that cannot be evaluated keeps an `Allow` from matching, and nothing else.
+    fn conditions(&self, scope: &Scope<'_>) -> Matching {
+        let evaluate = |expression: &Option<Expression>, absent| {
+            let evaluated = expression
+                .as_ref()
+                .map(|expression| expression.evaluate(scope));
+            evaluated.unwrap_or(Outcome::Is(absent))
+        };
+        let when = evaluate(&self.when, true);
+        if when == Outcome::Is(false) {
+            return Matching::No;
+        }
+        match (when, evaluate(&self.unless, false)) {
+            (_, Outcome::Is(true)) => Matching::No,
+            (Outcome::Failed(problem), _) | (_, Outcome::Failed(problem)) => self.failed(problem),
+            (Outcome::Unknown(one), Outcome::Unknown(other)) => Matching::Unknown(one.and(other)),
+            (Outcome::Unknown(wants), _) | (_, Outcome::Unknown(wants)) => Matching::Unknown(wants),
+            (Outcome::Is(_), Outcome::Is(_)) => Matching::Yes { problem: None },
+        }
+    }
+
+    /// What becomes of the rule where an expression cannot be evaluated.
+    pub(super) fn failed(&self, problem: String) -> Matching {
+        if self.denies() {
+            Matching::Yes {
+                problem: Some(problem),
+            }
+        } else {
+            Matching::No
+        }
+    }
+
+    /// Whether the rule speaks of `namespace` by name.
+    pub(super) fn names_namespace(&self, namespace: &str) -> bool {
+        match &self.target {
+            Target::Objects { namespaces, .. } => namespaces
+                .iter()
+                .any(|entry| entry == namespace && entry != ANY),
+            Target::Paths(_) => false,
+        }
     }
 
     /// Whether it takes something away: such a rule reaches what it only may concern.
@@ -75,24 +173,57 @@ impl Rule {
         named.any(|entry| matching::lists_resource(slice::from_ref(entry), resource, subresource))
     }
 
-    fn matches_target(&self, request: &RequestInfo) -> bool {
-        match &self.target {
-            Target::Objects {
-                api_groups,
-                resources,
-                namespaces,
-                names,
-            } => {
-                request.is_resource_request
-                    && self.matches_group(api_groups, request)
-                    && matching::lists_resource(resources, &request.resource, &request.subresource)
-                    && self.matches_namespace(namespaces, request)
-                    && self.matches_name(names, request)
-            }
-            Target::Paths(paths) => {
-                !request.is_resource_request && self.matches_path(paths, &request.path)
-            }
+    fn matches_kind(&self, request: &RequestInfo) -> bool {
+        matches!(self.target, Target::Objects { .. }) == request.is_resource_request
+    }
+
+    fn kind(&self) -> Selector {
+        match self.target {
+            Target::Objects { .. } => Selector::Resources,
+            Target::Paths(_) => Selector::NonResourceUrls,
         }
+    }
+
+    fn object_mismatch(&self, request: &RequestInfo) -> Option<Selector> {
+        let Target::Objects {
+            api_groups,
+            resources,
+            namespaces,
+            names,
+        } = &self.target
+        else {
+            return None;
+        };
+        if !self.matches_resource(resources, request) {
+            Some(Selector::Resources)
+        } else if !self.matches_group(api_groups, request) {
+            Some(Selector::ApiGroups)
+        } else if !self.matches_namespace(namespaces, request) {
+            Some(Selector::Namespaces)
+        } else if !self.matches_name(names, request) {
+            Some(Selector::Names)
+        } else {
+            None
+        }
+    }
+
+    /// An `Allow` reaches a proxy only where it names the subresource: what passes there is no request that anybody
+    /// could judge, a `get` included. Pods are bound to nodes under two resources: a `Deny` of one denies the other.
+    fn matches_resource(&self, resources: &[String], request: &RequestInfo) -> bool {
+        let (resource, subresource) = (request.resource.as_str(), request.subresource.as_str());
+        if subresource == "proxy" && !self.denies() {
+            return self.names_subresource(request);
+        }
+        let alias = match (request.api_group.as_str(), resource, subresource) {
+            ("", "pods", "binding") => Some(("bindings", "")),
+            ("", "bindings", "") => Some(("pods", "binding")),
+            _ => None,
+        };
+        matching::lists_resource(resources, resource, subresource)
+            || self.denies()
+                && alias.is_some_and(|(resource, subresource)| {
+                    matching::lists_resource(resources, resource, subresource)
+                })
     }
 
     /// Events are served under two groups: a `Deny` of one denies the other.
@@ -108,10 +239,10 @@ impl Rule {
 
     /// A request over all namespaces touches each of them: an `Allow` must say so, and every `Deny` is hit.
     fn matches_namespace(&self, namespaces: &[String], request: &RequestInfo) -> bool {
-        match Scope::of(request) {
-            Scope::Namespace(namespace) => matching::lists(namespaces, namespace),
-            Scope::Cluster => matching::lists(namespaces, ""),
-            Scope::AllNamespaces => {
+        match Reach::of(request) {
+            Reach::Namespace(namespace) => matching::lists(namespaces, namespace),
+            Reach::Cluster => matching::lists(namespaces, ""),
+            Reach::AllNamespaces => {
                 self.denies() || namespaces.iter().any(|namespace| namespace == ANY)
             }
         }
@@ -133,13 +264,8 @@ impl Rule {
     }
 }
 
-/// The object in `name`, `name:port` or `scheme:name:port`.
-fn proxied_name(name: &str) -> &str {
-    match name.split(':').collect::<Vec<_>>()[..] {
-        [_, name, _] => name,
-        [name, _] => name,
-        _ => name,
-    }
+pub(super) fn is_for(subjects: &[Subject], identity: &Identity) -> bool {
+    subjects.iter().any(|subject| is_caller(subject, identity))
 }
 
 fn is_caller(subject: &Subject, identity: &Identity) -> bool {

@@ -1,25 +1,27 @@
 //! All policies in force: immutable, replaced as a whole.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::{
-    Decision, Denial, Facts, Judgement, PolicyError, builtin, check, creation::Creation, floor,
-    permit, rule::Rule, source,
-};
+use super::{PolicyError, builtin, check, rule::Rule, source};
 use crate::{
     api::v1alpha1::{
-        agent_policy::{AgentPolicySpec, Subject},
-        manifest::{Manifest, Place, Problem},
+        agent_policy::{AgentPolicy, AgentPolicySpec, Subject},
+        manifest::{self, Manifest, Place, Problem},
     },
-    identity::Attributes,
+    identity::Identity,
 };
 
 #[derive(Debug)]
 pub struct PolicySet {
-    /// In order of id, so that the rule that a decision names does not depend on files.
-    rules: Vec<Rule>,
+    /// The rules of each policy, which have the same subjects, in order of id: the rule that a decision names does not
+    /// depend on files. The built-in ones are last.
+    policies: Vec<Vec<Rule>>,
     digest: Arc<str>,
 }
 
@@ -35,6 +37,12 @@ impl PolicySet {
         Self::compile(&[], Vec::new()).expect("nothing is wrong with no policy")
     }
 
+    /// Reads exactly these files. The error has everything that is wrong in them.
+    pub fn read(files: &[PathBuf]) -> Result<Self, PolicyError> {
+        let manifests = manifest::read_files::<AgentPolicy>(files);
+        Self::compile(&manifests.valid, manifests.problems)
+    }
+
     /// `sha256:<hex>` of the content of all policies, whatever their files and order.
     pub fn digest(&self) -> &str {
         &self.digest
@@ -42,7 +50,7 @@ impl PolicySet {
 
     /// How many rules people wrote.
     pub fn len(&self) -> usize {
-        self.rules.len() - builtin::discovery().len()
+        self.rules().count() - builtin::discovery().len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -51,7 +59,7 @@ impl PolicySet {
 
     /// Each rule that names an OIDC issuer, with the name.
     pub fn issuers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.rules.iter().flat_map(|rule| {
+        self.rules().flat_map(|rule| {
             let issuers = rule.subjects.iter().filter_map(|subject| match subject {
                 Subject::Oidc(oidc) => Some(oidc.issuer.as_str()),
                 _ => None,
@@ -60,55 +68,23 @@ impl PolicySet {
         })
     }
 
-    /// Judges a call by what is known of it, or says what must be learned first. No answer allows more than one
-    /// with more facts would.
-    pub fn judge(&self, attributes: &Attributes<'_>, facts: &Facts) -> Judgement {
-        Judgement::Decided(self.conclude(attributes, facts))
+    /// The rules of policies that are for the caller, in order of id.
+    pub(super) fn rules_for<'s, 'i>(
+        &'s self,
+        identity: &'i Identity,
+    ) -> impl Iterator<Item = &'s Rule> + use<'s, 'i> {
+        self.policies
+            .iter()
+            .filter(|rules| rules.first().is_some_and(|rule| rule.is_for(identity)))
+            .flatten()
     }
 
-    /// Judges a call of which nothing more will be known: what was not learned cannot be evaluated.
-    pub fn conclude(&self, attributes: &Attributes<'_>, facts: &Facts) -> Decision {
-        if let Err(denial) = floor::check(attributes) {
-            return Decision::Deny(denial);
-        }
-        match self.decide(attributes, facts) {
-            Decision::Allow(permit) => match self.check_creation(attributes, facts) {
-                Ok(()) => Decision::Allow(permit),
-                Err(denial) => Decision::Deny(denial),
-            },
-            other => other,
-        }
+    pub(super) fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.policies.iter().flatten()
     }
 
-    /// Judges the request line alone.
-    pub fn evaluate(&self, attributes: &Attributes<'_>) -> Decision {
-        self.conclude(attributes, &Facts::default())
-    }
-
-    /// Judges a request that creates under another verb as the creation that it may be.
-    fn check_creation(&self, attributes: &Attributes<'_>, facts: &Facts) -> Result<(), Denial> {
-        for creation in Creation::all_of(attributes) {
-            let created = Attributes {
-                request: &creation.request,
-                applies: false,
-                ..*attributes
-            };
-            if let Decision::Deny(denial) = self.decide(&created, facts)
-                && (creation.needs_allow || !denial.is_default())
-            {
-                return Err(denial.of_creation(attributes));
-            }
-        }
-        Ok(())
-    }
-
-    fn decide(&self, attributes: &Attributes<'_>, facts: &Facts) -> Decision {
-        permit::decide(
-            self.rules.iter().filter(|rule| rule.matches(attributes)),
-            attributes,
-            facts,
-            &self.digest,
-        )
+    pub(super) fn shared_digest(&self) -> &Arc<str> {
+        &self.digest
     }
 
     pub(super) fn compile(
@@ -141,9 +117,10 @@ impl PolicySet {
             return Err(PolicyError::Invalid(problems));
         }
         rules.sort_by(|a, b| a.id.cmp(&b.id));
-        rules.extend(builtin::discovery());
+        let mut policies = by_policy(rules);
+        policies.push(builtin::discovery().into());
         Ok(Self {
-            rules,
+            policies,
             digest: content_digest(manifests).into(),
         })
     }
@@ -155,6 +132,18 @@ fn taken(policy: &Manifest<AgentPolicySpec>, other: Option<&Place>) -> Option<St
         return Some("this name is reserved".to_owned());
     }
     other.map(|other| format!("another policy has this name, in {other}; give each its own"))
+}
+
+/// Sorted by id, the rules of a policy are side by side: they begin with its name and a `/`.
+fn by_policy(rules: Vec<Rule>) -> Vec<Vec<Rule>> {
+    let mut policies: Vec<Vec<Rule>> = Vec::new();
+    for rule in rules {
+        match policies.last_mut() {
+            Some(policy) if Arc::ptr_eq(&policy[0].subjects, &rule.subjects) => policy.push(rule),
+            _ => policies.push(vec![rule]),
+        }
+    }
+    policies
 }
 
 fn problem(policy: &Manifest<AgentPolicySpec>, field: &str, message: &str) -> Problem {

@@ -47,7 +47,8 @@ impl Default for Terms {
 }
 
 impl Terms {
-    pub(super) fn tighten(&mut self, rule: &Rule) {
+    /// `problem` is why the rule's expression could not be evaluated, where it could not.
+    pub(super) fn tighten(&mut self, rule: &Rule, problem: Option<&str>) {
         if let Some(terms) = &rule.terms {
             self.groups.extend(terms.groups.iter().cloned());
             self.people = self.people.max(terms.people);
@@ -58,5 +59,11 @@ impl Terms {
             self.scopes.retain(|scope| terms.scopes.contains(scope));
         }
         self.reasons.extend(rule.reason.clone());
+        self.reasons.extend(problem.map(|problem| {
+            format!(
+                "the expression of rule {:?} could not be evaluated: {problem}",
+                rule.id
+            )
+        }));
     }
 }

@@ -8,10 +8,13 @@ use crate::{
     request_info::RequestInfo,
 };
 
+mod conditions;
 mod creations;
 mod decisions;
 mod files;
+mod floor;
 mod properties;
+mod shipped;
 
 fn identity(username: &str) -> Identity {
     Identity {
@@ -78,7 +81,7 @@ fn write(directory: &Path, files: &[(&str, &str)]) {
 }
 
 /// A policy for everyone, with `rules` as flow mappings.
-fn policy(name: &str, rules: &[&str]) -> String {
+pub(super) fn policy(name: &str, rules: &[&str]) -> String {
     policy_for(name, "all: \"*\"", rules)
 }
 
@@ -93,7 +96,7 @@ fn policy_for(name: &str, subject: &str, rules: &[&str]) -> String {
     )
 }
 
-fn set(rules: &[&str]) -> PolicySet {
+pub(super) fn set(rules: &[&str]) -> PolicySet {
     load(&[("p.yaml", &policy("p", rules))]).expect("the policy is valid")
 }
 
@@ -103,16 +106,30 @@ fn decide(set: &PolicySet, identity: &Identity, line: &str) -> String {
     decide_request(set, identity, &request, line.starts_with("APPLY "))
 }
 
+/// `ci` is an agents' namespace, and what is written is an object without anything in it.
 fn decide_request(
     set: &PolicySet,
     identity: &Identity,
     request: &RequestInfo,
     applies: bool,
 ) -> String {
-    match set.evaluate(&Attributes {
+    let attributes = Attributes {
         applies,
+        namespace_is_agents: request.namespace == "ci",
         ..Attributes::new(identity, request)
-    }) {
+    };
+    shown(set.conclude(&attributes, &writes(serde_json::json!({}))))
+}
+
+fn writes(object: serde_json::Value) -> Facts {
+    Facts {
+        object: Fact::Known(object),
+        old_object: Fact::Absent,
+    }
+}
+
+fn shown(decision: Decision) -> String {
+    match decision {
         Decision::Allow(permit) => format!("allow {}", permit.rule()),
         Decision::Hold(pending) => format!("hold {}", pending.rule()),
         Decision::Deny(denial) => format!("deny {}", denial.rule),

@@ -109,21 +109,29 @@ pub fn lines(problems: &[Problem]) -> String {
     lines.join("\n")
 }
 
-/// Reads every `*.yaml` and `*.yml` of `directory`, in order of name, hidden files excepted.
+/// Reads every `*.yaml` and `*.yml` of `directory`, in order of name, hidden files and cases (`*.test.yaml`) excepted.
 pub fn read_directory<K>(directory: &Path) -> std::io::Result<Manifests<K::Spec>>
 where
     K: Resource<DynamicType = ()> + HasSpec<Spec: DeserializeOwned>,
 {
+    Ok(read_files::<K>(&files(directory)?))
+}
+
+/// Reads exactly these files.
+pub fn read_files<K>(files: &[PathBuf]) -> Manifests<K::Spec>
+where
+    K: Resource<DynamicType = ()> + HasSpec<Spec: DeserializeOwned>,
+{
     let (mut valid, mut problems) = (Vec::new(), Vec::new());
-    for file in files(directory)? {
-        for manifest in read::<K>(&file) {
+    for file in files {
+        for manifest in read::<K>(file) {
             match manifest {
                 Ok(manifest) => valid.push(manifest),
                 Err(problem) => problems.push(problem),
             }
         }
     }
-    Ok(Manifests { valid, problems })
+    Manifests { valid, problems }
 }
 
 /// Objects of the cluster by name, each as it was understood or with what is wrong with it.
@@ -191,10 +199,11 @@ fn is_manifest(path: &Path) -> bool {
     let hidden = path
         .file_name()
         .is_none_or(|name| name.to_string_lossy().starts_with('.'));
+    let cases = path.to_string_lossy().ends_with(".test.yaml");
     let yaml = path
         .extension()
         .is_some_and(|extension| extension == "yaml" || extension == "yml");
-    yaml && !hidden && path.is_file()
+    yaml && !hidden && !cases && path.is_file()
 }
 
 #[derive(Deserialize)]

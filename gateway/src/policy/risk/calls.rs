@@ -269,9 +269,6 @@ fn other_write(request: &RequestInfo) -> Option<Finding> {
     finding(Medium, reason)
 }
 
-fn finding(
-    level: crate::api::v1alpha1::approval_request::RiskLevel,
-    reason: &str,
-) -> Option<Finding> {
+fn finding(level: RiskLevel, reason: &str) -> Option<Finding> {
     Some((level, reason.to_owned()))
 }

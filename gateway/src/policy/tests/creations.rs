@@ -18,7 +18,7 @@ fn denial(set: &PolicySet, line: &str) -> String {
         applies: line.starts_with("APPLY "),
         ..Attributes::new(&identity, &request)
     };
-    match set.evaluate(&attributes) {
+    match set.conclude(&attributes, &writes(serde_json::json!({}))) {
         Decision::Deny(denial) => denial.message(&attributes),
         other => panic!("{line} is not denied: {other:?}"),
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::floor::token_request;
 
 const READ: &str = r#"name: read, effect: Allow, verbs: [get, list, watch], apiGroups: ["*"], resources: ["*"], namespaces: ["*"], names: ["*"]"#;
 const ALL: &str = r#"name: all, effect: Allow, verbs: ["*"], apiGroups: ["*"], resources: ["*"], namespaces: ["*"], names: ["*"]"#;
@@ -158,17 +159,17 @@ fn a_deny_for_one_namespace_cannot_be_walked_around_over_all_of_them() {
     assert_decides(
         &set(&[ALL, deny]),
         &[
-            ("GET /api/v1/namespaces/prod/secrets", "deny p/not-prod"),
-            ("GET /api/v1/secrets", "deny p/not-prod"),
-            ("GET /api/v1/secrets?watch=1", "deny p/not-prod"),
+            ("GET /api/v1/namespaces/prod/configmaps", "deny p/not-prod"),
+            ("GET /api/v1/configmaps", "deny p/not-prod"),
+            ("GET /api/v1/configmaps?watch=1", "deny p/not-prod"),
             (
-                "GET /api/v1/secrets?fieldSelector=metadata.name%3Dx",
+                "GET /api/v1/configmaps?fieldSelector=metadata.name%3Dx",
                 "deny p/not-prod",
             ),
             ("GET /apis/example.com/v1/widgets", "deny p/not-prod"),
             ("DELETE /apis/example.com/v1/widgets", "deny p/not-prod"),
             ("GET /api/v1/namespaces/prod", "deny p/not-prod"),
-            ("GET /api/v1/namespaces/dev/secrets", "allow p/all"),
+            ("GET /api/v1/namespaces/dev/configmaps", "allow p/all"),
             ("GET /api/v1/nodes", "allow p/all"),
             (
                 "GET /apis/rbac.authorization.k8s.io/v1/clusterroles",
@@ -186,7 +187,7 @@ fn an_allow_for_cluster_scoped_objects_does_not_list_all_namespaces() {
         &[
             ("GET /api/v1/nodes", "allow p/cluster"),
             ("GET /apis/example.com/v1/widgets/one", "allow p/cluster"),
-            ("GET /api/v1/secrets", "deny default"),
+            ("GET /api/v1/configmaps", "deny default"),
             ("GET /apis/example.com/v1/widgets", "deny default"),
             ("GET /api/v1/namespaces/ci/pods", "deny default"),
         ],
@@ -413,7 +414,7 @@ fn a_token_is_only_for_our_audience() {
             .map(|audience| (*audience).to_owned())
             .collect::<Vec<_>>()
     };
-    assert_eq!(floor::token_request(&audiences(&["sallyport"])), Ok(()));
+    assert_eq!(token_request(&audiences(&["sallyport"])), Ok(()));
     for refused in [
         &[][..],
         &["https://kubernetes.default.svc"],
@@ -421,7 +422,7 @@ fn a_token_is_only_for_our_audience() {
         &["Sallyport"],
         &[""],
     ] {
-        let denial = floor::token_request(&audiences(refused)).expect_err("it is refused");
+        let denial = token_request(&audiences(refused)).expect_err("it is refused");
         assert_eq!(denial.rule, "built-in/floor-token-audience", "{refused:?}");
     }
 }

@@ -3,7 +3,7 @@
 use crate::request_info::RequestInfo;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Scope<'a> {
+pub(super) enum Reach<'a> {
     Namespace(&'a str),
     /// An object that is in no namespace.
     Cluster,
@@ -11,7 +11,7 @@ pub(super) enum Scope<'a> {
     AllNamespaces,
 }
 
-impl<'a> Scope<'a> {
+impl<'a> Reach<'a> {
     pub(super) fn of(request: &'a RequestInfo) -> Self {
         if !request.namespace.is_empty() {
             return Self::Namespace(&request.namespace);

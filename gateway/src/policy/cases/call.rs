@@ -1,0 +1,144 @@
+//! The caller and the request of a case.
+
+use std::collections::BTreeMap;
+
+use super::{Caller, Case};
+use crate::{
+    identity::{
+        AgentIdentity, CiRun, GenAi, Identity, Provenance, ProvenanceSource, Source, UserInfo,
+    },
+    request_info::{Ambiguous, RequestInfo},
+};
+
+/// Why a case cannot be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum Unclear {
+    #[error(
+        "the case says nothing of what is expected; write expect: Allow, Deny or RequireApproval"
+    )]
+    Expectation,
+    #[error("the case says not who calls; write one of serviceAccount, oidc and agent under as")]
+    Caller,
+    #[error("the case says not what is called; write verb and resource, or method and url")]
+    Call,
+    #[error("the url is refused before any policy: {0}")]
+    Ambiguous(#[from] Ambiguous),
+}
+
+impl Caller {
+    pub fn identity(&self) -> Result<Identity, Unclear> {
+        let (username, issuer, claims) = match (&self.service_account, &self.oidc, &self.agent) {
+            (Some(account), None, _) => {
+                let (namespace, name) = (&account.namespace, &account.name);
+                (
+                    format!("system:serviceaccount:{namespace}:{name}"),
+                    None,
+                    BTreeMap::new(),
+                )
+            }
+            (None, Some(oidc), _) => {
+                let claims = oidc.claims.iter();
+                let claims = claims.map(|(claim, value)| (claim.clone(), vec![value.clone()]));
+                (
+                    format!("{}:case", oidc.issuer),
+                    Some(oidc.issuer.clone()),
+                    claims.collect(),
+                )
+            }
+            (None, None, Some(agent)) => (
+                format!("system:serviceaccount:agents:{}", agent.name),
+                None,
+                BTreeMap::new(),
+            ),
+            _ => return Err(Unclear::Caller),
+        };
+        Ok(Identity {
+            user: UserInfo {
+                username,
+                groups: self.groups.clone(),
+                ..UserInfo::default()
+            },
+            upstream_user: UserInfo::default(),
+            issuer,
+            claims,
+            workload: None,
+            provenance: self.provenance(),
+            session_id: None,
+        })
+    }
+
+    fn provenance(&self) -> Provenance {
+        let declared = Some(Source::OperatorDeclared);
+        let agent = self.agent.as_ref().map(|agent| AgentIdentity {
+            name: agent.name.clone(),
+            version: agent.version.clone(),
+            owner: agent.owner.clone(),
+            ..AgentIdentity::default()
+        });
+        let model = self.model.as_ref().map(|model| GenAi {
+            provider_name: model.provider.clone(),
+            request_model: model.name.clone(),
+            model_version: model.version.clone(),
+            ..GenAi::default()
+        });
+        let cicd = self.ci.as_ref().map(|ci| CiRun {
+            provider: ci.provider.clone(),
+            repository: ci.repository.clone(),
+            repository_id: ci.repository_id.clone(),
+            run_id: ci.run_id.clone(),
+            workflow_ref: ci.workflow_ref.clone(),
+            commit_sha: ci.commit.clone(),
+            actor: ci.actor.clone(),
+            ..CiRun::default()
+        });
+        let source = ProvenanceSource {
+            ci: cicd.as_ref().map(|_| Source::OidcClaim),
+            agent: declared.filter(|_| agent.is_some()),
+            model: declared.filter(|_| model.is_some()),
+            ..ProvenanceSource::default()
+        };
+        Provenance {
+            agent,
+            gen_ai: model,
+            cicd,
+            source,
+        }
+    }
+}
+
+impl Case {
+    pub fn request(&self) -> Result<RequestInfo, Unclear> {
+        match (&self.method, &self.url, &self.verb, &self.resource) {
+            (method, Some(url), None, None) => {
+                let method = method.as_deref().unwrap_or("GET");
+                Ok(RequestInfo::parse(method, url)?)
+            }
+            (None, None, Some(verb), Some(resource)) => Ok(self.parts(verb, resource)),
+            _ => Err(Unclear::Call),
+        }
+    }
+
+    fn parts(&self, verb: &str, resource: &str) -> RequestInfo {
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        // To Kubernetes, a namespace is in itself.
+        let in_itself =
+            self.api_group.is_empty() && resource == "namespaces" && self.namespace.is_empty();
+        let namespace = if in_itself {
+            &self.object_name
+        } else {
+            &self.namespace
+        };
+        RequestInfo {
+            is_resource_request: true,
+            verb: verb.to_owned(),
+            api_group: self.api_group.clone(),
+            api_version: "v1".to_owned(),
+            namespace: namespace.clone(),
+            resource: resource.to_owned(),
+            subresource: subresource.to_owned(),
+            name: self.object_name.clone(),
+            command: self.command.clone(),
+            ..RequestInfo::default()
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Why each rule matches a call, or does not.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{
+    Facts, PolicySet,
+    expression::{Expression, Outcome, Scope},
+    rule::{Matching, Rule, Selector, Target},
+};
+use crate::{
+    api::v1alpha1::agent_policy::{Effect, Subject},
+    identity::Attributes,
+    request_info::RequestInfo,
+};
+
+/// One rule and one call.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleExplanation {
+    /// `<policy>/<rule>`.
+    pub rule: Arc<str>,
+    pub effect: Effect,
+    /// The policy is in `mode: Audit`: the rule does not count.
+    pub audited: bool,
+    pub matches: bool,
+    /// The first selector that does not match.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mismatch: Option<Mismatch>,
+    /// Empty where a selector does not match.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Mismatch {
+    /// As it is called in the policy.
+    pub field: &'static str,
+    /// What the rule has there.
+    pub rule: String,
+    /// What the call has there.
+    pub call: String,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Condition {
+    /// `when` or `unless`.
+    pub field: &'static str,
+    pub expression: String,
+    /// `true`, `false`, or why it could not be evaluated.
+    pub result: String,
+}
+
+impl PolicySet {
+    /// Every rule that people wrote, in order of id.
+    pub fn explain(&self, attributes: &Attributes<'_>, facts: &Facts) -> Vec<RuleExplanation> {
+        let scope = Scope::new(attributes, facts);
+        let written = self.rules().take(self.len());
+        written.map(|rule| explain(rule, &scope)).collect()
+    }
+}
+
+fn explain(rule: &Rule, scope: &Scope<'_>) -> RuleExplanation {
+    let attributes = scope.attributes();
+    let mismatch = if rule.is_for(attributes.identity) {
+        rule.mismatch(attributes.request)
+    } else {
+        Some(Selector::Subjects)
+    };
+    let mismatch = mismatch.map(|selector| describe(rule, selector, attributes));
+    let conditions = [("when", &rule.when), ("unless", &rule.unless)];
+    let conditions = conditions
+        .into_iter()
+        .filter(|_| mismatch.is_none())
+        .filter_map(|(field, expression)| Some(condition(field, expression.as_ref()?, scope)));
+    RuleExplanation {
+        rule: Arc::clone(&rule.id),
+        effect: rule.effect,
+        audited: rule.is_audited,
+        matches: mismatch.is_none() && matches(rule, scope),
+        conditions: conditions.collect(),
+        mismatch,
+    }
+}
+
+fn matches(rule: &Rule, scope: &Scope<'_>) -> bool {
+    let matching = match rule.matching(scope) {
+        Matching::Unknown(_) => rule.failed(String::new()),
+        matching => matching,
+    };
+    matches!(matching, Matching::Yes { .. })
+}
+
+fn condition(field: &'static str, expression: &Expression, scope: &Scope<'_>) -> Condition {
+    let result = match expression.evaluate(scope) {
+        Outcome::Is(value) => value.to_string(),
+        Outcome::Unknown(_) => {
+            "could not be evaluated: it reads an object that is not known".to_owned()
+        }
+        Outcome::Failed(problem) => format!("could not be evaluated: {problem}"),
+    };
+    Condition {
+        field,
+        expression: expression.text().to_owned(),
+        result,
+    }
+}
+
+fn describe(rule: &Rule, selector: Selector, attributes: &Attributes<'_>) -> Mismatch {
+    let request = attributes.request;
+    let (field, has, call) = match (selector, &rule.target) {
+        (Selector::Subjects, _) => ("subjects", subjects(&rule.subjects), caller(attributes)),
+        (Selector::Verbs, _) => ("verbs", list(&rule.verbs), request.verb.clone()),
+        (Selector::ApiGroups, Target::Objects { api_groups, .. }) => {
+            ("apiGroups", list(api_groups), quoted(&request.api_group))
+        }
+        (Selector::Resources, Target::Objects { resources, .. }) => {
+            ("resources", list(resources), resource(request))
+        }
+        (Selector::Namespaces, Target::Objects { namespaces, .. }) => {
+            ("namespaces", list(namespaces), namespace(request))
+        }
+        (Selector::Names, Target::Objects { names, .. }) => {
+            let name = &request.name;
+            let call = if name.is_empty() {
+                "no name: all of them".to_owned()
+            } else {
+                name.clone()
+            };
+            ("names", list(names), call)
+        }
+        (_, Target::Paths(paths)) => ("nonResourceURLs", list(paths), request.path.clone()),
+        (_, Target::Objects { resources, .. }) => {
+            ("resources", list(resources), request.path.clone())
+        }
+    };
+    Mismatch {
+        field,
+        rule: has,
+        call,
+    }
+}
+
+fn resource(request: &RequestInfo) -> String {
+    if !request.is_resource_request {
+        return format!("the path {}", request.path);
+    }
+    match request.subresource.as_str() {
+        "" => request.resource.clone(),
+        subresource => format!("{}/{subresource}", request.resource),
+    }
+}
+
+fn namespace(request: &RequestInfo) -> String {
+    use super::reach::Reach;
+    match Reach::of(request) {
+        Reach::Namespace(namespace) => namespace.to_owned(),
+        Reach::Cluster => quoted(""),
+        Reach::AllNamespaces => "all of them".to_owned(),
+    }
+}
+
+fn caller(attributes: &Attributes<'_>) -> String {
+    attributes.identity.user.username.clone()
+}
+
+fn subjects(subjects: &[Subject]) -> String {
+    let named = subjects.iter().map(|subject| match subject {
+        Subject::ServiceAccount(account) => {
+            format!("ServiceAccount {}/{}", account.namespace, account.name)
+        }
+        Subject::Oidc(oidc) => {
+            let claims = oidc
+                .claims
+                .iter()
+                .map(|(claim, value)| format!("{claim}={value}"));
+            format!("{} {}", oidc.issuer, claims.collect::<Vec<_>>().join(" "))
+        }
+        Subject::Agent(agent) => format!("agent {}", agent.name),
+        Subject::All(_) => "all".to_owned(),
+    });
+    named.collect::<Vec<_>>().join(", ")
+}
+
+fn list(entries: &[String]) -> String {
+    let entries = entries.iter().map(|entry| match entry.as_str() {
+        "" => quoted(""),
+        entry => entry.to_owned(),
+    });
+    entries.collect::<Vec<_>>().join(", ")
+}
+
+fn quoted(text: &str) -> String {
+    format!("{text:?}")
+}

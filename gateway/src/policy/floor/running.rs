@@ -1,0 +1,53 @@
+//! Where something may run that is no agent to the gateway: nobody sees what it does, so a rule for every namespace is
+//! not enough.
+
+use super::denial;
+use crate::{
+    identity::Attributes,
+    policy::{Denial, pods, resources, rule::Rule},
+    request_info::RequestInfo,
+};
+
+/// Whether a rule must name the namespace, or `""` for what is in none.
+pub(in crate::policy) fn must_be_named(attributes: &Attributes<'_>) -> bool {
+    let request = attributes.request;
+    request.is_resource_request && !attributes.namespace_is_agents && runs_something(request)
+}
+
+pub(in crate::policy) fn names(rule: &Rule, attributes: &Attributes<'_>) -> bool {
+    rule.names_namespace(&attributes.request.namespace)
+}
+
+/// Pods, what makes pods, what may make pods for all we know, and the ways into pods that run.
+fn runs_something(request: &RequestInfo) -> bool {
+    let (group, resource) = (request.api_group.as_str(), request.resource.as_str());
+    if request.is_stream() {
+        return true;
+    }
+    let changes = matches!(request.verb.as_str(), "create" | "patch" | "update");
+    let makes_pods = pods::makes_pods(group, resource)
+        && matches!(
+            request.subresource.as_str(),
+            "" | "binding" | "ephemeralcontainers" | "resize"
+        );
+    let binds = group.is_empty() && resource == "bindings";
+    changes && (makes_pods || binds || resources::is_unknown(request))
+}
+
+pub(in crate::policy) fn unnamed(request: &RequestInfo) -> Denial {
+    let (place, named) = match request.namespace.as_str() {
+        "" => ("outside all namespaces".to_owned(), "\"\"".to_owned()),
+        namespace => (
+            format!("in the namespace {namespace:?}, which is no agents' namespace"),
+            format!("{namespace:?}"),
+        ),
+    };
+    let reason = format!(
+        "what runs {place} does not go through the gateway, so only a rule whose namespaces name {named}, not \"*\", allows it"
+    );
+    denial(
+        "floor-unnamed-namespace",
+        &reason,
+        "Work in an agents' namespace, or ask whoever owns the policies for a rule that names this one.",
+    )
+}

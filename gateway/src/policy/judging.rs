@@ -1,0 +1,223 @@
+//! How a call is judged: the floor, every rule, the creations that it may be, and the Secrets that it would read.
+
+use super::{
+    Audited, Decision, Denial, Facts, Judgement, PolicySet, Undecided,
+    creation::Creation,
+    expression::Scope,
+    floor::{self, objects, running},
+    judgement::Wants,
+    permit::{self, Hit},
+    rule::{Matching, Rule},
+};
+use crate::{api::v1alpha1::agent_policy::Effect, identity::Attributes, request_info::RequestInfo};
+
+/// Whether more may be learned.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Facing {
+    More,
+    /// What is not learned cannot be evaluated.
+    End,
+}
+
+/// What the rules say of one request that none of them denies.
+#[derive(Default)]
+struct Found<'r> {
+    hits: Vec<Hit<'r>>,
+    /// Rules that may match once more is learned.
+    open: Vec<&'r Rule>,
+    audited: Vec<Audited>,
+    wants: Wants,
+}
+
+impl PolicySet {
+    /// Judges a call by what is known of it, or says what must be learned first. A rule that is sure to deny it, or
+    /// none that could allow it, ends it without anything being learned.
+    pub fn judge(&self, attributes: &Attributes<'_>, facts: &Facts) -> Judgement {
+        let scope = Scope::new(attributes, facts);
+        match self.find(&scope, Facing::More) {
+            Err(denial) => Judgement::Decided(Decision::Deny(denial)),
+            Ok(found) if found.wants.any() => Judgement::Undecided(Undecided::new(
+                attributes,
+                found.wants,
+                self.shared_digest(),
+            )),
+            Ok(found) => Judgement::Decided(self.settle(found, &scope)),
+        }
+    }
+
+    /// Judges a call of which nothing more will be known: what was not learned cannot be evaluated.
+    pub fn conclude(&self, attributes: &Attributes<'_>, facts: &Facts) -> Decision {
+        let scope = Scope::new(attributes, facts);
+        match self.find(&scope, Facing::End) {
+            Err(denial) => Decision::Deny(denial),
+            Ok(found) => self.settle(found, &scope),
+        }
+    }
+
+    /// Judges the request line alone.
+    pub fn evaluate(&self, attributes: &Attributes<'_>) -> Decision {
+        self.conclude(attributes, &Facts::default())
+    }
+
+    /// What the policies in `mode: Audit` would have done, whatever the others do.
+    pub fn audited(&self, attributes: &Attributes<'_>, facts: &Facts) -> Vec<Audited> {
+        let scope = Scope::new(attributes, facts);
+        self.matching(&scope, Facing::End).audited
+    }
+
+    fn settle(&self, found: Found<'_>, scope: &Scope<'_>) -> Decision {
+        permit::decide(&found.hits, found.audited, scope, self.shared_digest())
+    }
+
+    fn find(&self, scope: &Scope<'_>, facing: Facing) -> Result<Found<'_>, Denial> {
+        let attributes = scope.attributes();
+        floor::check(attributes)?;
+        let mut found = self.undenied(scope, facing)?;
+        if running::must_be_named(attributes) && !found.may_name(attributes) {
+            return Err(running::unnamed(attributes.request));
+        }
+        self.add_creations(&mut found, attributes, scope, facing)?;
+        let wants = objects::wants(scope);
+        if !wants.any() {
+            objects::check(scope)?;
+            self.add_secrets(&mut found, scope, facing)?;
+        } else if facing == Facing::End {
+            return Err(objects::unlearned(attributes.request));
+        }
+        found.wants = found.wants.and(wants);
+        Ok(found)
+    }
+
+    /// The rules that match, where none denies and one could allow.
+    fn undenied(&self, scope: &Scope<'_>, facing: Facing) -> Result<Found<'_>, Denial> {
+        let found = self.matching(scope, facing);
+        let denying = found
+            .hits
+            .iter()
+            .find(|hit| hit.rule.effect == Effect::Deny);
+        if let Some(Hit { rule, problem }) = denying {
+            let request = scope.attributes().request;
+            return Err(Denial::by_rule(rule, request, problem.as_deref()));
+        }
+        let mut passing = found
+            .hits
+            .iter()
+            .map(|hit| hit.rule)
+            .chain(found.open.iter().copied());
+        if passing.any(|rule| rule.effect != Effect::Deny) {
+            return Ok(found);
+        }
+        Err(Denial::by_default())
+    }
+
+    fn matching(&self, scope: &Scope<'_>, facing: Facing) -> Found<'_> {
+        let mut found = Found::default();
+        for rule in self.rules_for(scope.attributes().identity) {
+            let matching = match rule.matching(scope) {
+                Matching::Unknown(_) if facing == Facing::End => {
+                    rule.failed("the object that it reads could not be learned".to_owned())
+                }
+                matching => matching,
+            };
+            match matching {
+                Matching::No => {}
+                Matching::Yes { .. } if rule.is_audited => found.audited.push(Audited::of(rule)),
+                Matching::Yes { problem } => found.hits.push(Hit { rule, problem }),
+                Matching::Unknown(wants) => {
+                    found.wants = found.wants.and(wants);
+                    found.open.extend((!rule.is_audited).then_some(rule));
+                }
+            }
+        }
+        found
+    }
+
+    /// Judges a request that creates under another verb as the creation that it may be, too.
+    fn add_creations<'s>(
+        &'s self,
+        found: &mut Found<'s>,
+        attributes: &Attributes<'_>,
+        scope: &Scope<'_>,
+        facing: Facing,
+    ) -> Result<(), Denial> {
+        for creation in Creation::all_of(attributes) {
+            let created = Attributes {
+                request: &creation.request,
+                ..*attributes
+            };
+            match self.undenied(&scope.of(&created), facing) {
+                Ok(creating) => found.add(creating, creation.needs_allow),
+                Err(denial) if denial.is_default() && !creation.needs_allow => {}
+                Err(denial) => return Err(denial.of_creation(attributes)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever makes a pod reads what the pod is given, so the rules on `get` of its Secrets count.
+    fn add_secrets<'s>(
+        &'s self,
+        found: &mut Found<'s>,
+        scope: &Scope<'_>,
+        facing: Facing,
+    ) -> Result<(), Denial> {
+        let attributes = scope.attributes();
+        let facts = Facts::default();
+        for name in objects::secrets(scope)? {
+            let request = get_secret(&attributes.request.namespace, &name);
+            let reading = Attributes {
+                applies: false,
+                dry_run: false,
+                request: &request,
+                ..*attributes
+            };
+            match self.undenied(&Scope::new(&reading, &facts), facing) {
+                Ok(read) => found.add(read, false),
+                Err(denial) => return Err(denial.of_reference(&name)),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'r> Found<'r> {
+    /// What else the call is counts as well: what asks for approval there asks for it here. Obligations of an `Allow`
+    /// come along where the call needs that `Allow`.
+    fn add(&mut self, other: Self, with_allows: bool) {
+        let counts = |hit: &Hit<'_>| with_allows || hit.rule.effect == Effect::RequireApproval;
+        let is_new = |hit: &Hit<'_>, hits: &[Hit<'_>]| {
+            hits.iter().all(|known| !std::ptr::eq(known.rule, hit.rule))
+        };
+        for hit in other.hits {
+            if counts(&hit) && is_new(&hit, &self.hits) {
+                self.hits.push(hit);
+            }
+        }
+        self.wants = self.wants.and(other.wants);
+        for audited in other.audited {
+            if !self.audited.contains(&audited) {
+                self.audited.push(audited);
+            }
+        }
+    }
+
+    fn may_name(&self, attributes: &Attributes<'_>) -> bool {
+        let hits = self.hits.iter().map(|hit| hit.rule);
+        hits.chain(self.open.iter().copied())
+            .any(|rule| rule.effect != Effect::Deny && running::names(rule, attributes))
+    }
+}
+
+fn get_secret(namespace: &str, name: &str) -> RequestInfo {
+    RequestInfo {
+        is_resource_request: true,
+        verb: "get".to_owned(),
+        path: format!("/api/v1/namespaces/{namespace}/secrets/{name}"),
+        api_prefix: "api".to_owned(),
+        api_version: "v1".to_owned(),
+        namespace: namespace.to_owned(),
+        resource: "secrets".to_owned(),
+        name: name.to_owned(),
+        ..RequestInfo::default()
+    }
+}

@@ -1,0 +1,375 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    identity::{Identity, Provenance, UserInfo},
+    request_info::RequestInfo,
+};
+use RiskLevel::{Critical, High, Low, Medium};
+
+fn assessed(line: &str, object: Option<&Value>) -> Risk {
+    let identity = Identity {
+        user: UserInfo::default(),
+        upstream_user: UserInfo::default(),
+        issuer: None,
+        claims: Default::default(),
+        workload: None,
+        provenance: Provenance::default(),
+        session_id: None,
+    };
+    let (method, target) = line.split_once(' ').expect("method and target");
+    let request = RequestInfo::parse(method, target).expect("it is unambiguous");
+    assess(&Attributes::new(&identity, &request), object)
+}
+
+/// Every row of the classes, as the request line shows it.
+const LINES: &[(RiskLevel, &str)] = &[
+    (
+        Critical,
+        "POST /apis/rbac.authorization.k8s.io/v1/clusterroles",
+    ),
+    (
+        Critical,
+        "PATCH /apis/rbac.authorization.k8s.io/v1/namespaces/a/rolebindings/x",
+    ),
+    (
+        Critical,
+        "POST /api/v1/namespaces/a/serviceaccounts/x/token",
+    ),
+    (Critical, "GET /api/v1/nodes/n/proxy/pods"),
+    (
+        Critical,
+        "PUT /apis/certificates.k8s.io/v1/certificatesigningrequests/x/approval",
+    ),
+    (
+        Critical,
+        "PUT /apis/certificates.k8s.io/v1/certificatesigningrequests/x/status",
+    ),
+    (
+        Critical,
+        "POST /apis/certificates.k8s.io/v1beta1/clustertrustbundles",
+    ),
+    (
+        Critical,
+        "DELETE /apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/x",
+    ),
+    (
+        Critical,
+        "POST /apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
+    ),
+    (
+        Critical,
+        "PUT /apis/apiregistration.k8s.io/v1/apiservices/x",
+    ),
+    (
+        Critical,
+        "PATCH /apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/x",
+    ),
+    (Critical, "POST /apis/node.k8s.io/v1/runtimeclasses"),
+    (Critical, "PATCH /api/v1/nodes/n/status"),
+    (
+        Critical,
+        "PUT /apis/coordination.k8s.io/v1/namespaces/kube-system/leases/x",
+    ),
+    (
+        Critical,
+        "PATCH /api/v1/namespaces/kube-system/configmaps/coredns",
+    ),
+    (Critical, "DELETE /api/v1/namespaces/kube-system/configmaps"),
+    (Critical, "DELETE /apis/sallyport.dev/v1alpha1/agents/x"),
+    (
+        Critical,
+        "POST /api/v1/namespaces/sallyport-system/configmaps",
+    ),
+    (High, "GET /api/v1/namespaces/a/pods/x/exec?command=sh"),
+    (High, "POST /api/v1/namespaces/a/pods/x/attach"),
+    (High, "POST /api/v1/namespaces/a/pods/x/portforward"),
+    (
+        High,
+        "PATCH /api/v1/namespaces/a/pods/x/ephemeralcontainers",
+    ),
+    (High, "GET /api/v1/namespaces/a/pods/x/proxy/"),
+    (High, "GET /api/v1/namespaces/a/services/x/proxy/"),
+    (High, "GET /api/v1/namespaces/a/secrets/x"),
+    (High, "GET /api/v1/namespaces/a/secrets?watch=1"),
+    (High, "PATCH /api/v1/namespaces/a/secrets/x"),
+    (High, "POST /apis/storage.k8s.io/v1/storageclasses"),
+    (High, "POST /apis/storage.k8s.io/v1/csidrivers"),
+    (High, "POST /apis/storage.k8s.io/v1/volumeattachments"),
+    (High, "POST /api/v1/namespaces"),
+    (High, "DELETE /api/v1/namespaces/a"),
+    (High, "PUT /api/v1/namespaces/a/finalize"),
+    (High, "DELETE /api/v1/namespaces/a/configmaps"),
+    (High, "DELETE /api/v1/namespaces/a/persistentvolumeclaims/x"),
+    (High, "DELETE /api/v1/persistentvolumes/x"),
+    (
+        High,
+        "DELETE /apis/apiextensions.k8s.io/v1/customresourcedefinitions/x",
+    ),
+    (High, "DELETE /api/v1/nodes/n"),
+    (High, "DELETE /apis/apps/v1/namespaces/a/statefulsets/x"),
+    (High, "PUT /api/v1/namespaces/a/endpoints/x"),
+    (
+        High,
+        "POST /apis/discovery.k8s.io/v1/namespaces/a/endpointslices",
+    ),
+    (
+        High,
+        "POST /apis/networking.k8s.io/v1/namespaces/a/ingresses",
+    ),
+    (
+        High,
+        "POST /apis/gateway.networking.k8s.io/v1/namespaces/a/httproutes",
+    ),
+    (High, "POST /api/v1/namespaces/a/pods/x/eviction"),
+    (High, "POST /api/v1/namespaces/a/pods/x/binding"),
+    (High, "POST /api/v1/namespaces/a/bindings"),
+    (High, "PATCH /api/v1/namespaces/a/pods/x/status"),
+    (High, "PATCH /api/v1/namespaces/a/services/x/status"),
+    (
+        High,
+        "DELETE /apis/networking.k8s.io/v1/namespaces/a/networkpolicies/x",
+    ),
+    (
+        High,
+        "PATCH /apis/cilium.io/v2/namespaces/a/ciliumnetworkpolicies/x",
+    ),
+    (High, "DELETE /api/v1/namespaces/a/resourcequotas/x"),
+    (High, "DELETE /api/v1/namespaces/a/limitranges/x"),
+    (
+        High,
+        "DELETE /apis/policy/v1/namespaces/a/poddisruptionbudgets/x",
+    ),
+    (High, "POST /apis/apps/v1/namespaces/kube-system/daemonsets"),
+    (Medium, "PATCH /api/v1/namespaces/a/configmaps/x"),
+    (Medium, "POST /apis/batch/v1/namespaces/a/cronjobs"),
+    (
+        Medium,
+        "PATCH /apis/autoscaling/v2/namespaces/a/horizontalpodautoscalers/x",
+    ),
+    (Medium, "GET /api/v1/namespaces/a/pods/x/log"),
+    (
+        Medium,
+        "DELETE /apis/events.k8s.io/v1/namespaces/a/events/x",
+    ),
+    (Medium, "POST /apis/example.com/v1/namespaces/a/widgets"),
+    (Medium, "POST /metrics"),
+    (Low, "GET /api/v1/namespaces/a/pods"),
+    (Low, "GET /api/v1/nodes/n"),
+    (Low, "GET /apis/rbac.authorization.k8s.io/v1/clusterroles"),
+    (Low, "GET /apis/apps/v1"),
+    (Low, "GET /metrics"),
+    (
+        Low,
+        "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+    ),
+];
+
+#[test]
+fn every_class_is_told_by_the_request_line() {
+    for (level, line) in LINES {
+        let risk = assessed(line, None);
+        assert_eq!(risk.level, *level, "{line}: {:?}", risk.reasons);
+        assert_eq!(risk.reasons.is_empty(), *level == Low, "{line}");
+    }
+}
+
+fn pod(spec: Value) -> Value {
+    json!({"spec": spec})
+}
+
+fn container(with: Value) -> Value {
+    pod(json!({"containers": [with]}))
+}
+
+#[test]
+fn a_pod_with_a_way_to_its_node_is_risky_wherever_it_is_written() {
+    let context = |with: Value| container(json!({"name": "c", "securityContext": with}));
+    let risky = [
+        context(json!({"privileged": true})),
+        context(json!({"capabilities": {"add": ["SYS_ADMIN"]}})),
+        context(json!({"procMount": "Unmasked"})),
+        context(json!({"windowsOptions": {"hostProcess": true}})),
+        container(json!({"name": "c", "ports": [{"containerPort": 1, "hostPort": 80}]})),
+        pod(json!({"initContainers": [{"securityContext": {"privileged": true}}]})),
+        pod(json!({"hostNetwork": true})),
+        pod(json!({"hostPID": true})),
+        pod(json!({"hostIPC": true})),
+        pod(json!({"nodeName": "n"})),
+        pod(json!({"serviceAccountName": "admin"})),
+        pod(json!({"automountServiceAccountToken": true})),
+        pod(json!({"securityContext": {"windowsOptions": {"hostProcess": true}}})),
+        pod(json!({"volumes": [{"hostPath": {"path": "/"}}]})),
+        pod(
+            json!({"volumes": [{"projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]}),
+        ),
+    ];
+    for pod in risky {
+        for (line, object) in [
+            ("POST /api/v1/namespaces/a/pods", pod.clone()),
+            (
+                "PATCH /apis/apps/v1/namespaces/a/deployments/x",
+                json!({"spec": {"template": pod}}),
+            ),
+            (
+                "POST /apis/batch/v1/namespaces/a/cronjobs",
+                json!({"spec": {"jobTemplate": {"spec": {"template": pod}}}}),
+            ),
+        ] {
+            let risk = assessed(line, Some(&object));
+            assert_eq!(risk.level, High, "{line} {object}");
+        }
+    }
+    for harmless in [
+        context(
+            json!({"privileged": false, "capabilities": {"add": ["NET_BIND_SERVICE"], "drop": ["ALL"]}}),
+        ),
+        pod(json!({"serviceAccountName": "default", "automountServiceAccountToken": false})),
+        pod(
+            json!({"volumes": [{"projected": {"sources": [{"serviceAccountToken": {"audience": "sallyport"}}]}}]}),
+        ),
+    ] {
+        let risk = assessed("POST /api/v1/namespaces/a/pods", Some(&harmless));
+        assert_eq!(risk.level, Medium, "{harmless}: {:?}", risk.reasons);
+    }
+}
+
+#[test]
+fn other_objects_show_what_the_line_does_not() {
+    for (level, line, object) in [
+        (
+            Critical,
+            "POST /api/v1/namespaces/a/secrets",
+            json!({"type": "kubernetes.io/service-account-token"}),
+        ),
+        (
+            Critical,
+            "POST /apis/certificates.k8s.io/v1/certificatesigningrequests",
+            json!({"spec": {"signerName": "kubernetes.io/kube-apiserver-client"}}),
+        ),
+        (
+            Critical,
+            "POST /apis/certificates.k8s.io/v1/certificatesigningrequests",
+            json!({"spec": {"signerName": "kubernetes.io/kubelet-serving"}}),
+        ),
+        (
+            Critical,
+            "PATCH /apis/apiextensions.k8s.io/v1/customresourcedefinitions/x",
+            json!({"spec": {"conversion": {"strategy": "Webhook"}}}),
+        ),
+        (
+            Critical,
+            "POST /api/v1/namespaces/kube-system/configmaps",
+            json!({"metadata": {"name": "aws-auth"}}),
+        ),
+        (
+            Medium,
+            "POST /api/v1/namespaces/kube-system/configmaps",
+            json!({"metadata": {"name": "other"}}),
+        ),
+        (
+            High,
+            "POST /api/v1/persistentvolumes",
+            json!({"spec": {"hostPath": {"path": "/"}}}),
+        ),
+        (
+            High,
+            "POST /api/v1/persistentvolumes",
+            json!({"spec": {"local": {"path": "/mnt"}}}),
+        ),
+        (
+            Medium,
+            "POST /api/v1/persistentvolumes",
+            json!({"spec": {"csi": {}}}),
+        ),
+        (
+            High,
+            "POST /api/v1/namespaces/a/services",
+            json!({"spec": {"type": "ExternalName"}}),
+        ),
+        (
+            High,
+            "POST /api/v1/namespaces/a/services",
+            json!({"spec": {"selector": {"a": "b"}, "externalIPs": ["1.2.3.4"]}}),
+        ),
+        (
+            High,
+            "POST /api/v1/namespaces/a/services",
+            json!({"spec": {"ports": []}}),
+        ),
+        (
+            Medium,
+            "POST /api/v1/namespaces/a/services",
+            json!({"spec": {"selector": {"a": "b"}}}),
+        ),
+        (
+            High,
+            "PATCH /apis/apps/v1/namespaces/a/deployments/x/scale",
+            json!({"spec": {"replicas": 0}}),
+        ),
+        (
+            Medium,
+            "PATCH /apis/apps/v1/namespaces/a/deployments/x/scale",
+            json!({"spec": {"replicas": 2}}),
+        ),
+        (
+            High,
+            "PUT /apis/apps/v1/namespaces/a/deployments/x",
+            json!({"spec": {"replicas": 0}}),
+        ),
+    ] {
+        let risk = assessed(line, Some(&object));
+        assert_eq!(risk.level, level, "{line} {object}: {:?}", risk.reasons);
+    }
+}
+
+#[test]
+fn reasons_are_plain_and_the_gravest_comes_first() {
+    let object =
+        json!({"spec": {"hostNetwork": true, "volumes": [{"hostPath": {"path": "/etc"}}]}});
+    let risk = assessed("POST /api/v1/namespaces/a/pods", Some(&object));
+    assert_eq!(
+        risk.reasons,
+        [
+            "the pod uses its node's network, where nothing tells it from the node",
+            "the pod gets the path \"/etc\" of its node",
+            "it changes an object",
+        ]
+    );
+}
+
+#[test]
+fn the_object_is_read_where_it_tells_more() {
+    let identity = Identity {
+        user: UserInfo::default(),
+        upstream_user: UserInfo::default(),
+        issuer: None,
+        claims: Default::default(),
+        workload: None,
+        provenance: Provenance::default(),
+        session_id: None,
+    };
+    for (line, reads) in [
+        ("POST /api/v1/namespaces/a/pods", true),
+        ("PATCH /apis/apps/v1/namespaces/a/deployments/x", true),
+        ("PATCH /apis/apps/v1/namespaces/a/deployments/x/scale", true),
+        (
+            "PATCH /apis/apps/v1/namespaces/a/deployments/x/status",
+            false,
+        ),
+        ("GET /api/v1/namespaces/a/pods/x", false),
+        ("DELETE /api/v1/namespaces/a/pods/x", false),
+        ("POST /api/v1/namespaces/a/pods/x/exec", false),
+        ("PATCH /api/v1/namespaces/a/configmaps/x", false),
+        ("POST /api/v1/namespaces/kube-system/configmaps", true),
+        ("PATCH /apis/example.com/v1/namespaces/a/widgets/x", false),
+    ] {
+        let (method, target) = line.split_once(' ').expect("method and target");
+        let request = RequestInfo::parse(method, target).expect("it is unambiguous");
+        assert_eq!(
+            reads_object(&Attributes::new(&identity, &request)),
+            reads,
+            "{line}"
+        );
+    }
+}
