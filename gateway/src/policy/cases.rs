@@ -31,7 +31,7 @@ use super::{Decision, Fact, Facts, PolicySet};
 use crate::{
     api::v1alpha1::{
         agent_policy::Effect,
-        manifest::{Outline, Problem},
+        manifest::{Outline, Place, Problem},
     },
     identity::Attributes,
 };
@@ -159,9 +159,10 @@ pub struct Decided {
 /// Reads a file with cases; the error is everything that is wrong in it.
 pub fn read(file: &Path) -> Result<CaseFile, Problem> {
     let problem = |message: String| Problem {
-        file: file.to_owned(),
+        place: Place::File(file.to_owned()),
+        line: None,
+        object: None,
         message,
-        ..Problem::default()
     };
     let text = std::fs::read_to_string(file)
         .map_err(|error| problem(format!("cannot read the file: {error}")))?;
@@ -178,10 +179,10 @@ struct Document {
 
 fn parse(file: &Path, text: &str) -> Result<CaseFile, Problem> {
     let unreadable = |error: serde_saphyr::Error| Problem {
-        file: file.to_owned(),
+        place: Place::File(file.to_owned()),
         line: error.location().map(|location| location.line()),
+        object: None,
         message: error.without_snippet().to_string(),
-        ..Problem::default()
     };
     let document: Document = serde_saphyr::from_str(text).map_err(unreadable)?;
     let outline: Outline = serde_saphyr::from_str(text).map_err(unreadable)?;
