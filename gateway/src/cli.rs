@@ -20,6 +20,7 @@ mod manifests;
 mod node;
 mod output;
 mod person;
+mod policy;
 mod prepare;
 mod rbac;
 mod reports;
@@ -67,6 +68,9 @@ enum Command {
     /// Print what RBAC must say for agents.
     #[command(subcommand)]
     Rbac(rbac::Command),
+    /// Check, test and explain policies before they are in force.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Read the record: list calls, show one in full.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -101,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Ca(command) => ca::run(command),
         Command::Agents(command) => agents::run(command),
         Command::Rbac(command) => rbac::run(command),
+        Command::Policy(command) => policy::run(command),
         Command::Audit(command) => audit::run(command),
         Command::Coverage(args) => coverage::run(args),
         Command::Discover(args) => discover::run(args),

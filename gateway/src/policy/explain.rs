@@ -194,3 +194,6 @@ fn list(entries: &[String]) -> String {
 fn quoted(text: &str) -> String {
     format!("{text:?}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,7 @@ fn identity(username: &str) -> Identity {
     }
 }
 
-fn bot() -> Identity {
+pub(super) fn bot() -> Identity {
     identity("system:serviceaccount:ci:bot")
 }
 
@@ -62,7 +62,7 @@ fn agent(name: &str, source: Source) -> Identity {
     }
 }
 
-fn request(line: &str) -> RequestInfo {
+pub(super) fn request(line: &str) -> RequestInfo {
     let (method, target) = line.split_once(' ').expect("method and target");
     RequestInfo::parse(method, target).expect("it is unambiguous")
 }

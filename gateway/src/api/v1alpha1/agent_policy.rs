@@ -19,6 +19,12 @@
 //!   A `Deny` of `create` also denies `update` of what Kubernetes creates on update: endpoints, events, leases,
 //!   limitranges, RBAC's four, runtimeclasses and services. An `Allow` of `update` needs no `create` there,
 //!   since the cluster's RBAC asks the synthetic user for it once an object turns out to be missing.
+//! - A field that nobody knows is kept by the API server, so that a gateway sees it and refuses the policy: were it
+//!   dropped, a rule without its misspelt `when` would match everything.
+//! - A proxy, as `services/proxy`, passes on requests that nobody here can judge: an `Allow` counts only where
+//!   `resources` names the subresource.
+//! - What runs in a namespace that is no agents' namespace is out of the gateway's sight: pods, what makes them, kinds
+//!   that Kubernetes does not define, exec, attach and port-forward need a rule that names the namespace, not `"*"`.
 //! - `when` and `unless` are CEL expressions over `request`, `user`, `workload`, `provenance`, `risk`, `object` and
 //!   `oldObject`. Where one cannot be evaluated, an `Allow` does not match, and `Deny` and `RequireApproval` do.
 
@@ -48,6 +54,7 @@ pub const MAX_ITEMS: usize = 1000;
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct AgentPolicySpec {
     /// The callers that the rules apply to; one that matches is enough.
     #[schemars(length(min = 1, max = "MAX_ITEMS"))]
@@ -87,6 +94,7 @@ impl Mode {
 /// Exactly one way to recognize a caller.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub enum Subject {
     ServiceAccount(ServiceAccountMatch),
     Oidc(OidcMatch),
@@ -98,6 +106,7 @@ pub enum Subject {
 /// An agent by the name that an `Agent` object or a verified claim gives it, never one it gave itself.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct AgentSubject {
     /// The agent's name, or `"*"` for every agent that has one.
     #[schemars(length(min = 1))]
@@ -113,7 +122,7 @@ pub enum Everyone {
 /// Some requests, and what becomes of them.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true, "x-kubernetes-validations" = [{
     "rule": "has(self.nonResourceURLs) ? !has(self.apiGroups) && !has(self.resources) && !has(self.namespaces) && !has(self.names) : has(self.apiGroups) && has(self.resources) && has(self.namespaces) && has(self.names)",
     "message": "a rule has either apiGroups, resources, namespaces and names, or nonResourceURLs",
 }, {
@@ -214,6 +223,7 @@ pub enum RecordLevel {
 /// Each as `30s`, `10m` or `2h`. Of several rules that match, the shortest counts.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct StreamLimits {
     /// Ends when nothing has passed for so long.
     #[schemars(regex(pattern = r"^[1-9][0-9]*(s|m|h)$"))]
@@ -228,6 +238,7 @@ pub struct StreamLimits {
 /// Of several rules that match, each condition is the strictest.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct ApprovalTerms {
     /// Who may decide must be in one of these groups; anyone whom RBAC lets where there are none.
     #[schemars(length(max = 16), inner(length(min = 1)))]

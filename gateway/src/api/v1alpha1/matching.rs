@@ -11,6 +11,7 @@ pub const ANY: &str = "*";
 /// A ServiceAccount, by the token it presents.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct ServiceAccountMatch {
     /// The ServiceAccount's namespace, or `"*"`.
     #[schemars(length(min = 1))]
@@ -29,6 +30,7 @@ impl ServiceAccountMatch {
 /// A token of one configured OIDC issuer whose verified claims have the values listed here.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct OidcMatch {
     /// The issuer's `name` in the gateway's configuration.
     #[schemars(length(min = 1))]

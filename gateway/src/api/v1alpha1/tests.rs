@@ -23,6 +23,45 @@ fn the_schema_requires_what_a_pruned_misspelling_would_drop() {
     assert!(rule["x-kubernetes-validations"][0]["rule"].is_string());
 }
 
+/// The API server drops what a schema does not know, and a policy without the dropped field would say something else.
+#[test]
+fn the_schema_keeps_what_it_does_not_know_for_the_gateway_to_refuse() {
+    let crd = serde_json::to_value(agent_policy::AgentPolicy::crd()).expect("it serializes");
+    let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let mut seen = Vec::new();
+    assert_keeps("spec", spec, &mut seen);
+    let rules = |field: &str| format!("spec.rules[].{field}");
+    for path in [
+        "spec".to_owned(),
+        "spec.rules[]".to_owned(),
+        rules("approval"),
+        rules("streams"),
+    ] {
+        assert!(seen.contains(&path), "{path} in {seen:?}");
+    }
+    for subject in ["agent", "oidc", "serviceAccount"] {
+        assert!(
+            seen.contains(&format!("spec.subjects[].{subject}")),
+            "{subject}"
+        );
+    }
+}
+
+/// Every object with named fields.
+fn assert_keeps(path: &str, schema: &serde_json::Value, seen: &mut Vec<String>) {
+    if let Some(properties) = schema["properties"].as_object() {
+        let keeps = schema["x-kubernetes-preserve-unknown-fields"] == true;
+        assert!(keeps, "{path} drops unknown fields");
+        seen.push(path.to_owned());
+        for (name, property) in properties {
+            assert_keeps(&format!("{path}.{name}"), property, seen);
+        }
+    }
+    if schema["items"].is_object() {
+        assert_keeps(&format!("{path}[]"), &schema["items"], seen);
+    }
+}
+
 #[test]
 fn the_printed_definitions_are_stable_and_complete() {
     let text = crds_yaml().expect("they serialize");

@@ -50,7 +50,7 @@ fn each_case_is_judged_and_what_differs_is_shown() {
         "{}",
         outcomes[3]
     );
-    assert_eq!(outcomes[2].line, Some(16));
+    assert_eq!(outcomes[2].line, Some(15));
 }
 
 #[test]

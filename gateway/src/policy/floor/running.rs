@@ -35,16 +35,13 @@ fn runs_something(request: &RequestInfo) -> bool {
 }
 
 pub(in crate::policy) fn unnamed(request: &RequestInfo) -> Denial {
-    let (place, named) = match request.namespace.as_str() {
-        "" => ("outside all namespaces".to_owned(), "\"\"".to_owned()),
-        namespace => (
-            format!("in the namespace {namespace:?}, which is no agents' namespace"),
-            format!("{namespace:?}"),
+    let reason = match request.namespace.as_str() {
+        "" => "the gateway does not see what this may run, in whichever namespace: only a rule whose namespaces have \"\", not \"*\", allows it"
+            .to_owned(),
+        namespace => format!(
+            "the gateway does not see what runs in the namespace {namespace:?}, which is no agents' namespace: only a rule whose namespaces name it, not \"*\", allows this"
         ),
     };
-    let reason = format!(
-        "what runs {place} does not go through the gateway, so only a rule whose namespaces name {named}, not \"*\", allows it"
-    );
     denial(
         "floor-unnamed-namespace",
         &reason,

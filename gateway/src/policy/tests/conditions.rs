@@ -383,7 +383,7 @@ fn an_expression_that_could_never_be_meant_is_refused_with_file_line_and_field()
         ("request.verb.lowerAscii() == 'get'", "lowerAscii"),
         (
             "object.a.all(x, object.b.all(y, x == y))",
-            "going through a list inside",
+            "goes through a list inside",
         ),
     ] {
         let rule = rule("r", "Allow", &format!("when: \"{expression}\""));

@@ -4,7 +4,7 @@ const APPLIED: &str = "APPLY /apis/apps/v1/namespaces/ci/deployments/web";
 
 fn rule(name: &str, effect: &str, verbs: &str) -> String {
     format!(
-        r#"name: {name}, effect: {effect}, verbs: [{verbs}], apiGroups: ["*"], resources: ["*"], namespaces: ["*"], names: ["*"]"#
+        r#"name: {name}, effect: {effect}, verbs: [{verbs}], apiGroups: ["*"], resources: ["*", "*/proxy"], namespaces: ["*"], names: ["*"]"#
     )
 }
 
@@ -16,6 +16,7 @@ fn denial(set: &PolicySet, line: &str) -> String {
     let (identity, request) = (bot(), request(&line.replacen("APPLY ", "PATCH ", 1)));
     let attributes = Attributes {
         applies: line.starts_with("APPLY "),
+        namespace_is_agents: true,
         ..Attributes::new(&identity, &request)
     };
     match set.conclude(&attributes, &writes(serde_json::json!({}))) {

@@ -1,0 +1,108 @@
+//! `sallyport policy check`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use serde::Serialize;
+
+use crate::{
+    cli::output::Output,
+    policy::{PolicyError, PolicySet},
+};
+
+const AFTER_HELP: &str = "\
+Exit code 0: the policies can be in force. 1: they cannot, and each problem is on a line of its own.
+
+Examples:
+  sallyport policy check policies/
+  sallyport policy check policies/coder.yaml -o json | jq -r '.problems[].message'";
+
+#[derive(clap::Args, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub(in crate::cli) struct Args {
+    /// A directory of policies, or one file.
+    path: PathBuf,
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Checked {
+    valid: bool,
+    rules: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    problems: Vec<Shown>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    file: PathBuf,
+    line: Option<u64>,
+    policy: Option<String>,
+    message: String,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let checked = match super::read(&args.path) {
+        Ok(set) => Checked::valid(&set),
+        Err(error) => Checked::invalid(error.downcast::<PolicyError>()?)?,
+    };
+    args.output.show(&checked, |out| {
+        for problem in &checked.problems {
+            writeln!(out, "{}", problem.line())?;
+        }
+        match &checked.digest {
+            Some(digest) => writeln!(out, "{} rules are valid: {digest}", checked.rules),
+            None => Ok(()),
+        }
+    })?;
+    Ok(if checked.valid {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+impl Checked {
+    fn valid(set: &PolicySet) -> Self {
+        Self {
+            valid: true,
+            rules: set.len(),
+            digest: Some(set.digest().to_owned()),
+            problems: Vec::new(),
+        }
+    }
+
+    /// What cannot be read at all is an error of the command.
+    fn invalid(error: PolicyError) -> anyhow::Result<Self> {
+        let PolicyError::Invalid(problems) = error else {
+            return Err(error.into());
+        };
+        let shown = problems.into_iter().map(|problem| Shown {
+            file: problem.file,
+            line: problem.line,
+            policy: problem.object,
+            message: problem.message,
+        });
+        Ok(Self {
+            valid: false,
+            rules: 0,
+            digest: None,
+            problems: shown.collect(),
+        })
+    }
+}
+
+impl Shown {
+    fn line(&self) -> String {
+        let mut line = self.file.display().to_string();
+        if let Some(number) = self.line {
+            line.push_str(&format!(":{number}"));
+        }
+        if let Some(policy) = &self.policy {
+            line.push_str(&format!(": {policy}"));
+        }
+        format!("{line}: {}", self.message)
+    }
+}

@@ -1,0 +1,336 @@
+//! `sallyport policy explain`.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::{Context, bail, ensure};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    api::v1alpha1::approval_request::Risk,
+    cli::{
+        output::Output,
+        table::{self, Column, terminal_width},
+        text::Cut,
+    },
+    identity::Attributes,
+    policy::{
+        Decision, Facts, PolicySet, RuleExplanation,
+        cases::{Agent, Caller, Case, Oidc, ServiceAccount},
+        risk,
+    },
+};
+
+const AFTER_HELP: &str = "\
+CALLER is system:serviceaccount:NAMESPACE:NAME, agent:NAME, or oidc:ISSUER:CLAIM=VALUE[,CLAIM=VALUE].
+CALL is a verb and RESOURCE[.GROUP][/SUBRESOURCE][/NAME], or with -X a URL.
+
+Where a rule or the floor reads the object, give it with --object, as it would be after the change; without it the
+call is judged as if the object could not be learned.
+
+Exit code 0: allowed. 1: an error. 3: denied. 4: it needs approval.
+
+Examples:
+  sallyport policy explain --policies policies/ --as system:serviceaccount:ci:bot get secrets/db -n shop
+  sallyport policy explain --policies policies/ --as agent:coder patch deployments.apps/web -n shop --object web.yaml
+  sallyport policy explain --policies policies/ --as oidc:github:repository_id=74000001 -X POST /api/v1/namespaces";
+
+const DENIED: u8 = 3;
+const HELD: u8 = 4;
+
+#[derive(clap::Args, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub(in crate::cli) struct Args {
+    /// A directory of policies, or one file.
+    #[arg(long, value_name = "PATH")]
+    policies: PathBuf,
+    /// Who calls.
+    #[arg(long = "as", value_name = "CALLER")]
+    caller: String,
+    /// The call: VERB RESOURCE, or a URL with -X.
+    #[arg(required = true, num_args = 1..=2, value_name = "CALL")]
+    call: Vec<String>,
+    /// An HTTP method; the call is a URL then.
+    #[arg(short = 'X', value_name = "METHOD")]
+    method: Option<String>,
+    #[arg(long, short, default_value = "", hide_default_value = true)]
+    namespace: String,
+    /// The namespace is an agents' namespace.
+    #[arg(long)]
+    in_agents_namespace: bool,
+    /// The patch is a server-side apply.
+    #[arg(long)]
+    apply: bool,
+    /// The object after the change, a file of YAML or JSON.
+    #[arg(long, value_name = "FILE")]
+    object: Option<PathBuf>,
+    /// The object before the change; there is none where only --object is given.
+    #[arg(long, value_name = "FILE")]
+    old_object: Option<PathBuf>,
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Explained {
+    decision: &'static str,
+    rule: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    risk: Risk,
+    rules: Vec<RuleExplanation>,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let set = super::read(&args.policies)?;
+    let explained = explain(&set, &args.case()?)?;
+    args.output.show(&explained, |out| print(&explained, out))?;
+    Ok(match explained.decision {
+        "Allow" => ExitCode::SUCCESS,
+        "Deny" => ExitCode::from(DENIED),
+        _ => ExitCode::from(HELD),
+    })
+}
+
+impl Args {
+    fn case(&self) -> anyhow::Result<Case> {
+        let case = Case {
+            caller: caller(&self.caller)?,
+            namespace: self.namespace.clone(),
+            apply: self.apply,
+            in_agents_namespace: self.in_agents_namespace,
+            object: self.object.as_ref().map(object).transpose()?,
+            old_object: self.old_object.as_ref().map(object).transpose()?,
+            ..Case::default()
+        };
+        match (&self.method, &self.call[..]) {
+            (Some(method), [url]) => Ok(Case {
+                method: Some(method.clone()),
+                url: Some(url.clone()),
+                ..case
+            }),
+            (None, [verb, target]) => Ok(with_target(case, verb, target)),
+            (Some(_), _) => {
+                bail!("with -X the call is one URL, as in -X POST /api/v1/namespaces/shop/pods")
+            }
+            (None, _) => {
+                bail!("the call is a verb and a resource, as in get secrets/db, or a URL with -X")
+            }
+        }
+    }
+}
+
+/// `deployments.apps/scale/web`, `deployments.apps/web`, `pods/exec/web` or `pods`.
+fn with_target(case: Case, verb: &str, target: &str) -> Case {
+    let mut parts = target.splitn(3, '/');
+    let kind = parts.next().unwrap_or_default();
+    let (resource, api_group) = kind.split_once('.').unwrap_or((kind, ""));
+    let (subresource, name) = match (parts.next(), parts.next()) {
+        (Some(subresource), Some(name)) => (Some(subresource), name),
+        (Some(name), None) => (None, name),
+        _ => (None, ""),
+    };
+    let resource = match subresource {
+        Some(subresource) => format!("{resource}/{subresource}"),
+        None => resource.to_owned(),
+    };
+    Case {
+        verb: Some(verb.to_owned()),
+        api_group: api_group.to_owned(),
+        resource: Some(resource),
+        object_name: name.to_owned(),
+        ..case
+    }
+}
+
+fn caller(text: &str) -> anyhow::Result<Caller> {
+    let mut caller = Caller::default();
+    if let Some(account) = text.strip_prefix("system:serviceaccount:") {
+        let (namespace, name) = account
+            .split_once(':')
+            .context("a ServiceAccount is system:serviceaccount:NAMESPACE:NAME")?;
+        caller.service_account = Some(ServiceAccount {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        });
+    } else if let Some(name) = text.strip_prefix("agent:") {
+        caller.agent = Some(Agent {
+            name: name.to_owned(),
+            ..Agent::default()
+        });
+    } else if let Some(oidc) = text.strip_prefix("oidc:") {
+        caller.oidc = Some(self::oidc(oidc)?);
+    } else {
+        bail!(
+            "{text:?} is no caller; write system:serviceaccount:NAMESPACE:NAME, agent:NAME, or oidc:ISSUER:CLAIM=VALUE"
+        );
+    }
+    Ok(caller)
+}
+
+fn oidc(text: &str) -> anyhow::Result<Oidc> {
+    let (issuer, claims) = text
+        .split_once(':')
+        .context("an OIDC caller is oidc:ISSUER:CLAIM=VALUE")?;
+    let claims: Option<BTreeMap<_, _>> = claims
+        .split(',')
+        .map(|claim| {
+            claim
+                .split_once('=')
+                .map(|(claim, value)| (claim.to_owned(), value.to_owned()))
+        })
+        .collect();
+    Ok(Oidc {
+        issuer: issuer.to_owned(),
+        claims: claims.context("a claim is CLAIM=VALUE")?,
+    })
+}
+
+fn object(file: &PathBuf) -> anyhow::Result<Value> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the object in {}", file.display()))?;
+    let object: Value = serde_saphyr::from_str(&text)
+        .with_context(|| format!("{} is neither YAML nor JSON", file.display()))?;
+    ensure!(object.is_object(), "{} holds no object", file.display());
+    Ok(object)
+}
+
+fn explain(set: &PolicySet, case: &Case) -> anyhow::Result<Explained> {
+    let (identity, request, facts) = (case.caller.identity()?, case.request()?, case.facts());
+    let attributes = Attributes {
+        applies: case.apply,
+        namespace_is_agents: case.in_agents_namespace,
+        ..Attributes::new(&identity, &request)
+    };
+    let (decision, rule, reason, hint) = decide(set, &attributes, &facts);
+    Ok(Explained {
+        decision,
+        rule,
+        reason,
+        hint,
+        risk: risk::assess(&attributes, facts.object.known()),
+        rules: set.explain(&attributes, &facts),
+    })
+}
+
+type Decided = (&'static str, String, Option<String>, Option<String>);
+
+fn decide(set: &PolicySet, attributes: &Attributes<'_>, facts: &Facts) -> Decided {
+    match set.conclude(attributes, facts) {
+        Decision::Allow(permit) => ("Allow", permit.rule().to_owned(), None, None),
+        Decision::Hold(pending) => ("RequireApproval", pending.rule().to_owned(), None, None),
+        Decision::Deny(denial) => ("Deny", denial.rule, Some(denial.reason), Some(denial.hint)),
+    }
+}
+
+fn print(explained: &Explained, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{} by {}", explained.decision, explained.rule)?;
+    for text in [&explained.reason, &explained.hint].into_iter().flatten() {
+        writeln!(out, "  {text}")?;
+    }
+    writeln!(out, "risk: {}", explained.risk.level.as_str())?;
+    for reason in &explained.risk.reasons {
+        writeln!(out, "  {reason}")?;
+    }
+    if explained.rules.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    let columns = [
+        Column::fixed("RULE"),
+        Column::fixed("EFFECT"),
+        Column::fixed("MATCHES"),
+        Column::shortened("WHY", 0, 30, Cut::End),
+    ];
+    let rows: Vec<_> = explained.rules.iter().map(row).collect();
+    table::print(&columns, &rows, Some(terminal_width()), out)
+}
+
+fn row(rule: &RuleExplanation) -> Vec<String> {
+    let effect = format!(
+        "{:?}{}",
+        rule.effect,
+        if rule.audited { " (audit)" } else { "" }
+    );
+    let matches = if rule.matches { "yes" } else { "no" };
+    vec![rule.rule.to_string(), effect, matches.to_owned(), why(rule)]
+}
+
+fn why(rule: &RuleExplanation) -> String {
+    if let Some(mismatch) = &rule.mismatch {
+        let (field, has, call) = (mismatch.field, &mismatch.rule, &mismatch.call);
+        return format!("{field}: the call has {call}, the rule {has}");
+    }
+    let conditions = rule.conditions.iter().map(|condition| {
+        format!(
+            "{} {}: {}",
+            condition.field, condition.result, condition.expression
+        )
+    });
+    conditions.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(text: &str) -> (String, String, String) {
+        let case = with_target(Case::default(), "get", text);
+        (
+            case.api_group,
+            case.resource.unwrap_or_default(),
+            case.object_name,
+        )
+    }
+
+    #[test]
+    fn a_target_is_resource_group_subresource_and_name() {
+        for (text, group, resource, name) in [
+            ("pods", "", "pods", ""),
+            ("secrets/db", "", "secrets", "db"),
+            ("deployments.apps/web", "apps", "deployments", "web"),
+            (
+                "deployments.apps/scale/web",
+                "apps",
+                "deployments/scale",
+                "web",
+            ),
+            ("pods/exec/web", "", "pods/exec", "web"),
+        ] {
+            assert_eq!(
+                target(text),
+                (group.into(), resource.into(), name.into()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_caller_is_one_of_three() {
+        assert!(
+            caller("system:serviceaccount:ci:bot")
+                .is_ok_and(|caller| caller.service_account.is_some())
+        );
+        assert!(caller("agent:coder").is_ok_and(|caller| caller.agent.is_some()));
+        assert!(
+            caller("oidc:github:repository_id=1,ref=main")
+                .is_ok_and(|caller| caller.oidc.is_some())
+        );
+        for wrong in [
+            "coder",
+            "oidc:github",
+            "oidc:github:x",
+            "system:serviceaccount:ci",
+        ] {
+            assert!(caller(wrong).is_err(), "{wrong}");
+        }
+    }
+}
