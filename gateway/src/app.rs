@@ -152,6 +152,7 @@ async fn gateway(
     let node = node_name(config);
     let upstream = upstream_config(&config.upstream).await?;
     Ok(Arc::new(Gateway::new(Parts {
+        cluster: config.cluster.clone(),
         authn: authenticator(config, &upstream, reload.agents())?.named(&*node),
         policies: reload.policies(),
         stops: told.stops,

@@ -91,6 +91,8 @@ type Body = Either<Full<Bytes>, FollowedBody>;
 
 /// The data path with everything it asks. One per process.
 pub struct Gateway {
+    /// Its name, which an approval is bound to.
+    cluster: String,
     authn: Authenticator,
     policies: watch::Receiver<Arc<PolicySet>>,
     stops: watch::Receiver<Arc<Stops>>,
@@ -132,6 +134,7 @@ struct Call<'a> {
 
 /// The parts of a [`Gateway`], built by the app.
 pub struct Parts {
+    pub cluster: String,
     pub authn: Authenticator,
     pub policies: watch::Receiver<Arc<PolicySet>>,
     pub stops: watch::Receiver<Arc<Stops>>,
@@ -165,6 +168,7 @@ impl Gateway {
         };
         let open = recorder.metrics.connections.clone();
         Self {
+            cluster: parts.cluster,
             slots: Slots::new(parts.connections, open),
             authn: parts.authn,
             policies: parts.policies,

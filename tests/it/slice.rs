@@ -16,6 +16,7 @@ mod captured;
 mod drain;
 mod floor;
 mod full_log;
+mod gate_floor;
 mod gzip;
 mod headers;
 mod hostile;

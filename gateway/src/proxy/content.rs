@@ -75,6 +75,11 @@ pub fn read_object(media_type: &str, bytes: &[u8]) -> Result<Value, Unreadable> 
     }
 }
 
+/// Reads an object that the API server wrote.
+pub(super) fn read_answer(bytes: &[u8]) -> Result<Value, Unreadable> {
+    json::read_answer(bytes, weight(bytes.len()))
+}
+
 /// Reads a patch of `kind`.
 pub fn read_patch(kind: PatchType, bytes: &[u8]) -> Result<Value, Unreadable> {
     match kind {
@@ -125,6 +130,11 @@ impl Content {
             Body::NotRead => None,
             Body::Read(value) => Some(value),
         }
+    }
+
+    /// Whether all that people must see is known already.
+    pub(super) fn is_understood(&self) -> bool {
+        self.facts.object.is_learned() && self.facts.old_object.is_learned()
     }
 
     pub(super) fn is_read(&self) -> bool {

@@ -78,7 +78,9 @@ impl Gateway {
             Decision::Hold(pending) => {
                 // What the body floor denies is not worth a person's time, nor a lookup.
                 beyond_policy(call.arrival, call.attributes.request, call.body)?;
-                self.understand(&pending, call, recording).await?;
+                if !call.content.is_understood() {
+                    self.understand(&pending, call, recording).await?;
+                }
                 Ok(policies.conclude(call.attributes, &call.content.facts))
             }
             decided => Ok(decided),

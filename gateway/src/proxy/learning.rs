@@ -87,22 +87,10 @@ impl Gateway {
         recording: &mut Recording,
     ) -> Result<(), Unlearned> {
         let request = call.attributes.request;
-        if !request.is_resource_request {
+        if !request.is_resource_request || request.is_connect() {
             return Ok(());
         }
         match request.verb.as_str() {
-            _ if request.is_stream() || request.subresource == "log" => {
-                let found = self.look_up(wanted.look_up, call, recording).await?;
-                call.content.facts.object = found.clone();
-                call.content.facts.old_object = found;
-                return Ok(());
-            }
-            _ if request.is_connect() => return Ok(()),
-            "get" => {
-                call.content.facts.object = self.look_up(wanted.look_up, call, recording).await?;
-                call.content.facts.old_object = Fact::Absent;
-                return Ok(());
-            }
             "create" => self.learn_creation(call, recording).await?,
             "update" => self.learn_update(wanted, call, recording).await?,
             "patch" => self.learn_patch(wanted, call, recording).await?,
@@ -262,9 +250,9 @@ impl Gateway {
         call: &Call<'_>,
         recording: &mut Recording,
     ) -> Result<Fact, Unlearned> {
-        let target = lookup_target(call);
+        let target = path(call);
         let answer = self
-            .ask(permit, call, recording, "get", &target, "application/json")
+            .ask(permit, call, recording, "get", target, "application/json")
             .await?;
         match answer.status() {
             StatusCode::OK => Ok(Fact::Known(
@@ -395,7 +383,7 @@ impl Gateway {
         };
         let bytes = collected.to_bytes();
         reserve(bytes.len(), recording).await?;
-        content::read_object("application/json", &bytes).map_err(|error| {
+        content::read_answer(&bytes).map_err(|error| {
             unanswered(call, &format!("its answer is not understood: {error}")).into()
         })
     }
@@ -468,17 +456,6 @@ fn ours<'a>(call: &'a Call<'_>) -> Ours<'a> {
         audit_id: &call.arrival.audit_id,
         client: call.arrival.client,
     }
-}
-
-/// The object itself; of a stream and a log, the pod behind it.
-fn lookup_target(call: &Call<'_>) -> String {
-    let path = path(call);
-    let request = call.attributes.request;
-    if request.is_stream() || request.subresource == "log" {
-        let (parent, _) = path.rsplit_once('/').unwrap_or((path, ""));
-        return parent.to_owned();
-    }
-    path.to_owned()
 }
 
 fn collection_target(call: &Call<'_>) -> String {

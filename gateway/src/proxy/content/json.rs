@@ -2,8 +2,8 @@
 //!
 //! The API server takes the last of two fields with one name and merges objects, so a field that is given twice is
 //! refused, also where an escape hides that it is. Integers keep all 64 bits. A number that is neither an `i64`
-//! nor a `u64` is a double to both sides; beyond 2^53 that would be another number than the one that was sent,
-//! and is refused.
+//! nor a `u64` is a double to both sides; one beyond 2^53, or with more than 15 digits, could become another number than
+//! the one that was sent, and is refused.
 
 use std::{cell::Cell, fmt};
 
@@ -15,6 +15,9 @@ use super::Unreadable;
 /// From here on a double is not every integer.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
+/// Any number of so many digits is read as the double that is written with them.
+const DIGITS: usize = 15;
+
 /// What a value, a member and the first node of an object take in memory beyond their text, rounded up.
 const VALUE: usize = 32;
 const MEMBER: usize = 64;
@@ -22,12 +25,25 @@ const OBJECT: usize = 640;
 
 /// Reads `text`, at most 128 levels deep, into a value of at most `weight` bytes of memory.
 pub(super) fn read(text: &[u8], weight: usize) -> Result<Value, Unreadable> {
+    read_with(text, weight, exact)
+}
+
+/// Reads what the API server itself wrote: such a number is only looked at, and never sent again.
+pub(super) fn read_answer(text: &[u8], weight: usize) -> Result<Value, Unreadable> {
+    read_with(text, weight, Number::from_f64)
+}
+
+fn read_with(text: &[u8], weight: usize, double: Double) -> Result<Value, Unreadable> {
     if text.is_empty() {
         return Err(Unreadable::Empty);
     }
     let room = Room::of(weight);
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = Strict(&room).deserialize(&mut deserializer);
+    let strict = Strict {
+        room: &room,
+        double,
+    };
+    let value = strict.deserialize(&mut deserializer);
     match value.and_then(|value| deserializer.end().map(|()| value)) {
         Ok(value) => Ok(value),
         Err(_) if room.is_spent() => Err(Unreadable::TooManyFields),
@@ -40,7 +56,10 @@ pub(super) fn exact(number: f64) -> Option<Number> {
     if number == 0.0 {
         return Some(Number::from(0));
     }
-    Number::from_f64(number).filter(|_| number.abs() < EXACT)
+    let digits = format!("{:e}", number.abs());
+    let digits = digits.bytes().take_while(|byte| *byte != b'e');
+    let kept = digits.filter(u8::is_ascii_digit).count() <= DIGITS;
+    Number::from_f64(number).filter(|_| kept && number.abs() < EXACT)
 }
 
 struct Room(Cell<Option<usize>>);
@@ -62,14 +81,20 @@ impl Room {
     }
 }
 
+/// What becomes of a number that is no integer.
+type Double = fn(f64) -> Option<Number>;
+
 #[derive(Clone, Copy)]
-struct Strict<'r>(&'r Room);
+struct Strict<'r> {
+    room: &'r Room,
+    double: Double,
+}
 
 impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        self.0.take(VALUE)?;
+        self.room.take(VALUE)?;
         deserializer.deserialize_any(self)
     }
 }
@@ -98,13 +123,13 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        exact(value)
+        (self.double)(value)
             .map(Value::Number)
             .ok_or_else(|| E::custom("a number has more digits than can be kept"))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
-        self.0.take(value.len())?;
+        self.room.take(value.len())?;
         Ok(Value::String(value.to_owned()))
     }
 
@@ -120,7 +145,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             let node = if object.is_empty() { OBJECT } else { MEMBER };
-            self.0.take(node + name.len())?;
+            self.room.take(node + name.len())?;
             match object.entry(name) {
                 Entry::Vacant(free) => free.insert(members.next_value_seed(self)?),
                 Entry::Occupied(taken) => {
@@ -180,10 +205,14 @@ mod tests {
             "9007199254740993.0",
             "1e300",
             "1e999",
+            "0.30000000000000004",
         ] {
             assert!(read(text).is_err(), "{text}");
         }
         assert_eq!(read("1.5e2"), Ok(json!(150.0)));
+        assert_eq!(read("0.1"), Ok(json!(0.1)));
+        let learned = read_answer(b"[1e300,0.30000000000000004]", 1 << 10);
+        assert!(learned.is_ok(), "{learned:?}");
         assert_eq!(read("-0"), Ok(json!(0)));
         assert_eq!(read("-0.0"), Ok(json!(0)));
     }

@@ -398,7 +398,6 @@ spec:
             "%TAG !e! tag:yaml.org,2002:\n---\na: !e!binary aGk=\n",
             "? [a]\n: 1\n",
             "a: [\n",
-            "\t- a",
         ] {
             assert!(read(text).is_err(), "{text}{:?}", read(text));
         }
