@@ -250,9 +250,8 @@ impl Gateway {
             identity: &received.identity,
             request: info,
             applies: info.is_apply(content_type(&arrival)),
-            // The options of a deletion with a body are in the body, and the query's do not count.
-            dry_run: info.is_dry_run()
-                && (arrival.method != Method::DELETE || received.body.bytes.is_empty()),
+            dry_run: info.is_dry_run() && arrival.method != Method::DELETE
+                || content::is_dry_deletion(&arrival, info, &received.body.bytes),
             namespace_is_agents: is_own_namespace(&arrival, info)
                 || self.namespaces.borrow().contains(&info.namespace),
         };

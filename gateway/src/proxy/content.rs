@@ -6,6 +6,7 @@
 //! precondition on the object that the decision was made on.
 
 use bytes::Bytes;
+use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use self::digest::Meaning;
@@ -15,9 +16,10 @@ pub use self::{
     target::{NotPinned, Target},
     unreadable::Unreadable,
 };
-use super::{Call, content_type};
+use super::{Call, arrival::Arrival, content_type};
 use crate::{
     policy::Facts,
+    protobuf,
     request_info::{self, Ambiguous, RequestInfo, media_type},
 };
 
@@ -35,6 +37,9 @@ pub const LIMIT: usize = super::request_body::LIMIT;
 const SPREAD: usize = 16;
 const LEAST: usize = 64 << 10;
 const MOST: usize = 24 << 20;
+
+/// Options of a deletion are not longer; what is longer is taken for a deletion that is carried out.
+const OPTIONS: usize = 4 << 10;
 
 /// What is known of a call. Not `Debug`: it holds its body.
 #[derive(Default)]
@@ -71,6 +76,9 @@ pub fn read_object(media_type: &str, bytes: &[u8]) -> Result<Value, Unreadable> 
     match media_type {
         "" | "application/json" => json::read(bytes, weight(bytes.len())),
         "application/yaml" => yaml::read(bytes, weight(bytes.len())),
+        "application/vnd.kubernetes.protobuf" => {
+            json::read(&protobuf::to_json(bytes)?, weight(bytes.len()))
+        }
         other => Err(Unreadable::Format(other.to_owned())),
     }
 }
@@ -183,11 +191,10 @@ impl Content {
     }
 
     /// Whether the answer says that the object is another one than the decision was made on.
-    pub(super) fn was_overtaken(&self, status: http::StatusCode, patch: Option<PatchType>) -> bool {
+    pub(super) fn was_overtaken(&self, status: StatusCode, patch: Option<PatchType>) -> bool {
         let pinned = self.outgoing.is_some() && !self.targets.is_empty();
-        let tested =
-            status == http::StatusCode::UNPROCESSABLE_ENTITY && patch == Some(PatchType::Json);
-        pinned && (status == http::StatusCode::CONFLICT || tested)
+        let tested = status == StatusCode::UNPROCESSABLE_ENTITY && patch == Some(PatchType::Json);
+        pinned && (status == StatusCode::CONFLICT || tested)
     }
 
     /// What an approval of the call is bound to. Only what is understood whole can be approved.
@@ -251,11 +258,22 @@ pub(super) fn deletion_options(target: &str, body: Option<Value>) -> Result<Valu
     Ok(Value::Object(options))
 }
 
-/// Whether a deletion is one that the API server does not carry out.
-pub(super) fn is_dry_deletion(options: &Value) -> bool {
-    options["dryRun"]
-        .as_array()
-        .is_some_and(|stages| !stages.is_empty() && stages.iter().all(|stage| stage == "All"))
+/// Whether a deletion is one that the API server does not carry out: as its body says, or without one, its query.
+pub(super) fn is_dry_deletion(arrival: &Arrival, request: &RequestInfo, body: &[u8]) -> bool {
+    if arrival.method != Method::DELETE || !request.is_resource_request {
+        return false;
+    }
+    if body.is_empty() {
+        return request.is_dry_run();
+    }
+    let format = media_type(content_type(arrival));
+    let options = (body.len() <= OPTIONS).then(|| read_object(&format, body));
+    options.is_some_and(|options| options.is_ok_and(|options| is_rehearsal(&options)))
+}
+
+fn is_rehearsal(options: &Value) -> bool {
+    let stages = options["dryRun"].as_array();
+    stages.is_some_and(|stages| !stages.is_empty() && stages.iter().all(|stage| stage == "All"))
 }
 
 /// The object of a body with what the URL says of it.

@@ -340,6 +340,12 @@ fn a_dry_run_in_the_wrong_place_is_no_dry_run() -> Result<()> {
     denied(&refused, "rehearse/only-dry-runs")?;
     let refused = scene.call("DELETE", &target, &[])?;
     denied(&refused, "rehearse/only-dry-runs")?;
+    let body = json!({"dryRun": ["All"]});
+    let rehearsed = send(&scene, "DELETE", &target, JSON, &body)?;
+    assert_eq!(rehearsed.status, 200, "{}", rehearsed.text());
+    scene
+        .kubectl()?
+        .ok(&["delete", "configmap", "stays", "--dry-run=server"])?;
     scene.configmap("stays")?;
     let token = scene
         .namespace

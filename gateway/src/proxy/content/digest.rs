@@ -248,6 +248,28 @@ mod tests {
     }
 
     #[test]
+    fn a_body_has_one_digest_in_every_format() {
+        let field = |number: u8, value: &[u8]| {
+            let length = u8::try_from(value.len()).expect("short");
+            [&[number << 3 | 2, length], value].concat()
+        };
+        let kind = [field(1, b"v1"), field(2, b"ConfigMap")].concat();
+        let entry = [field(1, b"key"), field(2, b"value")].concat();
+        let object = [field(1, &field(1, b"a")), field(2, &entry)].concat();
+        let protobuf = [&b"k8s\0"[..], &field(1, &kind), &field(2, &object)].concat();
+        let json = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a","creationTimestamp":null},"data":{"key":"value"}}"#;
+        let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata: {key: 'value'}\n";
+        let line = "POST /api/v1/namespaces/shop/configmaps?fieldManager=kubectl";
+        let of = |format: &str, bytes: &[u8]| {
+            let body = read_object(format, bytes).expect("it is read");
+            digest_of(line, &coder(), &body, &[])
+        };
+        let ours = of("application/json", json.as_bytes());
+        assert_eq!(of("application/yaml", yaml.as_bytes()), ours);
+        assert_eq!(of("application/vnd.kubernetes.protobuf", &protobuf), ours);
+    }
+
+    #[test]
     fn the_empty_time_that_go_writes_says_nothing() {
         let line = "POST /api/v1/namespaces/shop/pods";
         let body = |metadata: Value| digest_of(line, &coder(), &json!({"metadata": metadata}), &[]);
