@@ -3,39 +3,64 @@
 //! Several replicas follow the same objects and one of them, the holder of the Lease, writes. Nothing here decides on
 //! a call: gateways judge by policies, votes and their own clocks, also while no controller runs.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use k8s_openapi::api::core::v1::Event;
 use kube::Client;
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use rustls::ServerConfig;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use self::webhooks::WebhookError;
 use self::{
+    alerts::{Pending, Sources, Telling, Writing},
     approvals::Approvals,
+    asking::Asking,
+    decisions::{Callbacks, Outcomes, Voting},
     election::{Election, Leadership},
     metrics::Metrics,
     policies::{Policies, WrittenPolicy},
+    webhooks::{Kind, Webhooks},
 };
 use crate::{
-    api::v1alpha1::approval_request::ApprovalRequest,
+    api::{
+        alert,
+        v1alpha1::{
+            agent_stop::AgentStop, approval_request::ApprovalRequest, node_coverage::NodeCoverage,
+        },
+    },
+    authn::FetchError,
     config::controller::ControllerConfig,
+    drain::{self, DrainWatcher},
     informer::{self, Known},
     readiness::BlockReady,
 };
 
+mod alerts;
 mod approvals;
+mod asking;
+mod decisions;
 mod election;
 #[cfg(test)]
 mod example;
+mod message;
 mod metrics;
 mod policies;
+mod signature;
+mod webhooks;
+
+/// How long SIGTERM waits for votes that have been accepted.
+const DRAINS_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a controller is made of.
 pub struct Parts<'a> {
     pub config: ControllerConfig,
     pub client: Client,
     pub registry: &'a mut Registry,
+    /// Where callbacks come in, and the certificate that they are shown.
+    pub decisions: Option<(TcpListener, Arc<ServerConfig>)>,
     /// Let go once the objects are known.
     pub starting: BlockReady,
 }
@@ -44,44 +69,107 @@ pub struct Controller {
     config: ControllerConfig,
     client: Client,
     metrics: Metrics,
+    asks: Arc<Webhooks>,
+    alerts: Arc<Webhooks>,
+    outcomes: Option<Arc<Outcomes>>,
+    decisions: Option<(TcpListener, Arc<ServerConfig>)>,
     starting: BlockReady,
 }
 
-/// Every object that it follows, on every replica.
-#[derive(Clone)]
-struct Followed {
-    approvals: watch::Receiver<Arc<Known<ApprovalRequest>>>,
-    policies: watch::Receiver<Arc<Known<WrittenPolicy>>>,
+/// What a start would refuse.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
+    #[error("decisions.caFile cannot be used")]
+    Outcomes(#[source] FetchError),
+    #[error("decisions.secretFile: cannot read {}", path.display())]
+    NoSecret {
+        path: std::path::PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Reads every file that the configuration names, TLS excepted.
+pub fn check(config: &ControllerConfig) -> Result<(), ControllerError> {
+    let metrics = Metrics::default();
+    Webhooks::open(Kind::Ask, &config.webhooks.ask, metrics.clone())?;
+    Webhooks::open(Kind::Alert, &config.webhooks.alerts, metrics)?;
+    outcomes(config).map(drop)
+}
+
+fn outcomes(config: &ControllerConfig) -> Result<Option<Arc<Outcomes>>, ControllerError> {
+    let Some(decisions) = &config.decisions else {
+        return Ok(None);
+    };
+    let path = &decisions.secret_file;
+    std::fs::read(path).map_err(|source| ControllerError::NoSecret {
+        path: path.clone(),
+        source,
+    })?;
+    let outcomes = Outcomes::open(decisions).map_err(ControllerError::Outcomes)?;
+    Ok(Some(Arc::new(outcomes)))
 }
 
 impl Controller {
-    pub fn new(parts: Parts<'_>) -> Self {
-        Self {
-            metrics: Metrics::new(parts.registry),
-            config: parts.config,
+    pub fn new(parts: Parts<'_>) -> Result<Self, ControllerError> {
+        let (config, metrics) = (parts.config, Metrics::new(parts.registry));
+        let asks = Webhooks::open(Kind::Ask, &config.webhooks.ask, metrics.clone())?;
+        let alerts = Webhooks::open(Kind::Alert, &config.webhooks.alerts, metrics.clone())?;
+        Ok(Self {
+            outcomes: outcomes(&config)?,
+            asks: Arc::new(asks),
+            alerts: Arc::new(alerts),
+            decisions: parts.decisions,
             client: parts.client,
             starting: parts.starting,
-        }
+            config,
+            metrics,
+        })
     }
 
-    /// Works until `shutdown`, then lets another replica lead at once.
+    /// Works until `shutdown`, writes the votes that came in, then lets another replica lead at once.
     pub async fn run(self, shutdown: CancellationToken) {
         let identity = identity();
         tracing::info!(identity, "standing for election");
         let (election, leadership) =
             Election::new(self.client.clone(), &self.config.namespace, identity);
-        let followed = Followed::new(&self.client);
+        let followed = Followed::new(&self.client, &self.config.namespace);
         tokio::spawn(announce_synced(followed.clone(), self.starting));
+        let pending = Arc::new(Pending::default());
+        tokio::spawn(alerts::observe(followed.sources(), Arc::clone(&pending)));
         let released = CancellationToken::new();
         let electing = tokio::spawn(election.run(released.clone()));
+
+        let (trigger, drain) = drain::channel();
+        if let (Some(listening), Some(outcomes)) = (self.decisions, self.outcomes) {
+            let taking = Taking {
+                config: self.config.clone(),
+                client: self.client.clone(),
+                metrics: self.metrics.clone(),
+                outcomes,
+                leadership: leadership.clone(),
+            };
+            taking.start(listening, drain, shutdown.clone());
+        }
         let house = House {
             config: self.config,
             client: self.client,
             metrics: self.metrics,
+            asks: self.asks,
+            alerts: self.alerts,
             followed,
+            pending,
+        };
+        let ending = async {
+            shutdown.cancelled().await;
+            if let Err(busy) = trigger.drain(DRAINS_WITHIN).await {
+                tracing::warn!(error = %busy, "votes that were accepted are not written");
+            }
         };
         tokio::select! {
-            () = shutdown.cancelled() => {}
+            () = ending => {}
             () = house.keep_whenever_leading(leadership) => {}
         }
         released.cancel();
@@ -91,12 +179,54 @@ impl Controller {
     }
 }
 
+/// What takes people's decisions.
+struct Taking {
+    config: ControllerConfig,
+    client: Client,
+    metrics: Metrics,
+    outcomes: Arc<Outcomes>,
+    leadership: Leadership,
+}
+
+impl Taking {
+    fn start(
+        self,
+        (listener, tls): (TcpListener, Arc<ServerConfig>),
+        drain: DrainWatcher,
+        shutdown: CancellationToken,
+    ) {
+        let Some(config) = self.config.decisions else {
+            return;
+        };
+        let (sender, ballots) = decisions::ballots();
+        let callbacks = Callbacks::new(
+            config,
+            sender,
+            Arc::clone(&self.outcomes),
+            self.leadership.clone(),
+            drain,
+            self.metrics.clone(),
+        );
+        let voting = Voting::new(self.client, self.outcomes, self.leadership, self.metrics);
+        tokio::spawn(voting.run(ballots));
+        tokio::spawn(decisions::serve(
+            listener,
+            tls,
+            Arc::new(callbacks),
+            shutdown,
+        ));
+    }
+}
+
 /// What the leader keeps in order.
 struct House {
     config: ControllerConfig,
     client: Client,
     metrics: Metrics,
+    asks: Arc<Webhooks>,
+    alerts: Arc<Webhooks>,
     followed: Followed,
+    pending: Arc<Pending>,
 }
 
 impl House {
@@ -116,23 +246,70 @@ impl House {
     }
 
     async fn keep(&self, leadership: Leadership) {
-        let client = || self.client.clone();
+        let (client, namespace) = (|| self.client.clone(), &self.config.namespace);
         let approvals = Approvals::new(
             client(),
             self.followed.approvals.clone(),
             self.config.approvals.retention.0,
             leadership.clone(),
         );
-        let policies = Policies::new(client(), self.followed.policies.clone(), leadership);
-        tokio::join!(approvals.keep(), policies.keep());
+        let policies = Policies::new(client(), self.followed.policies.clone(), leadership.clone());
+        let asking = Asking::new(
+            client(),
+            self.followed.approvals.clone(),
+            Arc::clone(&self.asks),
+            leadership.clone(),
+        );
+        let writing = Writing::new(
+            client(),
+            namespace,
+            Arc::clone(&self.pending),
+            leadership.clone(),
+        );
+        let telling = Telling::new(
+            client(),
+            namespace,
+            self.followed.events.clone(),
+            Arc::clone(&self.alerts),
+            leadership,
+        );
+        tokio::join!(
+            approvals.keep(),
+            policies.keep(),
+            asking.keep(),
+            writing.keep(),
+            telling.keep(),
+        );
     }
 }
 
+/// Every object that it follows, on every replica.
+#[derive(Clone)]
+struct Followed {
+    approvals: watch::Receiver<Arc<Known<ApprovalRequest>>>,
+    policies: watch::Receiver<Arc<Known<WrittenPolicy>>>,
+    stops: watch::Receiver<Arc<Known<AgentStop>>>,
+    coverages: watch::Receiver<Arc<Known<NodeCoverage>>>,
+    events: watch::Receiver<Arc<Known<Event>>>,
+}
+
 impl Followed {
-    fn new(client: &Client) -> Self {
+    fn new(client: &Client, namespace: &str) -> Self {
+        let alerts = format!("reportingComponent={}", alert::COMPONENT);
         Self {
             approvals: informer::follow(client),
             policies: informer::follow(client),
+            stops: informer::follow(client),
+            coverages: informer::follow(client),
+            events: informer::follow_in(client, namespace, &alerts),
+        }
+    }
+
+    fn sources(&self) -> Sources {
+        Sources {
+            stops: self.stops.clone(),
+            coverages: self.coverages.clone(),
+            approvals: self.approvals.clone(),
         }
     }
 }
@@ -141,6 +318,9 @@ impl Followed {
 async fn announce_synced(mut followed: Followed, starting: BlockReady) {
     synced(&mut followed.approvals).await;
     synced(&mut followed.policies).await;
+    synced(&mut followed.stops).await;
+    synced(&mut followed.coverages).await;
+    synced(&mut followed.events).await;
     drop(starting);
 }
 

@@ -7,6 +7,7 @@ use harness::{Cluster, GoClient, Kubectl, Namespace, Oidc, Tools, eventually, jw
 use jwt::Jwt;
 use serde_json::json;
 
+mod controller;
 mod coverage;
 mod destinations;
 

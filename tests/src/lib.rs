@@ -20,6 +20,7 @@
 
 pub use self::{
     cluster::{Api, Certificates, Cluster},
+    controller::{Controller, Objects},
     frames::Frames,
     gateway::{Gateway, Settings},
     go_client::GoClient,
@@ -43,11 +44,13 @@ pub use self::{
     networked_pod::NetworkedPod,
     node_agent::NodeAgent,
     oracle::{Oracle, Packet},
+    receiver::{Answers, Received, Receiver},
     scripted_node::{NodeSocket, ScriptedNode},
     small_disk::SmallDisk,
 };
 
 mod cluster;
+mod controller;
 mod environment;
 pub mod frames;
 mod gateway;
@@ -67,6 +70,8 @@ mod oracle;
 mod private_cluster;
 mod process;
 mod raw;
+#[cfg(target_os = "linux")]
+mod receiver;
 mod relay;
 pub mod s3;
 #[cfg(target_os = "linux")]

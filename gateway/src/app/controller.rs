@@ -4,15 +4,21 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
+use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::{listen, stop_signal, upstream_config};
 use crate::{
     admin::{self, Admin},
-    config::{Upstream, controller::ControllerConfig},
-    controller::{Controller, Parts},
+    config::{
+        Tls, Upstream,
+        controller::{ControllerConfig, Decisions},
+        watch::FileWatch,
+    },
+    controller::{self, Controller, Parts},
     readiness::Readiness,
-    tls,
+    telemetry::causes,
+    tls::{self, Leaves},
 };
 
 /// Works until SIGTERM or SIGINT.
@@ -26,14 +32,26 @@ pub async fn run_controller(path: &Path) -> anyhow::Result<()> {
         Some(admin) => Some(listen("admin", admin.listen).await?),
         None => None,
     };
+    let leaves = leaves(&config)?;
+    let decisions = match (&config.decisions, &leaves) {
+        (Some(decisions), Some(leaves)) => {
+            let listener = listen("decisions", decisions.listen).await?;
+            Some((listener, server(decisions, leaves)?))
+        }
+        _ => None,
+    };
+    let (stopping, shutdown) = (CancellationToken::new(), CancellationToken::new());
+    if let (Some(decisions), Some(leaves)) = (&config.decisions, leaves) {
+        tokio::spawn(renew(decisions.tls.clone(), leaves, shutdown.clone()));
+    }
     let controller = Controller::new(Parts {
         client: client(&config).await?,
         config,
         registry: &mut registry,
+        decisions,
         starting,
-    });
+    })?;
 
-    let (stopping, shutdown) = (CancellationToken::new(), CancellationToken::new());
     let background = admin.map(|listener| {
         let answers = Arc::new(Admin {
             registry,
@@ -59,11 +77,69 @@ pub async fn check_controller(path: &Path) -> anyhow::Result<String> {
     let config = ControllerConfig::load(path)?;
     tls::install_provider();
     client(&config).await?;
+    controller::check(&config)?;
+    let decisions = config.decisions.as_ref();
+    // A CA of our own is made by a start, and changes nothing before.
+    if decisions.is_some_and(|decisions| !decisions.tls.files().is_empty()) {
+        leaves(&config)?;
+    }
+    let (asks, alerts) = (&config.webhooks.ask, &config.webhooks.alerts);
     Ok(format!(
-        "{}: valid\n  namespace  {}",
+        "{}: valid\n  namespace  {}\n  webhooks   {} asked, {} alerted\n  decisions  {}",
         path.display(),
         config.namespace,
+        asks.len(),
+        alerts.len(),
+        decisions.map_or_else(
+            || "by kubectl alone".to_owned(),
+            |decisions| format!(
+                "on {}, of {} people",
+                decisions.listen,
+                decisions.users.len()
+            ),
+        ),
     ))
+}
+
+fn leaves(config: &ControllerConfig) -> anyhow::Result<Option<Leaves>> {
+    let Some(decisions) = &config.decisions else {
+        return Ok(None);
+    };
+    let leaves = Leaves::load(&decisions.tls).context("preparing the certificate of decisions")?;
+    Ok(Some(leaves))
+}
+
+/// What callbacks are served with: a connection is for one of them, so HTTP/1.1 alone.
+fn server(decisions: &Decisions, leaves: &Leaves) -> anyhow::Result<Arc<ServerConfig>> {
+    let mut server = ServerConfig::clone(&*leaves.explicit(&decisions.tls)?);
+    server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(server))
+}
+
+/// Shows a new certificate when its files have changed, until `shutdown`.
+async fn renew(tls: Tls, leaves: Leaves, shutdown: CancellationToken) {
+    let files = tls.files().into_iter().map(Path::to_owned);
+    let mut files = match FileWatch::new(files.collect::<Vec<_>>()) {
+        Ok(files) => files,
+        Err(error) => {
+            return tracing::warn!(%error, "a new certificate needs a restart");
+        }
+    };
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = files.changed() => {}
+        }
+        match leaves.reload(&tls) {
+            Ok(()) => tracing::info!("the certificate was read again"),
+            Err(error) => {
+                tracing::error!(
+                    error = causes(&error),
+                    "the new certificate is refused, the last good one stays"
+                );
+            }
+        }
+    }
 }
 
 async fn client(config: &ControllerConfig) -> anyhow::Result<kube::Client> {

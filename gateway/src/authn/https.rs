@@ -1,4 +1,5 @@
-//! A small HTTPS client for key sets and CI token endpoints: one GET, bounded in time and size, no redirects.
+//! A small HTTPS client for key sets, CI token endpoints and webhooks: one request on a connection of its own, bounded
+//! in time and size, no redirects.
 
 use std::{
     fmt,
@@ -11,10 +12,10 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http::{
-    HeaderValue, Request, StatusCode, Uri,
+    HeaderName, HeaderValue, Method, Request, StatusCode, Uri,
     header::{ACCEPT, AUTHORIZATION, HOST, USER_AGENT},
 };
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::{
@@ -100,13 +101,57 @@ impl HttpsClient {
     /// The body of a 200 answer.
     pub async fn fetch(&self, url: &str, bearer: Option<&str>) -> Result<Bytes, FetchError> {
         let target = Target::parse(url)?;
-        let host = target.host.clone();
-        tokio::time::timeout(TIMEOUT, self.exchange(target, bearer))
-            .await
-            .unwrap_or(Err(FetchError::TimedOut { host }))
+        let mut request = target.request(Method::GET, Bytes::new());
+        if let Some(mut value) =
+            bearer.and_then(|token| HeaderValue::from_str(&format!("Bearer {token}")).ok())
+        {
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        let (status, body) = self.exchange(&target, request).await?;
+        if status == StatusCode::OK {
+            Ok(body)
+        } else {
+            Err(target.refused(status))
+        }
     }
 
-    async fn exchange(&self, target: Target, bearer: Option<&str>) -> Result<Bytes, FetchError> {
+    /// Sends `body`, which must be answered with success, whatever the answer says.
+    pub async fn post(
+        &self,
+        url: &str,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        body: Bytes,
+    ) -> Result<(), FetchError> {
+        let target = Target::parse(url)?;
+        let mut request = target.request(Method::POST, body);
+        request.headers_mut().extend(headers);
+        let (status, _) = self.exchange(&target, request).await?;
+        if status.is_success() {
+            Ok(())
+        } else {
+            Err(target.refused(status))
+        }
+    }
+
+    async fn exchange(
+        &self,
+        target: &Target,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, Bytes), FetchError> {
+        let exchanged = tokio::time::timeout(TIMEOUT, self.connect(target, request)).await;
+        exchanged.unwrap_or_else(|_| {
+            Err(FetchError::TimedOut {
+                host: target.host.clone(),
+            })
+        })
+    }
+
+    async fn connect(
+        &self,
+        target: &Target,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, Bytes), FetchError> {
         let connect_error = |source| FetchError::Connect {
             host: target.host.clone(),
             source,
@@ -115,13 +160,31 @@ impl HttpsClient {
             .await
             .map_err(connect_error)?;
         if !target.tls {
-            return exchange_on(tcp, &target, bearer).await;
+            return exchange_on(tcp, target, request).await;
         }
         let name = ServerName::try_from(target.host.clone())
-            .map_err(|_| FetchError::InsecureUrl(target.uri.to_string()))?;
+            .map_err(|_| FetchError::InsecureUrl(target.host.clone()))?;
         let connector = TlsConnector::from(Arc::clone(&self.tls));
         let tls = connector.connect(name, tcp).await.map_err(connect_error)?;
-        exchange_on(tls, &target, bearer).await
+        exchange_on(tls, target, request).await
+    }
+}
+
+impl FetchError {
+    /// Whether the same again would end the same way.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::InsecureUrl(_) => true,
+            Self::Status { status, .. } => {
+                let comes_again = [
+                    StatusCode::REQUEST_TIMEOUT,
+                    StatusCode::TOO_EARLY,
+                    StatusCode::TOO_MANY_REQUESTS,
+                ];
+                !status.is_server_error() && !comes_again.contains(status)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -144,8 +207,8 @@ fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), FetchError> {
 async fn exchange_on(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     target: &Target,
-    bearer: Option<&str>,
-) -> Result<Bytes, FetchError> {
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), FetchError> {
     let broken = |source| FetchError::Broken {
         host: target.host.clone(),
         source,
@@ -156,23 +219,18 @@ async fn exchange_on(
         .await
         .map_err(broken)?;
     let exchange = pin!(async {
-        let response = sender
-            .send_request(target.request(bearer))
-            .await
-            .map_err(broken)?;
-        if response.status() != StatusCode::OK {
-            return Err(FetchError::Status {
-                host: target.host.clone(),
-                status: response.status(),
-            });
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        if !status.is_success() {
+            return Ok((status, Bytes::new()));
         }
         let body = Limited::new(response.into_body(), MAX_BODY_BYTES)
             .collect()
             .await;
-        body.map(|whole| whole.to_bytes())
-            .map_err(|_| FetchError::Body {
-                host: target.host.clone(),
-            })
+        let body = body.map_err(|_| FetchError::Body {
+            host: target.host.clone(),
+        })?;
+        Ok((status, body.to_bytes()))
     });
     // The connection may end, all bytes delivered, before the exchange has taken the last of them.
     match select(exchange, pin!(connection)).await {
@@ -211,8 +269,9 @@ impl Target {
         })
     }
 
-    fn request(&self, bearer: Option<&str>) -> Request<Empty<Bytes>> {
-        let mut request = Request::new(Empty::new());
+    fn request(&self, method: Method, body: Bytes) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
         *request.uri_mut() = path.parse().expect("the path of a URI is a URI");
         let headers = request.headers_mut();
@@ -227,13 +286,14 @@ impl Target {
         );
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static("sallyport"));
-        if let Some(mut value) =
-            bearer.and_then(|token| HeaderValue::from_str(&format!("Bearer {token}")).ok())
-        {
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
         request
+    }
+
+    fn refused(&self, status: StatusCode) -> FetchError {
+        FetchError::Status {
+            host: self.host.clone(),
+            status,
+        }
     }
 }
 

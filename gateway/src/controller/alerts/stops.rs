@@ -1,0 +1,138 @@
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::RECENT;
+use crate::{
+    api::{
+        alert::{Alert, Reason},
+        v1alpha1::agent_stop::{AgentStop, StopTarget},
+    },
+    informer::Known,
+};
+
+/// Stops as last seen, by UID.
+#[derive(Default)]
+pub(super) struct Stops {
+    seen: Option<BTreeMap<String, String>>,
+}
+
+impl Stops {
+    pub(super) fn see(&mut self, known: &Known<AgentStop>, now: Timestamp) -> Vec<Alert> {
+        if !known.synced {
+            return Vec::new();
+        }
+        let stops: Vec<_> = known.valid().map(|(_, stop)| stop).collect();
+        let current: BTreeMap<String, String> = stops
+            .iter()
+            .map(|stop| (uid(stop), target(&stop.spec.target)))
+            .collect();
+        let before = self.seen.get_or_insert_default();
+        let made = stops
+            .iter()
+            .filter(|stop| !before.contains_key(&uid(stop)) && is_recent(stop, now));
+        let lifted = before.iter().filter(|(uid, _)| !current.contains_key(*uid));
+        let alerts = made
+            .map(|stop| stopped(stop))
+            .chain(lifted.map(|(uid, target)| resumed(uid, target)))
+            .collect();
+        *before = current;
+        alerts
+    }
+}
+
+fn is_recent(stop: &AgentStop, now: Timestamp) -> bool {
+    let made = stop.metadata.creation_timestamp.as_ref();
+    made.is_none_or(|made| now.duration_since(made.0) < RECENT)
+}
+
+fn stopped(stop: &AgentStop) -> Alert {
+    let spec = &stop.spec;
+    Alert {
+        reason: Reason::AgentsStopped,
+        key: uid(stop),
+        note: format!(
+            "{} stopped {}: {}",
+            spec.by,
+            target(&spec.target),
+            spec.reason
+        ),
+    }
+}
+
+fn resumed(uid: &str, target: &str) -> Alert {
+    Alert {
+        reason: Reason::AgentsResumed,
+        key: uid.to_owned(),
+        note: format!("the stop of {target} was lifted"),
+    }
+}
+
+fn target(target: &StopTarget) -> String {
+    match target {
+        StopTarget::Agent(agent) => format!("the agent {agent}"),
+        StopTarget::Session(session) => format!("the session {session}"),
+        StopTarget::All(_) => "all agents".to_owned(),
+    }
+}
+
+fn uid(stop: &AgentStop) -> String {
+    stop.metadata.uid.clone().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+    use crate::api::v1alpha1::agent_stop::AgentStopSpec;
+
+    fn known(uids: &[&str]) -> Known<AgentStop> {
+        let objects = uids.iter().map(|uid| {
+            let spec = AgentStopSpec {
+                target: StopTarget::Agent("coder".into()),
+                reason: "it loops".into(),
+                by: "alice".into(),
+            };
+            let mut stop = AgentStop::new(uid, spec);
+            stop.metadata.uid = Some((*uid).into());
+            stop.metadata.creation_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+            ((String::new(), (*uid).to_owned()), Ok(Arc::new(stop)))
+        });
+        Known {
+            synced: true,
+            objects: objects.collect(),
+        }
+    }
+
+    fn notes(alerts: Vec<Alert>) -> Vec<String> {
+        let notes = alerts.into_iter().map(|alert| alert.note);
+        notes.collect()
+    }
+
+    #[test]
+    fn stop_is_told_when_it_is_made_and_when_it_is_lifted() {
+        let mut stops = Stops::default();
+        let now = Timestamp::UNIX_EPOCH;
+        assert!(stops.see(&Known::default(), now).is_empty());
+        assert_eq!(
+            notes(stops.see(&known(&["a"]), now)),
+            ["alice stopped the agent coder: it loops"]
+        );
+        assert!(stops.see(&known(&["a"]), now).is_empty());
+        assert_eq!(
+            notes(stops.see(&known(&[]), now)),
+            ["the stop of the agent coder was lifted"]
+        );
+    }
+
+    #[test]
+    fn stop_of_long_ago_is_no_news_to_a_controller_that_starts() {
+        let mut stops = Stops::default();
+        let later = Timestamp::from_second(7200).expect("a time");
+        assert!(stops.see(&known(&["a"]), later).is_empty());
+        assert_eq!(stops.see(&known(&[]), later).len(), 1);
+    }
+}

@@ -1,0 +1,157 @@
+//! The real controller, with a configuration and a directory of its own.
+
+use std::{fs, net::SocketAddr, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::signal::Signal,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    Cluster, Kubectl, Output, environment, process,
+    server::{Launch, Server},
+    wait::eventually,
+};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The objects of a cluster that controllers write to: one test at a time. Dropping it lets the next one in.
+pub struct Objects {
+    _turn: Flock<fs::File>,
+}
+
+impl Objects {
+    /// Defines the kinds as this version has them.
+    pub fn of(cluster: &Cluster) -> Result<Self> {
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(cluster.kubeconfig.with_extension("controllers"))?;
+        let turn = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
+        let binary = environment::file("SALLYPORT_TEST_GATEWAY")?;
+        let mut print = std::process::Command::new(binary);
+        let printed = process::run(print.args(["debug", "crds"]), &[])?.success()?;
+        let admin = Kubectl::with_kubeconfig(&cluster.kubeconfig, "default")?;
+        let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+        admin
+            .run_with_input(&apply, printed.as_bytes())?
+            .success()?;
+        let established = ["wait", "--for=condition=Established", "crd", "--all"];
+        admin.ok(&established)?;
+        Ok(Self { _turn: turn })
+    }
+}
+
+/// A running controller; dropping it ends the process.
+pub struct Controller {
+    directory: TempDir,
+    server: Server,
+}
+
+impl Controller {
+    /// With `config` over what is usual, and files beside it. JSON is YAML.
+    pub fn start(cluster: &Cluster, config: &Value, files: &[(&str, &str)]) -> Result<Self> {
+        let binary = environment::file("SALLYPORT_TEST_GATEWAY")?;
+        let directory = write(cluster, config, files)?;
+        let takes_decisions = config["decisions"].is_object();
+        let server = Server::start(Launch {
+            binary,
+            directory: directory.path().to_owned(),
+            subcommand: "controller",
+            config: "controller.yaml",
+            listeners: if takes_decisions {
+                &["admin", "decisions"]
+            } else {
+                &["admin"]
+            },
+        })?;
+        server.wait_until_ready()?;
+        Ok(Self { directory, server })
+    }
+
+    /// What `sallyport controller --check` says.
+    pub fn check(cluster: &Cluster, config: &Value, files: &[(&str, &str)]) -> Result<Output> {
+        let directory = write(cluster, config, files)?;
+        let mut check = std::process::Command::new(environment::file("SALLYPORT_TEST_GATEWAY")?);
+        check
+            .args(["controller", "--check", "--config", "controller.yaml"])
+            .current_dir(directory.path());
+        process::run(&mut check, &[])
+    }
+
+    /// A file beside the configuration.
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Where callbacks come in.
+    pub fn decisions(&self) -> SocketAddr {
+        self.server.address("decisions")
+    }
+
+    pub fn leads(&self) -> Result<bool> {
+        let metrics = self.admin("/metrics")?;
+        Ok(metrics
+            .lines()
+            .any(|line| line == "sallyport_controller_leader 1"))
+    }
+
+    pub fn wait_until_it_leads(&self) -> Result<()> {
+        eventually("leadership", LIMIT, || Ok(self.leads()?.then_some(())))
+            .with_context(|| self.log())
+    }
+
+    /// The text of a path of the administration listener, such as `/metrics`.
+    pub fn admin(&self, path: &str) -> Result<String> {
+        self.server.admin(path)
+    }
+
+    /// Everything it has logged.
+    pub fn log(&self) -> String {
+        self.server.log.text()
+    }
+
+    /// Waits for a line of the log that `wanted` is true of.
+    pub fn wait_for_log(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        self.server.log.wait(what, LIMIT, wanted)
+    }
+
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.server.signal(signal)
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) -> Result<()> {
+        self.server.kill()
+    }
+
+    /// SIGTERM, and wait for the drained end, which must be a success.
+    pub fn stop(&mut self) -> Result<()> {
+        self.signal(Signal::SIGTERM)?;
+        let status = eventually("the end of the controller", LIMIT, || self.server.ended())
+            .with_context(|| self.log())?;
+        ensure!(status.success(), "the controller ended with {status}");
+        Ok(())
+    }
+}
+
+fn write(cluster: &Cluster, config: &Value, files: &[(&str, &str)]) -> Result<TempDir> {
+    let directory = tempfile::Builder::new()
+        .prefix("sallyport-controller-")
+        .tempdir()?;
+    let mut whole = json!({
+        "kubeconfig": cluster.kubeconfig,
+        "admin": {"listen": "127.0.0.1:0"},
+    });
+    for (field, value) in config.as_object().into_iter().flatten() {
+        whole[field] = value.clone();
+    }
+    fs::write(directory.path().join("controller.yaml"), whole.to_string())?;
+    for (name, text) in files {
+        fs::write(directory.path().join(name), text)?;
+    }
+    Ok(directory)
+}
