@@ -245,7 +245,7 @@ pub struct ApprovalTerms {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
     /// How many people must approve; 1 where absent.
-    #[schemars(range(min = 1, max = 2))]
+    #[schemars(range(min = 1, max = 2), extend("format" = "int32"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub people: Option<u8>,
     /// How long the call is held: `50s` where absent, at most `30m`. Afterwards it is answered that a decision is

@@ -62,7 +62,7 @@ pub struct ApprovalRequestSpec {
 #[serde(default, rename_all = "camelCase")]
 pub struct Requester {
     /// As the agent's own credential says.
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(max = 512))]
     pub username: String,
     /// The synthetic user that the API server sees.
     pub upstream_user: String,
