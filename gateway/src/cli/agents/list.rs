@@ -26,7 +26,7 @@ It shows the Agent objects of the cluster. Agents that are declared in files of 
 declared, are in no list; a stop of one is a line of its own.";
 
 #[derive(clap::Args, Debug)]
-pub(super) struct List {
+pub(in crate::cli) struct List {
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
     #[command(flatten)]

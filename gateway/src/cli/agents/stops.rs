@@ -31,7 +31,7 @@ It makes an AgentStop object, in your name. Every gateway that hears of it denie
 terminals, and refuses what waits for approval; a gateway that cannot reach the API server forwards nothing anyway.";
 
 #[derive(clap::Args, Debug)]
-pub(super) struct Stop {
+pub(in crate::cli) struct Stop {
     #[command(flatten)]
     whom: Whom,
     /// Shown to the agent, and kept in the record.
@@ -42,7 +42,7 @@ pub(super) struct Stop {
 }
 
 #[derive(clap::Args, Debug)]
-pub(super) struct Resume {
+pub(in crate::cli) struct Resume {
     #[command(flatten)]
     whom: Whom,
     #[command(flatten)]

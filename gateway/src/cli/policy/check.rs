@@ -37,7 +37,7 @@ struct Checked {
 
 #[derive(Serialize)]
 struct Shown {
-    file: PathBuf,
+    file: String,
     line: Option<u64>,
     policy: Option<String>,
     message: String,
@@ -80,7 +80,7 @@ impl Checked {
             return Err(error.into());
         };
         let shown = problems.into_iter().map(|problem| Shown {
-            file: problem.file,
+            file: problem.place.to_string(),
             line: problem.line,
             policy: problem.object,
             message: problem.message,
@@ -96,7 +96,7 @@ impl Checked {
 
 impl Shown {
     fn line(&self) -> String {
-        let mut line = self.file.display().to_string();
+        let mut line = self.file.clone();
         if let Some(number) = self.line {
             line.push_str(&format!(":{number}"));
         }
