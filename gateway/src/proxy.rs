@@ -30,6 +30,7 @@ use self::{
     rejection::Rejection,
     request_body::RequestBody,
     revocation::{Bounds, Running},
+    self_review::Review,
     slots::Slots,
     upgrade::{Handshake, Upgrades},
     upstream::{Answer, Forward, UpstreamBody},
@@ -75,6 +76,7 @@ mod rejection;
 mod request_body;
 mod resets;
 mod revocation;
+mod self_review;
 mod settling;
 mod slots;
 mod stop_records;
@@ -362,7 +364,9 @@ impl Gateway {
                     call.content.forget();
                 }
                 Answer::Response(response) => {
-                    let answer = withhold_foreign_tokens(response, call.attributes, recording);
+                    let response =
+                        withhold_foreign_tokens(response, call.attributes, recording).await?;
+                    let answer = self.answer_for_policy(response, call, recording);
                     return Ok((Answer::Response(answer.await?), bounds));
                 }
                 switched => return Ok((switched, bounds)),
@@ -472,14 +476,16 @@ impl Gateway {
 
 /// The headers and the body that are sent: those that came, or those of what was read of them.
 fn outgoing<'a>(call: &'a Call<'_>) -> (Cow<'a, HeaderMap>, Bytes) {
-    let headers = &call.arrival.headers;
+    let mut headers = Cow::Borrowed(&call.arrival.headers);
+    if Review::of(call.attributes.request).is_some() {
+        self_review::ask_for_json(headers.to_mut());
+    }
     let Some(outgoing) = call.content.outgoing() else {
-        return (Cow::Borrowed(headers), call.body.bytes.clone());
+        return (headers, call.body.bytes.clone());
     };
-    let mut headers = headers.clone();
     let content_type = HeaderValue::from_static(outgoing.content_type);
-    headers.insert(header::CONTENT_TYPE, content_type);
-    (Cow::Owned(headers), outgoing.bytes.clone())
+    headers.to_mut().insert(header::CONTENT_TYPE, content_type);
+    (headers, outgoing.bytes.clone())
 }
 
 /// Whether the object changed after the call was judged on it. The API server then did nothing.

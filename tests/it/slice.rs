@@ -30,6 +30,7 @@ mod paths;
 mod python;
 mod quotas;
 mod reload;
+mod self_review;
 mod stops;
 mod storage;
 mod tokens;
@@ -52,7 +53,14 @@ impl Scene {
 
     /// With a changed gateway.
     fn with(change: impl FnOnce(Settings, &Namespace) -> Result<Settings>) -> Result<Self> {
-        let cluster = Cluster::from_env()?;
+        Self::on(Cluster::from_env()?, change)
+    }
+
+    /// With a changed gateway, before this cluster.
+    fn on(
+        cluster: Cluster,
+        change: impl FnOnce(Settings, &Namespace) -> Result<Settings>,
+    ) -> Result<Self> {
         let namespace = Namespace::create(&cluster)?;
         let (pod, token) = namespace.create_coder()?;
 

@@ -187,7 +187,16 @@ impl Gateway {
 
     /// Starts again on the same directory; the log goes on, the port is a new one.
     pub fn start_again(&mut self) -> Result<()> {
-        self.server.restart()?;
+        self.begin_again()?;
+        self.wait_until_ready()
+    }
+
+    /// Starts again, and may not be ready yet.
+    pub fn begin_again(&mut self) -> Result<()> {
+        self.server.restart()
+    }
+
+    pub fn wait_until_ready(&self) -> Result<()> {
         self.server.wait_until_ready()
     }
 

@@ -19,7 +19,10 @@ use sallyport::{
 };
 use serde_json::{Value, json};
 
-use super::developer_policy;
+use super::{
+    developer_policy,
+    stops::{Stopped, with_objects},
+};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -491,4 +494,28 @@ fn the_start_gate_opens_for_the_gateway_alone() -> Result<()> {
     let records = node.refusals("authentication/missing")?;
     assert!(records.is_empty(), "{records:#?}");
     Ok(())
+}
+
+#[test]
+fn a_captured_pod_is_stopped_by_its_account_and_its_watch_ends_in_order() -> Result<()> {
+    Cluster::from_env()?.serve_objects()?;
+    let node = Node::with(with_objects)?;
+    let target = node.namespace.path("configmaps?watch=true");
+    let bearer = format!("Bearer {}", node.token);
+    let headers = [("Authorization", bearer.as_str())];
+    let client = node.client(node.address)?;
+    let mut watch = client.start("GET", &target, &headers, &[])?;
+    let head = watch.head()?;
+    assert_eq!(head.status, 200);
+
+    let account = format!("system:serviceaccount:{}:coder", node.namespace.name);
+    let stop = Stopped::new(&node.cluster, &json!({"agent": account}))?;
+    eventually("the stop", LIMIT, || {
+        Ok((node.list()?.status == 403).then_some(()))
+    })?;
+    watch.body(&head).context("the watch ends in order")?;
+    stop.lift()?;
+    eventually("the resumed agent", LIMIT, || {
+        Ok((node.list()?.status == 200).then_some(()))
+    })
 }

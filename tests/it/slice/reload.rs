@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use harness::eventually;
+use harness::{Api, Cluster, Kubectl, eventually};
 use serde_json::Value;
 
-use super::Scene;
+use super::{Scene, stops::with_objects};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -98,4 +98,87 @@ fn sighup_reads_everything_again() -> Result<()> {
     eventually("the reload by SIGHUP", LIMIT, || {
         Ok((reloads(&scene) > before).then_some(()))
     })
+}
+
+const POLICIES: &str = "/apis/sallyport.dev/v1alpha1/agentpolicies";
+
+/// As an AgentPolicy object: the text of a file.
+fn apply(cluster: &Cluster, text: &str) -> Result<()> {
+    let kubectl = Kubectl::with_kubeconfig(&cluster.kubeconfig, "default")?;
+    kubectl
+        .run_with_input(&["apply", "-f", "-"], text.as_bytes())?
+        .success()
+        .map(drop)
+}
+
+fn status(scene: &Scene, wanted: u16, what: &str) -> Result<()> {
+    eventually(what, LIMIT, || {
+        Ok((scene.list()?.status == wanted).then_some(()))
+    })
+}
+
+/// On a control plane of its own: these objects count for every gateway.
+#[test]
+fn policies_of_the_cluster_count_beside_files_and_the_last_good_set_stays() -> Result<()> {
+    let private = Cluster::start_private()?;
+    private.cluster.serve_objects()?;
+    let scene = Scene::on(private.cluster.clone(), |settings, _| {
+        with_objects(settings)
+    })?;
+    let api: Api = private.cluster.api()?;
+    status(&scene, 200, "the policy of the file")?;
+    let watched = format!("{}?watch=true", scene.configmaps());
+    let mut watch = scene.start("GET", &watched, &[], &[])?;
+    let head = watch.head()?;
+    assert_eq!(head.status, 200);
+
+    let deny = freeze(&scene.namespace.name).replace("[list]", "[list, watch]");
+    apply(&private.cluster, &deny)?;
+    status(&scene, 403, "the policy of the cluster")?;
+    watch.body(&head)?;
+    let ended = scene.outcome_of("the watch that was ended", |call| call["verb"] == "watch")?;
+    let why = ended["responseStatus"]["message"].to_string();
+    assert!(why.contains("freeze/nobody-lists"), "{ended:#}");
+
+    // Its name is a file's, too. So nothing new counts, not even that the other one is deleted.
+    apply(
+        &private.cluster,
+        &deny.replace("name: freeze", "name: developer"),
+    )?;
+    scene
+        .gateway
+        .wait_for_log("why the object is bad", |line| {
+            let error = line["fields"]["error"].as_str().unwrap_or_default();
+            line["level"] == "ERROR"
+                && ["AgentPolicy of the cluster", "developer.yaml"]
+                    .iter()
+                    .all(|part| error.contains(part))
+        })?;
+    let refused = "sallyport_reload_refused{part=\"policies\"} 1";
+    assert!(scene.gateway.admin("/metrics")?.contains(refused));
+    api.delete(&format!("{POLICIES}/freeze"))?;
+    assert_eq!(scene.list()?.status, 403);
+
+    api.delete(&format!("{POLICIES}/developer"))?;
+    status(&scene, 200, "the end of both objects")
+}
+
+#[test]
+fn without_a_directory_the_policies_are_those_of_the_cluster() -> Result<()> {
+    let private = Cluster::start_private()?;
+    private.cluster.serve_objects()?;
+    let scene = Scene::on(private.cluster.clone(), |mut settings, _| {
+        settings.config["policy"] = Value::Null;
+        with_objects(settings)
+    })?;
+    assert_eq!(scene.list()?.status, 403);
+    apply(
+        &private.cluster,
+        &super::developer_policy(&scene.namespace.name),
+    )?;
+    status(&scene, 200, "the policy of the cluster")?;
+    let check = ["gateway", "--check", "--config", "gateway.yaml"];
+    let check = scene.gateway.command(&check)?.success()?;
+    assert!(check.contains("the objects of the cluster"), "{check}");
+    Ok(())
 }

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use harness::{Api, Cluster, Exchange, Output, Response, Sallyport, Settings, eventually};
+use harness::{
+    Api, Cluster, Exchange, Namespace, Oidc, Output, Response, Sallyport, Settings, WebSocket,
+    eventually,
+};
 use serde_json::{Value, json};
 
-use super::Scene;
+use super::{Scene, developer_policy};
 
 const STOPS: &str = "/apis/sallyport.dev/v1alpha1/agentstops";
 const LIMIT: Duration = Duration::from_secs(20);
@@ -59,13 +62,13 @@ impl Scene {
 }
 
 /// A stop that is lifted at the latest when the test ends.
-struct Stopped {
+pub(super) struct Stopped {
     api: Api,
     name: String,
 }
 
 impl Stopped {
-    fn new(cluster: &Cluster, target: &Value) -> Result<Self> {
+    pub(super) fn new(cluster: &Cluster, target: &Value) -> Result<Self> {
         let api = cluster.api()?;
         let stop = json!({
             "apiVersion": "sallyport.dev/v1alpha1", "kind": "AgentStop",
@@ -78,6 +81,10 @@ impl Stopped {
             name: name.to_owned(),
             api,
         })
+    }
+
+    pub(super) fn lift(&self) -> Result<()> {
+        self.api.delete(&self.path()).map(drop)
     }
 
     fn path(&self) -> String {
@@ -132,6 +139,185 @@ fn a_stop_denies_what_is_new_and_ends_what_runs_until_it_is_lifted() -> Result<(
                     .is_some_and(|message| message.contains(&account))
         })?;
         assert_eq!(call["objectRef"]["resource"], "agentstops", "{call:#}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_stop_of_one_session_leaves_the_agents_other_sessions_alone() -> Result<()> {
+    let scene = scene()?;
+    let answer = scene.list()?;
+    let session = scene.record(&answer)?["sessionID"].take();
+    let other = scene.namespace.create_pod("other", "coder")?;
+    let other = scene.namespace.token("coder", "sallyport", Some(&other))?;
+
+    let stop = Stopped::new(&scene.cluster, &json!({"session": session}))?;
+    let message = scene.eventually_denied("the stop of the session")?["message"].to_string();
+    assert!(message.contains("session "), "{message}");
+    let bearer = format!("Bearer {other}");
+    let headers = [("Authorization", bearer.as_str())];
+    let client = scene.gateway.client()?;
+    let answer = client.request("GET", &scene.configmaps(), &headers, &[])?;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    stop.lift()?;
+    scene.eventually_served("the resumed session")
+}
+
+/// A CI job that is an agent by an Agent object of the gateway's files.
+struct Job {
+    scene: Scene,
+    token: String,
+    agent: String,
+}
+
+impl Job {
+    fn new(change: impl FnOnce(Settings) -> Settings) -> Result<Self> {
+        let cluster = Cluster::from_env()?;
+        cluster.serve_objects()?;
+        let oidc = Oidc::from_env(&cluster)?;
+        let claims = Oidc::github_claims("76");
+        let mut agent = String::new();
+        let scene = Scene::on(cluster, |settings, namespace| {
+            agent = format!("job-{}", namespace.name);
+            grant(namespace, &claims)?;
+            let settings = settings
+                .with_github(&oidc)
+                .with_policy("job.yaml", &job_policy(&namespace.name))
+                .with_agent("job.yaml", &job_agent(&agent));
+            with_objects(change(settings))
+        })?;
+        Ok(Self {
+            token: oidc.token(&claims)?,
+            scene,
+            agent,
+        })
+    }
+
+    fn list(&self) -> Result<Response> {
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [("Authorization", bearer.as_str())];
+        let client = self.scene.gateway.client()?;
+        client.request("GET", &self.scene.configmaps(), &headers, &[])
+    }
+
+    fn eventually_refused(&self, by: &str) -> Result<()> {
+        eventually(&format!("a refusal by {by}"), LIMIT, || {
+            let answer = self.list()?;
+            Ok((answer.status == 403 && answer.text().contains(by)).then_some(()))
+        })
+    }
+}
+
+fn grant(namespace: &Namespace, claims: &Value) -> Result<()> {
+    let subject = claims["sub"].as_str().context("a subject")?;
+    let user = format!("sallyport:oidc:github:{subject}");
+    let rules = json!([{"verbs": ["list"], "apiGroups": [""], "resources": ["configmaps"]}]);
+    namespace.grant(&user, &rules)
+}
+
+fn job_policy(namespace: &str) -> String {
+    developer_policy(namespace)
+        .replace("name: developer", "name: job")
+        .replace(
+            &format!("serviceAccount: {{namespace: {namespace}, name: coder}}"),
+            "oidc: {issuer: github, claims: {repository_id: \"76\"}}",
+        )
+}
+
+fn job_agent(name: &str) -> String {
+    format!(
+        "apiVersion: sallyport.dev/v1alpha1\nkind: Agent\nmetadata: {{name: {name}}}\nspec:\n  \
+         match: {{oidc: {{issuer: github, claims: {{repository_id: \"76\"}}}}}}\n"
+    )
+}
+
+#[test]
+fn a_job_is_stopped_by_the_name_that_it_was_declared_with() -> Result<()> {
+    let job = Job::new(|settings| settings)?;
+    assert_eq!(job.list()?.status, 200);
+    let stop = Stopped::new(&job.scene.cluster, &json!({"agent": job.agent}))?;
+    job.eventually_refused("AgentStop/")?;
+    assert_eq!(job.scene.list()?.status, 200, "another agent");
+    stop.lift()?;
+    eventually("the resumed job", LIMIT, || {
+        Ok((job.list()?.status == 200).then_some(()))
+    })
+}
+
+#[test]
+fn a_gateway_that_starts_without_the_api_server_lets_nobody_pass() -> Result<()> {
+    let relay = harness::Relay::before(&Cluster::from_env()?)?;
+    let mut job = Job::new(|settings| settings.through(&relay))?;
+    assert_eq!(job.list()?.status, 200);
+    let _stop = Stopped::new(&job.scene.cluster, &json!({"agent": job.agent}))?;
+    job.eventually_refused("AgentStop/")?;
+
+    relay.hold();
+    job.scene.gateway.stop()?;
+    job.scene.gateway.begin_again()?;
+    job.eventually_refused("built-in/not-heard")?;
+    assert!(job.scene.gateway.admin("/readyz").is_err(), "it is ready");
+
+    relay.pass();
+    job.scene.gateway.wait_until_ready()?;
+    let answer = job.list()?;
+    assert!(answer.text().contains("AgentStop/"), "{}", answer.text());
+    Ok(())
+}
+
+/// What one gateway of two has running.
+struct Busy<'a> {
+    scene: &'a Scene,
+    watch: (Exchange, Response),
+    shell: WebSocket,
+}
+
+impl<'a> Busy<'a> {
+    fn new(scene: &'a Scene) -> Result<Self> {
+        Ok(Self {
+            watch: scene.watch()?,
+            shell: scene.waiting()?,
+            scene,
+        })
+    }
+
+    fn ends(self) -> Result<()> {
+        let (mut watch, head) = self.watch;
+        watch.body(&head).context("the watch ends in order")?;
+        let mut shell = self.shell;
+        ensure!(shell.rest()?.is_empty(), "the shell said something");
+        self.scene.eventually_denied("new calls").map(drop)
+    }
+}
+
+#[test]
+fn a_stop_of_all_ends_everything_on_every_gateway_and_outlives_a_restart() -> Result<()> {
+    let private = Cluster::start_private()?;
+    private.cluster.serve_objects()?;
+    let gateway = || {
+        Scene::on(private.cluster.clone(), |settings, _| {
+            with_objects(settings)
+        })
+    };
+    let mut scenes = [gateway()?, gateway()?];
+    for scene in &scenes {
+        scene.namespace.create_running_pod("shell", &json!({}))?;
+    }
+    let busy = [Busy::new(&scenes[0])?, Busy::new(&scenes[1])?];
+    let stop = ["stop", "--all", "--reason", "incident 7"];
+    scenes[0].agents(&stop)?.success()?;
+    for busy in busy {
+        busy.ends()?;
+    }
+
+    scenes[0].gateway.stop()?;
+    scenes[0].gateway.start_again()?;
+    let message = scenes[0].list()?.refusal(403)?["message"].to_string();
+    assert!(message.contains("incident 7"), "{message}");
+
+    scenes[0].agents(&["resume", "--all"])?.success()?;
+    for scene in &scenes {
+        scene.eventually_served("the resumed agent")?;
     }
     Ok(())
 }
