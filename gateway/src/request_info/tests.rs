@@ -40,6 +40,11 @@ fn ambiguous_requests_are_refused_with_their_reason() {
             EncodedSlash,
         ),
         ("GET", "/api%2Fv1/pods", EncodedSlash),
+        (
+            "GET",
+            "/api/v1/namespaces/ns/pods/p/exec?command=%FF%FE",
+            NotUtf8,
+        ),
         ("GET", "/api/v1/namespaces/default/pods//exec", EmptySegment),
         ("GET", "/api/v1/namespaces//secrets", EmptySegment),
         ("GET", "/api/v1//secrets", EmptySegment),

@@ -153,7 +153,7 @@ fn permit() -> Permit {
     let directory = tempfile::tempdir().expect("a directory");
     let policy = "apiVersion: sallyport.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {name: p}\nspec:\n  \
         subjects: [{all: \"*\"}]\n  rules:\n  - {name: r, effect: Allow, verbs: [\"*\"], apiGroups: [\"*\"], \
-        resources: [\"*\"], namespaces: [\"*\"], names: [\"*\"]}\n";
+        resources: [\"*\"], namespaces: [ns], names: [\"*\"]}\n";
     std::fs::write(directory.path().join("p.yaml"), policy).expect("room on disk");
     let policies = PolicySet::load(directory.path()).expect("it is valid");
     let request = RequestInfo::parse("GET", TARGET).expect("it is unambiguous");
