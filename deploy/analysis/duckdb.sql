@@ -16,7 +16,8 @@ FROM read_parquet(
     union_by_name = true
 );
 
--- One row a call: its outcome, or its intent where no outcome was recorded.
+-- One row a call: its outcome, or where none was recorded what was recorded last: its intent, or what people were asked
+-- and said (its approval is not null then).
 CREATE OR REPLACE VIEW calls AS
 SELECT * FROM records WHERE stage = 'ResponseComplete'
 UNION ALL BY NAME
@@ -26,7 +27,31 @@ WHERE stage = 'RequestReceived'
   AND NOT EXISTS (
       SELECT 1 FROM records AS answer
       WHERE answer.auditID = intent.auditID AND answer.stage = 'ResponseComplete'
-  );
+  )
+QUALIFY row_number() OVER (PARTITION BY auditID ORDER BY sequence DESC) = 1;
+
+-- Who approved or denied what, and how long the call waited.
+CREATE OR REPLACE VIEW approvals AS
+SELECT
+    requestReceivedTimestamp AS time,
+    agent.name AS agent,
+    verb,
+    objectRef.resource AS resource,
+    objectRef.namespace AS namespace,
+    objectRef.name AS name,
+    risk,
+    rule,
+    approval.id AS approval,
+    approval.state AS state,
+    approval.by AS decided_by,
+    approval.via AS via,
+    approval.scope AS scope,
+    heldMicros / 1e6 AS held_seconds,
+    responseStatus.code AS code,
+    outcome
+FROM calls
+WHERE approval IS NOT NULL
+ORDER BY time;
 
 -- Which agent, which model and which CI job did what, and what came back.
 CREATE OR REPLACE VIEW who_did_what AS

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{self, Admin},
+    approval::Approvals,
     audit::{log::Log, metrics::LogMetrics},
     authn::{AgentSet, AgentSource, Authenticator},
     config::{Config, Recording, Upgradable, Upstream as UpstreamConfig},
@@ -160,6 +161,7 @@ async fn gateway(
         levels: reload.levels(),
         log,
         key: Arc::new(mask::Key::from_file(&config.masking.key_file)?),
+        approvals: approvals(config, &upstream, &node)?,
         node,
         upstream: Upstream::new(&upstream)?,
         metrics: proxy::Metrics::new(registry),
@@ -169,6 +171,21 @@ async fn gateway(
         per_principal: config.limits.per_principal.clone(),
         read_lag: config.recording.read_lag,
     })))
+}
+
+/// Where the objects of the cluster count, people can be asked.
+fn approvals(
+    config: &Config,
+    upstream: &kube::Config,
+    node: &str,
+) -> anyhow::Result<Option<Approvals>> {
+    let Some(objects) = &config.objects else {
+        return Ok(None);
+    };
+    let client = kube::Client::try_from(upstream.clone())
+        .context("making a client for requests for approval")?;
+    let namespace = objects.namespace.clone();
+    Ok(Some(Approvals::follow(client, node.to_owned(), namespace)))
 }
 
 fn authenticator(

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod agents;
+mod approvals;
 mod audit;
 mod ca;
 mod controller;
@@ -27,6 +28,7 @@ mod reports;
 mod start_gate;
 mod table;
 mod text;
+mod wait;
 
 /// The oldest minor version of Kubernetes 1 that has all that is installed: MutatingAdmissionPolicy in v1, and
 /// constrained impersonation.
@@ -71,6 +73,11 @@ enum Command {
     /// Check, test and explain policies before they are in force.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// See which calls of agents wait for people, and decide on them.
+    #[command(subcommand)]
+    Approvals(approvals::Command),
+    /// Wait until people have decided on a call.
+    Wait(wait::Args),
     /// Read the record: list calls, show one in full.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -106,6 +113,8 @@ pub fn main() -> ExitCode {
         Command::Agents(command) => agents::run(command),
         Command::Rbac(command) => rbac::run(command),
         Command::Policy(command) => policy::run(command),
+        Command::Approvals(command) => approvals::run(command),
+        Command::Wait(args) => wait::run(args),
         Command::Audit(command) => audit::run(command),
         Command::Coverage(args) => coverage::run(args),
         Command::Discover(args) => discover::run(args),

@@ -19,6 +19,7 @@
 //! | 2 | `mask` `tls` `handover` |
 //! | 3 | `audit` `authn` `redirect` |
 //! | 4 | `policy` |
+//! | 5 | `approval` |
 //! | 6 | `proxy` `node` `controller` |
 //! | 7 | `admin` |
 //! | 8 | `app` |
@@ -53,6 +54,8 @@ pub mod authn;
 pub mod identity;
 // Judges a call, and says how much of it is recorded. The only maker of a permit.
 pub mod policy;
+// Asks people about a call, and lets what they approved be used once.
+pub mod approval;
 // Hides secrets. The only maker of what a record accepts.
 pub mod mask;
 // Makes records durable, writes them as Parquet, and reads them back.

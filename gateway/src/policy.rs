@@ -15,12 +15,13 @@ pub use self::{
     judgement::{DryRunPermit, Judgement, LookupPermit, Undecided},
     level::LevelPolicy,
     obligations::Obligations,
-    permit::{Audited, Decision, PendingPermit, Permit},
+    permit::{Audited, Decision, NotApproved, PendingPermit, Permit, usable},
     problems::problems,
     set::PolicySet,
     source::PolicySource,
     stops::{AgentNamespaces, Stop, Stops},
     terms::Terms,
+    votes::{Standing, requested, standing},
 };
 
 mod builtin;
@@ -50,6 +51,7 @@ mod set;
 mod source;
 mod stops;
 mod terms;
+mod votes;
 
 #[cfg(test)]
 mod tests;

@@ -42,6 +42,7 @@ pub use self::{
     upstream::{Upstream, UpstreamError},
 };
 use crate::{
+    approval::Approvals,
     audit::{log::Log, record::Level},
     authn::Authenticator,
     config::{self, PerPrincipal},
@@ -107,6 +108,8 @@ pub struct Gateway {
     principals: Principals,
     slots: Slots,
     read_lag: bool,
+    /// Where people are asked, if anywhere.
+    approvals: Option<Approvals>,
 }
 
 /// The rest of a request: its body, and its connection where it leaves HTTP.
@@ -132,6 +135,8 @@ struct Call<'a> {
     body: &'a RequestBody,
     /// What the body means and what is known of the object, as far as the judgement needs it.
     content: Content,
+    /// Of its connection: who waits for people is told.
+    drain: &'a DrainWatcher,
 }
 
 /// The parts of a [`Gateway`], built by the app.
@@ -157,6 +162,8 @@ pub struct Parts {
     pub per_principal: PerPrincipal,
     /// Reads are answered while their records are being committed.
     pub read_lag: bool,
+    /// Where people are asked; without it what they must decide on is denied.
+    pub approvals: Option<Approvals>,
 }
 
 impl Gateway {
@@ -183,6 +190,7 @@ impl Gateway {
             principals: Principals::new(parts.per_principal, parts.buffered_bytes),
             upgrades: Upgrades::new(&parts.upgrades),
             read_lag: parts.read_lag,
+            approvals: parts.approvals,
         }
     }
 
@@ -231,10 +239,11 @@ impl Gateway {
         Ok(response)
     }
 
-    /// Request info, authenticate, record the intent, evaluate, send, follow to the outcome.
+    /// Request info, authenticate, record the intent, evaluate, let people decide, send, follow to the outcome.
     ///
     /// The intent comes before the judgement, so that what was denied is recorded as fully as what
-    /// was allowed. A [`Permit`] is made only by the evaluation and is used up by the one send.
+    /// was allowed. A [`Permit`] is made only by the evaluation, or by an approval of what that left to people, and is used
+    /// up by the one send.
     async fn pipeline(
         &self,
         arrival: Arrival,
@@ -277,6 +286,7 @@ impl Gateway {
             level,
             body: &received.body,
             content: Content::default(),
+            drain: &peer.drain,
         };
         match self.judge_and_send(&mut call, &mut recording).await {
             Ok((Answer::Response(answer), bounds)) => {

@@ -9,6 +9,7 @@ use harness::{
 use serde_json::{Value, json};
 
 mod analysis;
+mod approvals;
 mod audit;
 mod canary;
 #[cfg(target_os = "linux")]

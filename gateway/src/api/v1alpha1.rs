@@ -16,7 +16,7 @@ pub fn crds_yaml() -> Result<String, serde_saphyr::ser_error::Error> {
         agent_policy::AgentPolicy::crd(),
         agent::Agent::crd(),
         agent_stop::AgentStop::crd(),
-        approval_request::ApprovalRequest::crd(),
+        approval_request::definition(),
         node_coverage::NodeCoverage::crd(),
     ])
 }

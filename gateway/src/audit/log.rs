@@ -37,7 +37,7 @@ pub enum OpenLogError {
 /// A record as it is written, but for its sequence.
 pub struct Encoded {
     payload: Payload,
-    /// What was denied becomes a file soon.
+    /// What was denied, or people decided on, becomes a file soon.
     urgent: bool,
 }
 
@@ -177,7 +177,7 @@ impl Encoded {
                 after,
                 headroom: headroom(record),
             },
-            urgent: record.decision == Some(DecisionKind::Deny),
+            urgent: record.decision == Some(DecisionKind::Deny) || record.approval.is_some(),
         }
     }
 

@@ -55,6 +55,8 @@ pub enum Enforcement {
 pub enum DecisionKind {
     Allow,
     Deny,
+    /// People must decide, or did not in time.
+    Hold,
 }
 
 impl Level {
@@ -101,6 +103,7 @@ impl DecisionKind {
         match self {
             Self::Allow => "allow",
             Self::Deny => "deny",
+            Self::Hold => "hold",
         }
     }
 }
@@ -155,6 +158,31 @@ pub struct ResponseStatus {
     pub reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<Masked<String>>,
+}
+
+/// What people were asked about this call, and what they said.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Approval {
+    /// Namespace and name of the ApprovalRequest.
+    pub id: String,
+    /// `pending`, `approved`, `denied`, `expired`, `withdrawn`, or why none was asked.
+    pub state: &'static str,
+    /// Whoever decided; several are separated by commas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<&'static str>,
+    /// When this gateway knew.
+    #[serde(skip_serializing_if = "Option::is_none", with = "optional_micros")]
+    pub decided_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Masked<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<&'static str>,
+    /// `sha256:<hex>` of what was shown to whoever decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub view_digest: Option<String>,
 }
 
 /// A Secret whose value passed in this call, by keyed digest of its data.
@@ -236,6 +264,15 @@ pub struct Record {
     pub rule: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_digest: Option<String>,
+    /// A class of `low`, `medium`, `high` and `critical`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub risk: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub risk_reasons: Vec<String>,
+    /// A row of stage `RequestReceived` that has it is of a hold: its beginning or the decision. It says all that the
+    /// intent says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
 
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_status: Option<ResponseStatus>,
@@ -307,6 +344,9 @@ impl Record {
             decision: None,
             rule: None,
             policy_digest: None,
+            risk: None,
+            risk_reasons: Vec::new(),
+            approval: None,
             response_status: None,
             request_bytes: None,
             response_bytes: None,
@@ -345,6 +385,22 @@ mod micros {
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{time:.6}"))
+    }
+}
+
+/// Likewise, where there is one.
+mod optional_micros {
+    use jiff::Timestamp;
+    use serde::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(
+        time: &Option<Timestamp>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => super::micros::serialize(time, serializer),
+            None => serializer.serialize_none(),
+        }
     }
 }
 

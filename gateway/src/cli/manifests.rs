@@ -22,6 +22,7 @@ const FILES: &[&str] = &[
     include_str!("../../../deploy/install/admission-namespace.yaml"),
     include_str!("../../../deploy/install/admission-labels.yaml"),
     include_str!("../../../deploy/install/admission-via.yaml"),
+    include_str!("../../../deploy/install/admission-approvals.yaml"),
     include_str!("../../../deploy/install/admission-stops.yaml"),
     include_str!("../../../deploy/install/node.yaml"),
     include_str!("../../../deploy/install/gateway.yaml"),

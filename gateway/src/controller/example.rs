@@ -4,8 +4,10 @@ use jiff::Timestamp;
 use kube::core::ObjectMeta;
 
 use crate::api::v1alpha1::{
-    agent_policy::{ApprovalTerms, Channel},
-    approval_request::{ApprovalRequest, ApprovalRequestSpec, Call, Requester, Risk, RiskLevel},
+    agent_policy::{Channel, Scope},
+    approval_request::{
+        ApprovalRequest, ApprovalRequestSpec, Call, Requester, Risk, RiskLevel, Terms,
+    },
 };
 
 pub(super) fn request() -> ApprovalRequest {
@@ -33,9 +35,11 @@ pub(super) fn request() -> ApprovalRequest {
             level: RiskLevel::High,
             reasons: vec!["changes what runs".into()],
         },
-        terms: ApprovalTerms {
+        terms: Terms {
+            groups: Vec::new(),
+            people: 1,
             channels: vec![Channel::Kubernetes, Channel::Webhook],
-            ..ApprovalTerms::default()
+            scopes: vec![Scope::Once],
         },
         audit_id: "1".into(),
         reasons: vec!["production".into()],

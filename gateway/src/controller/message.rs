@@ -66,7 +66,7 @@ fn facts(request: &ApprovalRequest) -> String {
     };
     let argv = &request.spec.call.argv;
     let command = (!argv.is_empty()).then(|| line(&argv.join(" ")));
-    let people = request.spec.terms.people.filter(|people| *people > 1);
+    let people = Some(request.spec.terms.people).filter(|people| *people > 1);
     let facts = [
         ("Agent", badge(&asks.agent, &asks.agent_source)),
         ("User", Some(line(&asks.username))),

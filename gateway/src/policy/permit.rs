@@ -3,8 +3,19 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
+pub use self::approval::{NotApproved, usable};
 use super::{Denial, expression::Scope, obligations::Obligations, rule::Rule, terms::Terms};
-use crate::api::v1alpha1::{agent_policy::Effect, approval_request::Risk};
+use crate::api::{
+    approval_decision::{ApprovalDecision, Claim},
+    v1alpha1::{
+        agent_policy::Effect,
+        approval_request::{self, Risk},
+    },
+};
+
+mod approval;
 
 /// The right to forward one call. It cannot be copied, and sending consumes it.
 #[derive(Debug)]
@@ -82,12 +93,31 @@ impl PendingPermit {
         &self.terms
     }
 
+    /// Who decides and how, as a request for approval says it.
+    pub fn asked_terms(&self) -> approval_request::Terms {
+        self.terms.asked()
+    }
+
     pub fn risk(&self) -> &Risk {
         &self.permit.risk
     }
 
     pub fn audited(&self) -> &[Audited] {
         &self.permit.audited
+    }
+
+    /// Whether people have approved this call, now, and nothing else has used up what they approved.
+    ///
+    /// Nothing of the decision is taken on trust but that it was read from the API server: the votes are counted
+    /// again, under the terms of the rules as they are now.
+    pub fn approve(
+        self,
+        decision: &ApprovalDecision,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Result<Permit, NotApproved> {
+        approval::check(&self, &decision.request, claim, now)?;
+        Ok(self.permit)
     }
 }
 

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::rule::Rule;
-use crate::api::v1alpha1::agent_policy::{Channel, Scope};
+use crate::api::v1alpha1::{
+    agent_policy::{Channel, Scope},
+    approval_request,
+};
 
 /// Each condition is the strictest of all rules that ask for approval.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -47,6 +50,23 @@ impl Default for Terms {
 }
 
 impl Terms {
+    /// As a request for approval says it.
+    pub(super) fn asked(&self) -> approval_request::Terms {
+        let mut scopes = self.scopes.clone();
+        scopes.insert(Scope::Once);
+        approval_request::Terms {
+            groups: self
+                .groups
+                .iter()
+                .filter(|list| !list.is_empty())
+                .cloned()
+                .collect(),
+            people: self.people.max(1),
+            channels: self.channels.iter().copied().collect(),
+            scopes: scopes.into_iter().collect(),
+        }
+    }
+
     /// `problem` is why the rule's expression could not be evaluated, where it could not.
     pub(super) fn tighten(&mut self, rule: &Rule, problem: Option<&str>) {
         if let Some(terms) = &rule.terms {

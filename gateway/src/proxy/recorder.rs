@@ -112,6 +112,15 @@ impl Recorder {
         Ok(recording)
     }
 
+    /// Makes a row between the intent and the outcome durable.
+    pub(super) async fn note(
+        &self,
+        record: &Record,
+        principal: Arc<Principal>,
+    ) -> Result<(), NotRecorded> {
+        self.append(self.row(record, principal, None)).await
+    }
+
     /// Starts an append.
     fn append(&self, row: Row) -> Append {
         let encoded = match row.encoded {

@@ -19,12 +19,14 @@ use super::{
 };
 use crate::{
     audit::{
-        record::{DecisionKind, Level, ObjectRef, Outcome, Record, ResponseStatus, Stage},
+        record::{
+            Approval, DecisionKind, Level, ObjectRef, Outcome, Record, ResponseStatus, Stage,
+        },
         wal::NotRecorded,
     },
     identity::Identity,
     mask::{self, Findings, RecordedBody},
-    policy::{Denial, Permit},
+    policy::{Denial, NotApproved, PendingPermit, Permit},
     request_info::RequestInfo,
 };
 
@@ -34,6 +36,8 @@ pub(super) struct Recording {
     started: Instant,
     record: Option<Box<Record>>,
     phase: Phase,
+    /// Since when people are asked.
+    hold: Option<Instant>,
     /// What this call takes of what all share, until its records are appended: an agent that leaves must not free
     /// it before the disk does.
     held: Option<Held>,
@@ -47,6 +51,9 @@ pub(super) struct Held {
     /// Of its bodies.
     room: Option<Room>,
 }
+
+/// The state of an approval that people have not decided on.
+pub(super) const PENDING: &str = "pending";
 
 /// What an interruption now would mean.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -69,6 +76,7 @@ impl Recording {
             started: arrival.started,
             record: Some(Box::new(record)),
             phase: Phase::Judging,
+            hold: None,
             held: Some(Held {
                 admission,
                 room: None,
@@ -119,6 +127,77 @@ impl Recording {
             record.decision = Some(DecisionKind::Deny);
             record.rule = Some(denial.rule.clone());
         });
+    }
+
+    /// People are asked from now on: durable before it is waited for.
+    pub(super) async fn held(
+        &mut self,
+        pending: &PendingPermit,
+        approval: Approval,
+    ) -> Result<(), NotRecorded> {
+        self.intended().await?;
+        self.hold = Some(Instant::now());
+        self.change(|record| {
+            // What people decide is in the record, whatever the level policy leaves out.
+            record.level = record.level.max(Level::Metadata);
+            record.decision = Some(DecisionKind::Hold);
+            record.rule = Some(pending.rule().to_owned());
+            record.policy_digest = Some(pending.policy_digest().to_owned());
+            record.risk = Some(pending.risk().level.as_str());
+            record.risk_reasons.clone_from(&pending.risk().reasons);
+            record.approval = Some(approval);
+        });
+        self.note_hold().await
+    }
+
+    /// What became of the question. Durable before anything is forwarded.
+    pub(super) async fn settled(
+        &mut self,
+        settle: impl FnOnce(&mut Approval),
+    ) -> Result<(), NotRecorded> {
+        self.change(|record| settle(record.approval.get_or_insert_default()));
+        self.note_hold().await
+    }
+
+    /// People did not let it pass, which the outcome says.
+    pub(super) fn refused(&mut self, why: &NotApproved, settle: impl FnOnce(&mut Approval)) {
+        self.change(|record| {
+            record.decision = Some(DecisionKind::Deny);
+            let approval = record.approval.get_or_insert_default();
+            settle(approval);
+            approval.state = match why {
+                NotApproved::Denied { .. } => "denied",
+                NotApproved::Expired | NotApproved::Open { .. } => "expired",
+                NotApproved::Withdrawn => "withdrawn",
+                NotApproved::UsedUp => "used",
+                NotApproved::OtherCall | NotApproved::NotMarked | NotApproved::StricterTerms => {
+                    "void"
+                }
+            };
+        });
+    }
+
+    pub(super) fn key(&self) -> &Arc<mask::Key> {
+        &self.recorder.key
+    }
+
+    /// A row of its own for the hold as it is now.
+    async fn note_hold(&mut self) -> Result<(), NotRecorded> {
+        let held = self.held_micros();
+        let Some(record) = &mut self.record else {
+            return Ok(());
+        };
+        record.stage_timestamp = Timestamp::now();
+        record.held_micros = held;
+        let Some(held) = &self.held else {
+            return Ok(());
+        };
+        let principal = Arc::clone(&held.admission.principal);
+        self.recorder.note(record, principal).await
+    }
+
+    fn held_micros(&self) -> Option<i64> {
+        i64::try_from(self.hold?.elapsed().as_micros()).ok()
     }
 
     /// The policies that were in force.
@@ -286,6 +365,16 @@ impl Recording {
         if outcome != Outcome::Complete || code.is_none_or(|code| code >= 400) {
             // What failed is at least noted, whatever the level policy leaves out.
             record.level = record.level.max(Level::Metadata);
+        }
+        if outcome == Outcome::Aborted
+            && let Some(approval) = &mut record.approval
+            && approval.state == PENDING
+        {
+            // The client left before people decided.
+            approval.state = "withdrawn";
+        }
+        if record.decision != Some(DecisionKind::Allow) {
+            record.held_micros = self.held_micros();
         }
         record.stage = Stage::ResponseComplete;
         record.outcome = Some(outcome);

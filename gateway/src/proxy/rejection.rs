@@ -18,6 +18,9 @@ pub(super) enum Rejection {
     Unauthenticated(#[from] Unauthenticated),
     #[error("{0}")]
     Denied(String),
+    /// People must decide, and have not, or not in favour.
+    #[error("{0}")]
+    Unapproved(#[source] super::settling::refusal::Unapproved),
     #[error(
         "impersonation through the gateway is not allowed: remove the {header} header (kubectl: --as, --as-group, --as-uid)"
     )]
@@ -111,6 +114,7 @@ impl Rejection {
                 (StatusCode::UNAUTHORIZED, "Unauthorized", "unauthenticated")
             }
             Self::Denied(_) => (StatusCode::FORBIDDEN, "Forbidden", "denied"),
+            Self::Unapproved(unapproved) => (StatusCode::FORBIDDEN, "Forbidden", unapproved.label),
             Self::Impersonation { .. } => (StatusCode::FORBIDDEN, "Forbidden", "impersonation"),
             Self::HttpVersion => (
                 StatusCode::HTTP_VERSION_NOT_SUPPORTED,
@@ -203,11 +207,14 @@ impl Rejection {
         }
     }
 
-    /// What the agent reads. Control characters are removed: kubectl prints the message on a terminal.
+    /// What the agent reads. Control characters are removed: kubectl prints the message on a terminal. Only what people
+    /// must do has lines, and those are ours.
     pub(super) fn message(&self) -> String {
+        let has_lines = matches!(self, Self::Unapproved(_));
+        let is_plain = |c: &char| !c.is_control() || has_lines && *c == '\n';
         format!("sallyport: {self}")
             .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
+            .map(|c| if is_plain(&c) { c } else { ' ' })
             .collect()
     }
 

@@ -1,19 +1,295 @@
 //! What becomes of a call that people must decide on.
+//!
+//! The call waits where it is; nothing of it is on disk but its masked record. Each step is recorded before the next:
+//! that people are asked, and what they said before anything is forwarded. When they approve, policy judges the call
+//! again, the approval is marked as used in the cluster, and only then there is a permit. A client that leaves drops
+//! this future, and with it the question.
 
-use super::{Call, Gateway, recording::Recording, rejection::Rejection};
-use crate::policy::{Denial, PendingPermit, Permit};
+use std::{sync::Arc, time::Instant};
+
+use jiff::Timestamp;
+
+use tokio::sync::watch;
+
+use self::{patience::patience, refusal::Unapproved};
+use super::{
+    Call, Gateway,
+    judging::Judged,
+    recording::{PENDING, Recording},
+    rejection::Rejection,
+};
+use crate::{
+    api::v1alpha1::{agent_policy::Channel, approval_request::ApprovalRequest},
+    approval::{NotUsed, Question, Ticket},
+    audit::record::Approval,
+    mask,
+    policy::{
+        AgentNamespaces, Denial, NotApproved, PendingPermit, Permit, PolicySet, Standing, Stops,
+        standing,
+    },
+};
+
+mod patience;
+mod question;
+pub(super) mod refusal;
+
+/// What ended the wait.
+enum Waited {
+    Approved,
+    Not(NotApproved),
+    /// The time for which the call is held is over.
+    Long,
+    Draining,
+    /// Policies, stops, or which namespaces are agents'.
+    RulesChanged,
+}
 
 impl Gateway {
     /// Holds the call until it is decided, and gives the permit for what was approved.
     pub(super) async fn settle_approval(
         &self,
         pending: PendingPermit,
-        call: &Call<'_>,
+        call: &mut Call<'_>,
         recording: &mut Recording,
     ) -> Result<Permit, Rejection> {
-        let denial = Denial::unattended(&pending);
-        recording.judged_by(pending.policy_digest());
-        recording.denied(&denial);
-        Err(Rejection::Denied(denial.message(call.attributes)))
+        let Some(approvals) = &self.approvals else {
+            let denial = Denial::unattended(&pending);
+            recording.judged_by(pending.policy_digest());
+            recording.denied(&denial);
+            return Err(Rejection::Denied(denial.message(call.attributes)));
+        };
+        let asked = question::of(&pending, call, &self.cluster, recording.key());
+        let question = asked.map_err(|why| {
+            recording.judged_by(pending.policy_digest());
+            Rejection::Unapproved(Unapproved::not_approvable(&pending, &why))
+        })?;
+        let until = Instant::now() + patience(call, pending.terms().hold);
+        let asked = approvals.open(&question).await;
+        let mut ticket = asked.map_err(|error| {
+            recording.judged_by(pending.policy_digest());
+            Rejection::Unapproved(Unapproved::not_asked(&pending, error))
+        })?;
+        begin(&pending, &question, &ticket, recording).await?;
+        let settled = self.wait_and_use(pending, question, &mut ticket, until, call, recording);
+        let settled = settled.await;
+        // Who gets here has an answer: only a client that left withdraws its question.
+        ticket.keep();
+        settled
+    }
+
+    async fn wait_and_use(
+        &self,
+        mut pending: PendingPermit,
+        mut question: Question,
+        ticket: &mut Ticket<'_>,
+        until: Instant,
+        call: &mut Call<'_>,
+        recording: &mut Recording,
+    ) -> Result<Permit, Rejection> {
+        let mut rules = Rules::of(self);
+        loop {
+            let waited = self.wait(ticket, &question, until, call, &mut rules).await;
+            match waited {
+                Waited::Approved | Waited::RulesChanged => {}
+                Waited::Not(why) => return refuse(why, &pending, ticket, recording),
+                Waited::Long => return Err(still_open(&pending, &question, ticket)),
+                Waited::Draining => {
+                    return Err(Unapproved::draining(&pending, ticket.key()).into());
+                }
+            }
+            // What has changed since, for the same facts.
+            self.refuse_stopped(call, recording)?;
+            pending = match self.judge(call, recording).await? {
+                Judged::Allowed(permit) => return Ok(permit),
+                Judged::Held(pending) => pending,
+            };
+            question::adopt(&mut question, &pending);
+            if matches!(waited, Waited::Approved) {
+                return use_up(pending, &question, ticket, recording).await;
+            }
+        }
+    }
+
+    async fn wait(
+        &self,
+        ticket: &Ticket<'_>,
+        question: &Question,
+        until: Instant,
+        call: &Call<'_>,
+        rules: &mut Rules,
+    ) -> Waited {
+        tokio::select! {
+            biased;
+            settled = ticket.settled(question) => settled.map_or_else(Waited::Not, |()| Waited::Approved),
+            () = call.drain.draining() => Waited::Draining,
+            () = rules.changed() => Waited::RulesChanged,
+            () = tokio::time::sleep_until(until.into()) => Waited::Long,
+        }
+    }
+}
+
+/// What calls are judged by, for as long as one waits.
+struct Rules {
+    policies: watch::Receiver<Arc<PolicySet>>,
+    stops: watch::Receiver<Arc<Stops>>,
+    namespaces: watch::Receiver<Arc<AgentNamespaces>>,
+}
+
+impl Rules {
+    fn of(gateway: &Gateway) -> Self {
+        Self {
+            policies: gateway.policies.clone(),
+            stops: gateway.stops.clone(),
+            namespaces: gateway.namespaces.clone(),
+        }
+    }
+
+    /// Never where nobody can change them any more.
+    async fn changed(&mut self) {
+        tokio::select! {
+            Ok(()) = self.policies.changed() => {}
+            Ok(()) = self.stops.changed() => {}
+            Ok(()) = self.namespaces.changed() => {}
+            else => std::future::pending().await,
+        }
+    }
+}
+
+/// Durable before anybody waits.
+async fn begin(
+    pending: &PendingPermit,
+    question: &Question,
+    ticket: &Ticket<'_>,
+    recording: &mut Recording,
+) -> Result<(), Rejection> {
+    let approval = Approval {
+        id: id(ticket),
+        state: PENDING,
+        view_digest: Some(question::view_digest(&question.spec)),
+        ..Approval::default()
+    };
+    let recorded = recording.held(pending, approval).await;
+    recorded.map_err(Rejection::NotRecorded)
+}
+
+/// The mark first, then the record of it, then the permit: whatever dies in between, nothing is sent twice.
+async fn use_up(
+    pending: PendingPermit,
+    question: &Question,
+    ticket: &Ticket<'_>,
+    recording: &mut Recording,
+) -> Result<Permit, Rejection> {
+    let decision = match ticket.use_up(question).await {
+        Ok(decision) => decision,
+        Err(NotUsed::NotApproved(why)) => return refuse(why, &pending, ticket, recording),
+        Err(error) => return Err(Unapproved::not_used(&pending, ticket.key(), error).into()),
+    };
+    let request = &decision.request;
+    let terms = pending.asked_terms();
+    let decided = decided(
+        request,
+        &standing(votes(request), &request.spec.requester, &terms),
+        recording.key(),
+    );
+    let permit = match pending.approve(&decision, &question.claim, Timestamp::now()) {
+        Ok(permit) => permit,
+        Err(why) => return Err(Unapproved::not_approved(why, &terms, ticket.key()).into()),
+    };
+    recording
+        .settled(|approval| {
+            *approval = Approval {
+                id: std::mem::take(&mut approval.id),
+                ..decided
+            }
+        })
+        .await
+        .map_err(Rejection::NotRecorded)?;
+    recording.allowed(&permit);
+    Ok(permit)
+}
+
+fn refuse(
+    why: NotApproved,
+    pending: &PendingPermit,
+    ticket: &Ticket<'_>,
+    recording: &mut Recording,
+) -> Result<Permit, Rejection> {
+    let terms = pending.asked_terms();
+    let request = ticket.request();
+    let key = recording.key().clone();
+    recording.refused(&why, |approval| {
+        let standing = request.as_ref().map(|request| {
+            (
+                request,
+                standing(votes(request), &request.spec.requester, &terms),
+            )
+        });
+        if let Some((request, standing)) = standing {
+            let id = std::mem::take(&mut approval.id);
+            *approval = Approval {
+                id,
+                ..decided(request, &standing, &key)
+            };
+        }
+    });
+    Err(Unapproved::not_approved(why, &terms, ticket.key()).into())
+}
+
+fn still_open(pending: &PendingPermit, question: &Question, ticket: &Ticket<'_>) -> Rejection {
+    let expires = ticket
+        .request()
+        .map_or(question.spec.expires_at, |request| request.spec.expires_at);
+    Unapproved::pending(pending, ticket.key(), expires).into()
+}
+
+fn id(ticket: &Ticket<'_>) -> String {
+    let (namespace, name) = ticket.key();
+    format!("{namespace}/{name}")
+}
+
+fn votes(request: &ApprovalRequest) -> &[crate::api::v1alpha1::approval_request::Vote] {
+    request
+        .status
+        .as_ref()
+        .map_or(&[][..], |status| &status.votes)
+}
+
+/// What the record says of a decision; its id is not among it.
+fn decided(request: &ApprovalRequest, standing: &Standing, key: &mask::Key) -> Approval {
+    let deciders: Vec<&str> = match standing {
+        Standing::Open { .. } => Vec::new(),
+        Standing::Approved { by, .. } => by.iter().map(String::as_str).collect(),
+        Standing::Denied { by, .. } => vec![by],
+    };
+    let mut said = votes(request)
+        .iter()
+        .filter(|vote| deciders.contains(&vote.by.as_str()));
+    let first = said.next();
+    Approval {
+        id: String::new(),
+        state: match standing {
+            Standing::Open { .. } => PENDING,
+            Standing::Approved { .. } => "approved",
+            Standing::Denied { .. } => "denied",
+        },
+        by: (!deciders.is_empty()).then(|| deciders.join(", ")),
+        via: first.map(|vote| channel(vote.via)),
+        decided_at: first.map(|_| Timestamp::now()),
+        reason: first
+            .and_then(|vote| vote.reason.as_deref())
+            .map(|reason| mask::text(key, reason)),
+        scope: match standing {
+            Standing::Approved { scope, .. } => Some(question::scope(*scope)),
+            _ => None,
+        },
+        view_digest: Some(question::view_digest(&request.spec)),
+    }
+}
+
+fn channel(via: Channel) -> &'static str {
+    match via {
+        Channel::Kubernetes => "Kubernetes",
+        Channel::Console => "Console",
+        Channel::Webhook => "Webhook",
     }
 }

@@ -9,7 +9,16 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::agent_policy::{ApprovalTerms, Channel, Scope};
+use super::agent_policy::{Channel, Scope};
+
+mod definition;
+
+pub use self::definition::definition;
+
+/// The most calls that one approval lets pass.
+pub const MOST_USES: usize = 64;
+/// Of those, the most of one kubectl command.
+pub const MOST_OF_COMMAND: usize = 20;
 
 #[derive(Clone, CustomResource, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[kube(
@@ -42,7 +51,7 @@ pub struct ApprovalRequestSpec {
     pub rule: String,
     pub policy_digest: String,
     pub risk: Risk,
-    pub terms: ApprovalTerms,
+    pub terms: Terms,
     /// The audit id of the call as it came.
     #[serde(rename = "auditID")]
     pub audit_id: String,
@@ -57,34 +66,54 @@ pub struct ApprovalRequestSpec {
     pub object: Option<String>,
 }
 
+/// How it is decided: the strictest of all rules that ask for approval.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Terms {
+    /// Whoever decides is in one group of each list.
+    #[schemars(length(max = 16), inner(length(max = 16), inner(length(max = 256))))]
+    #[serde(default)]
+    pub groups: Vec<Vec<String>>,
+    /// How many people must approve.
+    #[schemars(range(min = 1, max = 8), extend("format" = "int32"))]
+    pub people: u8,
+    #[schemars(length(max = 3))]
+    pub channels: Vec<Channel>,
+    /// `Once` is always among them.
+    #[schemars(length(max = 4))]
+    pub scopes: Vec<Scope>,
+}
+
 /// Who asks, and who vouches for each part.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub struct Requester {
     /// As the agent's own credential says.
-    #[schemars(length(max = 512))]
+    #[schemars(length(min = 1, max = 512))]
     pub username: String,
     /// The synthetic user that the API server sees.
+    #[schemars(length(min = 1, max = 512))]
     pub upstream_user: String,
     /// People behind the agent, where claims tell: they may not decide.
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 8), inner(length(max = 512)))]
+    #[serde(default)]
     pub humans: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_source: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_source: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ci_run: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
     /// kubectl's id of one command: a hint.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
 }
 
@@ -144,7 +173,7 @@ pub struct ApprovalRequestStatus {
     pub state: Option<State>,
     #[schemars(length(max = 8))]
     pub votes: Vec<Vote>,
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = "MOST_USES"))]
     pub uses: Vec<Use>,
     /// Nobody waits any more: the client left before a decision.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
@@ -193,7 +222,10 @@ pub enum Verdict {
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Use {
+    #[schemars(length(max = 253))]
     pub gateway: String,
+    /// Of the call, so each is another.
+    #[schemars(length(max = 64))]
     #[serde(rename = "auditID")]
     pub audit_id: String,
     #[schemars(with = "String", extend("format" = "date-time"))]

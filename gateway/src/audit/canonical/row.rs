@@ -4,7 +4,7 @@
 
 use super::write::{Members, Out, elements};
 use crate::{
-    audit::record::{ObjectRef, Record, ResponseStatus, SecretSeen},
+    audit::record::{Approval, ObjectRef, Record, ResponseStatus, SecretSeen},
     identity::{
         AgentIdentity, CiRun, GenAi, Process, ProvenanceSource, Source, UserInfo, Workload,
     },
@@ -15,6 +15,7 @@ use crate::{
 pub(super) fn write<O: Out>(record: &Record, log_id: &str, out: &mut O) -> usize {
     let Record {
         agent,
+        approval,
         audit_id,
         body_state,
         cicd,
@@ -43,6 +44,8 @@ pub(super) fn write<O: Out>(record: &Record, log_id: &str, out: &mut O) -> usize
         response_digest,
         response_object,
         response_status,
+        risk,
+        risk_reasons,
         rule,
         schema_version,
         secrets_seen,
@@ -61,6 +64,7 @@ pub(super) fn write<O: Out>(record: &Record, log_id: &str, out: &mut O) -> usize
     } = record;
     let mut row = Members::open(out);
     row.object("agent", agent.as_ref(), agent_identity);
+    row.object("approval", approval.as_ref(), decided);
     row.text("auditID", audit_id);
     row.optional("bodyState", body_state.map(|state| state.as_str()));
     row.object("cicd", cicd.as_ref(), ci_run);
@@ -90,6 +94,8 @@ pub(super) fn write<O: Out>(record: &Record, log_id: &str, out: &mut O) -> usize
     row.optional("responseDigest", response_digest.as_deref());
     row.optional("responseObject", masked(response_object));
     row.object("responseStatus", response_status.as_ref(), status);
+    row.optional("risk", *risk);
+    row.texts("riskReasons", risk_reasons);
     row.optional("rule", rule.as_deref());
     row.number("schemaVersion", Some(*schema_version));
     if !secrets_seen.is_empty() {
@@ -132,6 +138,29 @@ fn agent_identity<O: Out>(agent: &AgentIdentity, out: &mut Members<'_, O>) {
     out.text("name", name);
     out.optional("owner", owner.as_deref());
     out.optional("version", version.as_deref());
+}
+
+fn decided<O: Out>(approval: &Approval, out: &mut Members<'_, O>) {
+    let Approval {
+        by,
+        decided_at,
+        id,
+        reason,
+        scope,
+        state,
+        via,
+        view_digest,
+    } = approval;
+    out.optional("by", by.as_deref());
+    if let Some(at) = decided_at {
+        out.time("decidedAt", *at);
+    }
+    out.text("id", id);
+    out.optional("reason", masked(reason));
+    out.optional("scope", *scope);
+    out.text("state", state);
+    out.optional("via", *via);
+    out.optional("viewDigest", view_digest.as_deref());
 }
 
 fn ci_run<O: Out>(run: &CiRun, out: &mut Members<'_, O>) {

@@ -8,8 +8,8 @@ use super::*;
 use crate::{
     audit::{
         record::{
-            BodyState, DecisionKind, Enforcement, Level, ObjectRef, Outcome, ResponseStatus,
-            SecretSeen, Stage, sample,
+            Approval, BodyState, DecisionKind, Enforcement, Level, ObjectRef, Outcome,
+            ResponseStatus, SecretSeen, Stage, sample,
         },
         store::hex,
     },
@@ -19,12 +19,18 @@ use crate::{
     mask::Masked,
 };
 
-const VECTORS: [(&str, &str, &[u8], &str); 3] = [
+const VECTORS: [(&str, &str, &[u8], &str); 4] = [
     (
         "intent",
         include_str!("intent.input.json"),
         include_bytes!("intent.canonical.json"),
         include_str!("intent.sha256"),
+    ),
+    (
+        "hold",
+        include_str!("hold.input.json"),
+        include_bytes!("hold.canonical.json"),
+        include_str!("hold.sha256"),
     ),
     (
         "outcome",
@@ -297,9 +303,23 @@ impl Draw {
                 pid: draw.number() as i32,
                 exe: draw.maybe_text(),
             }),
-            decision: self.maybe(|draw| draw.one(&[DecisionKind::Allow, DecisionKind::Deny])),
+            decision: self.maybe(|draw| {
+                draw.one(&[DecisionKind::Allow, DecisionKind::Deny, DecisionKind::Hold])
+            }),
             rule: self.maybe_text(),
             policy_digest: self.maybe_text(),
+            risk: self.maybe(|draw| draw.one(&["low", "critical"])),
+            risk_reasons: self.list(Self::text),
+            approval: self.maybe(|draw| Approval {
+                id: draw.text(),
+                state: draw.one(&["pending", "approved"]),
+                by: draw.maybe_text(),
+                via: draw.maybe(|draw| draw.one(&["Kubernetes", "Webhook"])),
+                decided_at: draw.maybe(Self::time),
+                reason: draw.masked(),
+                scope: draw.maybe(|draw| draw.one(&["Once", "Command"])),
+                view_digest: draw.maybe_text(),
+            }),
             response_status: self.maybe(|draw| ResponseStatus {
                 code: draw.number() as i32,
                 status: draw.maybe_text(),

@@ -16,6 +16,8 @@ pub(super) struct Join {
     open: HashMap<String, Record>,
     /// Outcomes whose intent is in an older source.
     awaiting: HashSet<String>,
+    /// Holds without an outcome, whose intent is in an older source.
+    held: HashMap<String, Record>,
 }
 
 impl Join {
@@ -24,13 +26,30 @@ impl Join {
             return;
         }
         if !record.is_outcome() {
-            self.open.insert(record.audit_id().to_owned(), record);
+            self.begin(record);
             return;
         }
+        self.held.remove(record.audit_id());
         if self.open.remove(record.audit_id()).is_none() {
             self.awaiting.insert(record.audit_id().to_owned());
         }
         emit(record);
+    }
+
+    /// An intent, or a hold, which says more than its intent.
+    fn begin(&mut self, record: Record) {
+        let id = record.audit_id().to_owned();
+        if !record.is_hold() {
+            let held = self.held.remove(&id);
+            self.open.insert(id, held.unwrap_or(record));
+        } else if let Some(known) = self.open.get_mut(&id) {
+            keep_newer(known, record);
+        } else if !self.awaiting.contains(&id) {
+            match self.held.get_mut(&id) {
+                Some(known) => keep_newer(known, record),
+                None => drop(self.held.insert(id, record)),
+            }
+        }
     }
 
     /// What is still open, and was not answered in a newer source, has no outcome.
@@ -60,6 +79,13 @@ impl Join {
             .entry(record.log_id().to_owned())
             .or_default()
             .insert(sequence)
+    }
+}
+
+/// All of one call are in one log.
+fn keep_newer(known: &mut Record, other: Record) {
+    if other.sequence() > known.sequence() {
+        *known = other;
     }
 }
 

@@ -47,6 +47,14 @@ impl Record {
         self.text(&["requestReceivedTimestamp"])?.parse().ok()
     }
 
+    /// The beginning or the end of a hold, between the intent and the outcome.
+    pub fn is_hold(&self) -> bool {
+        !self.is_outcome()
+            && self
+                .value(&["approval"])
+                .is_some_and(|value| !value.is_null())
+    }
+
     pub fn is_outcome(&self) -> bool {
         self.text(&["stage"]) == Some("ResponseComplete")
     }

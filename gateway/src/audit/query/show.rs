@@ -16,6 +16,8 @@ const CLOCK_MARGIN: SignedDuration = SignedDuration::from_hours(1);
 #[derive(Debug, Default)]
 pub struct Found {
     pub intent: Option<Evidence>,
+    /// What was asked of people and what they said, in order.
+    pub holds: Vec<Evidence>,
     pub outcome: Option<Evidence>,
 }
 
@@ -56,6 +58,9 @@ impl Found {
 
     /// The same record from a file and from the log: the file's, which has a digest to compare with.
     fn add(&mut self, stored: Stored, source: &str) {
+        if stored.record.is_hold() {
+            return self.add_hold(Evidence::new(stored, source));
+        }
         let slot = if stored.record.is_outcome() {
             &mut self.outcome
         } else {
@@ -64,6 +69,18 @@ impl Found {
         let sealed = stored.digest.is_some();
         if slot.is_none() || sealed {
             *slot = Some(Evidence::new(stored, source));
+        }
+    }
+
+    fn add_hold(&mut self, hold: Evidence) {
+        let place = |record: &Record| (record.log_id().to_owned(), record.sequence());
+        let at = self
+            .holds
+            .binary_search_by_key(&place(&hold.record), |known| place(&known.record));
+        match at {
+            Ok(at) if hold.digest.is_recorded() => self.holds[at] = hold,
+            Ok(_) => {}
+            Err(at) => self.holds.insert(at, hold),
         }
     }
 }

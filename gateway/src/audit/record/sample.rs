@@ -26,6 +26,9 @@ pub(crate) fn intent(audit_id: &str) -> Record {
         decision: None,
         rule: None,
         policy_digest: None,
+        risk: None,
+        risk_reasons: Vec::new(),
+        approval: None,
         response_status: None,
         response_bytes: None,
         item_count: None,
@@ -42,6 +45,19 @@ pub(crate) fn outcome(audit_id: &str) -> Record {
     Record {
         audit_id: audit_id.to_owned(),
         ..complete()
+    }
+}
+
+/// The beginning of that call's hold.
+pub(crate) fn hold(audit_id: &str) -> Record {
+    Record {
+        decision: Some(DecisionKind::Hold),
+        approval: Some(Approval {
+            id: "shop/create-secrets-1".to_owned(),
+            state: "pending",
+            ..Approval::default()
+        }),
+        ..intent(audit_id)
     }
 }
 
@@ -127,6 +143,18 @@ pub(crate) fn complete() -> Record {
         decision: Some(DecisionKind::Allow),
         rule: some("shop/deploy"),
         policy_digest: some("sha256:00"),
+        risk: Some("high"),
+        risk_reasons: vec!["it makes a Secret".to_owned()],
+        approval: Some(Approval {
+            id: "shop/create-secrets-1".to_owned(),
+            state: "approved",
+            by: some("ann@example.com"),
+            via: Some("Kubernetes"),
+            decided_at: Some(time(77)),
+            reason: Some(masked("the release of \u{e9}t\u{e9}")),
+            scope: Some("Once"),
+            view_digest: some("sha256:01"),
+        }),
         response_status: Some(ResponseStatus {
             code: 201,
             status: some("Failure"),

@@ -68,10 +68,10 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn is_altered(found: &Found) -> bool {
-    let evidence = [&found.intent, &found.outcome];
-    evidence
-        .into_iter()
+    let ends = [&found.intent, &found.outcome];
+    ends.into_iter()
         .flatten()
+        .chain(&found.holds)
         .any(|one| matches!(one.digest, Digest::Differs { .. } | Digest::NotComputable))
 }
 
@@ -83,7 +83,11 @@ fn as_json(found: &Found) -> Value {
             "digest": digest_json(evidence.digest),
         })
     };
-    json!({"intent": found.intent.as_ref().map(one), "outcome": found.outcome.as_ref().map(one)})
+    json!({
+        "intent": found.intent.as_ref().map(one),
+        "holds": found.holds.iter().map(one).collect::<Vec<_>>(),
+        "outcome": found.outcome.as_ref().map(one),
+    })
 }
 
 fn digest_json(digest: Digest) -> Value {
@@ -101,11 +105,12 @@ fn digest_json(digest: Digest) -> Value {
     }
 }
 
-/// The record that says most: the outcome repeats the request.
+/// The record that says most: the outcome and what is recorded of a hold repeat the request.
 fn fullest(found: &Found) -> Option<&Record> {
     found
         .outcome
         .as_ref()
+        .or(found.holds.last())
         .or(found.intent.as_ref())
         .map(|evidence| &evidence.record)
 }

@@ -17,7 +17,7 @@ pub(in crate::controller) fn state(request: &ApprovalRequest, now: Timestamp) ->
     let status = request.status.clone().unwrap_or_default();
     let approvals: Vec<&Vote> = approvals(&status.votes).collect();
     let people: BTreeSet<&str> = approvals.iter().map(|vote| vote.by.as_str()).collect();
-    let needed = usize::from(request.spec.terms.people.unwrap_or(1));
+    let needed = usize::from(request.spec.terms.people.max(1));
     let is_for_one = approvals.iter().any(|vote| vote.scope == Scope::Once);
     let is_used = !status.uses.is_empty();
     let is_over = now >= ends(request);

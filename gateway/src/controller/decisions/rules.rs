@@ -120,10 +120,10 @@ fn check_terms(request: &ApprovalRequest, ballot: &Ballot) -> Result<(), Refusal
         return Err(Refusal::OtherChannel);
     }
     let is_in = |group: &String| ballot.decider.groups.contains(group);
-    if !terms.groups.is_empty() && !terms.groups.iter().any(is_in) {
+    if let Some(groups) = terms.groups.iter().find(|list| !list.iter().any(is_in)) {
         return Err(Refusal::NotInGroup {
             by: ballot.decider.username.clone(),
-            groups: terms.groups.clone(),
+            groups: groups.clone(),
         });
     }
     let scope = ballot.choice.scope;

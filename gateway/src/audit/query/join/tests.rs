@@ -18,6 +18,15 @@ fn outcome(sequence: u64, audit_id: &str) -> Record {
     record(sequence, audit_id, "ResponseComplete")
 }
 
+fn hold(sequence: u64, audit_id: &str) -> Record {
+    let mut hold = intent(sequence, audit_id);
+    hold.0.insert(
+        "approval".to_owned(),
+        json!({"state": sequence.to_string()}),
+    );
+    hold
+}
+
 fn joined(sources: Vec<Vec<Record>>) -> Vec<(String, bool)> {
     let mut join = Join::default();
     let mut calls = Vec::new();
@@ -46,6 +55,39 @@ fn a_call_is_its_outcome() {
 #[test]
 fn an_intent_without_outcome_is_unknown() {
     assert_eq!(joined(vec![vec![intent(1, "a")]]), [("a".to_owned(), true)]);
+}
+
+#[test]
+fn a_hold_is_neither_an_intent_nor_an_outcome_wherever_it_is() {
+    let records = [intent(1, "a"), hold(2, "a"), hold(3, "a"), outcome(4, "a")];
+    for cuts in 0..8u8 {
+        let mut sources = vec![Vec::new()];
+        for (at, record) in (0u8..).zip(&records) {
+            sources.last_mut().unwrap().push(record.clone());
+            if cuts & (1 << at) != 0 {
+                sources.push(Vec::new());
+            }
+        }
+        sources.reverse();
+        assert_eq!(joined(sources), [("a".to_owned(), false)], "{cuts:b}");
+    }
+}
+
+#[test]
+fn a_call_that_ended_in_a_hold_is_unknown_and_says_what_people_said() {
+    let sources = vec![vec![hold(3, "a")], vec![hold(2, "a")], vec![intent(1, "a")]];
+    let mut join = Join::default();
+    let mut calls = Vec::new();
+    for source in sources {
+        let mut emit = |record: Record| calls.push(record);
+        source
+            .into_iter()
+            .for_each(|record| join.add(record, &mut emit));
+        join.end_source(&mut emit);
+    }
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].text(&["outcome"]), Some("unknown"));
+    assert_eq!(calls[0].text(&["approval", "state"]), Some("3"));
 }
 
 #[test]

@@ -125,8 +125,16 @@ fn decision(call: &Record) -> Vec<Line> {
         ),
         (
             "approval",
-            words(call, "approval", &["state", "id", "by", "via", "reason"]),
+            words(
+                call,
+                "approval",
+                &["state", "id", "by", "via", "scope", "reason"],
+            ),
         ),
+        ("decided", text(&["approval", "decidedAt"])),
+        ("reviewer saw", text(&["approval", "viewDigest"])),
+        ("risk", text(&["risk"])),
+        ("risk reasons", list(call, &["riskReasons"])),
     ]
 }
 
@@ -192,16 +200,21 @@ fn evidence(out: &mut impl Write, found: &Found) -> io::Result<()> {
         .or(found.outcome.as_ref())
         .map(|one| one.record.audit_id().to_owned());
     section(out, "EVIDENCE", &[("audit id", id)])?;
-    for (stage, evidence) in [("intent", &found.intent), ("outcome", &found.outcome)] {
-        match evidence {
-            Some(evidence) => record(out, stage, evidence)?,
-            None => writeln!(
-                out,
-                "  {stage:<18}not recorded, or in a file that could not be read"
-            )?,
-        }
+    stage(out, "intent", &found.intent)?;
+    for hold in &found.holds {
+        record(out, "hold", hold)?;
     }
-    Ok(())
+    stage(out, "outcome", &found.outcome)
+}
+
+fn stage(out: &mut impl Write, stage: &str, evidence: &Option<Evidence>) -> io::Result<()> {
+    match evidence {
+        Some(evidence) => record(out, stage, evidence),
+        None => writeln!(
+            out,
+            "  {stage:<18}not recorded, or in a file that could not be read"
+        ),
+    }
 }
 
 fn record(out: &mut impl Write, stage: &str, evidence: &Evidence) -> io::Result<()> {

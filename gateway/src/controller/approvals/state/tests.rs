@@ -77,7 +77,7 @@ fn when_somebody_says_to_have_voted_does_not_matter() {
 fn two_people_are_not_one_who_votes_twice() {
     let twice = || vote("a", Verdict::Approved, Scope::Once);
     let mut request = voted(vec![twice(), twice()], vec![]);
-    request.spec.terms.people = Some(2);
+    request.spec.terms.people = 2;
     assert_eq!(state(&request, at(0)), State::Pending);
     let status = request.status.as_mut().expect("it has one");
     status.votes.push(vote("b", Verdict::Approved, Scope::Once));

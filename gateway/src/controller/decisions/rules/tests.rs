@@ -65,10 +65,10 @@ fn terms_hold() {
     assert_eq!(refusal(&elsewhere, &alice), "other_channel");
     let unsaid = with(|request| request.spec.terms.channels = Vec::new());
     assert_eq!(refusal(&unsaid, &alice), "other_channel");
-    let grouped = with(|request| request.spec.terms.groups = vec!["owners".into()]);
+    let grouped = with(|request| request.spec.terms.groups = vec![vec!["owners".into()]]);
     assert_eq!(refusal(&grouped, &alice), "not_in_group");
     let ours = with(|request| {
-        request.spec.terms.groups = vec!["owners".into(), "approvers".into()];
+        request.spec.terms.groups = vec![vec!["owners".into(), "approvers".into()]];
     });
     assert_eq!(refusal(&ours, &alice), "none");
     let mut wide = alice;
@@ -98,7 +98,7 @@ fn what_is_closed_or_another_object_takes_no_vote() {
     let denied = voted(vec![vote("carol", Verdict::Denied)]);
     assert_eq!(refusal(&denied, &alice), "closed");
     let mut again = voted(vec![vote("alice@example.com", Verdict::Approved)]);
-    again.spec.terms.people = Some(2);
+    again.spec.terms.people = 2;
     assert_eq!(refusal(&again, &alice), "has_voted");
     let mut expired = example::request();
     expired.spec.expires_at = Timestamp::UNIX_EPOCH;

@@ -1,0 +1,170 @@
+use std::{
+    io::{self, BufRead, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use anyhow::{Context, bail, ensure};
+use jiff::Timestamp;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use kube::{Api, Client, api::PostParams};
+
+use super::{ApprovedFor, Named, block_on, show};
+use crate::{
+    api::v1alpha1::{
+        agent_policy::Channel,
+        approval_request::{ApprovalRequest, State, Verdict, Vote},
+    },
+    approval::{state, vote},
+    cli::text::printable,
+    policy::requested,
+};
+
+#[derive(clap::Args, Debug)]
+pub(in crate::cli) struct Approve {
+    #[command(flatten)]
+    named: Named,
+    /// What the approval is for; the rule says which of these it takes.
+    #[arg(long, value_enum, default_value_t)]
+    scope: ApprovedFor,
+    /// Why, for the record.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Do not ask.
+    #[arg(long, short)]
+    yes: bool,
+}
+
+#[derive(clap::Args, Debug)]
+pub(in crate::cli) struct Deny {
+    #[command(flatten)]
+    named: Named,
+    /// Why: the agent reads it.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Do not ask.
+    #[arg(long, short)]
+    yes: bool,
+}
+
+pub(super) fn approve(args: &Approve) -> anyhow::Result<ExitCode> {
+    let decision = Decision {
+        named: &args.named,
+        result: Verdict::Approved,
+        scope: args.scope,
+        reason: args.reason.clone(),
+        yes: args.yes,
+    };
+    block_on(decide(&decision))
+}
+
+pub(super) fn deny(args: &Deny) -> anyhow::Result<ExitCode> {
+    let decision = Decision {
+        named: &args.named,
+        result: Verdict::Denied,
+        scope: ApprovedFor::Once,
+        reason: args.reason.clone(),
+        yes: args.yes,
+    };
+    block_on(decide(&decision))
+}
+
+struct Decision<'a> {
+    named: &'a Named,
+    result: Verdict,
+    scope: ApprovedFor,
+    reason: Option<String>,
+    yes: bool,
+}
+
+/// What was shown is what is decided on: the digest never changes, and neither does anything else of the request.
+async fn decide(decision: &Decision<'_>) -> anyhow::Result<ExitCode> {
+    let client = decision.named.client().await?;
+    let request = decision.named.read(&client).await?;
+    let me = whoami(&client).await?;
+    check(&request, &me, decision)?;
+    if !decision.yes {
+        confirm(&request, decision.result)?;
+    }
+    let ballot = Vote {
+        result: decision.result,
+        by: me,
+        via: Channel::Kubernetes,
+        at: Timestamp::now(),
+        reason: decision.reason.clone(),
+        scope: decision.scope.into(),
+    };
+    let (namespace, name) = decision.named.key(&client);
+    let stored = vote(&client, &(namespace.clone(), name.clone()), &ballot).await;
+    let stored = stored.with_context(|| format!("deciding on {namespace}/{name}"))?;
+    tell(&stored, &ballot);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Who the API server takes this credential for.
+async fn whoami(client: &Client) -> anyhow::Result<String> {
+    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+    let review = reviews
+        .create(&PostParams::default(), &SelfSubjectReview::default())
+        .await
+        .context("asking the API server who you are")?;
+    let user = review.status.and_then(|status| status.user_info);
+    user.and_then(|user| user.username)
+        .context("the API server does not say who you are")
+}
+
+fn check(request: &ApprovalRequest, me: &str, decision: &Decision<'_>) -> anyhow::Result<()> {
+    let state = state(request, Timestamp::now());
+    ensure!(
+        state == State::Pending,
+        "it is {state:?} already; `sallyport approvals show` says by whom"
+    );
+    ensure!(
+        !requested(me, &request.spec.requester),
+        "you are {me}, and this call is your own: somebody else must decide"
+    );
+    let scope = decision.scope.into();
+    ensure!(
+        decision.result == Verdict::Denied || request.spec.terms.scopes.contains(&scope),
+        "the rule {} takes no approval for {scope:?}; it takes {:?}",
+        request.spec.rule,
+        request.spec.terms.scopes
+    );
+    Ok(())
+}
+
+fn confirm(request: &ApprovalRequest, result: Verdict) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    show::print(request, &mut out)?;
+    let asks = match result {
+        Verdict::Approved => "Approve",
+        Verdict::Denied => "Deny",
+    };
+    if !io::stdin().is_terminal() {
+        bail!(
+            "nobody can be asked here; give --yes to {}",
+            asks.to_lowercase()
+        );
+    }
+    write!(out, "\n{asks} this? [y/N] ")?;
+    out.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    ensure!(
+        matches!(answer.trim(), "y" | "Y" | "yes"),
+        "nothing was decided"
+    );
+    Ok(())
+}
+
+fn tell(stored: &ApprovalRequest, ballot: &Vote) {
+    let what = printable(&stored.spec.call.summary);
+    let by = printable(&ballot.by);
+    match (ballot.result, state(stored, Timestamp::now())) {
+        (Verdict::Denied, _) => println!("denied by {by}: {what}"),
+        (Verdict::Approved, State::Pending) => println!(
+            "approved by {by}: {what}\n{} people must approve it; somebody else has to, too",
+            stored.spec.terms.people
+        ),
+        (Verdict::Approved, _) => println!("approved by {by}: {what}"),
+    }
+}

@@ -1,0 +1,117 @@
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::{Access, Scope, block_on, objects};
+use crate::{
+    api::v1alpha1::approval_request::{ApprovalRequest, State},
+    approval::state,
+    cli::{
+        output::Output,
+        reports::each_object,
+        table::{self, Column},
+        text::{Cut, printable},
+    },
+};
+
+#[derive(clap::Args, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub(in crate::cli) struct Args {
+    #[command(flatten)]
+    access: Access,
+    #[command(flatten)]
+    scope: Scope,
+    /// Only those that wait for people.
+    #[arg(long)]
+    pending: bool,
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  sallyport approvals list -A --pending
+  sallyport approvals list -n shop -o json | jq '.[].spec.call.summary'";
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let requests = block_on(ask(args))?;
+    args.output.show(&requests, |out| {
+        print(&requests, args.scope.all_namespaces, out)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn ask(args: &Args) -> anyhow::Result<Vec<ApprovalRequest>> {
+    let client = args.access.client().await?;
+    let namespace = args.scope.namespace(&client);
+    let objects = objects(&client, namespace.as_deref());
+    let mut requests = Vec::new();
+    each_object(&objects, "requests for approval", |request| {
+        requests.push(request);
+    })
+    .await?;
+    let now = Timestamp::now();
+    requests.retain(|request| !args.pending || state(request, now) == State::Pending);
+    requests.sort_by_key(|request| {
+        let is_over = state(request, now) != State::Pending;
+        (is_over, request.creation_timestamp().map(|time| time.0))
+    });
+    Ok(requests)
+}
+
+fn print(requests: &[ApprovalRequest], all: bool, out: &mut dyn Write) -> io::Result<()> {
+    if requests.is_empty() {
+        return writeln!(out, "no requests for approval");
+    }
+    let columns = [
+        Column::fixed("NAMESPACE"),
+        Column::fixed("NAME"),
+        Column::fixed("STATE"),
+        Column::fixed("AGE"),
+        Column::fixed("RISK"),
+        Column::shortened("AGENT", 1, 12, Cut::End),
+        Column::shortened("CALL", 2, 32, Cut::End),
+    ];
+    let from = usize::from(!all);
+    let now = Timestamp::now();
+    let rows: Vec<_> = requests
+        .iter()
+        .map(|request| cells(request, now)[from..].to_vec())
+        .collect();
+    table::print(&columns[from..], &rows, Some(table::terminal_width()), out)
+}
+
+fn cells(request: &ApprovalRequest, now: Timestamp) -> [String; 7] {
+    let spec = &request.spec;
+    let agent = spec
+        .requester
+        .agent
+        .as_ref()
+        .unwrap_or(&spec.requester.username);
+    [
+        request.namespace().unwrap_or_default(),
+        request.name_any(),
+        format!("{:?}", state(request, now)),
+        age(request, now),
+        spec.risk.level.as_str().to_owned(),
+        printable(agent),
+        printable(&spec.call.summary),
+    ]
+}
+
+/// As kubectl writes it: a client that left may have left long ago.
+pub(super) fn age(request: &ApprovalRequest, now: Timestamp) -> String {
+    let Some(created) = request.creation_timestamp() else {
+        return "-".to_owned();
+    };
+    let seconds = now.duration_since(created.0).as_secs().max(0);
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        _ => format!("{}h", seconds / 3600),
+    }
+}

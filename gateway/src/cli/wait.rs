@@ -1,0 +1,90 @@
+//! `sallyport wait`: until people have decided, for scripts.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+
+use super::{
+    approvals::{Named, objects},
+    person::block_on,
+    text::printable,
+};
+use crate::{
+    api::v1alpha1::approval_request::{ApprovalRequest, State},
+    approval::state,
+    config::HumanDuration,
+};
+
+/// `EX_TEMPFAIL`: nobody has decided yet.
+const PENDING: u8 = 75;
+/// A decision is looked for so often. A watch would need a right that a script of an agent may not have.
+const EVERY: Duration = Duration::from_secs(1);
+
+#[derive(clap::Args, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Args {
+    #[command(flatten)]
+    named: Named,
+    /// How long to wait, as 30s or 10m [default: until it is decided or expires].
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    timeout: Option<Duration>,
+}
+
+const AFTER_HELP: &str = "\
+Exit code 0: approved, or used already. 1: denied, expired or withdrawn, or an error. 75: nobody has decided yet.
+
+Example:
+  kubectl apply -f release.yaml || { sallyport wait shop/patch-deployments-3f9a2c1b7e --timeout 10m && kubectl apply -f release.yaml; }";
+
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    block_on(async {
+        let client = args.named.client().await?;
+        let (namespace, name) = args.named.key(&client);
+        let objects = objects(&client, Some(&namespace));
+        let deadline = args
+            .timeout
+            .map(|limit| tokio::time::Instant::now() + limit);
+        loop {
+            let found = objects.get_opt(&name).await;
+            let Some(request) = found.with_context(|| format!("reading {namespace}/{name}"))?
+            else {
+                bail!(
+                    "there is no request for approval {namespace}/{name}; see `sallyport approvals list -A`"
+                );
+            };
+            let now = Timestamp::now();
+            let left = deadline.map_or(EVERY, |deadline| {
+                deadline.saturating_duration_since(tokio::time::Instant::now())
+            });
+            match code(&request, now) {
+                Some(code) => return Ok(code),
+                None if left.is_zero() => {
+                    println!("Pending");
+                    return Ok(ExitCode::from(PENDING));
+                }
+                None => tokio::time::sleep(left.min(EVERY)).await,
+            }
+        }
+    })
+}
+
+fn code(request: &ApprovalRequest, now: Timestamp) -> Option<ExitCode> {
+    let state = state(request, now);
+    let code = match state {
+        State::Pending => return None,
+        State::Approved | State::Used => ExitCode::SUCCESS,
+        State::Denied | State::Expired | State::Withdrawn => ExitCode::FAILURE,
+    };
+    let last = request
+        .status
+        .as_ref()
+        .and_then(|status| status.votes.last());
+    let by = last.map(|vote| format!(" by {}", printable(&vote.by)));
+    println!("{state:?}{}", by.unwrap_or_default());
+    Some(code)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<HumanDuration>().map(|duration| duration.0)
+}

@@ -1,0 +1,164 @@
+//! Calls that people decide on: held by the gateway, approved or denied past it, sent once.
+
+use std::{
+    thread::{Scope, ScopedJoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use harness::{Gateway, Kubectl, Output, Sallyport, Settings, eventually};
+use serde_json::{Value, json};
+
+use super::Scene;
+
+mod decisions;
+
+const SOON: Duration = Duration::from_secs(30);
+const API: &str = "/apis/sallyport.dev/v1alpha1";
+
+/// An agent whose ConfigMaps people decide on, and the requests for their approval.
+struct Asked {
+    scene: Scene,
+    person: Kubectl,
+}
+
+impl Asked {
+    /// With the approval's terms, as YAML of one line.
+    fn with(terms: &str) -> Result<Self> {
+        Self::with_settings(terms, |settings| settings)
+    }
+
+    fn with_settings(terms: &str, change: impl FnOnce(Settings) -> Settings) -> Result<Self> {
+        let scene = Scene::with(|mut settings, namespace| {
+            install_definitions(&settings)?;
+            settings.config["objects"] = json!({"namespace": namespace.name});
+            Ok(change(
+                settings.with_policy("ask.yaml", &asking(&namespace.name, terms)),
+            ))
+        })?;
+        let person = Kubectl::with_kubeconfig(&scene.cluster.kubeconfig, &scene.namespace.name)?;
+        Ok(Self { scene, person })
+    }
+
+    /// The agent's kubectl, which goes on meanwhile.
+    fn agent_runs<'s, 'e>(
+        &'e self,
+        threads: &'s Scope<'s, 'e>,
+        arguments: &'e [&'e str],
+    ) -> Result<ScopedJoinHandle<'s, Result<Output>>> {
+        let kubectl = self.scene.kubectl()?;
+        Ok(threads.spawn(move || kubectl.run(arguments)))
+    }
+
+    fn path(&self) -> String {
+        format!(
+            "{API}/namespaces/{}/approvalrequests",
+            self.scene.namespace.name
+        )
+    }
+
+    fn requests(&self) -> Result<Vec<Value>> {
+        let list = self.scene.namespace.api().get(&self.path())?;
+        Ok(list["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Waits for the one request that `wanted` is true of.
+    fn request(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        eventually(what, SOON, || {
+            Ok(self.requests()?.into_iter().find(&wanted))
+        })
+    }
+
+    fn open_request(&self) -> Result<Value> {
+        self.request("a request that waits", |request| {
+            request["status"]["votes"] == json!([]) && request["status"]["withdrawnAt"].is_null()
+        })
+    }
+
+    /// The request as it is.
+    fn again(&self, request: &Value) -> Result<Value> {
+        let name = name(request)?;
+        self.scene
+            .namespace
+            .api()
+            .get(&format!("{}/{name}", self.path()))
+    }
+
+    /// A person's vote, by plain kubectl.
+    fn vote(&self, request: &Value, vote: &Value) -> Result<()> {
+        let patch = json!([{"op": "add", "path": "/status/votes/-", "value": vote}]).to_string();
+        let arguments = [
+            "patch",
+            "approvalrequest",
+            name(request)?,
+            "--subresource=status",
+            "--type=json",
+            "-p",
+            &patch,
+        ];
+        self.person.ok(&arguments).map(drop)
+    }
+
+    fn exists(&self, configmap: &str) -> Result<bool> {
+        let path = format!("{}/{configmap}", self.scene.configmaps());
+        let answer = self
+            .scene
+            .namespace
+            .api()
+            .answer("GET", &path, &[], &Value::Null)?;
+        Ok(answer.status == 200)
+    }
+}
+
+fn name(request: &Value) -> Result<&str> {
+    request["metadata"]["name"]
+        .as_str()
+        .context("a request without a name")
+}
+
+fn approval(by: &str) -> Value {
+    json!({"result": "Approved", "by": by, "via": "Kubernetes", "at": "2026-01-01T00:00:00Z", "scope": "Once"})
+}
+
+fn denial(by: &str, reason: &str) -> Value {
+    json!({"result": "Denied", "by": by, "via": "Kubernetes", "at": "2026-01-01T00:00:00Z", "reason": reason})
+}
+
+/// Of this version, on the control plane that all tests share.
+fn install_definitions(settings: &Settings) -> Result<()> {
+    let kubeconfig = settings.config["upstream"]["kubeconfig"].as_str();
+    let kubeconfig = std::path::Path::new(kubeconfig.context("no kubeconfig")?);
+    let printed = Sallyport::with_kubeconfig(kubeconfig)?.run(&["debug", "crds"])?;
+    let kubectl = Kubectl::with_kubeconfig(kubeconfig, "default")?;
+    let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+    let applied = kubectl.run_with_input(&apply, printed.success()?.as_bytes())?;
+    applied.success()?;
+    let established = [
+        "wait",
+        "--for=condition=Established",
+        "crd/approvalrequests.sallyport.dev",
+    ];
+    kubectl.ok(&established).map(drop)
+}
+
+fn asking(namespace: &str, terms: &str) -> String {
+    format!(
+        r#"apiVersion: sallyport.dev/v1alpha1
+kind: AgentPolicy
+metadata: {{name: ask}}
+spec:
+  subjects:
+  - serviceAccount: {{namespace: {namespace}, name: coder}}
+  rules:
+  - name: maps
+    effect: RequireApproval
+    verbs: [create, update, patch]
+    apiGroups: [""]
+    resources: [configmaps]
+    namespaces: [{namespace}]
+    names: ["*"]
+    reason: ConfigMaps are looked at first
+    approval: {terms}
+"#
+    )
+}
