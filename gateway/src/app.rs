@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::{self, Admin},
     approval::Approvals,
-    audit::{log::Log, metrics::LogMetrics},
+    audit::{log::Log, metrics::LogMetrics, policies::PolicyArchive},
     authn::{AgentSet, AgentSource, Authenticator},
     config::{Config, Recording, Upgradable, Upstream as UpstreamConfig},
     drain, mask,
@@ -62,6 +62,8 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     });
     let (log, shipper) =
         Log::open(&config.recording, &config.cluster).context("opening the record")?;
+    let archive = PolicyArchive::open(&config.recording, &config.cluster)
+        .context("opening the archive of policies")?;
     registry.register_collector(Box::new(LogMetrics::new(log.clone(), shipper.status())));
     let connections = fitting.connections;
     let gateway = gateway(
@@ -87,6 +89,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     let (trigger, watcher) = drain::channel();
     let shutdown = CancellationToken::new();
     let shipping = tokio::spawn(shipper.run(shutdown.clone()));
+    let archiving = tokio::spawn(archive.clone().run(shutdown.clone()));
     let (mut serving, mut background) = (JoinSet::new(), JoinSet::new());
     {
         let (gateway, watcher) = (Arc::clone(&gateway), watcher.clone());
@@ -119,7 +122,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         });
         background.spawn(admin::serve(listener, answers, shutdown.clone()));
     }
-    background.spawn(reload.run(shutdown.clone()));
+    background.spawn(reload.run(archive, shutdown.clone()));
     drop(starting);
 
     stop_signal().await?;
@@ -135,6 +138,9 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     gateway.settle().await;
     shutdown.cancel();
     shipping.await.context("the shipper panicked")?;
+    archiving
+        .await
+        .context("the archive of policies panicked")?;
     log.close().await;
     background.join_all().await;
     tracing::info!("stopped");

@@ -4,6 +4,7 @@ pub mod canonical;
 pub mod log;
 pub mod metrics;
 pub mod parquet;
+pub mod policies;
 pub mod query;
 pub mod record;
 pub mod schema;

@@ -29,7 +29,7 @@ use self::{
     recording::Recording,
     rejection::Rejection,
     request_body::RequestBody,
-    revocation::{Bounds, Running},
+    revocation::{Bounds, Ends, Running},
     self_review::Review,
     slots::Slots,
     upgrade::{Handshake, Upgrades},
@@ -137,6 +137,8 @@ struct Call<'a> {
     content: Content,
     /// Of its connection: who waits for people is told.
     drain: &'a DrainWatcher,
+    /// Of the permit it was last given.
+    bounds: Bounds,
 }
 
 /// The parts of a [`Gateway`], built by the app.
@@ -286,16 +288,16 @@ impl Gateway {
             level,
             body: &received.body,
             content: Content::default(),
+            bounds: Bounds::default(),
             drain: &peer.drain,
         };
         match self.judge_and_send(&mut call, &mut recording).await {
-            Ok((Answer::Response(answer), bounds)) => {
-                let running = || Running::new(self, &attributes, bounds);
-                let ends = || Box::pin(running().ends(peer.drain.draining())) as _;
+            Ok(Answer::Response(answer)) => {
+                let ends = || Ends::of(Running::new(self, call), peer.drain.draining());
                 follow::follow(recording, answer, info, may_lag, ends).await
             }
-            Ok((Answer::Switched(switched), bounds)) => {
-                let running = Running::new(self, &attributes, bounds);
+            Ok(Answer::Switched(switched)) => {
+                let running = Running::new(self, call);
                 let upgrades = &self.upgrades;
                 let taken = upgrades.take_over(recording, switched, upgrade, peer, running);
                 taken.await
@@ -339,18 +341,17 @@ impl Gateway {
         &self,
         call: &mut Call<'_>,
         recording: &mut Recording,
-    ) -> Result<(Answer, Bounds), Rejection> {
-        self.refuse_stopped(call, recording)?;
+    ) -> Result<Answer, Rejection> {
         let info = call.attributes.request;
         let mut handshake = self.upgrades.asked(call.arrival, info, call.body)?;
-        let mut overtaken: Option<(Vec<Target>, Response<UpstreamBody>, Bounds)> = None;
+        let mut overtaken: Option<(Vec<Target>, Response<UpstreamBody>)> = None;
         for attempt in 1.. {
             let judged = self.judge(call, recording).await?;
             // The object is as it was judged: the API server means something else.
-            if let Some((targets, response, bounds)) = overtaken.take()
+            if let Some((targets, response)) = overtaken.take()
                 && targets == call.content.targets()
             {
-                return Ok((Answer::Response(response), bounds));
+                return Ok(Answer::Response(response));
             }
             let (permit, may_repeat) = match judged {
                 Judged::Allowed(permit) => (permit, attempt < JUDGEMENTS),
@@ -359,7 +360,7 @@ impl Gateway {
                     (settled, false)
                 }
             };
-            let bounds = Bounds::of(permit.obligations());
+            call.bounds = Bounds::of(permit.obligations());
             if attempt == 1 && recorder::wants_answer(info, call.level) {
                 // The record of an answer may grow to this. Afterwards it could only be recorded less fully.
                 recording.reserve(recorder::INLINE_LIMIT).await?;
@@ -370,16 +371,16 @@ impl Gateway {
             match answer {
                 Answer::Response(response) if may_repeat && was_overtaken(&response, call) => {
                     recording.not_carried_out();
-                    overtaken = Some((call.content.targets().to_vec(), response, bounds));
+                    overtaken = Some((call.content.targets().to_vec(), response));
                     call.content.forget();
                 }
                 Answer::Response(response) => {
                     let response =
                         withhold_foreign_tokens(response, call.attributes, recording).await?;
                     let answer = self.answer_for_policy(response, call, recording);
-                    return Ok((Answer::Response(answer.await?), bounds));
+                    return answer.await.map(Answer::Response);
                 }
-                switched => return Ok((switched, bounds)),
+                switched => return Ok(switched),
             }
         }
         unreachable!("the last attempt returns")

@@ -19,7 +19,9 @@ use super::{
     objects::{self, Objects},
 };
 use crate::{
+    audit::policies::PolicyArchive,
     config::watch::{Changed, FileWatch},
+    telemetry::causes,
     tls::Leaves,
 };
 
@@ -98,7 +100,7 @@ impl Reload {
     }
 
     /// Reloads on SIGHUP, changed files and changed objects, until `shutdown`.
-    pub(super) async fn run(mut self, shutdown: CancellationToken) {
+    pub(super) async fn run(mut self, archive: PolicyArchive, shutdown: CancellationToken) {
         let mut hangup = match signal(SignalKind::hangup()) {
             Ok(hangup) => hangup,
             Err(error) => {
@@ -109,6 +111,7 @@ impl Reload {
         let mut objects = self.objects.clone();
         self.reload_objects();
         loop {
+            self.keep_policies(&archive);
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = hangup.recv() => self.reload(),
@@ -141,6 +144,21 @@ impl Reload {
         let read = self.agents.reload();
         self.told.report_change("agents", read.map_err(Into::into));
         self.note_force();
+    }
+
+    /// Policies that count are kept for whoever reads of them in a record.
+    fn keep_policies(&self, archive: &PolicyArchive) {
+        if !self.policies.is_in_force() {
+            return;
+        }
+        let policies = self.policies.current();
+        if let Err(error) = archive.keep(policies.digest(), policies.content()) {
+            tracing::error!(
+                error = causes(&error),
+                digest = policies.digest(),
+                "the policies in force cannot be archived; what their rules say will be missing beside the record"
+            );
+        }
     }
 
     fn note_force(&self) {

@@ -80,6 +80,15 @@ impl Store {
         bytes: Bytes,
     ) -> Result<String, StoreError> {
         let name = name(&self.cluster, range, first_appended);
+        self.put_named(name, bytes).await
+    }
+
+    /// The same under a name of the caller's.
+    pub(in crate::audit) async fn put_named(
+        &self,
+        name: String,
+        bytes: Bytes,
+    ) -> Result<String, StoreError> {
         match &self.place {
             Place::Directory(directory) => {
                 let directory = directory.clone();

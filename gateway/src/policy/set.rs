@@ -23,6 +23,7 @@ pub struct PolicySet {
     /// depend on files. The built-in ones are last.
     policies: Vec<Vec<Rule>>,
     digest: Arc<str>,
+    content: Arc<str>,
 }
 
 impl PolicySet {
@@ -46,6 +47,11 @@ impl PolicySet {
     /// `sha256:<hex>` of the content of all policies, whatever their files and order.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// What the digest is of: a line of JSON per policy, its name and its spec.
+    pub fn content(&self) -> &str {
+        &self.content
     }
 
     /// How many rules people wrote.
@@ -119,9 +125,11 @@ impl PolicySet {
         rules.sort_by(|a, b| a.id.cmp(&b.id));
         let mut policies = by_policy(rules);
         policies.push(builtin::discovery().into());
+        let content = content(manifests);
         Ok(Self {
             policies,
-            digest: content_digest(manifests).into(),
+            digest: digest_of(&content).into(),
+            content: content.into(),
         })
     }
 }
@@ -156,7 +164,7 @@ fn problem(policy: &Manifest<AgentPolicySpec>, field: &str, message: &str) -> Pr
 }
 
 /// One line of JSON per policy, in order of name, with its rules in order of name.
-fn content_digest(manifests: &[Manifest<AgentPolicySpec>]) -> String {
+fn content(manifests: &[Manifest<AgentPolicySpec>]) -> String {
     let canonical = |policy: &Manifest<AgentPolicySpec>| {
         let mut spec = policy.spec.clone();
         spec.rules.sort_by(|a, b| a.name.cmp(&b.name));
@@ -166,7 +174,10 @@ fn content_digest(manifests: &[Manifest<AgentPolicySpec>]) -> String {
     };
     let mut lines: Vec<_> = manifests.iter().map(canonical).collect();
     lines.sort();
-    let content: String = lines.into_iter().map(|(_, line)| line + "\n").collect();
+    lines.into_iter().map(|(_, line)| line + "\n").collect()
+}
+
+fn digest_of(content: &str) -> String {
     let hex = digest(&SHA256, content.as_bytes())
         .as_ref()
         .iter()

@@ -17,7 +17,10 @@ use http::Response;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::{
-    recorder::wants_answer, recording::Recording, rejection::Rejection, revocation::Ending,
+    recorder::wants_answer,
+    recording::Recording,
+    rejection::Rejection,
+    revocation::{Ending, Ends},
     upstream::UpstreamBody,
 };
 use crate::{
@@ -30,7 +33,6 @@ use crate::{
 const SHORT: u64 = 32 << 10;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
-type Ends = Pin<Box<dyn Future<Output = Ending> + Send>>;
 type Finishing = Pin<Box<dyn Future<Output = Result<(), NotRecorded>> + Send>>;
 
 pub(super) struct FollowedBody {
@@ -204,7 +206,7 @@ impl FollowedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Some(ends) = &mut self.ends
-            && let Poll::Ready(ending) = ends.as_mut().poll(cx)
+            && let Poll::Ready(ending) = ends.poll(cx)
         {
             self.end(Some(ending));
             return self.poll_end(cx);
@@ -235,6 +237,7 @@ impl FollowedBody {
             following.masker.update(data);
         }
         if self.endless {
+            self.ends.iter_mut().for_each(Ends::passed);
             return Poll::Ready(Some(Ok(frame)));
         }
         match self.held.replace(frame) {

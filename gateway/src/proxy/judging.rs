@@ -32,6 +32,7 @@ impl Gateway {
         call: &mut Call<'_>,
         recording: &mut Recording,
     ) -> Result<Judged, Rejection> {
+        self.refuse_stopped(call, recording).await?;
         if let Some(header) = headers::impersonation(&call.arrival.headers) {
             return Err(Rejection::Impersonation {
                 header: header.to_string(),

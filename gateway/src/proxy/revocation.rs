@@ -3,19 +3,30 @@
 //! A watch, a followed log or an upgraded connection was allowed by the policies of its first moment. It is judged
 //! again whenever policies or stops change, and now and then anyway.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, Sleep, sleep, timeout},
+};
 
 use super::{Call, Gateway, recording::Recording, rejection::Rejection};
 use crate::{
     identity::{Attributes, Identity},
-    policy::{AgentNamespaces, Decision, Denial, Obligations, PolicySet, Stops},
+    policy::{AgentNamespaces, Decision, Denial, Facts, Obligations, PolicySet, Stops},
     request_info::RequestInfo,
 };
 
 /// A call that runs is judged again after so long, also when nothing has changed.
 const AGAIN: Duration = Duration::from_secs(300);
+/// A call waits for so long to hear who is stopped. Then everyone is.
+const HEARD_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why the gateway ends what runs.
 #[derive(Debug)]
@@ -24,82 +35,110 @@ pub(super) enum Ending {
     PodGone,
     /// It lasted as long as its rules let it.
     TooLong(Duration),
+    /// Nothing has passed for as long as its rules let it.
+    Idle(Duration),
     Revoked(Denial),
 }
 
 /// How long what runs may go on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Bounds {
     idle: Option<Duration>,
     duration: Option<Duration>,
 }
 
-/// A call for as long as it waits or runs.
-pub(super) struct Revocation {
-    identity: Identity,
-    request: RequestInfo,
-    applies: bool,
-    dry_run: bool,
-    /// Whatever the namespace's label says.
-    is_own_namespace: bool,
+/// What calls are judged by, as it changes.
+struct Sources {
     policies: watch::Receiver<Arc<PolicySet>>,
     stops: watch::Receiver<Arc<Stops>>,
     namespaces: watch::Receiver<Arc<AgentNamespaces>>,
 }
 
-/// A call that runs, and its bounds.
+/// When an answer without an end has to end.
+pub(super) struct Ends {
+    judged: Pin<Box<dyn Future<Output = Ending> + Send>>,
+    idle: Option<(Duration, Pin<Box<Sleep>>)>,
+}
+
+/// A call that waits or runs, judged again and again.
+pub(super) struct Revocation<'a> {
+    attributes: Attributes<'a>,
+    facts: &'a Facts,
+    sources: Sources,
+    /// Whatever the namespace's label says.
+    is_own_namespace: bool,
+}
+
+/// A call that runs, and its bounds. It outlives its request.
 pub(super) struct Running {
-    revocation: Revocation,
+    identity: Identity,
+    request: RequestInfo,
+    applies: bool,
+    dry_run: bool,
+    namespace_is_agents: bool,
+    facts: Facts,
     bounds: Bounds,
+    sources: Sources,
 }
 
 impl Gateway {
     /// Who is stopped is not even judged.
-    pub(super) fn refuse_stopped(
+    pub(super) async fn refuse_stopped(
         &self,
         call: &Call<'_>,
         recording: &mut Recording,
     ) -> Result<(), Rejection> {
+        self.stops_are_heard().await;
         let stopped = self.stops.borrow().check(call.attributes.identity);
         stopped.map_err(|denial| {
             recording.denied(&denial);
             Rejection::Denied(denial.message(call.attributes))
         })
     }
+
+    /// Waits for a gateway that has just started: it hears of stops within moments, and clients take a refusal for
+    /// the last word.
+    async fn stops_are_heard(&self) {
+        if self.stops.borrow().is_heard() {
+            return;
+        }
+        let mut stops = self.stops.clone();
+        let heard = async { stops.wait_for(|stops| stops.is_heard()).await.is_ok() };
+        let _heard = timeout(HEARD_WITHIN, heard).await;
+    }
+
+    fn sources(&self) -> Sources {
+        Sources {
+            policies: self.policies.clone(),
+            stops: self.stops.clone(),
+            namespaces: self.namespaces.clone(),
+        }
+    }
 }
 
-impl Revocation {
-    pub(super) fn new(gateway: &Gateway, attributes: &Attributes<'_>) -> Self {
-        let namespace = &attributes.request.namespace;
-        let is_labelled = gateway.namespaces.borrow().contains(namespace);
+impl<'a> Revocation<'a> {
+    fn new(sources: Sources, attributes: Attributes<'a>, facts: &'a Facts) -> Self {
+        let is_labelled = sources.are_agents(&attributes.request.namespace);
         Self {
-            identity: attributes.identity.clone(),
-            request: attributes.request.clone(),
-            applies: attributes.applies,
-            dry_run: attributes.dry_run,
+            attributes,
+            facts,
+            sources,
             is_own_namespace: attributes.namespace_is_agents && !is_labelled,
-            policies: gateway.policies.clone(),
-            stops: gateway.stops.clone(),
-            namespaces: gateway.namespaces.clone(),
         }
     }
 
     /// What denies the call now. That it needs approval does not: it waits for it, or has it.
     pub(super) fn check(&mut self) -> Result<(), Denial> {
-        let stops = Arc::clone(&self.stops.borrow_and_update());
-        stops.check(&self.identity)?;
-        let policies = Arc::clone(&self.policies.borrow_and_update());
-        let namespaces = self.namespaces.borrow_and_update();
-        let is_labelled = namespaces.contains(&self.request.namespace);
-        drop(namespaces);
+        let stops = Arc::clone(&self.sources.stops.borrow_and_update());
+        stops.check(self.attributes.identity)?;
+        self.sources.namespaces.mark_unchanged();
+        let is_labelled = self.sources.are_agents(&self.attributes.request.namespace);
         let attributes = Attributes {
-            identity: &self.identity,
-            request: &self.request,
-            applies: self.applies,
-            dry_run: self.dry_run,
             namespace_is_agents: self.is_own_namespace || is_labelled,
+            ..self.attributes
         };
-        match policies.evaluate(&attributes) {
+        let policies = Arc::clone(&self.sources.policies.borrow_and_update());
+        match policies.conclude(&attributes, self.facts) {
             Decision::Deny(denial) => Err(denial),
             Decision::Allow(_) | Decision::Hold(_) => Ok(()),
         }
@@ -112,20 +151,40 @@ impl Revocation {
                 return denial;
             }
             tokio::select! {
-                () = changed(&mut self.policies) => {}
-                () = changed(&mut self.stops) => {}
-                () = changed(&mut self.namespaces) => {}
+                () = changed(&mut self.sources.policies) => {}
+                () = changed(&mut self.sources.stops) => {}
+                () = changed(&mut self.sources.namespaces) => {}
                 () = sleep(AGAIN) => {}
             }
         }
     }
 }
 
+impl Sources {
+    fn are_agents(&self, namespace: &str) -> bool {
+        self.namespaces.borrow().contains(namespace)
+    }
+}
+
 impl Running {
-    pub(super) fn new(gateway: &Gateway, attributes: &Attributes<'_>, bounds: Bounds) -> Self {
+    /// Of a call that was sent, with what it was judged on.
+    pub(super) fn new(gateway: &Gateway, call: Call<'_>) -> Self {
+        let &Attributes {
+            identity,
+            request,
+            applies,
+            dry_run,
+            namespace_is_agents,
+        } = call.attributes;
         Self {
-            revocation: Revocation::new(gateway, attributes),
-            bounds,
+            identity: identity.clone(),
+            request: request.clone(),
+            applies,
+            dry_run,
+            namespace_is_agents,
+            facts: call.content.facts,
+            bounds: call.bounds,
+            sources: gateway.sources(),
         }
     }
 
@@ -134,11 +193,45 @@ impl Running {
     }
 
     /// Resolves when the call has to end.
-    pub(super) async fn ends(mut self, drained: impl Future<Output = ()>) -> Ending {
+    pub(super) async fn ends(self, drained: impl Future<Output = ()>) -> Ending {
+        let attributes = Attributes {
+            identity: &self.identity,
+            request: &self.request,
+            applies: self.applies,
+            dry_run: self.dry_run,
+            namespace_is_agents: self.namespace_is_agents,
+        };
+        let mut revocation = Revocation::new(self.sources, attributes, &self.facts);
         tokio::select! {
             () = drained => Ending::Drain,
             ending = too_long(self.bounds.duration) => ending,
-            denial = self.revocation.revoked() => Ending::Revoked(denial),
+            denial = revocation.revoked() => Ending::Revoked(denial),
+        }
+    }
+}
+
+impl Ends {
+    pub(super) fn of(running: Running, drained: impl Future<Output = ()> + Send + 'static) -> Self {
+        let idle = running.idle();
+        Self {
+            judged: Box::pin(running.ends(drained)),
+            idle: idle.map(|limit| (limit, Box::pin(sleep(limit)))),
+        }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        if let Some((limit, idle)) = &mut self.idle
+            && idle.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Ending::Idle(*limit));
+        }
+        self.judged.as_mut().poll(cx)
+    }
+
+    /// Something has passed.
+    pub(super) fn passed(&mut self) {
+        if let Some((limit, idle)) = &mut self.idle {
+            idle.as_mut().reset(Instant::now() + *limit);
         }
     }
 }
@@ -157,6 +250,7 @@ impl fmt::Display for Ending {
         match self {
             Self::Drain => f.write_str("the gateway was stopped"),
             Self::PodGone => f.write_str("the pod is gone"),
+            Self::Idle(limit) => write!(f, "nothing passed for {} s", limit.as_secs()),
             Self::TooLong(limit) => write!(
                 f,
                 "a rule's streams.duration of {} s is over",
@@ -183,5 +277,39 @@ async fn too_long(limit: Option<Duration>) -> Ending {
 pub(super) async fn changed<T>(receiver: &mut watch::Receiver<T>) {
     if receiver.changed().await.is_err() {
         std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_idle_ends_and_what_passes_something_goes_on() {
+        let limit = Duration::from_secs(60);
+        let mut ends = Ends {
+            judged: Box::pin(pending()),
+            idle: Some((limit, Box::pin(sleep(limit)))),
+        };
+        let began = Instant::now();
+        for _ in 0..3 {
+            let half = timeout(limit / 2, poll_fn(|cx| ends.poll(cx)));
+            assert!(half.await.is_err(), "it ended early");
+            ends.passed();
+        }
+        let ending = poll_fn(|cx| ends.poll(cx)).await;
+        assert_eq!(ending.to_string(), "nothing passed for 60 s");
+        assert_eq!(began.elapsed(), limit / 2 * 3 + limit);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_lasts_too_long_ends() {
+        let ending = too_long(Some(Duration::from_secs(90))).await;
+        assert_eq!(
+            ending.to_string(),
+            "a rule's streams.duration of 90 s is over"
+        );
     }
 }

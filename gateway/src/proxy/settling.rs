@@ -97,8 +97,7 @@ impl Gateway {
                     return Err(Unapproved::draining(&pending, ticket.key()).into());
                 }
             }
-            // What has changed since, for the same facts.
-            self.refuse_stopped(call, recording)?;
+            // By what has changed since, for the same facts.
             pending = match self.judge(call, recording).await? {
                 Judged::Allowed(permit) => return Ok(permit),
                 Judged::Held(pending) => pending,

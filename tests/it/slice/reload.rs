@@ -182,3 +182,36 @@ fn without_a_directory_the_policies_are_those_of_the_cluster() -> Result<()> {
     assert!(check.contains("the objects of the cluster"), "{check}");
     Ok(())
 }
+
+#[test]
+fn the_policies_of_every_digest_in_a_record_are_in_the_store() -> Result<()> {
+    let scene = Scene::new()?;
+    let digest = |scene: &Scene| -> Result<String> {
+        let call = scene.record(&scene.list()?)?;
+        Ok(call["policyDigest"].as_str().unwrap_or_default().to_owned())
+    };
+    let before = digest(&scene)?;
+    scene
+        .gateway
+        .write_policy("freeze.yaml", &freeze(&scene.namespace.name))?;
+    status(&scene, 403, "the new policy")?;
+    let after = digest(&scene)?;
+    assert_ne!(before, after);
+    for (digest, has_freeze) in [(before, false), (after, true)] {
+        let hex = digest.trim_start_matches("sha256:");
+        let path = scene.gateway.path(&format!("store/policies/{hex}.jsonl"));
+        let content = eventually("the archived policies", LIMIT, || {
+            Ok(std::fs::read(&path).ok())
+        })?;
+        let found = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &content);
+        let found: String = found
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(found, hex, "it proves itself");
+        let text = String::from_utf8(content)?;
+        assert_eq!(text.contains("nobody-lists"), has_freeze, "{text}");
+    }
+    Ok(())
+}
