@@ -20,7 +20,7 @@ use crate::{
     config::{Config, Recording, Upgradable, Upstream as UpstreamConfig},
     drain, mask,
     policy::{LevelPolicy, PolicySet, PolicySource},
-    proxy::{self, Captured, Gateway, Parts, Upstream},
+    proxy::{self, Captured, Decoys, Gateway, Parts, Upstream},
     readiness::Readiness,
     tls::{self, Leaves},
 };
@@ -39,6 +39,7 @@ use self::{
 mod capture;
 mod check;
 mod controller;
+mod decoys;
 mod descriptors;
 #[cfg(target_os = "linux")]
 mod node;
@@ -66,15 +67,11 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         .context("opening the archive of policies")?;
     registry.register_collector(Box::new(LogMetrics::new(log.clone(), shipper.status())));
     let connections = fitting.connections;
-    let gateway = gateway(
-        &config,
-        &reload,
-        told,
-        connections,
-        log.clone(),
-        &mut registry,
-    )
-    .await?;
+    let shutdown = CancellationToken::new();
+    let mut background = JoinSet::new();
+    let decoys = decoys(&config, &shutdown, &mut background).await?;
+    let parts = (decoys, log.clone());
+    let gateway = gateway(&config, &reload, told, connections, parts, &mut registry).await?;
 
     let explicit = match &config.explicit {
         Some(explicit) => Some(listen("explicit", explicit.listen).await?),
@@ -87,10 +84,9 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     warn_of_choices(&config);
 
     let (trigger, watcher) = drain::channel();
-    let shutdown = CancellationToken::new();
     let shipping = tokio::spawn(shipper.run(shutdown.clone()));
     let archiving = tokio::spawn(archive.clone().run(shutdown.clone()));
-    let (mut serving, mut background) = (JoinSet::new(), JoinSet::new());
+    let mut serving = JoinSet::new();
     {
         let (gateway, watcher) = (Arc::clone(&gateway), watcher.clone());
         serving.spawn(async move { gateway.record_refusals(watcher).await });
@@ -153,7 +149,7 @@ async fn gateway(
     reload: &Reload,
     told: Told,
     connections: usize,
-    log: Log,
+    (decoys, log): (Decoys, Log),
     registry: &mut Registry,
 ) -> anyhow::Result<Arc<Gateway>> {
     let node = node_name(config);
@@ -171,6 +167,7 @@ async fn gateway(
         node,
         upstream: Upstream::new(&upstream)?,
         metrics: proxy::Metrics::new(registry),
+        decoys,
         upgrades: config.upgrades.clone(),
         connections,
         buffered_bytes: config.limits.buffered_bytes.0,
@@ -192,6 +189,26 @@ fn approvals(
         .context("making a client for requests for approval")?;
     let namespace = objects.namespace.clone();
     Ok(Some(Approvals::follow(client, node.to_owned(), namespace)))
+}
+
+/// The decoys that are configured, and the task that stops who reads one, where that is wanted.
+async fn decoys(
+    config: &Config,
+    shutdown: &CancellationToken,
+    background: &mut JoinSet<()>,
+) -> anyhow::Result<Decoys> {
+    let secrets = config.decoys.secrets.iter().map(|decoy| mask::SecretName {
+        namespace: decoy.namespace.clone(),
+        name: decoy.name.clone(),
+    });
+    if !config.decoys.stop_session {
+        return Ok(Decoys::new(secrets.collect()));
+    }
+    let (decoys, caught) = Decoys::telling(secrets.collect());
+    let upstream = upstream_config(&config.upstream).await?;
+    let client = kube::Client::try_from(upstream).context("making a client for the API server")?;
+    background.spawn(decoys::stop_sessions(client, caught, shutdown.clone()));
+    Ok(decoys)
 }
 
 fn authenticator(

@@ -28,6 +28,7 @@ mod reports;
 mod start_gate;
 mod table;
 mod text;
+mod trace;
 mod wait;
 
 /// The oldest minor version of Kubernetes 1 that has all that is installed: MutatingAdmissionPolicy in v1, and
@@ -81,6 +82,8 @@ enum Command {
     /// Read the record: list calls, show one in full.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Find the calls that a placeholder in a chat, a log or a pull request was given to.
+    Trace(trace::Args),
     /// Show which pods are captured, and why others are not.
     Coverage(coverage::Args),
     /// Show which workloads talk to the API server today.
@@ -116,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Approvals(command) => approvals::run(command),
         Command::Wait(args) => wait::run(args),
         Command::Audit(command) => audit::run(command),
+        Command::Trace(args) => trace::run(args),
         Command::Coverage(args) => coverage::run(args),
         Command::Discover(args) => discover::run(args),
         Command::Doctor(args) => doctor::run(args),

@@ -9,6 +9,7 @@ use std::{
 use serde::{Deserialize, Deserializer, de};
 
 pub use self::{
+    decoys::{DecoySecret, Decoys},
     quantity::{ByteSize, HumanDuration},
     store::{S3, Store},
 };
@@ -16,6 +17,7 @@ pub use self::{
 pub mod controller;
 #[cfg(target_os = "linux")]
 pub mod node;
+mod decoys;
 mod quantity;
 mod store;
 pub mod watch;
@@ -50,6 +52,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     #[serde(default)]
     pub upgrades: Upgrades,
+    #[serde(default)]
+    pub decoys: Decoys,
     #[serde(default)]
     pub limits: Limits,
 }
@@ -490,6 +494,7 @@ impl Config {
                 WalConfig::LEAST_SEGMENT_SIZE
             ));
         }
+        self.decoys.check(self.objects.is_some())?;
         if self.upgrades.idle.0.is_zero() {
             return Err(
                 "upgrades.idle: must be longer than 0, or every session ends at once".into(),

@@ -8,6 +8,8 @@
 //! - `scanner` follows the lexer through the few places where Kubernetes keeps secrets, copies every
 //!   other byte as it came, and puts a placeholder where a value was.
 //! - [`BodyMasker`] is what the data path feeds; [`RecordedBody`] is what the record gets.
+//! - [`View`] is the same scanner with an agent's own placeholders: what it sees instead of the answer.
+//! - [`Placeholder`] finds either kind where somebody wrote it back.
 //!
 //! Whatever cannot be followed (other formats, malformed or ambiguous JSON, a body cut short) leaves
 //! length and keyed digest in the record, never bytes.
@@ -18,8 +20,10 @@ pub use self::{
     body::{Body, BodyMasker, DigestOnly, RecordedBody},
     findings::{Findings, ObjectFacts, SecretPassed, StatusFacts},
     key::{Digest, Key, KeyError},
-    rule::Rule,
+    placeholder::{Kind as PlaceholderKind, Placeholder},
+    rule::{Decoys, Rule, SecretName},
     text::{request_uri, request_uri_start, text, user_agent},
+    view::{Issued, Shown, Unmaskable, View, Viewer},
 };
 
 mod body;
@@ -28,12 +32,15 @@ mod gzip;
 mod key;
 mod lexer;
 mod object;
+mod placeholder;
+mod release;
 mod rule;
 mod scanner;
 mod sink;
 mod text;
 mod utf8;
 mod value;
+mod view;
 
 #[cfg(test)]
 mod tests;

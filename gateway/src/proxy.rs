@@ -37,6 +37,7 @@ use self::{
 };
 pub use self::{
     captured::{Captured, HeldListener, NotServed, Question},
+    decoys::{Caught, Decoys},
     listener::serve,
     metrics::Metrics,
     upstream::{Upstream, UpstreamError},
@@ -49,7 +50,7 @@ use crate::{
     drain::DrainWatcher,
     identity::{Attributes, Identity, UserInfo},
     mask,
-    policy::{AgentNamespaces, LevelPolicy, Permit, PolicySet, Stops},
+    policy::{AgentNamespaces, Denial, LevelPolicy, Permit, PolicySet, Stops},
     request_info::RequestInfo,
 };
 
@@ -58,6 +59,7 @@ mod body_floor;
 mod budget;
 mod captured;
 pub mod content;
+mod decoys;
 mod fault;
 mod folding;
 mod follow;
@@ -85,7 +87,9 @@ mod token_answer;
 mod token_request;
 mod upgrade;
 mod upstream;
+mod view;
 mod warning;
+mod write_back;
 
 /// How often a call is judged whose object changes between the judgement and the sending.
 const JUDGEMENTS: usize = 4;
@@ -155,6 +159,7 @@ pub struct Parts {
     pub node: String,
     pub upstream: Upstream,
     pub metrics: Metrics,
+    pub decoys: Decoys,
     pub upgrades: config::Upgrades,
     /// How many may be open: each holds a TLS session and at most one buffered request head.
     pub connections: usize,
@@ -175,6 +180,7 @@ impl Gateway {
             key: parts.key,
             node: parts.node,
             metrics: Arc::new(parts.metrics),
+            decoys: parts.decoys,
             appends: TaskTracker::new(),
         };
         let open = recorder.metrics.connections.clone();
@@ -344,6 +350,9 @@ impl Gateway {
     ) -> Result<Answer, Rejection> {
         let info = call.attributes.request;
         let mut handshake = self.upgrades.asked(call.arrival, info, call.body)?;
+        if let Err(denial) = write_back::check(&call.arrival.target, &call.body.bytes) {
+            return deny(recording, &denial, call.attributes);
+        }
         let mut overtaken: Option<(Vec<Target>, Response<UpstreamBody>)> = None;
         for attempt in 1.. {
             let judged = self.judge(call, recording).await?;
@@ -360,10 +369,9 @@ impl Gateway {
                     (settled, false)
                 }
             };
-            call.bounds = Bounds::of(permit.obligations());
-            if attempt == 1 && recorder::wants_answer(info, call.level) {
-                // The record of an answer may grow to this. Afterwards it could only be recorded less fully.
-                recording.reserve(recorder::INLINE_LIMIT).await?;
+            self.bind(&permit, handshake.is_some(), call, recording)?;
+            if attempt == 1 {
+                self.make_room(call, recording).await?;
             }
             let answer = self
                 .forward(permit, handshake.take(), call, recording)
@@ -384,6 +392,33 @@ impl Gateway {
             }
         }
         unreachable!("the last attempt returns")
+    }
+
+    /// Takes on what the permit binds the gateway to.
+    fn bind(
+        &self,
+        permit: &Permit,
+        upgrades: bool,
+        call: &mut Call<'_>,
+        recording: &mut Recording,
+    ) -> Result<(), Rejection> {
+        call.bounds = Bounds::of(permit.obligations());
+        match self.agent_view(permit, call, upgrades) {
+            Ok(view) => recording.shown_as(view),
+            Err(denial) => return deny(recording, &denial, call.attributes),
+        }
+        Ok(())
+    }
+
+    /// The record of an answer, and the agent's view of it, may grow to this. Afterwards the one could only be recorded
+    /// less fully, and the other not be shown.
+    async fn make_room(&self, call: &Call<'_>, recording: &mut Recording) -> Result<(), Rejection> {
+        if recorder::wants_answer(call.attributes.request, call.level) {
+            recording.reserve(recorder::INLINE_LIMIT).await?;
+        } else if recording.is_shown_as_view() {
+            recording.reserve(view::ROOM).await?;
+        }
+        Ok(())
     }
 
     async fn authenticate(
@@ -443,7 +478,7 @@ impl Gateway {
     ) -> Result<Answer, Rejection> {
         let arrival = call.arrival;
         let user = &call.attributes.identity.upstream_user;
-        let (headers, body) = outgoing(call);
+        let (headers, body) = outgoing(call, recording);
         let forward = Forward {
             method: arrival.method.clone(),
             target: &arrival.target,
@@ -486,8 +521,8 @@ impl Gateway {
 }
 
 /// The headers and the body that are sent: those that came, or those of what was read of them.
-fn outgoing<'a>(call: &'a Call<'_>) -> (Cow<'a, HeaderMap>, Bytes) {
-    let mut headers = Cow::Borrowed(&call.arrival.headers);
+fn outgoing<'a>(call: &'a Call<'_>, recording: &Recording) -> (Cow<'a, HeaderMap>, Bytes) {
+    let mut headers = recording.headers_for_view(&call.arrival.headers);
     if Review::of(call.attributes.request).is_some() {
         self_review::ask_for_json(headers.to_mut());
     }
@@ -531,10 +566,7 @@ async fn withhold_foreign_tokens(
     let (head, body) = response.into_parts();
     match token_answer::read(body).await {
         Ok(bytes) => Ok(Response::from_parts(head, UpstreamBody::whole(bytes))),
-        Err(denial) => {
-            recording.denied(&denial);
-            Err(Rejection::Denied(denial.message(attributes)))
-        }
+        Err(denial) => deny(recording, &denial, attributes),
     }
 }
 
@@ -547,6 +579,16 @@ fn is_own_namespace(arrival: &Arrival, info: &RequestInfo) -> bool {
 fn content_type(arrival: &Arrival) -> Option<&[u8]> {
     let value = arrival.headers.get(header::CONTENT_TYPE);
     value.map(HeaderValue::as_bytes)
+}
+
+/// A call that policy allows, and that is denied all the same.
+fn deny<T>(
+    recording: &mut Recording,
+    denial: &Denial,
+    attributes: &Attributes<'_>,
+) -> Result<T, Rejection> {
+    recording.denied(denial);
+    Err(Rejection::Denied(denial.message(attributes)))
 }
 
 /// Records the refusal, then gives it. A refusal that cannot be recorded is still a refusal.

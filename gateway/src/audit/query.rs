@@ -5,7 +5,7 @@
 //!
 //! Sources are read newest first. A call's outcome is appended after its intent, so what is remembered of
 //! newer sources are only outcomes whose intent is still to come: the calls that were in flight where one
-//! source ends and the next begins. Bodies are read for single calls only.
+//! source ends and the next begins. Bodies are read for single calls, and where something is looked for in them.
 
 use std::{fmt, ops::ControlFlow, path::PathBuf};
 
@@ -91,10 +91,28 @@ impl Report {
 pub fn every_call(
     sources: &Sources,
     filter: &Filter,
+    emit: impl FnMut(Record) -> ControlFlow<()>,
+) -> Report {
+    calls(sources, filter, Columns::Metadata, emit)
+}
+
+/// Like [`every_call`], with the bodies.
+pub fn every_whole_call(
+    sources: &Sources,
+    filter: &Filter,
+    emit: impl FnMut(Record) -> ControlFlow<()>,
+) -> Report {
+    calls(sources, filter, Columns::All, emit)
+}
+
+fn calls(
+    sources: &Sources,
+    filter: &Filter,
+    columns: Columns,
     mut emit: impl FnMut(Record) -> ControlFlow<()>,
 ) -> Report {
     let mut ended = false;
-    scan(sources, filter, |record| {
+    scan(sources, filter, columns, |record| {
         ended = ended || emit(record).is_break();
         ended.then_some(Timestamp::MAX)
     })
@@ -103,7 +121,9 @@ pub fn every_call(
 /// The `limit` calls received last, oldest first.
 pub fn newest_calls(sources: &Sources, filter: &Filter, limit: usize) -> (Vec<Record>, Report) {
     let mut newest = Newest::new(limit);
-    let report = scan(sources, filter, |record| newest.offer(record));
+    let report = scan(sources, filter, Columns::Metadata, |record| {
+        newest.offer(record)
+    });
     (newest.into_sorted(), report)
 }
 
@@ -111,6 +131,7 @@ pub fn newest_calls(sources: &Sources, filter: &Filter, limit: usize) -> (Vec<Re
 fn scan(
     sources: &Sources,
     filter: &Filter,
+    columns: Columns,
     mut emit: impl FnMut(Record) -> Option<Timestamp>,
 ) -> Report {
     let mut report = Report::default();
@@ -122,7 +143,7 @@ fn scan(
         }
     };
     if let Some(directory) = &sources.wal {
-        live::read(directory, &mut report, Columns::Metadata, |found| {
+        live::read(directory, &mut report, columns, |found| {
             join.add(found.record, &mut |record| matching(record, &mut window));
         });
         join.end_source(&mut |record| matching(record, &mut window));
@@ -135,7 +156,7 @@ fn scan(
         let span = window;
         let outcome = file::read(
             || sources.store.read(&stored),
-            Columns::Metadata,
+            columns,
             &span,
             |found| join.add(found.record, &mut |record| matching(record, &mut window)),
         );

@@ -289,6 +289,9 @@ pub struct Record {
     pub masked_response: Option<i32>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets_seen: Vec<SecretSeen>,
+    /// The digests of the placeholders in a masked answer, 1024 at most.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub view_placeholders: Vec<String>,
 
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_object: Option<Masked<String>>,
@@ -354,6 +357,7 @@ impl Record {
             masked_request: None,
             masked_response: None,
             secrets_seen: Vec::new(),
+            view_placeholders: Vec::new(),
             request_object: None,
             response_object: None,
             body_state: None,

@@ -171,6 +171,7 @@ fn response() -> Vec<FieldRef> {
             "secretsSeen",
             structure("element", texts(["namespace", "name", "keyDigest"])),
         ),
+        list("viewPlaceholders", text("element")),
     ]
 }
 

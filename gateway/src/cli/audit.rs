@@ -18,6 +18,8 @@ use crate::{
     config::{self, Config},
 };
 
+pub(super) use self::list::print_wide;
+
 mod list;
 mod show;
 
@@ -47,7 +49,7 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
 #[derive(clap::Args, Debug)]
 #[group(skip)]
 #[command(group(clap::ArgGroup::new("location").required(true).args(["config", "store"])))]
-struct Location {
+pub(super) struct Location {
     /// The gateway's configuration; the store and the write-ahead log that it names are read.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -66,7 +68,7 @@ struct Location {
 }
 
 impl Location {
-    fn sources(self) -> anyhow::Result<Sources> {
+    pub(super) fn sources(self) -> anyhow::Result<Sources> {
         if let Some(path) = self.config {
             let recording = Config::load(&path)?.recording;
             return Ok(Sources {
@@ -110,7 +112,7 @@ fn bucket(place: &str) -> anyhow::Result<config::S3> {
 }
 
 /// `10m` and `7d` are that long ago; else an RFC 3339 time.
-fn time(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
+pub(super) fn time(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
     if let Ok(time) = text.parse() {
         return Ok(time);
     }
@@ -127,7 +129,7 @@ fn days(text: &str) -> Option<SignedDuration> {
 }
 
 /// Names on stderr what could not be read.
-fn complain(report: &Report) -> bool {
+pub(super) fn complain(report: &Report) -> bool {
     for problem in &report.problems {
         eprintln!(
             "error: cannot read all of {}",
@@ -137,7 +139,7 @@ fn complain(report: &Report) -> bool {
     !report.problems.is_empty()
 }
 
-fn code(failed: bool) -> ExitCode {
+pub(super) fn code(failed: bool) -> ExitCode {
     if failed {
         ExitCode::FAILURE
     } else {
@@ -146,7 +148,7 @@ fn code(failed: bool) -> ExitCode {
 }
 
 /// They are reported as a file that cannot be read; a backtrace would look like a fault of ours.
-fn keep_contained_panics_quiet() {
+pub(super) fn keep_contained_panics_quiet() {
     let others = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if !is_contained() {

@@ -7,7 +7,7 @@ use super::{
     findings::Findings,
     gzip::Gzip,
     key::{Digest, Key},
-    rule::Rule,
+    rule::{Rule, SecretName},
     scanner::{Refused, Scanner},
     sink::Sink,
 };
@@ -106,6 +106,12 @@ impl BodyMasker {
             self.settle(verdict);
             self.unsettled = false;
         }
+    }
+
+    /// Decoys that came since the last call.
+    pub fn take_decoys(&mut self) -> Vec<SecretName> {
+        let scanner = self.scanner.as_mut();
+        scanner.map(Scanner::take_decoys).unwrap_or_default()
     }
 
     /// The body ended, or was cut; a cut body is found incomplete here.

@@ -1,6 +1,6 @@
 //! What a body says about itself, learned while it is masked.
 
-use super::Masked;
+use super::{Masked, rule::SecretName};
 
 /// Names kept of the Secrets in one body; a list of every Secret in a cluster must not grow the record without end.
 pub(super) const SECRETS_LISTED: usize = 1024;
@@ -16,6 +16,8 @@ pub struct Findings {
     pub secrets: Vec<SecretPassed>,
     /// Further ones, beyond the bound of the list.
     pub secrets_unlisted: u64,
+    /// Those that are looked out for, whether listed or not.
+    pub decoys: Vec<SecretName>,
     pub facts: ObjectFacts,
 }
 
@@ -54,6 +56,7 @@ impl Findings {
     /// Adds what was found inside a part of the body that was read on its own.
     pub(super) fn absorb(&mut self, part: Self) {
         self.masked = self.masked.saturating_add(part.masked);
+        self.decoys.extend(part.decoys);
         let room = SECRETS_LISTED - self.secrets.len();
         self.secrets_unlisted +=
             part.secrets_unlisted + part.secrets.len().saturating_sub(room) as u64;

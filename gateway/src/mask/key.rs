@@ -27,6 +27,7 @@ pub struct Key {
     values: hmac::Key,
     bodies: hmac::Key,
     secrets: hmac::Key,
+    views: hmac::Key,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,7 @@ impl Key {
             values: derived(&root, b"sallyport values"),
             bodies: derived(&root, b"sallyport bodies"),
             secrets: derived(&root, b"sallyport secrets"),
+            views: derived(&root, b"sallyport views"),
         }
     }
 
@@ -103,8 +105,22 @@ impl Key {
         ValueDigest::new(hmac::Context::with_key(&self.values), encoding)
     }
 
+    /// How every placeholder of this key begins.
+    pub(super) fn marker(&self) -> String {
+        ["masked:", &self.id, ":"].concat()
+    }
+
+    /// A key for what one reader sees.
+    pub(super) fn of_view(&self, parts: &[&[u8]]) -> hmac::Key {
+        let mut context = hmac::Context::with_key(&self.views);
+        parts
+            .iter()
+            .for_each(|part| update_part(&mut context, part));
+        hmac::Key::new(hmac::HMAC_SHA256, context.sign().as_ref())
+    }
+
     pub(super) fn placeholder_from(&self, digest: &[u8]) -> String {
-        ["masked:", &self.id, ":", &hex(&digest[..16])].concat()
+        self.marker() + &hex(&digest[..16])
     }
 
     /// One member's part in a Secret's digest; the parts are added, so order does not matter.
@@ -156,6 +172,12 @@ impl Digest {
     }
 }
 
+/// With its length before it, so that no two lists of parts are the same bytes.
+pub(super) fn update_part(context: &mut hmac::Context, part: &[u8]) {
+    context.update(&(part.len() as u64).to_be_bytes());
+    context.update(part);
+}
+
 fn labelled(id: &str, digest: &[u8]) -> String {
     format!("hmac-sha256:{id}:{}", hex(digest))
 }
@@ -164,7 +186,7 @@ fn derived(root: &hmac::Key, label: &[u8]) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(root, label).as_ref())
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {

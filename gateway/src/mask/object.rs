@@ -37,6 +37,8 @@ pub(super) enum Slot {
     Status,
     Field(Field),
     LastApplied,
+    /// Of helm's, for an agent.
+    Release,
     Message,
     Secret(Encoding),
 }
@@ -67,6 +69,18 @@ pub(super) struct Object {
     /// It became known as secret only after something in it had been copied.
     pub(super) late: bool,
     pub(super) exposed: bool,
+    /// It has said what it is, or what it is in has.
+    pub(super) settled: bool,
+    /// It said so, and then that it is a Secret after all.
+    pub(super) turned: bool,
+    /// A list whose items are of the kind that its own kind names.
+    pub(super) typed_list: bool,
+    /// A `metav1.Status`.
+    pub(super) is_status: bool,
+    /// Taken for a watch event, so nothing else may be in it.
+    pub(super) event: bool,
+    /// Members so far.
+    pub(super) names: u32,
     /// Where it begins in the output.
     pub(super) mark: usize,
     pub(super) operation: bool,

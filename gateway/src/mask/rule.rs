@@ -1,5 +1,7 @@
 //! What is secret in a body, by the URL that it belongs to.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use crate::request_info::RequestInfo;
 
 /// Selected by the URL and never by what the body says of itself: the API server reads a body as what
@@ -10,6 +12,16 @@ pub struct Rule {
     /// From the URL, for bodies that do not name their object.
     pub(super) namespace: String,
     pub(super) name: String,
+    pub(super) decoys: Arc<Decoys>,
+}
+
+/// Secrets whose reads are told at once.
+pub type Decoys = BTreeSet<SecretName>;
+
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct SecretName {
+    pub namespace: String,
+    pub name: String,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,6 +52,15 @@ impl Rule {
             secret,
             namespace: request.namespace.clone(),
             name: request.name.clone(),
+            decoys: Arc::default(),
+        }
+    }
+
+    /// Looks out for these Secrets.
+    pub fn with_decoys(self, decoys: &Arc<Decoys>) -> Self {
+        Self {
+            decoys: Arc::clone(decoys),
+            ..self
         }
     }
 
@@ -49,6 +70,7 @@ impl Rule {
             secret: Secret::Objects,
             namespace: self.namespace.clone(),
             name: String::new(),
+            decoys: Arc::clone(&self.decoys),
         }
     }
 

@@ -7,19 +7,21 @@
 
 use std::sync::Arc;
 
+use self::eyes::Eyes;
 use super::{
     Masked,
     findings::{Findings, StatusFacts},
     key::Key,
     lexer::{Event, Lexer, Shape},
     object::{self, Field, LAST_APPLIED, Object, Place, Slot},
-    rule::{Rule, Secret},
+    rule::{Rule, Secret, SecretName},
     sink::Sink,
     utf8::Utf8,
     value::{Encoding, ValueDigest},
 };
 
 mod again;
+mod eyes;
 mod learn;
 
 /// The longest text that is looked into; kubectl writes annotations up to 256 KiB.
@@ -46,6 +48,8 @@ pub(super) struct Scanner {
     rule: Rule,
     /// This reads a text that was found inside a body; texts inside that are replaced whole.
     nested: bool,
+    /// Whose eyes the output is for; the record's where there are none.
+    eyes: Option<Box<Eyes>>,
     utf8: Utf8,
     lexer: Lexer,
     places: Vec<Place>,
@@ -87,6 +91,7 @@ enum Task {
 #[derive(Clone, Copy)]
 enum Text {
     LastApplied,
+    Release,
     Message,
 }
 
@@ -96,6 +101,7 @@ impl Scanner {
             key,
             rule,
             nested: false,
+            eyes: None,
             utf8: Utf8::default(),
             lexer: Lexer::new(),
             places: Vec::new(),
@@ -158,6 +164,11 @@ impl Scanner {
             findings.facts.status = Some(self.status);
         }
         (self.findings, self.sink.into_bytes())
+    }
+
+    /// Decoys found since the last call.
+    pub(super) fn take_decoys(&mut self) -> Vec<SecretName> {
+        std::mem::take(&mut self.findings.decoys)
     }
 
     pub(super) fn give_up_bytes(&mut self) {
@@ -251,6 +262,7 @@ impl Scanner {
                 self.replace(chunk, start, shape, encoding)
             }
             (Slot::LastApplied, Shape::String) => self.begin_text(chunk, start, Text::LastApplied),
+            (Slot::Release, Shape::String) => self.begin_text(chunk, start, Text::Release),
             (Slot::Message, Shape::String) => self.begin_text(chunk, start, Text::Message),
             (Slot::Field(field), Shape::String | Shape::Scalar) => {
                 self.begin_capture(chunk, start, field, shape)
@@ -308,7 +320,7 @@ impl Scanner {
     /// Where a value stands that has not the shape it should, it may be anything.
     fn must_replace(&self, slot: Slot) -> bool {
         match slot {
-            Slot::LastApplied | Slot::Inside(Place::Tokens) => true,
+            Slot::LastApplied | Slot::Release | Slot::Inside(Place::Tokens) => true,
             Slot::Status if self.rule.secret == Secret::Tokens => true,
             Slot::Inside(_) | Slot::Top | Slot::Field(_) | Slot::Status | Slot::Scalar => self
                 .objects
@@ -331,6 +343,7 @@ impl Scanner {
 
     fn open_object(&mut self, chunk: &[u8], start: usize) {
         self.emit(chunk, start);
+        self.settle_event();
         let inherited = self
             .objects
             .last()
@@ -339,6 +352,7 @@ impl Scanner {
             secret: inherited || self.rule.secret == Secret::Objects,
             mark: self.sink.len(),
             operation: self.places.last() == Some(&Place::Operations),
+            settled: self.is_of_typed_list(),
             ..Object::default()
         });
     }
@@ -369,18 +383,27 @@ impl Scanner {
     }
 
     fn end_value(&mut self) {
+        self.translate();
         self.documents += u64::from(self.places.is_empty());
     }
 
     fn end_name(&mut self) -> Result<(), Refused> {
         self.task = Task::Copy;
+        self.see_name();
         let name = &*self.collected;
+        let refusal = self.slot_in_refusal(name);
         self.member = match self.places.last() {
+            _ if refusal.is_some() => refusal.unwrap_or(Slot::Opaque),
             Some(Place::Object) => match self.objects.last_mut() {
                 Some(object) => object.member(name, self.rule.secret),
                 None => Slot::Opaque,
             },
-            Some(Place::Metadata) => object::metadata_member(name, self.in_secret()),
+            Some(Place::Metadata) => {
+                object::metadata_member(name, self.in_secret() && self.eyes.is_none())
+            }
+            Some(Place::Annotations) if name == LAST_APPLIED && self.reads_applied_secret() => {
+                Slot::LastApplied
+            }
             Some(Place::Annotations) if self.in_secret() => Slot::Secret(Encoding::Plain),
             Some(Place::Annotations) if name == LAST_APPLIED && self.nested => {
                 Slot::Secret(Encoding::Plain)
@@ -388,6 +411,7 @@ impl Scanner {
             Some(Place::Annotations) if name == LAST_APPLIED && !self.masked_at_end() => {
                 Slot::LastApplied
             }
+            Some(Place::Values(_)) if self.is_release(name) => Slot::Release,
             Some(Place::Values(encoding)) => {
                 self.data_key.clone_from(&self.collected);
                 Slot::Secret(*encoding)
@@ -444,6 +468,9 @@ impl Scanner {
             return Ok(());
         };
         self.events += u64::from(first && object.is_event());
+        if object.turned && self.eyes.is_some() {
+            return Err(Refused::Ambiguous);
+        }
         if object.late {
             self.emit(chunk, at);
             self.mask_again(object.mark)?;

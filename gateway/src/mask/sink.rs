@@ -3,6 +3,8 @@
 /// A buffer with a hard limit. Beyond it the bytes are given up, and the buffer with them.
 pub(super) struct Sink {
     bytes: Vec<u8>,
+    /// What was handed on already. Positions count it.
+    handed_on: usize,
     limit: usize,
     open: bool,
 }
@@ -11,6 +13,7 @@ impl Sink {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             bytes: Vec::new(),
+            handed_on: 0,
             limit,
             open: true,
         }
@@ -48,16 +51,38 @@ impl Sink {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.bytes.len()
+        self.handed_on + self.bytes.len()
     }
 
     pub(super) fn truncate(&mut self, len: usize) {
-        self.bytes.truncate(len);
+        self.bytes.truncate(self.index(len));
     }
 
     /// Takes back what was written since the buffer had this length.
     pub(super) fn take_from(&mut self, len: usize) -> Vec<u8> {
-        self.bytes.split_off(len.min(self.bytes.len()))
+        self.bytes.split_off(self.index(len))
+    }
+
+    /// What was written since then.
+    pub(super) fn since(&self, len: usize) -> &[u8] {
+        &self.bytes[self.index(len)..]
+    }
+
+    /// Whether everything since then is still here.
+    pub(super) fn holds(&self, len: usize) -> bool {
+        len >= self.handed_on
+    }
+
+    /// Hands on what was written before the buffer had this length.
+    pub(super) fn hand_on(&mut self, len: usize) -> Vec<u8> {
+        let rest = self.bytes.split_off(self.index(len));
+        let handed = std::mem::replace(&mut self.bytes, rest);
+        self.handed_on += handed.len();
+        handed
+    }
+
+    fn index(&self, len: usize) -> usize {
+        len.saturating_sub(self.handed_on).min(self.bytes.len())
     }
 
     pub(super) fn into_bytes(self) -> Option<Vec<u8>> {

@@ -12,6 +12,7 @@ mod kubernetes;
 mod reference;
 mod refusal;
 mod streaming;
+mod view;
 
 const LIMIT: usize = 1 << 20;
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, header};
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::{
@@ -22,10 +22,11 @@ use super::{
     rejection::Rejection,
     revocation::{Ending, Ends},
     upstream::UpstreamBody,
+    view::{self, Unshowable},
 };
 use crate::{
     audit::{record::Outcome, wal::NotRecorded},
-    mask::BodyMasker,
+    mask::{BodyMasker, Unmaskable, View},
     request_info::RequestInfo,
 };
 
@@ -37,6 +38,9 @@ type Finishing = Pin<Box<dyn Future<Output = Result<(), NotRecorded>> + Send>>;
 
 pub(super) struct FollowedBody {
     upstream: UpstreamBody,
+    upstream_ended: bool,
+    /// Values that the agent does not see, once all of the answer is known.
+    masked: Option<u32>,
     /// Whether a frame goes at once instead of when the next has come.
     endless: bool,
     held: Option<Frame<Bytes>>,
@@ -65,6 +69,8 @@ enum State {
 struct Following {
     recording: Recording,
     masker: BodyMasker,
+    /// What the agent sees instead of the bytes as they come.
+    view: Option<View>,
     read_lag: bool,
 }
 
@@ -77,7 +83,7 @@ pub(super) async fn follow(
     read_lag: bool,
     ends: impl FnOnce() -> Ends,
 ) -> Result<Response<FollowedBody>, Rejection> {
-    let (head, upstream) = response.into_parts();
+    let (mut head, mut upstream) = response.into_parts();
     recording.answering(head.status);
     if let Err(error) = recording.intended().await {
         let rejection = Rejection::AnswerNotRecorded(error);
@@ -85,14 +91,28 @@ pub(super) async fn follow(
         return Err(rejection);
     }
     let wanted = wants_answer(info, recording.level());
+    let view = match recording.take_view() {
+        Some(view) => match view.open(&recording.recorder().key, &mut head, upstream) {
+            Ok((view, shown)) => {
+                upstream = shown;
+                view
+            }
+            Err(unshowable) => return super::refuse(recording, unshowable.into()).await,
+        },
+        None => None,
+    };
+    let is_masked = view.is_some();
     let following = Following {
         masker: recording.recorder().masker(&head.headers, info, wanted),
+        view,
         recording,
         read_lag,
     };
     let endless = info.is_long_running() && upstream.size_hint().exact().is_none();
     let mut body = FollowedBody {
         endless,
+        upstream_ended: false,
+        masked: None,
         held: None,
         gathered: None,
         ends: endless.then(ends),
@@ -108,15 +128,22 @@ pub(super) async fn follow(
         body.state = State::Streaming(Box::new(following));
         let length = body.upstream.size_hint().exact();
         if let Some(length) = length.filter(|length| *length <= SHORT) {
-            body.gathered = Some(gather(&mut body, length).await?);
+            body.gathered = Some(gather(&mut body, length, is_masked).await?);
         }
+    }
+    if is_masked && let Some(warning) = view::warning(body.masked, info) {
+        head.headers.append(header::WARNING, warning);
     }
     Ok(Response::from_parts(head, body))
 }
 
 /// Reads a short answer and records its outcome before its head goes: both are one write then, and an answer that
 /// cannot be recorded is a refusal instead of a broken stream.
-async fn gather(body: &mut FollowedBody, length: u64) -> Result<Gathered, Rejection> {
+async fn gather(
+    body: &mut FollowedBody,
+    length: u64,
+    is_masked: bool,
+) -> Result<Gathered, Rejection> {
     let mut gathered = Gathered {
         frames: VecDeque::new(),
         broken: None,
@@ -125,16 +152,28 @@ async fn gather(body: &mut FollowedBody, length: u64) -> Result<Gathered, Reject
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
         match frame {
             Ok(frame) => gathered.frames.extend(frame.into_data()),
-            Err(error) => match error.downcast::<NotRecorded>() {
-                Ok(error) => return Err(Rejection::AnswerNotRecorded(*error)),
-                Err(error) => {
-                    gathered.broken = Some(error);
-                    break;
-                }
-            },
+            Err(error) => {
+                gathered.broken = Some(refused(error)?);
+                break;
+            }
         }
     }
+    if is_masked {
+        gathered.left = gathered.frames.iter().map(|frame| frame.len() as u64).sum();
+    }
     Ok(gathered)
+}
+
+/// What is a refusal as long as the head has not gone; else the answer breaks off where it broke off.
+fn refused(error: BoxError) -> Result<BoxError, Rejection> {
+    let error = match error.downcast::<NotRecorded>() {
+        Ok(error) => return Err(Rejection::AnswerNotRecorded(*error)),
+        Err(error) => error,
+    };
+    match error.downcast::<Unshowable>() {
+        Ok(error) => Err(Rejection::AnswerNotMasked(*error)),
+        Err(error) => Ok(error),
+    }
 }
 
 impl Gathered {
@@ -159,8 +198,11 @@ impl Following {
         let Self {
             mut recording,
             masker,
+            view,
             read_lag,
         } = self;
+        // Of a stream that was ended there is still a view.
+        recording.showed_of(view);
         recording.answered(masker.finish());
         let outcome = match ending {
             None | Some(Ending::Drain) => Outcome::Complete,
@@ -176,13 +218,22 @@ impl Following {
         recording.finish(outcome).await
     }
 
+    /// Nothing more may go on.
+    fn withhold(&mut self, error: Unmaskable) -> Unshowable {
+        let unshowable = Unshowable::from(error);
+        self.recording.broken_off(&unshowable.to_string());
+        unshowable
+    }
+
     /// The stream broke off: dropping the recording writes it down as aborted.
     fn abort(self) {
         let Self {
             mut recording,
             masker,
+            view,
             ..
         } = self;
+        recording.showed_of(view);
         recording.answered(masker.finish());
     }
 }
@@ -192,6 +243,8 @@ impl FollowedBody {
     pub(super) fn empty() -> Self {
         Self {
             upstream: UpstreamBody::whole(Bytes::new()),
+            upstream_ended: true,
+            masked: None,
             endless: false,
             held: None,
             state: State::Ended,
@@ -211,38 +264,93 @@ impl FollowedBody {
             self.end(Some(ending));
             return self.poll_end(cx);
         }
-        match ready!(Pin::new(&mut self.upstream).poll_frame(cx)) {
-            Some(Ok(frame)) => self.pass(frame, cx),
-            Some(Err(error)) => {
-                self.abort();
-                Poll::Ready(Some(Err(error)))
-            }
-            None => {
-                self.end(None);
-                self.poll_end(cx)
+        loop {
+            let shown = match ready!(self.poll_upstream(cx)) {
+                Some(Ok(frame)) => self.shown(frame),
+                Some(Err(error)) => Err(error),
+                None => self.shown_at_end(),
+            };
+            match shown {
+                Ok(Some(frame)) => {
+                    if let Some(next) = self.pass(frame) {
+                        return Poll::Ready(Some(Ok(next)));
+                    }
+                }
+                Ok(None) if self.upstream_ended => {
+                    self.end(None);
+                    return self.poll_end(cx);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.abort();
+                    return Poll::Ready(Some(Err(error)));
+                }
             }
         }
     }
 
-    fn pass(
+    fn poll_upstream(
         &mut self,
-        frame: Frame<Bytes>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Some(data) = frame.data_ref() else {
-            // Trailers: Kubernetes sends none, and hop-by-hop rules would have to be applied to them.
-            return self.poll_stream(cx);
-        };
-        if let State::Streaming(following) = &mut self.state {
-            following.masker.update(data);
+        if self.upstream_ended {
+            return Poll::Ready(None);
         }
+        let frame = ready!(Pin::new(&mut self.upstream).poll_frame(cx));
+        self.upstream_ended = frame.is_none();
+        Poll::Ready(frame)
+    }
+
+    /// What the agent gets of a frame. Not trailers: Kubernetes sends none, and hop-by-hop rules would have to be
+    /// applied to them.
+    fn shown(&mut self, frame: Frame<Bytes>) -> Result<Option<Frame<Bytes>>, BoxError> {
+        let Some(data) = frame.data_ref() else {
+            return Ok(None);
+        };
+        let State::Streaming(following) = &mut self.state else {
+            return Ok(Some(frame));
+        };
+        following.masker.update(data);
+        following.recording.caught(following.masker.take_decoys());
+        match &mut following.view {
+            None => Ok(Some(frame)),
+            Some(view) => {
+                let shown = view.update(data);
+                Ok(data_frame(
+                    shown.map_err(|error| following.withhold(error))?,
+                ))
+            }
+        }
+    }
+
+    /// What had to wait for the end of the answer.
+    fn shown_at_end(&mut self) -> Result<Option<Frame<Bytes>>, BoxError> {
+        let State::Streaming(following) = &mut self.state else {
+            return Ok(None);
+        };
+        let Some(view) = following.view.take() else {
+            return Ok(None);
+        };
+        let shown = view.finish().map_err(|error| following.withhold(error))?;
+        following.recording.showed(shown.issued);
+        self.masked = Some(shown.masked);
+        Ok(data_frame(shown.rest))
+    }
+
+    /// The frame that goes now: this one, or the one that was held back for it.
+    fn pass(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
         if self.endless {
             self.ends.iter_mut().for_each(Ends::passed);
-            return Poll::Ready(Some(Ok(frame)));
+            return Some(frame);
         }
-        match self.held.replace(frame) {
-            Some(earlier) => Poll::Ready(Some(Ok(earlier))),
-            None => self.poll_stream(cx),
+        self.held.replace(frame)
+    }
+
+    /// It does not have the length that was announced.
+    fn is_masked(&self) -> bool {
+        match &self.state {
+            State::Streaming(following) => following.view.is_some(),
+            _ => false,
         }
     }
 
@@ -269,6 +377,10 @@ impl FollowedBody {
             Err(error) => Poll::Ready(Some(Err(error.into()))),
         }
     }
+}
+
+fn data_frame(bytes: Vec<u8>) -> Option<Frame<Bytes>> {
+    (!bytes.is_empty()).then(|| Frame::data(bytes.into()))
 }
 
 impl Body for FollowedBody {
@@ -299,6 +411,7 @@ impl Body for FollowedBody {
     fn size_hint(&self) -> SizeHint {
         match &self.gathered {
             Some(gathered) => SizeHint::with_exact(gathered.left),
+            None if self.is_masked() => SizeHint::default(),
             None => self.upstream.size_hint(),
         }
     }

@@ -342,7 +342,7 @@ impl Gateway {
             .aside(call.arrival, identity, request, "built-in/dry-run", &digest)
             .await;
         noted.map_err(Rejection::NotRecorded)?;
-        let (headers, body) = super::outgoing(call);
+        let (headers, body) = super::outgoing(call, recording);
         let mut headers = headers.into_owned();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.remove(header::ACCEPT_ENCODING);

@@ -26,6 +26,7 @@ pub struct Metrics {
     duration: Family<Verb, Histogram>,
     pub(super) connections: Gauge,
     pub(super) upgraded: Gauge,
+    pub(super) decoys_read: Counter,
     connection_errors: Family<ConnectionError, Counter>,
     pub(super) captured_pods: Gauge,
     pub(super) captured_listeners: Gauge,
@@ -64,6 +65,7 @@ impl Metrics {
             }),
             connections: Gauge::default(),
             upgraded: Gauge::default(),
+            decoys_read: Counter::default(),
             connection_errors: Family::default(),
             captured_pods: Gauge::default(),
             captured_listeners: Gauge::default(),
@@ -93,6 +95,11 @@ impl Metrics {
             "upgraded_connections",
             "Open connections that have left HTTP: exec, attach, port-forward and what else may be upgraded",
             metrics.upgraded.clone(),
+        );
+        registry.register(
+            "decoys_read",
+            "Decoy Secrets in answers to agents",
+            metrics.decoys_read.clone(),
         );
         registry.register(
             "connection_errors",

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::{
     arrival::{Arrival, text},
+    decoys::Decoys,
     metrics::Metrics,
     principals::{Admission, Principal},
     recording::{Held, Recording},
@@ -61,6 +62,7 @@ pub(super) struct Recorder {
     pub(super) key: Arc<mask::Key>,
     pub(super) node: String,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) decoys: Decoys,
     /// Appends in flight, those included that outlive their request because the client went away.
     pub(super) appends: TaskTracker,
 }
@@ -287,7 +289,7 @@ impl Recorder {
     ) -> BodyMasker {
         BodyMasker::new(
             &self.key,
-            Rule::select(info),
+            Rule::select(info).with_decoys(&self.decoys.secrets),
             text(headers, &header::CONTENT_TYPE),
             text(headers, &header::CONTENT_ENCODING),
             INLINE_LIMIT,

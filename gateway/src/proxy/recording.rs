@@ -2,11 +2,12 @@
 //! byte of the answer. A [`Recording`] that is dropped records how far the call had come.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 
 use super::{
@@ -16,6 +17,7 @@ use super::{
     principals::Admission,
     recorder::{Append, Recorder, note_body_state, secrets_seen},
     rejection::Rejection,
+    view::{self, AgentView},
 };
 use crate::{
     audit::{
@@ -25,7 +27,7 @@ use crate::{
         wal::NotRecorded,
     },
     identity::Identity,
-    mask::{self, Findings, RecordedBody},
+    mask::{self, Findings, Issued, RecordedBody, SecretName, View},
     policy::{Denial, NotApproved, PendingPermit, Permit},
     request_info::RequestInfo,
 };
@@ -43,6 +45,8 @@ pub(super) struct Recording {
     held: Option<Held>,
     /// The intent of a read that may lag, while it is being committed.
     intent: Option<Append>,
+    /// How the agent sees the answer, where not as it is.
+    view: Option<AgentView>,
 }
 
 /// What a call takes of what all share.
@@ -82,6 +86,49 @@ impl Recording {
                 room: None,
             }),
             intent,
+            view: None,
+        }
+    }
+
+    /// The agent sees the answer this way; the record keeps its own view of what came.
+    pub(super) fn shown_as(&mut self, view: Option<AgentView>) {
+        self.view = view;
+    }
+
+    pub(super) fn is_shown_as_view(&self) -> bool {
+        self.view.is_some()
+    }
+
+    pub(super) fn take_view(&mut self) -> Option<AgentView> {
+        self.view.take()
+    }
+
+    /// The request's headers, so that the answer can be shown.
+    pub(super) fn headers_for_view<'h>(&self, headers: &'h HeaderMap) -> Cow<'h, HeaderMap> {
+        match self.view {
+            Some(_) => Cow::Owned(view::request_headers(headers)),
+            None => Cow::Borrowed(headers),
+        }
+    }
+
+    /// Which placeholders the agent was given.
+    pub(super) fn showed(&mut self, issued: Issued) {
+        self.change(|record| record.view_placeholders = issued.digests);
+    }
+
+    /// Of an answer that did not come to its end.
+    pub(super) fn showed_of(&mut self, view: Option<View>) {
+        if let Some(view) = view {
+            self.showed(view.abandon());
+        }
+    }
+
+    /// Decoys are in the answer.
+    pub(super) fn caught(&self, decoys: Vec<SecretName>) {
+        let Some(record) = &self.record else { return };
+        for decoy in decoys {
+            self.recorder.metrics.decoys_read.inc();
+            self.recorder.decoys.read(record, decoy);
         }
     }
 
@@ -249,6 +296,7 @@ impl Recording {
 
     /// What passed of the answer's body.
     pub(super) fn answered(&mut self, recorded: RecordedBody) {
+        self.caught(recorded.findings.decoys.clone());
         self.change(|record| {
             let findings = &recorded.findings;
             record.response_bytes = i64::try_from(recorded.bytes).ok();

@@ -74,6 +74,11 @@ pub(super) enum Rejection {
     )]
     AnswerNotRecorded(#[source] crate::audit::wal::NotRecorded),
     #[error(
+        "the answer is withheld, because policy lets this caller see secrets only masked (agentView: Masked) and {0}. \
+         Where the call was a write, look at the object before repeating it"
+    )]
+    AnswerNotMasked(#[from] super::view::Unshowable),
+    #[error(
         "the gateway built a request that breaks its own rules ({0}) and did not send it; please report this"
     )]
     Unsafe(#[from] super::headers::Violation),
@@ -172,6 +177,11 @@ impl Rejection {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "InternalError",
                 "answer_not_recorded",
+            ),
+            Self::AnswerNotMasked(_) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "InternalError",
+                "answer_not_masked",
             ),
             Self::Unsafe(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "unsafe"),
         }

@@ -31,7 +31,7 @@ pub(super) fn of_response(
 }
 
 /// RFC 7234, section 5.5, as the API server writes it.
-fn header(message: &str) -> Option<HeaderValue> {
+pub(super) fn header(message: &str) -> Option<HeaderValue> {
     let quoted = message.replace('\\', "\\\\").replace('"', "\\\"");
     HeaderValue::try_from(format!("299 - \"{quoted}\"")).ok()
 }

@@ -60,6 +60,7 @@ pub(super) fn write<O: Out>(record: &Record, log_id: &str, out: &mut O) -> usize
         user,
         user_agent,
         verb,
+        view_placeholders,
         workload,
     } = record;
     let mut row = Members::open(out);
@@ -116,6 +117,7 @@ pub(super) fn write<O: Out>(record: &Record, log_id: &str, out: &mut O) -> usize
     row.object("user", user.as_ref(), user_info);
     row.optional("userAgent", masked(user_agent));
     row.text("verb", verb);
+    row.texts("viewPlaceholders", view_placeholders);
     row.object("workload", workload.as_ref(), pod);
     row.close();
     digits

@@ -336,6 +336,7 @@ impl Draw {
                 name: draw.text(),
                 key_digest: draw.text(),
             }),
+            view_placeholders: self.list(Self::text),
             request_object: self.masked(),
             response_object: self.masked(),
             body_state: self.maybe(|draw| {

@@ -32,6 +32,8 @@ thread_local! {
 }
 
 const BATCH_ROWS: usize = 512;
+/// With bodies, of which each may be a MiB.
+const WHOLE_BATCH_ROWS: usize = 16;
 
 /// A clock that was set back may have dated a request later than its append.
 const CLOCK_STEP: SignedDuration = SignedDuration::from_mins(5);
@@ -199,7 +201,11 @@ fn project(
         .filter(wanted)
         .collect();
     let mask = ProjectionMask::columns(builder.parquet_schema(), names);
-    builder.with_projection(mask).with_batch_size(BATCH_ROWS)
+    let rows = match columns {
+        Columns::Metadata => BATCH_ROWS,
+        Columns::All => WHOLE_BATCH_ROWS,
+    };
+    builder.with_projection(mask).with_batch_size(rows)
 }
 
 fn groups(

@@ -34,6 +34,7 @@ pub(crate) fn intent(audit_id: &str) -> Record {
         item_count: None,
         masked_response: None,
         secrets_seen: Vec::new(),
+        view_placeholders: Vec::new(),
         response_object: None,
         response_digest: None,
         ..complete()
@@ -171,6 +172,7 @@ pub(crate) fn complete() -> Record {
             name: "db".to_owned(),
             key_digest: "hmac-sha256:k1:00".to_owned(),
         }],
+        view_placeholders: vec!["0123456789abcdef01234567".to_owned()],
         request_object: Some(masked(
             r#"{"kind":"Secret","data":{"p":"hmac-sha256:k1:00"}}"#,
         )),

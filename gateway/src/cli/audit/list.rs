@@ -195,16 +195,19 @@ pub(super) fn print(
             let rows: Vec<_> = calls.iter().map(|call| cells(call, view)).collect();
             table::print(&COLUMNS, &rows, Some(view.width), out)
         }
-        Output::Wide => {
-            let rows: Vec<_> = calls.iter().map(wide_cells).collect();
-            table::print(&[&COLUMNS[..], &WIDE[..]].concat(), &rows, None, out)
-        }
+        Output::Wide => print_wide(calls, out),
         Output::Json => {
             serde_json::to_writer_pretty(&mut *out, calls)?;
             writeln!(out)
         }
         Output::Ndjson => calls.iter().try_for_each(|call| print_line(call, out)),
     }
+}
+
+/// Nothing shortened, with user and audit id.
+pub(in crate::cli) fn print_wide(calls: &[Record], out: &mut impl Write) -> io::Result<()> {
+    let rows: Vec<_> = calls.iter().map(wide_cells).collect();
+    table::print(&[&COLUMNS[..], &WIDE[..]].concat(), &rows, None, out)
 }
 
 fn print_line(call: &Record, out: &mut impl Write) -> io::Result<()> {

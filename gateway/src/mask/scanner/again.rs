@@ -8,7 +8,7 @@ use super::{
         text::{hide, text},
         value::Encoding,
     },
-    NAME_LIMIT, Refused, Scanner, TEXT_LIMIT, Task, Text,
+    NAME_LIMIT, Refused, Scanner, TEXT_LIMIT, Task, Text, WITHHELD,
 };
 
 impl Scanner {
@@ -50,6 +50,7 @@ impl Scanner {
         let collected = std::mem::take(&mut self.collected);
         let masked = match text {
             Text::LastApplied => self.last_applied(&collected),
+            Text::Release => Some(self.release(&collected)),
             Text::Message => self.message(&collected),
         };
         if let Some(masked) = masked {
@@ -63,15 +64,18 @@ impl Scanner {
 
     /// The masked form of an object in a string, if it differs.
     fn last_applied(&mut self, text: &[u8]) -> Option<String> {
-        let mut inside = Self::new(
-            Arc::clone(&self.key),
-            self.rule.embedded(),
-            Sink::new(2 * TEXT_LIMIT),
-        );
+        let rule = if self.in_secret() {
+            self.rule.secrets()
+        } else {
+            self.rule.embedded()
+        };
+        let mut inside = Self::new(Arc::clone(&self.key), rule, Sink::new(2 * TEXT_LIMIT));
         inside.nested = true;
+        inside.eyes = self.eyes_inside();
         let read = inside.feed(text).and_then(|()| inside.finish());
         let one_object =
             read.is_ok() && inside.documents == 1 && text.trim_ascii_start().starts_with(b"{");
+        self.take_issued(&mut inside);
         let (findings, masked) = inside.into_parts();
         match masked.map(String::from_utf8) {
             Some(Ok(_)) if one_object && findings.masked == 0 => None,
@@ -89,6 +93,10 @@ impl Scanner {
     /// The body keeps it whole.
     fn message(&mut self, collected: &[u8]) -> Option<String> {
         let message = String::from_utf8_lossy(collected);
+        if self.may_quote(&message) {
+            self.count_masked(1);
+            return Some(WITHHELD.to_owned());
+        }
         let masked = hide(&self.key, &message);
         let changed = masked != message;
         self.count_masked(u32::from(changed));
@@ -109,6 +117,9 @@ impl Scanner {
         if !self.sink.is_open() {
             return Ok(());
         }
+        if !self.sink.holds(mark) {
+            return Err(Refused::Ambiguous);
+        }
         let copied = self.sink.take_from(mark);
         self.masked_again += copied.len();
         if self.masked_again > 4 * self.sink.limit() {
@@ -119,8 +130,11 @@ impl Scanner {
             self.rule.secrets(),
             Sink::new(self.sink.limit()),
         );
+        again.nested = self.nested;
+        again.eyes = self.eyes_inside();
         again.feed(&copied)?;
         again.finish()?;
+        self.take_issued(&mut again);
         let (findings, masked) = again.into_parts();
         self.findings.absorb(findings);
         match masked {

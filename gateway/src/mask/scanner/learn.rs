@@ -5,6 +5,7 @@ use super::{
         findings::{SECRETS_LISTED, SecretPassed},
         lexer::Shape,
         object::{Field, Object, PathClass, Place},
+        rule::SecretName,
     },
     Scanner, Task,
 };
@@ -15,7 +16,8 @@ impl Scanner {
             Field::Kind | Field::Path => shape == Shape::String,
             Field::Code => shape == Shape::Scalar && self.is_first_object(),
             Field::Name | Field::Namespace => {
-                shape == Shape::String && (self.is_first_object() || self.in_secret())
+                shape == Shape::String
+                    && (self.is_first_object() || self.in_secret() || self.eyes.is_some())
             }
             _ => shape == Shape::String && self.is_first_object(),
         };
@@ -37,6 +39,7 @@ impl Scanner {
         }
         self.task = Task::Copy;
         let first = self.is_first_object();
+        let named = self.eyes.is_some();
         let Some(object) = self.objects.last_mut() else {
             return;
         };
@@ -49,8 +52,8 @@ impl Scanner {
             return;
         };
         match field {
-            Field::Name if object.secret => object.name = Some(text.clone()),
-            Field::Namespace if object.secret => object.namespace = Some(text.clone()),
+            Field::Name if object.secret || named => object.name = Some(text.clone()),
+            Field::Namespace if object.secret || named => object.namespace = Some(text.clone()),
             _ => {}
         }
         if first {
@@ -104,16 +107,23 @@ impl Scanner {
         if !object.has_members {
             return;
         }
-        if self.findings.secrets.len() == SECRETS_LISTED {
-            self.findings.secrets_unlisted += 1;
-            return;
-        }
         let own_name = if first { &*self.rule.name } else { "" };
-        self.findings.secrets.push(SecretPassed {
+        let secret = SecretName {
             namespace: object
                 .namespace
                 .unwrap_or_else(|| self.rule.namespace.clone()),
             name: object.name.unwrap_or_else(|| own_name.to_owned()),
+        };
+        if self.rule.decoys.contains(&secret) {
+            self.findings.decoys.push(secret.clone());
+        }
+        if self.findings.secrets.len() == SECRETS_LISTED {
+            self.findings.secrets_unlisted += 1;
+            return;
+        }
+        self.findings.secrets.push(SecretPassed {
+            namespace: secret.namespace,
+            name: secret.name,
             key_digest: self.key.secret_digest(object.members),
         });
     }
@@ -123,6 +133,8 @@ impl Object {
     fn learn_kind(&mut self, kind: &[u8]) {
         let secret = kind == b"Secret";
         let list = kind == b"SecretList";
+        self.is_status = kind == b"Status";
+        self.typed_list = !list && kind.ends_with(b"List") && kind != b"List";
         if self.exposed {
             // Masked as a whole at its end, so nothing in it may be masked before that.
             self.late |= secret || list;
@@ -130,5 +142,7 @@ impl Object {
             self.secret |= secret;
             self.lists_secrets |= list;
         }
+        self.turned = self.settled && self.late;
+        self.settled = !self.late;
     }
 }

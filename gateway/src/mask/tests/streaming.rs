@@ -7,9 +7,9 @@ use super::{
     *,
 };
 
-const SIZES: [usize; 9] = [1, 2, 7, 64, 511, 512, 4095, 4096, 16384];
+pub(super) const SIZES: [usize; 9] = [1, 2, 7, 64, 511, 512, 4095, 4096, 16384];
 
-fn rule(select: Select) -> Rule {
+pub(super) fn rule(select: Select) -> Rule {
     match select {
         Select::Secrets => secrets(),
         Select::Tokens => tokens(),
@@ -264,7 +264,7 @@ fn wrapped(object: impl Strategy<Value = Doc> + Clone + 'static) -> impl Strateg
     ]
 }
 
-fn any_document() -> impl Strategy<Value = (Select, Doc)> {
+pub(super) fn any_document() -> impl Strategy<Value = (Select, Doc)> {
     let mixed = prop_oneof![secret().boxed(), other_object().boxed()];
     prop_oneof![
         wrapped(secret().boxed()).prop_map(|document| (Select::Secrets, document)),
@@ -273,13 +273,13 @@ fn any_document() -> impl Strategy<Value = (Select, Doc)> {
 }
 
 /// Writes a document with spaces and escapes that mean nothing.
-struct Printer<'a> {
+pub(super) struct Printer<'a> {
     noise: std::iter::Cycle<std::slice::Iter<'a, u8>>,
     out: String,
 }
 
 impl Printer<'_> {
-    fn print(document: &Doc, noise: &[u8]) -> String {
+    pub(super) fn print(document: &Doc, noise: &[u8]) -> String {
         let mut printer = Printer {
             noise: noise.iter().cycle(),
             out: String::new(),

@@ -1,0 +1,297 @@
+//! The output is for an agent: the record's placeholders become the agent's own, and what is final goes on while the
+//! rest still comes.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use memchr::memmem::Finder;
+
+use super::{
+    super::{
+        Placeholder,
+        object::{Object, Place, Slot},
+        release,
+        rule::Secret,
+        value::Encoding,
+        view::{Issued, Viewer},
+    },
+    Refused, Scanner, Task,
+};
+
+/// Hexadecimal digits of a record's placeholder.
+const DIGITS: usize = Placeholder::RECORD_DIGITS;
+
+pub(in crate::mask) struct Eyes {
+    viewer: Arc<Viewer>,
+    marker: Finder<'static>,
+    /// What was written before has the agent's placeholders.
+    told: usize,
+    /// The member that was named last, and what it is a member of.
+    member: Vec<u8>,
+    /// Where this reads a part of an object: which, and which member of it.
+    within: Vec<u8>,
+    /// Objects so far, for those without a name.
+    objects: u64,
+    issued: Issued,
+}
+
+impl Scanner {
+    /// From here on the output is what `viewer` sees.
+    pub(in crate::mask) fn show_to(&mut self, viewer: Arc<Viewer>) {
+        self.eyes = Some(Box::new(Eyes {
+            marker: Finder::new(&self.key.marker()).into_owned(),
+            viewer,
+            told: 0,
+            member: Vec::new(),
+            within: Vec::new(),
+            objects: 0,
+            issued: Issued::default(),
+        }));
+    }
+
+    /// What is final since the last call.
+    pub(in crate::mask) fn take_final(&mut self) -> Result<Vec<u8>, Refused> {
+        if self.objects.iter().any(|object| object.turned) || self.over_limit() {
+            return Err(Refused::Ambiguous);
+        }
+        self.translate();
+        let open = self
+            .objects
+            .iter()
+            .find(|object| !object.secret && !object.settled)
+            .map(|object| object.mark);
+        let examined = match self.task {
+            Task::Examine(_, mark) => Some(mark),
+            _ => None,
+        };
+        let end = self.sink.len();
+        let end = end.min(open.unwrap_or(end)).min(examined.unwrap_or(end));
+        Ok(self.sink.hand_on(end))
+    }
+
+    pub(in crate::mask) fn into_issued(mut self) -> (u32, Issued) {
+        let issued = self.eyes.take().map(|eyes| eyes.issued);
+        (self.findings.masked, issued.unwrap_or_default())
+    }
+
+    /// For a part of the innermost object that is read on its own.
+    pub(super) fn eyes_inside(&self) -> Option<Box<Eyes>> {
+        let eyes = self.eyes.as_ref()?;
+        Some(Box::new(Eyes {
+            viewer: Arc::clone(&eyes.viewer),
+            marker: eyes.marker.clone(),
+            told: 0,
+            member: Vec::new(),
+            within: [&self.seen_object()[..], &eyes.member].join(&0),
+            objects: 0,
+            issued: Issued::default(),
+        }))
+    }
+
+    pub(super) fn take_issued(&mut self, part: &mut Self) {
+        if let (Some(eyes), Some(read)) = (&mut self.eyes, part.eyes.take()) {
+            eyes.issued.join(read.issued);
+        }
+    }
+
+    /// A member was named.
+    pub(super) fn see_name(&mut self) {
+        let Some(eyes) = &mut self.eyes else { return };
+        let place = self.places.last().copied();
+        eyes.member.clear();
+        eyes.member.extend(place.map(Place::tag));
+        eyes.member.extend_from_slice(&self.collected);
+        if let (Some(Place::Object), Some(object)) = (place, self.objects.last_mut()) {
+            object.names += 1;
+            let is_event = matches!(&*self.collected, b"type" | b"object");
+            object.turned |= object.event && !is_event;
+        }
+    }
+
+    /// The object of a watch event opens; the event itself says nothing more.
+    pub(super) fn settle_event(&mut self) {
+        let Some(eyes) = &mut self.eyes else { return };
+        eyes.objects += 1;
+        let is_object = eyes.member[..] == [&[Place::Object.tag()], &b"object"[..]].concat();
+        if let [event] = &mut self.objects[..]
+            && is_object
+            && self.places.last() == Some(&Place::Object)
+            && event.is_event()
+            && event.names == 2
+        {
+            event.settled = true;
+            event.event = true;
+        }
+    }
+
+    /// Items of a list of one kind do not say what they are.
+    pub(super) fn is_of_typed_list(&self) -> bool {
+        self.eyes.is_some()
+            && self.places.last() == Some(&Place::Items)
+            && self
+                .objects
+                .last()
+                .is_some_and(|list| list.settled && list.typed_list)
+    }
+
+    /// What kubectl wrote about a Secret, which the record hides whole: for an agent it stays an object, or
+    /// `kubectl apply` would not work.
+    pub(super) fn reads_applied_secret(&self) -> bool {
+        self.eyes.is_some() && !self.nested && self.in_secret() && !self.masked_at_end()
+    }
+
+    /// The member `name` of a Secret's data is a release of helm's.
+    pub(super) fn is_release(&self, name: &[u8]) -> bool {
+        let of_helm = |object: &Object| {
+            let name = object.name.as_deref();
+            object.secret && name.is_some_and(|name| name.starts_with(release::NAME))
+        };
+        name == b"release"
+            && self.eyes.is_some()
+            && !self.nested
+            && self.places.last() == Some(&Place::Values(Encoding::Base64))
+            && self.objects.last().is_some_and(of_helm)
+    }
+
+    /// A release as it is seen, or a placeholder where it is none.
+    pub(super) fn release(&mut self, text: &[u8]) -> String {
+        self.count_masked(1);
+        let recorded = self.key.placeholder_base64(text);
+        let object = self.seen_object();
+        let Some(eyes) = &mut self.eyes else {
+            return recorded;
+        };
+        let digest = &recorded.as_bytes()[recorded.len() - DIGITS..];
+        let placeholder = eyes.viewer.placeholder(&object, &eyes.member, digest);
+        match release::shown(text, &placeholder) {
+            Some(release) => {
+                eyes.issued.add(placeholder);
+                release
+            }
+            None => recorded,
+        }
+    }
+
+    /// A refusal of a call on Secrets must still say why.
+    pub(super) fn slot_in_refusal(&self, name: &[u8]) -> Option<Slot> {
+        let eyes = self.eyes.as_ref()?;
+        let refusal = self.objects.last().is_some_and(|object| object.is_status);
+        if !refusal || self.places.last() != Some(&Place::Object) {
+            return None;
+        }
+        match name {
+            b"message" => Some(Slot::Message),
+            b"details" if eyes.viewer.refusals_are_plain => Some(Slot::Opaque),
+            _ => None,
+        }
+    }
+
+    /// Whether a refusal's message may hold a part of the Secret. RBAC's never does.
+    pub(super) fn may_quote(&self, message: &str) -> bool {
+        let Some(eyes) = &self.eyes else { return false };
+        let quotes = self.in_secret() || self.rule.secret == Secret::Tokens;
+        let refusal = self.objects.last().is_some_and(|object| object.is_status);
+        let by_rbac = message.contains(" is forbidden: User \"sallyport:");
+        refusal && quotes && !eyes.viewer.refusals_are_plain && !by_rbac
+    }
+
+    /// Puts the agent's placeholders in the place of the record's, in what was written since the last call.
+    pub(super) fn translate(&mut self) {
+        let Some(eyes) = &self.eyes else { return };
+        let written = self.sink.since(eyes.told);
+        if let Some(first) = eyes.marker.find(written) {
+            let start = eyes.told + first;
+            if self.is_refusals_details() {
+                // Clients read an object there, or nothing; a text would make the refusal unreadable.
+                self.sink.truncate(start - 1);
+                self.sink.push(b"null");
+            } else {
+                let written = self.sink.take_from(start);
+                let translated = self.translated(&written);
+                self.sink.push(&translated);
+            }
+        }
+        let told = self.sink.len();
+        if let Some(eyes) = &mut self.eyes {
+            eyes.told = told;
+        }
+    }
+
+    fn is_refusals_details(&self) -> bool {
+        self.places.last() == Some(&Place::Object)
+            && self.objects.last().is_some_and(|object| object.is_status)
+            && self
+                .eyes
+                .as_ref()
+                .is_some_and(|eyes| eyes.member.get(1..) == Some(b"details"))
+    }
+
+    fn translated(&mut self, written: &[u8]) -> Vec<u8> {
+        let object = self.seen_object();
+        let in_base64 = self.places.last() == Some(&Place::Values(Encoding::Base64));
+        let Some(eyes) = &mut self.eyes else {
+            return written.to_vec();
+        };
+        let marker = eyes.marker.needle().len();
+        let mut translated = Vec::with_capacity(written.len() + marker);
+        let mut copied = 0;
+        while let Some(found) = eyes.marker.find(&written[copied..]) {
+            let (start, digest) = (copied + found, copied + found + marker);
+            translated.extend_from_slice(&written[copied..start]);
+            copied = digest;
+            let recorded = written.get(digest..digest + DIGITS).unwrap_or_default();
+            if recorded.is_empty() || !recorded.iter().all(u8::is_ascii_hexdigit) {
+                translated.extend_from_slice(&written[start..digest]);
+                continue;
+            }
+            let placeholder = eyes.viewer.placeholder(&object, &eyes.member, recorded);
+            let text = if in_base64 {
+                STANDARD.encode(placeholder.to_string())
+            } else {
+                placeholder.to_string()
+            };
+            translated.extend_from_slice(text.as_bytes());
+            eyes.issued.add(placeholder);
+            copied += DIGITS;
+        }
+        translated.extend_from_slice(&written[copied..]);
+        translated
+    }
+
+    /// Which object the reader sees: equal values in two must not look equal.
+    fn seen_object(&self) -> Vec<u8> {
+        let Some(eyes) = &self.eyes else {
+            return Vec::new();
+        };
+        let ordinal = format!("#{}", eyes.objects);
+        if !eyes.within.is_empty() {
+            return [&eyes.within[..], ordinal.as_bytes()].join(&0);
+        }
+        let object = self.objects.last();
+        let namespace = object
+            .and_then(|object| object.namespace.as_deref())
+            .unwrap_or(&self.rule.namespace);
+        let of_url = (self.objects.len() == 1 && !self.rule.name.is_empty())
+            .then_some(self.rule.name.as_str());
+        let name = object
+            .and_then(|object| object.name.as_deref())
+            .or(of_url)
+            .unwrap_or(&ordinal);
+        [namespace.as_bytes(), name.as_bytes()].join(&0)
+    }
+}
+
+impl Place {
+    /// Tells members of one name apart.
+    fn tag(self) -> u8 {
+        match self {
+            Self::Object => b'o',
+            Self::Metadata => b'm',
+            Self::Annotations => b'a',
+            Self::Values(Encoding::Base64) => b'd',
+            Self::Values(Encoding::Plain) => b's',
+            Self::Tokens => b't',
+            _ => b'-',
+        }
+    }
+}

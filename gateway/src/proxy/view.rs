@@ -1,0 +1,276 @@
+//! What an agent is shown of an answer where policy says `agentView: Masked`.
+//!
+//! The API server is asked for JSON without compression, whatever the agent would have taken, and what comes is masked
+//! on its way. What comes in another form all the same, or cannot be followed, is withheld.
+//!
+//! Logs, terminals and what comes through a proxy are no objects: only the record masks them.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, StatusCode, header, response::Parts};
+use hyper::body::Body as _;
+use serde_json::json;
+
+use super::{Call, Gateway, token_request, upstream::UpstreamBody, warning};
+use crate::{
+    api::v1alpha1::agent_policy::AgentView as Extent,
+    identity::Attributes,
+    mask::{self, Rule, Unmaskable, View, Viewer},
+    policy::{Decision, Denial, Permit},
+    request_info::{RequestInfo, media_type},
+};
+
+mod json_patch;
+
+/// What a view holds back, as a rule: a text that is looked into.
+pub(super) const ROOM: usize = 128 << 10;
+
+/// Why an answer cannot be shown.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum Unshowable {
+    #[error("the API server answered in {0:?} instead of JSON, which cannot be masked")]
+    MediaType(String),
+    #[error("the API server compressed it although it was asked not to")]
+    Compressed,
+    #[error("it cannot be masked: {0}")]
+    Unmaskable(#[from] Unmaskable),
+}
+
+/// How one agent sees the answer to one call.
+pub(super) struct AgentView {
+    viewer: Viewer,
+    rule: Rule,
+    reads: bool,
+}
+
+impl Gateway {
+    /// How the agent is to see the answer; `None` is as it comes. A denial is for what could not be masked.
+    pub(super) fn agent_view(
+        &self,
+        permit: &Permit,
+        call: &Call<'_>,
+        upgrades: bool,
+    ) -> Result<Option<AgentView>, Denial> {
+        let info = call.attributes.request;
+        let masked = permit.obligations().agent_view == Extent::Masked
+            || writes_secrets(info) && self.reads_masked(call.attributes);
+        if !masked || !answers_with_objects(info) {
+            return Ok(None);
+        }
+        if upgrades {
+            return Err(websocket());
+        }
+        check_oracles(call)?;
+        Ok(Some(AgentView::of(call, &self.recorder.key)))
+    }
+
+    /// The answer to a write is the object. Who may read it only masked, or not at all, does not read it there.
+    fn reads_masked(&self, attributes: &Attributes<'_>) -> bool {
+        let mut read = attributes.request.clone();
+        read.verb = if read.name.is_empty() { "list" } else { "get" }.to_owned();
+        let reading = Attributes {
+            request: &read,
+            applies: false,
+            ..*attributes
+        };
+        match self.policies.borrow().evaluate(&reading) {
+            Decision::Allow(permit) => permit.obligations().agent_view == Extent::Masked,
+            Decision::Hold(_) | Decision::Deny(_) => true,
+        }
+    }
+}
+
+/// Whether there may be a Secret's values in the answer to a write.
+fn writes_secrets(info: &RequestInfo) -> bool {
+    info.is_resource_request
+        && info.api_group.is_empty()
+        && info.resource == "secrets"
+        && !info.is_read_only()
+}
+
+fn answers_with_objects(info: &RequestInfo) -> bool {
+    // A minted token is for its agent, and for our own audience only.
+    info.is_resource_request
+        && !info.is_connect()
+        && info.subresource != "log"
+        && !token_request::mints_token(info)
+}
+
+/// What compares a value with one that the agent may not see, without changing it.
+fn check_oracles(call: &Call<'_>) -> Result<(), Denial> {
+    let info = call.attributes.request;
+    if info.verb != "patch" && info.verb != "update" {
+        return Ok(());
+    }
+    if writes_secrets(info) && is_dry_run(&call.arrival.target) {
+        return Err(dry_run());
+    }
+    if media_type(super::content_type(call.arrival)) == "application/json-patch+json" {
+        json_patch::check(&call.body.bytes)?;
+    }
+    Ok(())
+}
+
+/// A parameter whose name is escaped may be it; no client escapes one.
+fn is_dry_run(target: &str) -> bool {
+    let (_, query) = target.split_once('?').unwrap_or_default();
+    query.split('&').any(|pair| {
+        let name = pair.split('=').next().unwrap_or_default();
+        name == "dryRun" || name.contains('%')
+    })
+}
+
+impl AgentView {
+    fn of(call: &Call<'_>, key: &mask::Key) -> Self {
+        let Attributes {
+            identity, request, ..
+        } = call.attributes;
+        let principal = &identity.upstream_user.username;
+        let session = identity.session_id.as_ref().unwrap_or(principal);
+        let reads = request.is_read_only();
+        // What a write answers is comparable with nothing, or a dry run would be a way to test guesses.
+        let call_alone = if reads { "" } else { &call.arrival.audit_id };
+        let scope = [&*request.api_group, &*request.resource, call_alone];
+        Self {
+            viewer: Viewer::new(key, principal, session, &scope),
+            rule: Rule::select(request),
+            reads,
+        }
+    }
+
+    /// The view of an answer that begins with `head`, and the bytes that are to be viewed. The head becomes that of
+    /// what the agent sees.
+    pub(super) fn open(
+        self,
+        key: &Arc<mask::Key>,
+        head: &mut Parts,
+        body: UpstreamBody,
+    ) -> Result<(Option<View>, UpstreamBody), Unshowable> {
+        if body.is_end_stream() {
+            return Ok((None, body));
+        }
+        if let Some(encoding) = head.headers.get(header::CONTENT_ENCODING)
+            && encoding.as_bytes() != b"identity"
+        {
+            return Err(Unshowable::Compressed);
+        }
+        let media_type = media_type(
+            head.headers
+                .get(header::CONTENT_TYPE)
+                .map(HeaderValue::as_bytes),
+        );
+        head.headers.remove(header::CONTENT_LENGTH);
+        if media_type != "application/json" {
+            if head.status.as_u16() < 400 {
+                return Err(Unshowable::MediaType(media_type));
+            }
+            return Ok((None, in_json(head, &media_type)));
+        }
+        let names_only = [
+            StatusCode::NOT_FOUND,
+            StatusCode::CONFLICT,
+            StatusCode::GONE,
+        ];
+        let plain = head.status.is_success() || names_only.contains(&head.status);
+        let viewer = if self.reads || plain {
+            self.viewer.with_plain_refusals()
+        } else {
+            self.viewer
+        };
+        Ok((Some(View::new(key, self.rule, Arc::new(viewer))), body))
+    }
+}
+
+/// A refusal in another form than JSON, of which only the code goes on.
+fn in_json(head: &mut Parts, media_type: &str) -> UpstreamBody {
+    let code = head.status.as_u16();
+    let status = json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": format!("sallyport: the API server answered {code} in {media_type:?}, which cannot be masked, so its words are withheld"),
+        "reason": reason(head.status),
+        "code": code,
+    });
+    head.headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    UpstreamBody::whole(status.to_string().into())
+}
+
+fn reason(code: StatusCode) -> &'static str {
+    match code {
+        StatusCode::UNAUTHORIZED => "Unauthorized",
+        StatusCode::FORBIDDEN => "Forbidden",
+        StatusCode::NOT_FOUND => "NotFound",
+        StatusCode::CONFLICT => "Conflict",
+        StatusCode::GONE => "Gone",
+        StatusCode::TOO_MANY_REQUESTS => "TooManyRequests",
+        StatusCode::NOT_ACCEPTABLE => "NotAcceptable",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "UnsupportedMediaType",
+        StatusCode::SERVICE_UNAVAILABLE => "ServiceUnavailable",
+        StatusCode::INTERNAL_SERVER_ERROR => "InternalError",
+        _ => "",
+    }
+}
+
+/// The agent's headers, asking for what can be masked.
+pub(super) fn request_headers(client: &HeaderMap) -> HeaderMap {
+    let mut headers = client.clone();
+    headers.remove(header::ACCEPT_ENCODING);
+    let accepted = client.get_all(header::ACCEPT).iter();
+    let clauses: Vec<_> = accepted
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|clause| media_type(Some(clause.as_bytes())) == "application/json")
+        .collect();
+    let asked = HeaderValue::try_from(clauses.join(", "))
+        .ok()
+        .filter(|asked| !asked.is_empty());
+    headers.insert(
+        header::ACCEPT,
+        asked.unwrap_or(HeaderValue::from_static("application/json")),
+    );
+    headers
+}
+
+/// Says that the answer is not what is stored. Of a long one the number is not known when its head goes.
+pub(super) fn warning(masked: Option<u32>, info: &RequestInfo) -> Option<HeaderValue> {
+    let hidden = match masked {
+        Some(0) => return None,
+        Some(1) => "1 value in this answer is".to_owned(),
+        Some(count) => format!("{count} values in this answer are"),
+        None if info.api_group.is_empty() && info.resource == "secrets" => {
+            "the values in this answer are".to_owned()
+        }
+        None => return None,
+    };
+    warning::header(&format!(
+        "sallyport: {hidden} masked by policy; do not write the placeholders back"
+    ))
+}
+
+fn websocket() -> Denial {
+    Denial {
+        rule: "built-in/masked-view".into(),
+        reason:
+            "policy lets you see secrets only masked, and a watch over WebSocket cannot be masked"
+                .into(),
+        hint: "Watch over plain HTTP, as kubectl and all client libraries do.".into(),
+    }
+}
+
+fn dry_run() -> Denial {
+    Denial {
+        rule: "built-in/masked-view".into(),
+        reason: "a dry run would tell whether a value equals one that policy lets you see only masked".into(),
+        hint: "Make the change without --dry-run=server, or leave the Secret out (kubectl diff sends a dry run too)."
+            .into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! A JSON Patch must not read what the agent sees only masked: `copy` and `move` would put it where it can be seen, and
+//! `test` answers a guess. Which places are masked is not written down a second time here: what is known to be no
+//! such place passes.
+
+use serde::Deserialize;
+
+use crate::policy::Denial;
+
+/// Last names of pointers to what is never hidden.
+const PLAIN: [&str; 14] = [
+    "apiVersion",
+    "containerPort",
+    "image",
+    "imagePullPolicy",
+    "kind",
+    "minReadySeconds",
+    "name",
+    "paused",
+    "port",
+    "replicas",
+    "restartPolicy",
+    "schedule",
+    "suspend",
+    "type",
+];
+/// What may have any names in it.
+const FREE: [&str; 4] = ["annotations", "data", "stringData", "env"];
+
+/// serde refuses a field that is given twice; the API server would take the last.
+#[derive(Deserialize)]
+struct Operation {
+    op: Option<String>,
+    path: Option<String>,
+    from: Option<String>,
+}
+
+pub(super) fn check(body: &[u8]) -> Result<(), Denial> {
+    let operations: Vec<Operation> = serde_json::from_slice(body).map_err(|_| unreadable())?;
+    match operations.iter().position(Operation::reads_hidden) {
+        Some(index) => Err(denial(index)),
+        None => Ok(()),
+    }
+}
+
+impl Operation {
+    fn reads_hidden(&self) -> bool {
+        let pointers = match self.op.as_deref() {
+            Some("test") => [self.path.as_deref(), None],
+            Some("copy" | "move") => [self.from.as_deref(), None],
+            _ => [None, None],
+        };
+        pointers
+            .into_iter()
+            .flatten()
+            .any(|pointer| !is_plain(pointer))
+    }
+}
+
+/// Read as evanphx/json-patch v4 reads it, which ignores what is before the first slash.
+fn is_plain(pointer: &str) -> bool {
+    let names: Vec<String> = pointer
+        .split('/')
+        .skip(1)
+        .map(|name| name.replace("~1", "/").replace("~0", "~"))
+        .collect();
+    match &names[..] {
+        [metadata, member, ..] if metadata == "metadata" => member != "annotations",
+        [.., last] => {
+            let is_free = names.iter().any(|name| FREE.contains(&name.as_str()));
+            !is_free && PLAIN.contains(&last.as_str())
+        }
+        [] => false,
+    }
+}
+
+fn denial(index: usize) -> Denial {
+    Denial {
+        rule: "built-in/masked-view".into(),
+        reason: format!(
+            "operation {index} of the JSON Patch (counted from 0) could read or compare values that policy lets you see only masked"
+        ),
+        hint: "Use add, replace and remove, or a merge patch; test only names, images, replicas and metadata.".into(),
+    }
+}
+
+fn unreadable() -> Denial {
+    Denial {
+        rule: "built-in/masked-view".into(),
+        reason: "the JSON Patch cannot be read, and could read values that policy lets you see only masked".into(),
+        hint: "Send a list of operations with each field given once.".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn passes(operation: &Value) -> bool {
+        check(json!([operation]).to_string().as_bytes()).is_ok()
+    }
+
+    #[test]
+    fn what_reads_nothing_hidden_passes() {
+        for operation in [
+            json!({"op": "add", "path": "/spec/template/spec/containers/0/env/0/value", "value": "x"}),
+            json!({"op": "replace", "path": "/metadata/annotations/a", "value": "b"}),
+            json!({"op": "remove", "path": "/data/a"}),
+            json!({"op": "test", "path": "/metadata/resourceVersion", "value": "1"}),
+            json!({"op": "test", "path": "/spec/template/spec/containers/0/image", "value": "a"}),
+            json!({"op": "move", "from": "/metadata/labels/a", "path": "/metadata/labels/b"}),
+        ] {
+            assert!(passes(&operation), "{operation}");
+        }
+    }
+
+    #[test]
+    fn what_could_read_something_hidden_does_not() {
+        for pointer in [
+            "",
+            "/spec",
+            "/metadata",
+            "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration",
+            "/spec/template/spec/containers/0/env/0/value",
+            "/spec/template/spec/containers/0/env/0/name",
+            "/spec/template/spec/containers/0/args/1",
+            "x/data/name",
+            "/data/na~0me",
+        ] {
+            for operation in [
+                json!({"op": "test", "path": pointer, "value": "guess"}),
+                json!({"op": "copy", "from": pointer, "path": "/metadata/labels/a"}),
+                json!({"op": "move", "from": pointer, "path": "/metadata/labels/a"}),
+            ] {
+                assert!(!passes(&operation), "{operation}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_given_twice_is_not_read_once() {
+        for body in [
+            r#"[{"op":"add","op":"test","path":"/data/a"}]"#,
+            r#"{"op":"test"}"#,
+            "",
+        ] {
+            assert!(check(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_below_free_names_is_plain(before in "(/[a-z]{1,4}){0,2}", after in "(/[a-z]{1,5}){0,2}") {
+            for name in FREE {
+                let pointer = format!("{before}/{name}{after}");
+                if !pointer.starts_with("/metadata/") || name == "annotations" && before == "/metadata" {
+                    prop_assert!(!is_plain(&pointer), "{}", pointer);
+                }
+            }
+        }
+    }
+}
