@@ -26,6 +26,7 @@ mod kubeconfig;
 mod kubectl;
 mod levels;
 mod limits;
+mod masked_view;
 mod outcomes;
 mod paths;
 mod python;

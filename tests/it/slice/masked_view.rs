@@ -1,0 +1,609 @@
+//! An agent under `agentView: Masked`: real clients work, and see placeholders where secrets are.
+
+use anyhow::{Context, Result, ensure};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use harness::{GoClient, Kubectl, Output, Tools};
+use serde_json::{Value, json};
+
+use super::Scene;
+
+const CANARY: &str = "correct-horse-battery-staple-canary";
+
+/// The agent may do everything in its namespace, and sees secrets only masked.
+fn policy(namespace: &str) -> String {
+    format!(
+        r#"apiVersion: sallyport.dev/v1alpha1
+kind: AgentPolicy
+metadata: {{name: masked}}
+spec:
+  subjects:
+  - serviceAccount: {{namespace: {namespace}, name: coder}}
+  rules:
+  - name: read
+    effect: Allow
+    verbs: [get, list, watch]
+    apiGroups: ["*"]
+    resources: ["*"]
+    namespaces: [{namespace}]
+    names: ["*"]
+    agentView: Masked
+"#
+    )
+}
+
+/// With the Secret `db`, which kubectl applied.
+fn scene() -> Result<Scene> {
+    let scene = Scene::with(|settings, namespace| {
+        Ok(settings.with_policy("masked.yaml", &policy(&namespace.name)))
+    })?;
+    let secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "db", "labels": {"app": "shop"}, "annotations": {"note": CANARY}},
+        "stringData": {"password": CANARY, "user": "shop"},
+    });
+    let administrator = Kubectl::with_kubeconfig(&scene.cluster.kubeconfig, &scene.namespace.name)?;
+    administrator
+        .run_with(&["apply", "-n", &scene.namespace.name], &secret)?
+        .success()?;
+    Ok(scene)
+}
+
+#[track_caller]
+fn assert_hidden(text: &str) {
+    for form in [CANARY.to_owned(), BASE64_STANDARD.encode(CANARY)] {
+        for window in form.as_bytes().windows(12) {
+            let window = String::from_utf8_lossy(window);
+            assert!(!text.contains(&*window), "{window} is in {text}");
+        }
+    }
+}
+
+fn decoded(value: &Value) -> Result<String> {
+    let text = value.as_str().context("no text")?;
+    Ok(String::from_utf8(BASE64_STANDARD.decode(text)?)?)
+}
+
+fn said(output: &Output) -> String {
+    format!("{}\n{}", output.stdout, output.stderr)
+}
+
+#[test]
+fn kubectl_shows_placeholders_and_says_so() -> Result<()> {
+    let scene = scene()?;
+    for kubectl in kubectls(&scene)? {
+        for arguments in [
+            &["get", "secret", "db", "-o", "yaml"][..],
+            &["get", "secret", "db", "-o", "json"],
+            &["get", "secrets", "-o", "yaml"],
+            &["get", "secrets"],
+            &["get", "secrets", "-o", "wide"],
+            &["describe", "secret", "db"],
+            &[
+                "get",
+                "secret",
+                "db",
+                "--output",
+                "jsonpath={.data.password}",
+            ],
+        ] {
+            let output = kubectl.run(arguments)?;
+            ensure!(output.is_success(), "{arguments:?}: {output:?}");
+            assert_hidden(&said(&output));
+        }
+        let output = kubectl.run(&["get", "secret", "db", "-o", "json"])?;
+        let secret: Value = serde_json::from_str(&output.stdout)?;
+        let placeholder = decoded(&secret["data"]["password"])?;
+        ensure!(
+            placeholder.starts_with("sallyport-masked-"),
+            "{placeholder}"
+        );
+        ensure!(secret["metadata"]["labels"]["app"] == "shop", "{secret}");
+        ensure!(
+            output.stderr.contains("values in this answer are masked"),
+            "no warning: {}",
+            output.stderr
+        );
+        let described = kubectl.ok(&["describe", "secret", "db"])?;
+        let size = format!("password:  {} bytes", placeholder.len());
+        ensure!(described.contains(&size), "{described}");
+        let missing = kubectl.run(&["get", "secret", "none"])?;
+        ensure!(missing.stderr.contains("not found"), "{}", missing.stderr);
+    }
+    Ok(())
+}
+
+/// The newest kubectl, and 1.20.
+fn kubectls(scene: &Scene) -> Result<Vec<Kubectl>> {
+    let mut all = vec![scene.kubectl()?];
+    all.push(scene.kubectl()?.with_program(&Tools::old_kubectl()?));
+    Ok(all)
+}
+
+#[test]
+fn the_record_shows_what_was_hidden_and_which_placeholders_were_given() -> Result<()> {
+    let scene = scene()?;
+    let target = scene.namespace.path("secrets/db");
+    let response = scene.call("GET", &target, &[("Accept-Encoding", "gzip")])?;
+    assert_hidden(&response.text());
+    let secret: Value = serde_json::from_slice(&response.body)?;
+    let record = scene.record(&response)?;
+    let placeholders = record["viewPlaceholders"].as_array().context("none")?;
+    let seen = decoded(&secret["data"]["password"])?;
+    ensure!(
+        placeholders
+            .iter()
+            .filter_map(Value::as_str)
+            .any(|digest| seen.ends_with(digest)),
+        "{seen} is not among {placeholders:?}"
+    );
+    ensure!(record["secretsSeen"][0]["name"] == "db", "{record}");
+    // The record's digest and length are of what the API server sent.
+    let direct = scene.namespace.api().get(&target)?;
+    ensure!(direct["data"]["password"] != secret["data"]["password"]);
+    Ok(())
+}
+
+#[test]
+fn a_watch_shows_each_change_masked() -> Result<()> {
+    let scene = scene()?;
+    let kubectl = scene.kubectl()?;
+    for arguments in [
+        &[
+            "get",
+            "secrets",
+            "-o",
+            "json",
+            "--watch",
+            "--output-watch-events",
+        ][..],
+        &["get", "secret", "db", "-o", "yaml", "--watch"],
+    ] {
+        let watch = kubectl.follow(arguments)?;
+        watch.wait_for("the Secret", |line| {
+            assert_hidden(line);
+            line.contains("c2FsbHlwb3J0LW1hc2tlZC")
+        })?;
+        let marked = format!("mark-{}", arguments.len());
+        let labels = json!({"metadata": {"labels": {"app": marked}}});
+        scene
+            .namespace
+            .api()
+            .patch(&scene.namespace.path("secrets/db"), &labels)?;
+        watch.wait_for("the change", |line| {
+            assert_hidden(line);
+            line.contains(&marked)
+        })?;
+    }
+    Ok(())
+}
+
+/// Typed clients prefer protobuf, and are given JSON.
+#[test]
+fn a_typed_client_reads_placeholders_and_cannot_write_them_back() -> Result<()> {
+    let scene = scene()?;
+    let kubectl = scene.kubectl()?;
+    let client = GoClient::new(&kubectl.kubeconfig(), &scene.namespace.name)?;
+    let lines = client.lines(&["typed"])?;
+    let of = |call: &str| {
+        let found = lines
+            .iter()
+            .find(|line| line["kind"] == "Secret" && line["call"] == call);
+        found.with_context(|| format!("no {call} in {lines:?}"))
+    };
+    let canary = BASE64_STANDARD.encode("correct horse battery staple");
+    ensure!(!json!(lines).to_string().contains(&canary), "{lines:?}");
+    let got = of("get")?;
+    ensure!(got["contentType"] == "application/json", "{got}");
+    ensure!(got.to_string().contains("c2FsbHlwb3J0LW1hc2tlZC"), "{got}");
+    let updated = of("update")?.to_string();
+    ensure!(
+        updated.contains("data.password holds a placeholder"),
+        "{updated}"
+    );
+    // What is no Secret is read and written as ever.
+    let deployed = lines.iter().any(|line| {
+        line["kind"] == "Deployment" && line["call"] == "update" && line["status"].is_null()
+    });
+    ensure!(deployed, "{lines:?}");
+    Ok(())
+}
+
+const PYTHON: &str = r#"
+import base64, json, sys
+from kubernetes import client, config, watch
+config.load_kube_config(config_file=sys.argv[1])
+core = client.CoreV1Api()
+secret = core.read_namespaced_secret("db", sys.argv[2])
+print(base64.b64decode(secret.data["password"]).decode())
+print(len(core.list_namespaced_secret(sys.argv[2]).items))
+for event in watch.Watch().stream(core.list_namespaced_secret, sys.argv[2], timeout_seconds=30):
+    print(json.dumps(event["raw_object"]))
+    break
+secret.metadata.labels["seen"] = "yes"
+try:
+    core.replace_namespaced_secret("db", sys.argv[2], secret)
+except client.ApiException as refusal:
+    print(refusal.status, json.loads(refusal.body)["message"])
+print(core.patch_namespaced_secret("db", sys.argv[2], {"metadata": {"labels": {"seen": "yes"}}}).metadata.labels["seen"])
+"#;
+
+#[test]
+fn python_reads_placeholders_and_cannot_write_them_back() -> Result<()> {
+    let scene = scene()?;
+    let kubeconfig = scene.kubectl()?;
+    let path = kubeconfig.kubeconfig();
+    let path = path.to_str().context("a temporary path is UTF-8")?;
+    let said = Tools::from_env()?
+        .run_python(PYTHON, &[path, &scene.namespace.name])?
+        .success()?;
+    assert_hidden(&said);
+    let lines: Vec<&str> = said.lines().collect();
+    ensure!(lines[0].starts_with("sallyport-masked-"), "{said}");
+    ensure!(
+        lines[3].starts_with("403") && lines[3].contains("data.password holds a placeholder"),
+        "{said}"
+    );
+    ensure!(lines[4] == "yes", "{said}");
+    Ok(())
+}
+
+#[test]
+fn kubectl_changes_a_masked_secret_but_for_what_it_cannot_see() -> Result<()> {
+    let scene = scene()?;
+    let path = scene.namespace.path("secrets/db");
+    let password =
+        || Ok::<_, anyhow::Error>(scene.namespace.api().get(&path)?["data"]["password"].take());
+    let before = password()?;
+    for kubectl in kubectls(&scene)? {
+        // What was read is applied, replaced and edited back.
+        let seen = kubectl.json(&["get", "secret", "db"])?;
+        for command in [&["apply"][..], &["replace"]] {
+            let mut secret = seen.clone();
+            secret["metadata"]["labels"]["app"] = json!("other");
+            let refused = kubectl.run_with(command, &secret)?.failure()?;
+            ensure!(
+                refused.contains("holds a placeholder"),
+                "{command:?}: {refused}"
+            );
+            ensure!(refused.contains("kubectl patch"), "{command:?}: {refused}");
+        }
+        ensure!(password()? == before, "the password was overwritten");
+        let editing =
+            kubectl.with_variable("KUBE_EDITOR", "sed -i s/^type:.*/&\\nimmutable:\\ false/");
+        let edited = editing.run(&["edit", "secret", "db"])?;
+        ensure!(edited.is_success(), "{edited:?}");
+        ensure!(
+            password()? == before,
+            "an edit of another field overwrote the password"
+        );
+    }
+    let kubectl = scene.kubectl()?;
+    let editing = kubectl.with_variable("KUBE_EDITOR", "sed -i s/^data:/data:\\n\\ \\ copied:\\ c2FsbHlwb3J0LW1hc2tlZC03OTA3MmZiYmM5NWEtMDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3/");
+    let refused = editing.run(&["edit", "secret", "db"])?.failure()?;
+    ensure!(
+        refused.contains("data.copied holds a placeholder"),
+        "{refused}"
+    );
+    // A new value is written, and the whole object applied by who knows its values.
+    let kubectl = scene.kubectl()?;
+    kubectl.ok(&[
+        "patch",
+        "secret",
+        "db",
+        "--type=merge",
+        "-p",
+        r#"{"stringData":{"user":"new"}}"#,
+    ])?;
+    let whole = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"},
+        "stringData": {"password": "known now"},
+    });
+    kubectl.run_with(&["apply"], &whole)?.success()?;
+    ensure!(password()? == BASE64_STANDARD.encode("known now"));
+    Ok(())
+}
+
+#[test]
+fn a_placeholder_in_a_command_line_is_refused() -> Result<()> {
+    let scene = scene()?;
+    let placeholder = "sallyport-masked-79072fbbc95a-0123456789abcdef01234567";
+    let refused = scene
+        .kubectl()?
+        .run(&["exec", "agent", "--", "login", placeholder])?
+        .failure()?;
+    ensure!(refused.contains("the URL holds a placeholder"), "{refused}");
+    let yaml = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: made}}\nstringData: {{a: {placeholder}}}\n"
+    );
+    let headers = [("Content-Type", "application/yaml")];
+    let target = scene.namespace.path("secrets");
+    let response = scene
+        .start("POST", &target, &headers, yaml.as_bytes())?
+        .response()?;
+    ensure!(response.status == 403, "{}", response.text());
+    ensure!(
+        response.text().contains("the body holds a placeholder"),
+        "{}",
+        response.text()
+    );
+    Ok(())
+}
+
+/// Whoever can write Secrets must not learn one by comparing.
+#[test]
+fn guesses_cannot_be_compared() -> Result<()> {
+    let scene = scene()?;
+    let kubectl = scene.kubectl()?;
+    let guess = format!("--from-literal=password={CANARY}");
+    kubectl.ok(&["create", "secret", "generic", "guess", &guess])?;
+    let placeholder = |name: &str| -> Result<String> {
+        decoded(&kubectl.json(&["get", "secret", name])?["data"]["password"])
+    };
+    ensure!(
+        placeholder("guess")? != placeholder("db")?,
+        "equal values look equal"
+    );
+    ensure!(
+        placeholder("db")? == placeholder("db")?,
+        "one value looks different each time"
+    );
+    let patch = json!({"stringData": {"password": CANARY}}).to_string();
+    let dry = [
+        "patch",
+        "secret",
+        "db",
+        "--type=merge",
+        "--dry-run=server",
+        "-p",
+        &patch,
+    ];
+    let refused = kubectl.run(&dry)?.failure()?;
+    ensure!(refused.contains("a dry run would tell"), "{refused}");
+    for operation in [
+        json!([{"op": "test", "path": "/data/password", "value": BASE64_STANDARD.encode(CANARY)}]),
+        json!([{"op": "copy", "from": "/data/password", "path": "/metadata/labels/x"}]),
+        json!([{"op": "move", "from": "/metadata/annotations/note", "path": "/metadata/labels/x"}]),
+    ] {
+        let refused = kubectl
+            .run(&[
+                "patch",
+                "secret",
+                "db",
+                "--type=json",
+                "-p",
+                &operation.to_string(),
+            ])?
+            .failure()?;
+        ensure!(refused.contains("JSON Patch"), "{refused}");
+    }
+    // The answer to a write is comparable with nothing.
+    let written = kubectl.json(&[
+        "patch",
+        "secret",
+        "guess",
+        "--type=merge",
+        "-p",
+        r#"{"metadata":{"labels":{"a":"b"}}}"#,
+    ])?;
+    ensure!(
+        decoded(&written["data"]["password"])? != placeholder("guess")?,
+        "a write answers as a read does"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_refusal_that_quotes_a_secret_is_not_shown() -> Result<()> {
+    let scene = scene()?;
+    let kubectl = scene.kubectl()?;
+    for patch in [json!({"data": {"user": 7}}), json!({"stringData": 7})] {
+        let output = kubectl.run(&[
+            "patch",
+            "secret",
+            "db",
+            "--type=merge",
+            "-p",
+            &patch.to_string(),
+        ])?;
+        assert_hidden(&said(&output));
+        let refused = output.failure()?;
+        ensure!(refused.contains("withheld"), "{refused}");
+    }
+    let again = kubectl
+        .run(&["create", "secret", "generic", "db"])?
+        .failure()?;
+    ensure!(again.contains("already exists"), "{again}");
+    Ok(())
+}
+
+#[test]
+fn a_watch_over_websocket_is_refused_under_a_masked_view() -> Result<()> {
+    let scene = Scene::with(|mut settings, namespace| {
+        settings.config["upgrades"] = json!({"allow": ["watch"]});
+        Ok(settings.with_policy("masked.yaml", &policy(&namespace.name)))
+    })?;
+    let target = scene.namespace.path("secrets?watch=true");
+    let bearer = format!("Bearer {}", scene.token);
+    let refused = scene
+        .gateway
+        .client()?
+        .websocket(&target, &[("Authorization", &bearer)])
+        .err()
+        .context("it was upgraded")?
+        .to_string();
+    ensure!(
+        refused.contains("403") && refused.contains("WebSocket cannot be masked"),
+        "{refused}"
+    );
+    Ok(())
+}
+
+#[test]
+fn an_agent_mints_its_own_token_under_a_masked_view() -> Result<()> {
+    let scene = scene()?;
+    let minted = scene
+        .kubectl()?
+        .ok(&["create", "token", "coder", "--audience=sallyport"])?;
+    ensure!(minted.trim().split('.').count() == 3, "{minted}");
+    Ok(())
+}
+
+#[test]
+fn a_leaked_placeholder_leads_to_the_call_that_saw_it() -> Result<()> {
+    let scene = scene()?;
+    let kubectl = scene.kubectl()?;
+    let secret = kubectl.json(&["get", "secret", "db"])?;
+    let encoded = secret["data"]["password"].as_str().context("no text")?;
+    let call = scene.outcome_of("kubectl's get", |call| {
+        call["objectRef"]["name"] == "db" && call["verb"] == "get"
+    })?;
+    let audit_id = call["auditID"].as_str().context("no auditID")?;
+    for pasted in [
+        format!(
+            "the password is {} I think",
+            decoded(&secret["data"]["password"])?
+        ),
+        format!("password: {encoded}"),
+    ] {
+        let traced = scene
+            .gateway
+            .command(&["trace", "--config", "gateway.yaml", &pasted])?
+            .success()?;
+        for expected in [
+            "was seen by session",
+            audit_id,
+            "coder",
+            "big-model",
+            "secrets/db",
+        ] {
+            ensure!(traced.contains(expected), "{expected} is not in {traced}");
+        }
+    }
+    // The record's own placeholders lead to every call with them.
+    let shown = scene
+        .gateway
+        .command(&["audit", "show", "--config", "gateway.yaml", audit_id])?
+        .success()?;
+    let at = shown.find("masked:").context("nothing was masked")?;
+    let recorded = &shown[at..at + "masked:".len() + 8 + 1 + 32];
+    let traced = scene
+        .gateway
+        .command(&["trace", "--config", "gateway.yaml", recorded])?
+        .success()?;
+    ensure!(traced.contains(audit_id), "{traced}");
+    let unknown = "sallyport-masked-000000000000-0123456789abcdef01234567";
+    let nothing = scene
+        .gateway
+        .command(&["trace", "--config", "gateway.yaml", unknown])?;
+    ensure!(
+        !nothing.is_success() && nothing.stdout.contains("No call in this record"),
+        "{nothing:?}"
+    );
+    Ok(())
+}
+
+const CHART: &str = "apiVersion: v2\nname: web\nversion: 1.0.0\nappVersion: '7'\n";
+
+/// helm keeps releases in Secrets and must decode them; what it would do with a masked one changes nothing.
+#[test]
+fn helm_lists_masked_releases_and_changes_none() -> Result<()> {
+    let scene = scene()?;
+    let chart = tempfile::tempdir()?;
+    std::fs::create_dir(chart.path().join("templates"))?;
+    std::fs::write(chart.path().join("Chart.yaml"), CHART)?;
+    std::fs::write(
+        chart.path().join("templates/objects.yaml"),
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: \"{{ .Release.Name }}-door\"}\nstringData: {key: \"{{ .Values.key }}\"}\n",
+    )?;
+    let chart = chart.path().to_str().context("a temporary path is UTF-8")?;
+    for (index, helm) in Tools::helms()?.iter().enumerate() {
+        let helm = scene.kubectl()?.with_program(helm);
+        let name = format!("site-{index}");
+        let run = |arguments: &[&str]| {
+            let output = helm.run(&[arguments, &["--namespace", helm.namespace()]].concat())?;
+            assert_hidden(&said(&output));
+            Ok::<_, anyhow::Error>(output)
+        };
+        let key = format!("key={CANARY}");
+        run(&["install", &name, chart, "--set", &key])?.success()?;
+        let listed = run(&["list"])?.success()?;
+        ensure!(
+            listed.contains(&name) && listed.contains("deployed") && listed.contains("web-1.0.0"),
+            "{listed}"
+        );
+        let status = run(&["status", &name])?.success()?;
+        ensure!(status.contains("STATUS: deployed"), "{status}");
+        run(&["history", &name])?.success()?;
+        for change in [
+            &["upgrade", &name, chart, "--set", "key=other"][..],
+            &["rollback", &name, "1"],
+            &["uninstall", &name],
+        ] {
+            run(change)?.failure()?;
+        }
+        let door = scene
+            .namespace
+            .api()
+            .get(&scene.namespace.path(&format!("secrets/{name}-door")))?;
+        ensure!(
+            door["data"]["key"] == BASE64_STANDARD.encode(CANARY),
+            "{door}"
+        );
+        let release = format!("secrets/sh.helm.release.v1.{name}.v1");
+        let release = scene.namespace.api().get(&scene.namespace.path(&release))?;
+        ensure!(
+            release["metadata"]["labels"]["status"] == "deployed",
+            "{}",
+            release["metadata"]
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_read_of_a_decoy_is_told_at_once() -> Result<()> {
+    let scene = Scene::with(|mut settings, namespace| {
+        settings.config["decoys"] =
+            json!({"secrets": [{"namespace": namespace.name, "name": "root-credentials"}]});
+        Ok(settings)
+    })?;
+    let api = scene.namespace.api();
+    for name in ["root-credentials", "other"] {
+        let secret = json!({"metadata": {"name": name}, "stringData": {"a": "b"}});
+        api.create(&scene.namespace.path("secrets"), &secret)?;
+    }
+    let kubectl = scene.kubectl()?;
+    kubectl.ok(&["get", "secret", "other", "-o", "yaml"])?;
+    // Names and sizes alone are no read.
+    kubectl.ok(&["get", "secrets"])?;
+    ensure!(scene.gateway.metric("sallyport_decoys_read_total")? == 0.0);
+    kubectl.ok(&["get", "secrets", "-o", "yaml"])?;
+    let told = scene
+        .gateway
+        .wait_for_log("the decoy", |line| line["target"] == "decoy")?;
+    ensure!(told.to_string().contains("root-credentials"), "{told}");
+    ensure!(told.to_string().contains("coder"), "{told}");
+    // A watch tells before it ends.
+    let watch = kubectl.follow(&[
+        "get",
+        "secret",
+        "root-credentials",
+        "-o",
+        "yaml",
+        "--watch-only",
+    ])?;
+    harness::eventually(
+        "the decoy seen in a watch",
+        std::time::Duration::from_secs(30),
+        || {
+            let labels =
+                json!({"metadata": {"labels": {"at": format!("{:?}", std::process::id())}}});
+            api.patch(&scene.namespace.path("secrets/root-credentials"), &labels)?;
+            let count = scene.gateway.metric("sallyport_decoys_read_total")?;
+            Ok((count >= 2.0).then_some(()))
+        },
+    )?;
+    drop(watch);
+    Ok(())
+}
