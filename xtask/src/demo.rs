@@ -13,6 +13,7 @@ use crate::{build, progress, test::Environment, tools::Cache, workspace};
 mod agent;
 mod captured;
 mod evidence;
+mod gate;
 mod gateway;
 mod interrupt;
 mod node_agent;
@@ -26,8 +27,8 @@ pub(crate) struct Args {
     #[arg(long)]
     keep: bool,
     /// Use the cluster of this kubeconfig instead of a built one. It must be one where you may create roles: the demo
-    /// adds what is in deploy/quickstart/cluster.yaml (the namespace sallyport-demo with everything in it, and three
-    /// cluster-wide objects sallyport-demo-*) and takes it away at the end.
+    /// adds what is in deploy/quickstart/cluster.yaml (two namespaces, and cluster-wide objects sallyport-demo-*) and the
+    /// definitions and admission policies of sallyport.dev, and takes them away at the end.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 }
@@ -46,6 +47,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
 
     let agents = agents(&site, &environment, &gateway)?;
     work::all(&agents)?;
+    interrupt.check()?;
+    gate::show(&environment, &agents)?;
     interrupt.check()?;
     evidence::all(&site, &environment, &agents)?;
     interrupt.check()?;

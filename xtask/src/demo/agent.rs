@@ -9,7 +9,7 @@ use super::{
     site::{Site, quickstart},
 };
 use crate::{
-    command::{command, line},
+    command::{capture, command, line},
     test::Environment,
 };
 
@@ -56,15 +56,27 @@ impl Agent {
         }
     }
 
+    /// Whether a call succeeds, without showing it.
+    pub(super) fn runs(&self, args: &[&str]) -> Result<bool> {
+        Ok(self.command(args).output()?.status.success())
+    }
+
+    /// What a call prints, without showing it.
+    pub(super) fn output(&self, args: &[&str]) -> Result<String> {
+        capture(&mut self.command(args))
+    }
+
+    /// kubectl as this agent.
+    pub(super) fn command(&self, args: &[&str]) -> Command {
+        let mut kubectl = self.kubectl();
+        kubectl.arg("--kubeconfig").arg(&self.kubeconfig).args(args);
+        kubectl
+    }
+
     fn show(&self, args: &[&str]) -> Result<(bool, String)> {
         let mut kubectl = command("kubectl");
         println!("  $ {}", line(kubectl.args(args)));
-        shown(
-            self.kubectl()
-                .arg("--kubeconfig")
-                .arg(&self.kubeconfig)
-                .args(args),
-        )
+        shown(&mut self.command(args))
     }
 
     /// Shows this agent's token to the API server itself, which has to refuse it.

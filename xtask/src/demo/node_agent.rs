@@ -130,7 +130,7 @@ impl Node {
 }
 
 /// What is installed in a cluster, as the CLI prints it. Nobody here runs the DaemonSets in it.
-fn manifests(environment: &Environment) -> Command {
+pub(super) fn manifests(environment: &Environment) -> Command {
     let mut manifests = command(workspace::gateway());
     manifests.args([
         "manifests",

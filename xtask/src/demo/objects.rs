@@ -4,7 +4,7 @@ use std::{fs, process::Command};
 
 use anyhow::{Context, Result, bail};
 
-use super::site::quickstart;
+use super::{gate, site::quickstart};
 use crate::{
     command::{capture, command},
     progress,
@@ -20,18 +20,7 @@ pub(super) struct Objects<'a> {
 
 impl<'a> Objects<'a> {
     pub(super) fn create(environment: &'a Environment, remove: bool) -> Result<Self> {
-        let present = capture(kubectl(environment).args([
-            "get",
-            "namespace",
-            "sallyport-demo",
-            "--ignore-not-found",
-        ]))?;
-        if !present.is_empty() {
-            bail!(
-                "the cluster has a namespace sallyport-demo already; if an earlier demo left it: \
-                 kubectl delete -f deploy/quickstart/cluster.yaml"
-            );
-        }
+        refuse_leftovers(environment)?;
         let what =
             "adding the demo's namespace, accounts and roles (deploy/quickstart/cluster.yaml)";
         let objects = Self {
@@ -46,8 +35,28 @@ impl<'a> Objects<'a> {
                     .arg(quickstart("cluster.yaml")),
             )
         })?;
+        let what = "installing what people decide and stop agents with (sallyport manifests)";
+        progress::step(what, || gate::install(environment))?;
         Ok(objects)
     }
+}
+
+/// The demo takes away what it has made, and must not take away what somebody else has.
+fn refuse_leftovers(environment: &Environment) -> Result<()> {
+    for (kind, name) in [
+        ("namespace", "sallyport-demo"),
+        ("namespace", "sallyport-system"),
+        ("customresourcedefinition", "agentpolicies.sallyport.dev"),
+    ] {
+        let mut get = kubectl(environment);
+        if !capture(get.args(["get", kind, name, "--ignore-not-found"]))?.is_empty() {
+            bail!(
+                "the cluster has a {kind} {name} already: Sallyport is installed, or an earlier demo was cut short; \
+                 in the latter case: kubectl delete -f deploy/quickstart/cluster.yaml, and the definitions of sallyport.dev"
+            );
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Objects<'_> {
@@ -56,6 +65,7 @@ impl Drop for Objects<'_> {
             return;
         }
         let removed = progress::step("taking the demo's objects out of the cluster", || {
+            gate::remove(self.environment)?;
             let mut delete = kubectl(self.environment);
             delete
                 .args(["delete", "--ignore-not-found", "-f"])
@@ -80,17 +90,21 @@ pub(super) fn pod_token(environment: &Environment) -> Result<String> {
     ];
     token(
         environment,
-        "coder",
+        ("sallyport-demo", "coder"),
         &[&["--audience", "sallyport"], &bound[..]].concat(),
     )
 }
 
 /// The token that the gateway itself shows to the API server.
 pub(super) fn gateway_token(environment: &Environment) -> Result<String> {
-    token(environment, "sallyport-gateway", &[])
+    token(environment, ("sallyport-system", "sallyport-gateway"), &[])
 }
 
-fn token(environment: &Environment, account: &str, flags: &[&str]) -> Result<String> {
+fn token(
+    environment: &Environment,
+    (namespace, account): (&str, &str),
+    flags: &[&str],
+) -> Result<String> {
     let mut create = kubectl(environment);
     create
         .args([
@@ -98,7 +112,7 @@ fn token(environment: &Environment, account: &str, flags: &[&str]) -> Result<Str
             "token",
             account,
             "--namespace",
-            "sallyport-demo",
+            namespace,
             "--duration",
             "24h",
         ])
