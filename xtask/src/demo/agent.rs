@@ -114,14 +114,18 @@ impl Agent {
     }
 }
 
-/// Runs `command`, prints what it said, and returns whether it succeeded with all of it.
+/// Runs `command`, prints the beginning of what it said, and returns whether it succeeded with all of it.
 pub(super) fn shown(command: &mut Command) -> Result<(bool, String)> {
+    shown_up_to(SHOWN_LINES, command)
+}
+
+pub(super) fn shown_up_to(most: usize, command: &mut Command) -> Result<(bool, String)> {
     let output = command.output()?;
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    for line in text.lines().take(SHOWN_LINES) {
+    for line in text.lines().take(most) {
         println!("    {line}");
     }
-    if text.lines().count() > SHOWN_LINES {
+    if text.lines().count() > most {
         println!("    …");
     }
     Ok((output.status.success(), text))

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     Agents,
-    agent::{Agent, shown},
+    agent::{Agent, shown_up_to},
     node_agent::{apply, manifests},
     objects::kubectl,
 };
@@ -22,6 +22,8 @@ use crate::{
 };
 
 const CLUSTER_ROLE: &str = "sallyport-demo-viewer";
+/// Of what a person reads to decide.
+const MOST_LINES: usize = 40;
 const WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -129,7 +131,7 @@ fn person(environment: &Environment, args: &[&str]) -> Result<()> {
     let mut sallyport = command(workspace::gateway());
     sallyport.args(args).arg("--kubeconfig");
     sallyport.arg(&environment.cluster.kubeconfig);
-    match shown(&mut sallyport)? {
+    match shown_up_to(MOST_LINES, &mut sallyport)? {
         (true, _) => Ok(()),
         (false, output) => bail!("`sallyport {}` failed: {output}", args.join(" ")),
     }
