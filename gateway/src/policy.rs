@@ -34,6 +34,7 @@ mod explain;
 mod expression;
 mod facts;
 pub mod floor;
+mod index;
 mod judgement;
 mod judging;
 pub mod level;

@@ -27,6 +27,7 @@ mod kubectl;
 mod levels;
 mod limits;
 mod masked_view;
+mod misspelt;
 mod outcomes;
 mod paths;
 mod python;

@@ -112,7 +112,8 @@ impl PolicySet {
 
     fn matching(&self, scope: &Scope<'_>, facing: Facing) -> Found<'_> {
         let mut found = Found::default();
-        for rule in self.rules_for(scope.attributes().identity) {
+        let attributes = scope.attributes();
+        for rule in self.candidates(attributes.identity, attributes.request) {
             let matching = match rule.matching(scope) {
                 Matching::Unknown(_) if facing == Facing::End => {
                     rule.failed("the object that it reads could not be learned".to_owned())

@@ -8,20 +8,20 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::{PolicyError, builtin, check, rule::Rule, source};
+use super::{PolicyError, builtin, check, index::Index, rule::Rule, source};
 use crate::{
     api::v1alpha1::{
         agent_policy::{AgentPolicy, AgentPolicySpec, Subject},
         manifest::{self, Manifest, Place, Problem},
     },
     identity::Identity,
+    request_info::RequestInfo,
 };
 
 #[derive(Debug)]
 pub struct PolicySet {
-    /// The rules of each policy, which have the same subjects, in order of id: the rule that a decision names does not
-    /// depend on files. The built-in ones are last.
-    policies: Vec<Vec<Rule>>,
+    /// In order of id, so that the rule that a decision names does not depend on files.
+    rules: Index,
     digest: Arc<str>,
     content: Arc<str>,
 }
@@ -74,19 +74,17 @@ impl PolicySet {
         })
     }
 
-    /// The rules of policies that are for the caller, in order of id.
-    pub(super) fn rules_for<'s, 'i>(
+    /// The rules that may match the call, in order of id, the built-in ones last.
+    pub(super) fn candidates<'s>(
         &'s self,
-        identity: &'i Identity,
-    ) -> impl Iterator<Item = &'s Rule> + use<'s, 'i> {
-        self.policies
-            .iter()
-            .filter(|rules| rules.first().is_some_and(|rule| rule.is_for(identity)))
-            .flatten()
+        identity: &Identity,
+        request: &RequestInfo,
+    ) -> impl Iterator<Item = &'s Rule> {
+        self.rules.candidates(identity, request)
     }
 
     pub(super) fn rules(&self) -> impl Iterator<Item = &Rule> {
-        self.policies.iter().flatten()
+        self.rules.rules().iter()
     }
 
     pub(super) fn shared_digest(&self) -> &Arc<str> {
@@ -123,11 +121,10 @@ impl PolicySet {
             return Err(PolicyError::Invalid(problems));
         }
         rules.sort_by(|a, b| a.id.cmp(&b.id));
-        let mut policies = by_policy(rules);
-        policies.push(builtin::discovery().into());
+        rules.extend(builtin::discovery());
         let content = content(manifests);
         Ok(Self {
-            policies,
+            rules: Index::new(rules),
             digest: digest_of(&content).into(),
             content: content.into(),
         })
@@ -140,18 +137,6 @@ fn taken(policy: &Manifest<AgentPolicySpec>, other: Option<&Place>) -> Option<St
         return Some("this name is reserved".to_owned());
     }
     other.map(|other| format!("another policy has this name, in {other}; give each its own"))
-}
-
-/// Sorted by id, the rules of a policy are side by side: they begin with its name and a `/`.
-fn by_policy(rules: Vec<Rule>) -> Vec<Vec<Rule>> {
-    let mut policies: Vec<Vec<Rule>> = Vec::new();
-    for rule in rules {
-        match policies.last_mut() {
-            Some(policy) if Arc::ptr_eq(&policy[0].subjects, &rule.subjects) => policy.push(rule),
-            _ => policies.push(vec![rule]),
-        }
-    }
-    policies
 }
 
 fn problem(policy: &Manifest<AgentPolicySpec>, field: &str, message: &str) -> Problem {

@@ -240,17 +240,35 @@ fn print(explained: &Explained, out: &mut dyn Write) -> io::Result<()> {
     for reason in &explained.risk.reasons {
         writeln!(out, "  {reason}")?;
     }
-    if explained.rules.is_empty() {
-        return Ok(());
+    let (others, callers): (Vec<_>, Vec<_>) =
+        explained.rules.iter().partition(|rule| is_for_others(rule));
+    if !callers.is_empty() {
+        writeln!(out)?;
+        print_rules(&callers, out)?;
     }
-    writeln!(out)?;
+    match others.len() {
+        0 => Ok(()),
+        1 => writeln!(out, "\n1 rule is for other callers."),
+        count => writeln!(out, "\n{count} rules are for other callers."),
+    }
+}
+
+fn is_for_others(rule: &RuleExplanation) -> bool {
+    let mismatch = rule.mismatch.as_ref();
+    mismatch.is_some_and(|mismatch| mismatch.field == "subjects")
+}
+
+/// Those that match first.
+fn print_rules(rules: &[&RuleExplanation], out: &mut dyn Write) -> io::Result<()> {
+    let mut rules = rules.to_vec();
+    rules.sort_by_key(|rule| !rule.matches);
     let columns = [
         Column::fixed("RULE"),
         Column::fixed("EFFECT"),
         Column::fixed("MATCHES"),
         Column::shortened("WHY", 0, 30, Cut::End),
     ];
-    let rows: Vec<_> = explained.rules.iter().map(row).collect();
+    let rows: Vec<_> = rules.into_iter().map(row).collect();
     table::print(&columns, &rows, Some(terminal_width()), out)
 }
 
