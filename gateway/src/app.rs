@@ -7,35 +7,38 @@ use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{self, Admin},
+    api::alert::Alert,
     approval::Approvals,
     audit::{log::Log, metrics::LogMetrics, policies::PolicyArchive},
     authn::{AgentSet, AgentSource, Authenticator},
     config::{Config, Recording, Upgradable, Upstream as UpstreamConfig},
     drain, mask,
     policy::{LevelPolicy, PolicySet, PolicySource},
-    proxy::{self, Captured, Decoys, Gateway, Parts, Upstream},
+    proxy::{self, Alerts, Captured, Decoys, Gateway, Parts, Upstream},
     readiness::Readiness,
     tls::{self, Leaves},
 };
 
 #[cfg(target_os = "linux")]
 pub use self::node::{node_client, run_node};
+use self::{
+    alerts::AlertWriter,
+    objects::{Objects, Told},
+    reload::Reload,
+};
 pub use self::{
     check::check,
     controller::{check_controller, run_controller},
 };
-use self::{
-    objects::{Objects, Told},
-    reload::Reload,
-};
 
+mod alerts;
 mod capture;
 mod check;
 mod controller;
@@ -66,12 +69,17 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     let archive = PolicyArchive::open(&config.recording, &config.cluster)
         .context("opening the archive of policies")?;
     registry.register_collector(Box::new(LogMetrics::new(log.clone(), shipper.status())));
-    let connections = fitting.connections;
     let shutdown = CancellationToken::new();
     let mut background = JoinSet::new();
-    let decoys = decoys(&config, &shutdown, &mut background).await?;
-    let parts = (decoys, log.clone());
-    let gateway = gateway(&config, &reload, told, connections, parts, &mut registry).await?;
+    let (alerts, raised) = alerts(&config, &mut registry).await?;
+    let given = Given {
+        told,
+        alerts,
+        decoys: decoys(&config, &shutdown, &mut background).await?,
+        connections: fitting.connections,
+        log: log.clone(),
+    };
+    let gateway = gateway(&config, &reload, given, &mut registry).await?;
 
     let explicit = match &config.explicit {
         Some(explicit) => Some(listen("explicit", explicit.listen).await?),
@@ -119,6 +127,9 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         background.spawn(admin::serve(listener, answers, shutdown.clone()));
     }
     background.spawn(reload.run(archive, shutdown.clone()));
+    if let Some((writer, raised)) = raised {
+        background.spawn(writer.run(raised, shutdown.clone()));
+    }
     drop(starting);
 
     stop_signal().await?;
@@ -143,13 +154,21 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What the data path is given by other parts.
+struct Given {
+    told: Told,
+    alerts: Alerts,
+    decoys: Decoys,
+    /// How many may be open.
+    connections: usize,
+    log: Log,
+}
+
 /// Builds the data path from what the configuration says.
 async fn gateway(
     config: &Config,
     reload: &Reload,
-    told: Told,
-    connections: usize,
-    (decoys, log): (Decoys, Log),
+    given: Given,
     registry: &mut Registry,
 ) -> anyhow::Result<Arc<Gateway>> {
     let node = node_name(config);
@@ -158,25 +177,41 @@ async fn gateway(
         cluster: config.cluster.clone(),
         authn: authenticator(config, &upstream, reload.agents())?.named(&*node),
         policies: reload.policies(),
-        stops: told.stops,
-        namespaces: told.namespaces,
+        stops: given.told.stops,
+        namespaces: given.told.namespaces,
         levels: reload.levels(),
-        log,
+        log: given.log,
         key: Arc::new(mask::Key::from_file(&config.masking.key_file)?),
         approvals: approvals(config, &upstream, &node)?,
         node,
         upstream: Upstream::new(&upstream)?,
         metrics: proxy::Metrics::new(registry),
-        decoys,
+        decoys: given.decoys,
         upgrades: config.upgrades.clone(),
-        connections,
+        connections: given.connections,
         buffered_bytes: config.limits.buffered_bytes.0,
         per_principal: config.limits.per_principal.clone(),
+        alerts: given.alerts,
         read_lag: config.recording.read_lag,
     })))
 }
 
 /// Where the objects of the cluster count, people can be asked.
+/// Whom the data path tells of what somebody must look at: nobody where the objects of the cluster do not count.
+async fn alerts(
+    config: &Config,
+    registry: &mut Registry,
+) -> anyhow::Result<(Alerts, Option<(AlertWriter, mpsc::Receiver<Alert>)>)> {
+    let Some(objects) = &config.objects else {
+        return Ok((Alerts::default(), None));
+    };
+    let upstream = upstream_config(&config.upstream).await?;
+    let client = kube::Client::try_from(upstream).context("making a client for alerts")?;
+    let writer = AlertWriter::new(client, &objects.namespace, &node_name(config));
+    let (alerts, raised) = Alerts::new(registry);
+    Ok((alerts, Some((writer, raised))))
+}
+
 fn approvals(
     config: &Config,
     upstream: &kube::Config,

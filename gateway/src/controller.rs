@@ -3,7 +3,12 @@
 //! Several replicas follow the same objects and one of them, the holder of the Lease, writes. Nothing here decides on
 //! a call: gateways judge by policies, votes and their own clocks, also while no controller runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use k8s_openapi::api::core::v1::Event;
 use kube::Client;
@@ -18,7 +23,7 @@ use self::{
     alerts::{Pending, Sources, Telling, Writing},
     approvals::Approvals,
     asking::Asking,
-    decisions::{Callbacks, Outcomes, Voting},
+    decisions::{Callbacks, Endpoints, Outcomes, Voting},
     election::{Election, Leadership},
     metrics::Metrics,
     policies::{Policies, WrittenPolicy},
@@ -73,6 +78,8 @@ pub struct Controller {
     alerts: Arc<Webhooks>,
     outcomes: Option<Arc<Outcomes>>,
     decisions: Option<(TcpListener, Arc<ServerConfig>)>,
+    /// Of the leader, for the Service of decisions.
+    address: Option<SocketAddr>,
     starting: BlockReady,
 }
 
@@ -85,10 +92,12 @@ pub enum ControllerError {
     Outcomes(#[source] FetchError),
     #[error("decisions.secretFile: cannot read {}", path.display())]
     NoSecret {
-        path: std::path::PathBuf,
+        path: PathBuf,
         #[source]
         source: std::io::Error,
     },
+    #[error("decisions.service needs this pod's address: set POD_IP from status.podIP")]
+    NoAddress,
 }
 
 /// Reads every file that the configuration names, TLS excepted.
@@ -117,7 +126,14 @@ impl Controller {
         let (config, metrics) = (parts.config, Metrics::new(parts.registry));
         let asks = Webhooks::open(Kind::Ask, &config.webhooks.ask, metrics.clone())?;
         let alerts = Webhooks::open(Kind::Alert, &config.webhooks.alerts, metrics.clone())?;
+        let address = match (&config.decisions, &parts.decisions) {
+            (Some(decisions), Some((listener, _))) if decisions.service.is_some() => {
+                Some(address(listener)?)
+            }
+            _ => None,
+        };
         Ok(Self {
+            address,
             outcomes: outcomes(&config)?,
             asks: Arc::new(asks),
             alerts: Arc::new(alerts),
@@ -152,6 +168,8 @@ impl Controller {
                 leadership: leadership.clone(),
             };
             taking.start(listening, drain, shutdown.clone());
+        } else {
+            drop(drain);
         }
         let house = House {
             config: self.config,
@@ -159,6 +177,7 @@ impl Controller {
             metrics: self.metrics,
             asks: self.asks,
             alerts: self.alerts,
+            address: self.address,
             followed,
             pending,
         };
@@ -225,6 +244,7 @@ struct House {
     metrics: Metrics,
     asks: Arc<Webhooks>,
     alerts: Arc<Webhooks>,
+    address: Option<SocketAddr>,
     followed: Followed,
     pending: Arc<Pending>,
 }
@@ -271,9 +291,10 @@ impl House {
             namespace,
             self.followed.events.clone(),
             Arc::clone(&self.alerts),
-            leadership,
+            leadership.clone(),
         );
         tokio::join!(
+            self.announce_address(leadership),
             approvals.keep(),
             policies.keep(),
             asking.keep(),
@@ -281,6 +302,26 @@ impl House {
             telling.keep(),
         );
     }
+
+    async fn announce_address(&self, leadership: Leadership) {
+        let decisions = self.config.decisions.as_ref();
+        let service = decisions.and_then(|decisions| decisions.service.as_ref());
+        if let (Some(service), Some(address)) = (service, self.address) {
+            let (client, namespace) = (self.client.clone(), &self.config.namespace);
+            let endpoints = Endpoints::new(client, namespace, service, address, leadership);
+            endpoints.keep().await;
+        }
+    }
+}
+
+/// Where callbacks come in on this pod.
+fn address(listener: &TcpListener) -> Result<SocketAddr, ControllerError> {
+    let pod = std::env::var("POD_IP").ok();
+    let pod: Option<IpAddr> = pod.and_then(|address| address.parse().ok());
+    let listening = listener.local_addr().ok();
+    pod.zip(listening)
+        .map(|(pod, listening)| SocketAddr::new(pod, listening.port()))
+        .ok_or(ControllerError::NoAddress)
 }
 
 /// Every object that it follows, on every replica.

@@ -16,6 +16,14 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+pub use self::{
+    alerts::Alerts,
+    captured::{Captured, HeldListener, NotServed, Question},
+    decoys::{Caught, Decoys},
+    listener::serve,
+    metrics::Metrics,
+    upstream::{Upstream, UpstreamError},
+};
 use self::{
     arrival::Arrival,
     content::{Content, Target},
@@ -35,13 +43,6 @@ use self::{
     upgrade::{Handshake, Upgrades},
     upstream::{Answer, Forward, UpstreamBody},
 };
-pub use self::{
-    captured::{Captured, HeldListener, NotServed, Question},
-    decoys::{Caught, Decoys},
-    listener::serve,
-    metrics::Metrics,
-    upstream::{Upstream, UpstreamError},
-};
 use crate::{
     approval::Approvals,
     audit::{log::Log, record::Level},
@@ -54,6 +55,7 @@ use crate::{
     request_info::RequestInfo,
 };
 
+mod alerts;
 mod arrival;
 mod body_floor;
 mod budget;
@@ -111,6 +113,7 @@ pub struct Gateway {
     upgrades: Upgrades,
     principals: Principals,
     slots: Slots,
+    alerts: Alerts,
     read_lag: bool,
     /// Where people are asked, if anywhere.
     approvals: Option<Approvals>,
@@ -167,6 +170,8 @@ pub struct Parts {
     pub buffered_bytes: u64,
     /// What one principal may take of it, and of other things.
     pub per_principal: PerPrincipal,
+    /// Of what somebody must look at.
+    pub alerts: Alerts,
     /// Reads are answered while their records are being committed.
     pub read_lag: bool,
     /// Where people are asked; without it what they must decide on is denied.
@@ -197,6 +202,7 @@ impl Gateway {
             upstream: parts.upstream,
             principals: Principals::new(parts.per_principal, parts.buffered_bytes),
             upgrades: Upgrades::new(&parts.upgrades),
+            alerts: parts.alerts,
             read_lag: parts.read_lag,
             approvals: parts.approvals,
         }
@@ -308,7 +314,12 @@ impl Gateway {
                 let taken = upgrades.take_over(recording, switched, upgrade, peer, running);
                 taken.await
             }
-            Err(rejection) => refuse(recording, rejection).await,
+            Err(rejection) => {
+                if matches!(rejection, Rejection::Denied(_)) {
+                    self.alerts.denied(&attributes);
+                }
+                refuse(recording, rejection).await
+            }
         }
     }
 
@@ -433,6 +444,8 @@ impl Gateway {
         };
         authenticated.map_err(|cause| {
             let reason = cause.reason();
+            let pod = arrival.pod.as_ref().map(|pod| &pod.workload);
+            self.alerts.unauthenticated(&cause, pod);
             let rejection = Rejection::Unauthenticated(cause);
             self.refuse_folded(arrival, info, None, reason, rejection)
         })

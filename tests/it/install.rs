@@ -3,6 +3,7 @@
 mod agents;
 mod agents_namespace;
 mod ca;
+mod controller;
 mod doctor;
 mod labels;
 mod manifests;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    Cluster, Kubectl, Output, environment, process,
+    Cluster, Output, environment, process,
     server::{Launch, Server},
     wait::eventually,
 };
@@ -31,16 +31,7 @@ impl Objects {
             .append(true)
             .open(cluster.kubeconfig.with_extension("controllers"))?;
         let turn = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
-        let binary = environment::file("SALLYPORT_TEST_GATEWAY")?;
-        let mut print = std::process::Command::new(binary);
-        let printed = process::run(print.args(["debug", "crds"]), &[])?.success()?;
-        let admin = Kubectl::with_kubeconfig(&cluster.kubeconfig, "default")?;
-        let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
-        admin
-            .run_with_input(&apply, printed.as_bytes())?
-            .success()?;
-        let established = ["wait", "--for=condition=Established", "crd", "--all"];
-        admin.ok(&established)?;
+        cluster.serve_objects()?;
         Ok(Self { _turn: turn })
     }
 }

@@ -44,7 +44,7 @@ pub use self::{
     networked_pod::NetworkedPod,
     node_agent::NodeAgent,
     oracle::{Oracle, Packet},
-    receiver::{Answers, Received, Receiver},
+    receiver::{Answers, Received, Receiver, signature},
     scripted_node::{NodeSocket, ScriptedNode},
     small_disk::SmallDisk,
 };

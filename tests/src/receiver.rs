@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use aws_lc_rs::hmac;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use sallyport::{config::Tls, tls::Leaves};
 use serde_json::Value;
@@ -62,6 +63,26 @@ impl Received {
     pub fn json(&self) -> Result<Value> {
         Ok(serde_json::from_slice(&self.body)?)
     }
+
+    pub fn is_signed_with(&self, secret: &str) -> bool {
+        let header = |name: &str| self.headers.get(name).map(String::as_str);
+        let timestamp = header("x-sallyport-timestamp").unwrap_or_default();
+        let expected = signature(secret, timestamp, &self.body);
+        header("x-sallyport-signature") == Some(expected.as_str())
+    }
+}
+
+/// `X-Sallyport-Signature`, as both sides make it.
+pub fn signature(secret: &str, timestamp: &str, body: &[u8]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let signed = [b"v0:", timestamp.as_bytes(), b":", body].concat();
+    let tag = hmac::sign(&key, &signed);
+    let hex: String = tag
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("v0={hex}")
 }
 
 impl Receiver {

@@ -93,7 +93,7 @@ pub async fn check_controller(path: &Path) -> anyhow::Result<String> {
         decisions.map_or_else(
             || "by kubectl alone".to_owned(),
             |decisions| format!(
-                "on {}, of {} people",
+                "on {}, {} people may decide",
                 decisions.listen,
                 decisions.users.len()
             ),

@@ -26,6 +26,7 @@ const FILES: &[&str] = &[
     include_str!("../../../deploy/install/admission-stops.yaml"),
     include_str!("../../../deploy/install/node.yaml"),
     include_str!("../../../deploy/install/gateway.yaml"),
+    include_str!("../../../deploy/install/controller.yaml"),
 ];
 
 const AFTER_HELP: &str = "\

@@ -10,15 +10,15 @@ use kube::{
 use serde_json::json;
 use tokio::{sync::watch, time::sleep};
 
-pub(super) use self::state::{ends, state};
 use super::election::{Leadership, NotWritten, TRIES_AGAIN_AFTER};
 use crate::{
     api::v1alpha1::approval_request::{ApprovalRequest, State},
+    approval::state,
     informer::Known,
 };
 
-mod state;
-
+/// No rule gives a request longer, so a gateway whose clock is wrong keeps none from being deleted.
+const LONGEST: SignedDuration = SignedDuration::from_hours(24);
 /// Nothing is waited for longer: a clock that was set is noticed.
 const LOOKS_EVERY: Duration = Duration::from_secs(60);
 
@@ -126,17 +126,32 @@ fn judge(
     retention: SignedDuration,
     now: Timestamp,
 ) -> (Option<Action>, Duration) {
-    let ends = ends(request);
-    let is_kept_until = ends.saturating_add(retention).unwrap_or(Timestamp::MAX);
+    let is_kept_until = is_over_at(request)
+        .saturating_add(retention)
+        .unwrap_or(Timestamp::MAX);
     if now >= is_kept_until {
         return (Some(Action::Delete), LOOKS_EVERY);
     }
-    let until = if now < ends { ends } else { is_kept_until };
+    let expires = request.spec.expires_at;
+    let until = if now < expires {
+        expires
+    } else {
+        is_kept_until
+    };
     let next = Duration::try_from(until.duration_since(now)).unwrap_or_default();
     let state = state(request, now);
     let said = request.status.as_ref().and_then(|status| status.state);
     let action = (said != Some(state)).then_some(Action::Say(state));
     (action, next)
+}
+
+/// When nothing can become of it any more.
+fn is_over_at(request: &ApprovalRequest) -> Timestamp {
+    let said = request.spec.expires_at;
+    let made = request.metadata.creation_timestamp.as_ref();
+    made.map_or(said, |made| {
+        said.min(made.0.saturating_add(LONGEST).unwrap_or(said))
+    })
 }
 
 fn warn(request: &ApprovalRequest, error: &NotWritten) {

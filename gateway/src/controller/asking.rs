@@ -18,13 +18,13 @@ use tokio::{
 };
 
 use super::{
-    approvals::{ends, state},
     election::{Leadership, NotWritten, TRIES_AGAIN_AFTER},
     message,
     webhooks::Webhooks,
 };
 use crate::{
     api::v1alpha1::approval_request::{ApprovalRequest, State},
+    approval::state,
     informer::Known,
 };
 
@@ -89,7 +89,7 @@ impl Asking {
 
     fn tell(&self, request: Arc<ApprovalRequest>) -> BoxFuture<'_, Uid> {
         Box::pin(async move {
-            let left = ends(&request).duration_since(Timestamp::now());
+            let left = request.spec.expires_at.duration_since(Timestamp::now());
             let left = Duration::try_from(left).unwrap_or_default();
             let message = message::ask(&request);
             self.webhooks.tell(&message, Instant::now() + left).await;

@@ -22,10 +22,13 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::{ballot::Ballot, callback::Callbacks, outcome::Outcomes, voting::Voting};
+pub(super) use self::{
+    ballot::Ballot, callback::Callbacks, endpoints::Endpoints, outcome::Outcomes, voting::Voting,
+};
 
 mod ballot;
 mod callback;
+mod endpoints;
 mod outcome;
 mod replay;
 mod rules;

@@ -8,8 +8,10 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+mod decisions;
 mod election;
 mod objects;
+mod webhooks;
 
 /// A takeover takes 15 s, and the cores are busy.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -115,7 +117,7 @@ fn request(name: &str, expires_at: Timestamp) -> Value {
             "rule": "guardrails/workloads",
             "policyDigest": "sha256:1",
             "risk": {"level": "High", "reasons": ["changes what runs in production"]},
-            "terms": {"channels": ["Kubernetes", "Webhook"]},
+            "terms": {"people": 1, "channels": ["Kubernetes", "Webhook"], "scopes": ["Once"]},
             "auditID": "1",
             "diff": "-  replicas: 1\n+  replicas: 2\n",
         },

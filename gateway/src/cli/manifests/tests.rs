@@ -164,6 +164,34 @@ fn both_configurations_are_what_this_version_reads() {
 }
 
 #[test]
+fn controllers_configuration_is_what_this_version_reads() {
+    let documents = documents();
+    let text = config(&documents, "sallyport-controller", "controller.yaml");
+    crate::config::controller::ControllerConfig::parse(text).unwrap();
+}
+
+#[test]
+fn the_controller_has_no_privilege_on_its_node() {
+    let documents = documents();
+    let is_it = |document: &&Value| {
+        document["kind"] == "Deployment" && document["metadata"]["name"] == "sallyport-controller"
+    };
+    let spec = &documents.iter().find(is_it).unwrap()["spec"];
+    let pod = &spec["template"]["spec"];
+    assert_eq!(spec["replicas"], 2);
+    assert!(pod["hostNetwork"].is_null() && pod["hostPID"].is_null());
+    let volumes = pod["volumes"].as_array().unwrap();
+    assert!(volumes.iter().all(|volume| volume["hostPath"].is_null()));
+    let context = &pod["containers"][0]["securityContext"];
+    assert_eq!(
+        context["capabilities"],
+        serde_json::json!({"drop": ["ALL"]})
+    );
+    assert_eq!(context["runAsNonRoot"], true);
+    assert_eq!(context["readOnlyRootFilesystem"], true);
+}
+
+#[test]
 fn values_that_would_break_out_of_their_place_are_refused() {
     for broken in ["a'b", "a b", "", "-a", "a\nb", "a${IMAGE}", "a\"", "a#b"] {
         for change in [

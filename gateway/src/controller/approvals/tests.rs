@@ -37,3 +37,13 @@ fn it_is_deleted_after_the_retention_and_not_before() {
     let (action, _) = judge(&expired, RETENTION, at(1100));
     assert_eq!(action, Some(Action::Delete));
 }
+
+#[test]
+fn gateway_whose_clock_is_wrong_by_years_keeps_nothing_for_years() {
+    let mut request = request(Some(State::Pending));
+    request.spec.expires_at = at(1_000_000_000);
+    let made = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0));
+    request.metadata.creation_timestamp = Some(made);
+    let (action, _) = judge(&request, RETENTION, at(24 * 3600 + 1000));
+    assert_eq!(action, Some(Action::Delete));
+}

@@ -8,7 +8,8 @@ use crate::{
         agent_policy::{Channel, Scope},
         approval_request::{ApprovalRequest, RiskLevel, State, Verdict},
     },
-    controller::approvals::state,
+    approval::state,
+    policy::requested,
     telemetry::causes,
 };
 
@@ -97,8 +98,7 @@ pub(super) fn check(
 
 fn check_person(request: &ApprovalRequest, ballot: &Ballot) -> Result<(), Refusal> {
     let by = &ballot.decider.username;
-    let asks = &request.spec.requester;
-    if asks.username == *by || asks.upstream_user == *by || asks.humans.contains(by) {
+    if requested(by, &request.spec.requester) {
         return Err(Refusal::OwnCall(by.clone()));
     }
     let votes = request.status.iter().flat_map(|status| &status.votes);

@@ -1,0 +1,165 @@
+//! What somebody must look at, on its way to the cluster's Events: never waited for, and lost rather than piled up.
+
+use std::sync::Arc;
+
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
+use tokio::sync::mpsc;
+
+use crate::{
+    api::{
+        alert::{Alert, Reason},
+        v1alpha1::approval_request::RiskLevel,
+    },
+    authn::Unauthenticated,
+    identity::{Attributes, Workload},
+    policy::risk,
+    request_info::RequestInfo,
+};
+
+/// Those that are the same are one by the time they are written, so more are a flood of different ones.
+const MOST: usize = 256;
+
+/// Cheap to clone. Without a listener nobody is told.
+#[derive(Clone, Debug, Default)]
+pub struct Alerts(Option<Arc<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    sender: mpsc::Sender<Alert>,
+    lost: Counter,
+}
+
+impl Alerts {
+    pub fn new(registry: &mut Registry) -> (Self, mpsc::Receiver<Alert>) {
+        let lost = Counter::default();
+        registry.register(
+            "alerts_lost",
+            "Alerts that were not written, since too many others were waiting",
+            lost.clone(),
+        );
+        let (sender, receiver) = mpsc::channel(MOST);
+        (Self(Some(Arc::new(Inner { sender, lost }))), receiver)
+    }
+
+    /// Whoever has an agent's token outside of its pod took it.
+    pub(super) fn unauthenticated(&self, cause: &Unauthenticated, pod: Option<&Workload>) {
+        let (Unauthenticated::PodMismatch(user), Some(pod)) = (cause, pod) else {
+            return;
+        };
+        let (namespace, name) = (&pod.namespace, &pod.pod);
+        self.raise(Alert {
+            reason: Reason::TokenTheft,
+            key: format!("{} {}", pod.pod_uid, user.username),
+            note: format!(
+                "pod {namespace}/{name} came with a token of {} that is bound to another pod",
+                user.username
+            ),
+        });
+    }
+
+    /// A denial is worth a look where the call would have done great harm.
+    pub(super) fn denied(&self, attributes: &Attributes<'_>) {
+        if self.0.is_none() {
+            return;
+        }
+        let risk = risk::assess(attributes, None);
+        if risk.level < RiskLevel::Critical {
+            return;
+        }
+        let (request, user) = (
+            attributes.request,
+            &attributes.identity.upstream_user.username,
+        );
+        let (reasons, call) = (risk.reasons.join("; "), call(request));
+        self.raise(Alert {
+            reason: Reason::CriticalDenied,
+            key: format!("{user} {call}"),
+            note: format!("{user} was denied to {call}: {reasons}"),
+        });
+    }
+
+    fn raise(&self, alert: Alert) {
+        if let Some(inner) = &self.0
+            && inner.sender.try_send(alert).is_err()
+        {
+            inner.lost.inc();
+        }
+    }
+}
+
+/// Without a path below an object, which may hold anything.
+fn call(request: &RequestInfo) -> String {
+    let verb = &request.verb;
+    if !request.is_resource_request {
+        return format!("{verb} a path outside of the resource API");
+    }
+    let mut call = format!("{verb} {}", request.resource);
+    let parts = [
+        (".", &request.api_group),
+        ("/", &request.subresource),
+        (" ", &request.name),
+        (" in namespace ", &request.namespace),
+    ];
+    for (before, part) in parts.into_iter().filter(|(_, part)| !part.is_empty()) {
+        call.push_str(before);
+        call.push_str(part);
+    }
+    call
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::{Identity, Provenance, UserInfo};
+
+    fn told(method: &str, target: &str) -> Vec<Alert> {
+        let (alerts, mut receiver) = Alerts::new(&mut Registry::default());
+        let request = RequestInfo::parse(method, target).expect("it is a request");
+        let identity = Identity {
+            user: UserInfo::default(),
+            upstream_user: UserInfo::default(),
+            issuer: None,
+            claims: Default::default(),
+            workload: None,
+            provenance: Provenance::default(),
+            session_id: None,
+        };
+        alerts.denied(&Attributes::new(&identity, &request));
+        std::iter::from_fn(|| receiver.try_recv().ok()).collect()
+    }
+
+    #[test]
+    fn denial_of_great_harm_is_told_and_of_little_is_not() {
+        let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+        let alerts = told("POST", bindings);
+        assert!(
+            alerts[0]
+                .note
+                .contains("create clusterrolebindings.rbac.authorization.k8s.io: "),
+            "{alerts:?}"
+        );
+        assert!(told("GET", "/api/v1/namespaces/shop/configmaps").is_empty());
+    }
+
+    #[test]
+    fn no_path_below_an_object_is_told() {
+        let target = "/api/v1/nodes/n/proxy/run/x/y/z?token=hidden";
+        let alerts = told("POST", target);
+        let text = format!("{alerts:?}");
+        assert!(!text.contains("hidden") && !text.contains("run"), "{text}");
+    }
+
+    #[test]
+    fn a_flood_is_counted_and_holds_nobody_up() {
+        let mut registry = Registry::default();
+        let (alerts, _receiver) = Alerts::new(&mut registry);
+        for number in 0..MOST + 5 {
+            alerts.raise(Alert {
+                reason: Reason::TokenTheft,
+                key: number.to_string(),
+                note: String::new(),
+            });
+        }
+        assert_eq!(alerts.0.expect("it tells somebody").lost.get(), 5);
+    }
+}

@@ -1,0 +1,165 @@
+//! What webhooks are told, with a real HTTPS server at the other end.
+
+use harness::{Answers, Received, Receiver};
+
+use super::*;
+
+const SECRET: &str = "a shared secret of the tests";
+
+fn hook(receiver: &Receiver, path: &str) -> Value {
+    json!([{"name": "chat", "url": receiver.url(path), "secretFile": "secret", "caFile": receiver.ca_file()}])
+}
+
+fn start(site: &Site, receiver: &Receiver) -> Result<Controller> {
+    let mut config = site.config();
+    config["webhooks"] =
+        json!({"ask": hook(receiver, "/ask"), "alerts": hook(receiver, "/alerts")});
+    Controller::start(&site.cluster, &config, &[("secret", SECRET)])
+}
+
+/// Messages of this test's objects.
+fn asks<'a>(site: &'a Site, name: &'a str) -> impl Fn(&Received) -> bool + 'a {
+    move |received| {
+        let body = String::from_utf8_lossy(&received.body);
+        received.path == "/ask" && body.contains(&format!("{}/{name}/", site.namespace.name))
+    }
+}
+
+fn alerts<'a>(reason: &'a str, about: &'a str) -> impl Fn(&Received) -> bool + 'a {
+    move |received| {
+        let body = String::from_utf8_lossy(&received.body);
+        received.path == "/alerts" && body.contains(reason) && body.contains(about)
+    }
+}
+
+fn wait_until_told(site: &Site, name: &str) -> Result<()> {
+    let path = format!("{}/{name}", site.requests());
+    eventually("the mark of what was told", LIMIT, || {
+        let request = site.api().get(&path)?;
+        Ok(request["status"]["toldAt"].is_string().then_some(()))
+    })
+}
+
+#[test]
+fn call_that_waits_is_told_once_signed_and_with_buttons() -> Result<()> {
+    let site = Site::new()?;
+    let receiver = Receiver::start()?;
+    let mut first = start(&site, &receiver)?;
+    let created = site.ask("a", 600)?;
+    let told = receiver.wait_for("the question", 1, asks(&site, "a"))?;
+    assert!(told[0].is_signed_with(SECRET), "{:?}", told[0].headers);
+    assert!(!told[0].is_signed_with("another"));
+    let message = told[0].json()?;
+    assert_eq!(
+        message["text"],
+        "coder asks to patch deployments.apps/web in namespace shop (risk: high)"
+    );
+    let uid = text(&created["metadata"]["uid"], "UID")?;
+    let value = format!("{}/a/{uid}", site.namespace.name);
+    assert!(message["blocks"].to_string().contains(&value), "{message}");
+    wait_until_told(&site, "a")?;
+
+    // The next leader does not ask again.
+    first.stop()?;
+    let second = start(&site, &receiver)?;
+    second.wait_until_it_leads()?;
+    site.ask("b", 600)?;
+    wait_until_told(&site, "b")?;
+    assert_eq!(receiver.received(asks(&site, "a")).len(), 1);
+    Ok(())
+}
+
+#[test]
+fn question_that_was_under_way_when_the_leader_died_is_asked_by_the_next() -> Result<()> {
+    let site = Site::new()?;
+    let receiver = Receiver::start()?;
+    let mut first = start(&site, &receiver)?;
+    first.wait_until_it_leads()?;
+    let second = start(&site, &receiver)?;
+    receiver.answer(Answers::Hang);
+    site.ask("a", 600)?;
+    receiver.wait_for("the question of the first", 1, asks(&site, "a"))?;
+    first.kill()?;
+    second.wait_until_it_leads()?;
+    receiver.wait_for("the question of the second", 2, asks(&site, "a"))?;
+    receiver.answer(Answers::Accept);
+    wait_until_told(&site, "a")
+}
+
+#[test]
+fn receiver_that_fails_is_told_again_and_holds_nothing_up() -> Result<()> {
+    let site = Site::new()?;
+    let receiver = Receiver::start()?;
+    let controller = start(&site, &receiver)?;
+    receiver.answer(Answers::Refuse(503));
+    site.ask("a", 600)?;
+    receiver.wait_for("another attempt", 2, asks(&site, "a"))?;
+    site.ask("b", 1)?;
+    site.wait_for_state("b", "Expired")?;
+    receiver.answer(Answers::Accept);
+    wait_until_told(&site, "a")?;
+    let metrics = controller.admin("/metrics")?;
+    let line = "sallyport_controller_deliveries_total{kind=\"ask\",outcome=\"delivered\"}";
+    assert!(metrics.contains(line), "{metrics}");
+    Ok(())
+}
+
+#[test]
+fn stop_its_end_and_a_critical_request_are_alerted_once() -> Result<()> {
+    let site = Site::new()?;
+    let receiver = Receiver::start()?;
+    let mut first = start(&site, &receiver)?;
+    first.wait_until_it_leads()?;
+    let name = &site.namespace.name;
+    let stops = "/apis/sallyport.dev/v1alpha1/agentstops";
+    let stop = json!({
+        "apiVersion": "sallyport.dev/v1alpha1", "kind": "AgentStop", "metadata": {"name": name},
+        "spec": {"target": {"agent": name}, "reason": "it loops", "by": "alice"},
+    });
+    site.api().create(stops, &stop)?;
+    let told = receiver.wait_for("the stop", 1, alerts("AgentsStopped", name))?;
+    assert!(told[0].is_signed_with(SECRET));
+    let mut critical = request("a", Timestamp::now() + SignedDuration::from_secs(600));
+    critical["spec"]["risk"]["level"] = json!("Critical");
+    site.api().create(&site.requests(), &critical)?;
+    receiver.wait_for("the critical request", 1, alerts("CriticalRequested", name))?;
+
+    first.stop()?;
+    let second = start(&site, &receiver)?;
+    second.wait_until_it_leads()?;
+    site.api().delete(&format!("{stops}/{name}"))?;
+    receiver.wait_for("the end of the stop", 1, alerts("AgentsResumed", name))?;
+    assert_eq!(receiver.received(alerts("AgentsStopped", name)).len(), 1);
+    assert_eq!(
+        receiver.received(alerts("CriticalRequested", name)).len(),
+        1
+    );
+    Ok(())
+}
+
+#[test]
+fn gateways_events_are_told_and_again_when_they_count_more() -> Result<()> {
+    let site = Site::new()?;
+    let receiver = Receiver::start()?;
+    let _controller = start(&site, &receiver)?;
+    let name = &site.namespace.name;
+    let event = json!({
+        "metadata": {"name": "theft"},
+        "involvedObject": {"kind": "Lease", "namespace": name, "name": "sallyport-controller"},
+        "type": "Warning", "reason": "TokenTheft", "message": format!("pod {name}/thief"), "count": 1,
+        "reportingComponent": "sallyport-alerts", "reportingInstance": "node-1",
+    });
+    let mut foreign = event.clone();
+    foreign["metadata"]["name"] = json!("foreign");
+    foreign["reportingComponent"] = json!("kubelet");
+    foreign["message"] = json!(format!("pod {name}/foreign"));
+    let events = site.namespace.path("events");
+    site.api().create(&events, &foreign)?;
+    site.api().create(&events, &event)?;
+    receiver.wait_for("the alert", 1, alerts("TokenTheft", "thief"))?;
+    site.api()
+        .patch(&format!("{events}/theft"), &json!({"count": 3}))?;
+    receiver.wait_for("the alert again", 1, alerts("3 times", "thief"))?;
+    assert!(receiver.received(alerts("", "foreign")).is_empty());
+    Ok(())
+}
