@@ -57,6 +57,7 @@ use crate::{
 
 mod alerts;
 mod arrival;
+mod aside;
 mod body_floor;
 mod budget;
 mod captured;
@@ -365,7 +366,9 @@ impl Gateway {
             return deny(recording, &denial, call.attributes);
         }
         let mut overtaken: Option<(Vec<Target>, Response<UpstreamBody>)> = None;
-        for attempt in 1.. {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
             let judged = self.judge(call, recording).await?;
             // The object is as it was judged: the API server means something else.
             if let Some((targets, response)) = overtaken.take()
@@ -402,7 +405,6 @@ impl Gateway {
                 switched => return Ok(switched),
             }
         }
-        unreachable!("the last attempt returns")
     }
 
     /// Takes on what the permit binds the gateway to.

@@ -121,7 +121,10 @@ impl Wants {
 fn may_dry_run(request: &RequestInfo) -> bool {
     let writes = matches!(request.verb.as_str(), "create" | "update" | "patch");
     writes
-        && matches!(request.subresource.as_str(), "" | "scale" | "status")
+        && matches!(
+            request.subresource.as_str(),
+            "" | "ephemeralcontainers" | "resize" | "scale" | "status"
+        )
         && resources::is_stored_by_kubernetes(&request.api_group, &request.resource)
         && (request.api_group.as_str(), request.resource.as_str()) != ("", "secrets")
 }

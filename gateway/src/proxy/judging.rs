@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Call, Gateway,
+    Call, Gateway, JUDGEMENTS,
     arrival::Arrival,
     body_floor, content_type, headers,
     learning::{Unlearned, Wanted},
@@ -40,7 +40,10 @@ impl Gateway {
         }
         let policies = Arc::clone(&self.policies.borrow());
         let decision = match self.decide(&policies, call, recording).await {
-            Ok(Decision::Deny(denial)) | Err(Unlearned::Denied(denial)) => Decision::Deny(denial),
+            Ok(Decision::Deny(denial))
+            | Err(Unlearned::Denied(denial) | Unlearned::Overtaken(denial)) => {
+                Decision::Deny(denial)
+            }
             Ok(passing) => match beyond_policy(call.arrival, call.attributes.request, call.body) {
                 Ok(()) => passing,
                 Err(denial) => Decision::Deny(denial),
@@ -67,6 +70,21 @@ impl Gateway {
         call: &mut Call<'_>,
         recording: &mut Recording,
     ) -> Result<Decision, Unlearned> {
+        for _ in 1..JUDGEMENTS {
+            match self.try_to_decide(policies, call, recording).await {
+                Err(Unlearned::Overtaken(_)) => call.content.forget(),
+                decided => return decided,
+            }
+        }
+        self.try_to_decide(policies, call, recording).await
+    }
+
+    async fn try_to_decide(
+        &self,
+        policies: &PolicySet,
+        call: &mut Call<'_>,
+        recording: &mut Recording,
+    ) -> Result<Decision, Unlearned> {
         let decision = match policies.judge(call.attributes, &call.content.facts) {
             Judgement::Decided(decision) => decision,
             Judgement::Undecided(undecided) => {
@@ -79,7 +97,8 @@ impl Gateway {
             Decision::Hold(pending) => {
                 // What the body floor denies is not worth a person's time, nor a lookup.
                 beyond_policy(call.arrival, call.attributes.request, call.body)?;
-                if !call.content.is_understood() {
+                let is_set = call.attributes.request.verb == "deletecollection";
+                if is_set || !call.content.is_understood() {
                     self.understand(&pending, call, recording).await?;
                 }
                 Ok(policies.conclude(call.attributes, &call.content.facts))

@@ -9,7 +9,9 @@ use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 
 use super::{
-    Call, Gateway, content,
+    Call, Gateway,
+    aside::Aside,
+    content,
     content::{LIMIT, PatchType, Target, Unreadable},
     content_type,
     headers::Ours,
@@ -41,6 +43,8 @@ pub(super) struct Wanted {
 pub(super) enum Unlearned {
     /// The call is denied.
     Denied(Denial),
+    /// The object changed between two looks at it. Denied, unless there is time for another one.
+    Overtaken(Denial),
     Rejected(Rejection),
 }
 
@@ -112,9 +116,15 @@ impl Gateway {
         match request.verb.as_str() {
             _ if request.is_connect() || !request.is_resource_request => opaque(call),
             "deletecollection" => {
+                let known = call.content.targets().to_vec();
+                let is_known = call.content.is_understood();
                 self.read_options(call, recording).await?;
                 self.resolve_collection(wanted.look_up, call, recording)
-                    .await
+                    .await?;
+                if is_known && known != call.content.targets() {
+                    return Err(other_collection(call).into());
+                }
+                Ok(())
             }
             "create" | "update" | "patch" | "delete" => self.learn(wanted, call, recording).await,
             _ => opaque(call),
@@ -308,10 +318,10 @@ impl Gateway {
         };
         let identity = call.attributes.identity;
         let digest = permit.policy_digest().to_owned();
-        let noted = recording
-            .aside(call.arrival, identity, &asked, "built-in/lookup", &digest)
+        let begun = recording
+            .aside(call.arrival, identity, &asked, ("built-in/lookup", &digest))
             .await;
-        noted.map_err(Rejection::NotRecorded)?;
+        let aside = begun.map_err(Rejection::NotRecorded)?;
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
         if let Some(agent) = call.arrival.headers.get(header::USER_AGENT) {
@@ -324,7 +334,9 @@ impl Gateway {
             body: Bytes::new(),
             long_running: false,
         };
-        let sent = self.upstream.look_up(permit, forward, ours(call)).await;
+        let sent = self.upstream.look_up(permit, forward, ours(call, &aside));
+        let sent = sent.await;
+        aside.end(sent.as_ref().ok().map(Response::status));
         sent.map_err(|error| unsent(call, error))
     }
 
@@ -338,10 +350,15 @@ impl Gateway {
         let identity = call.attributes.identity;
         let digest = permit.policy_digest().to_owned();
         let request = call.attributes.request;
-        let noted = recording
-            .aside(call.arrival, identity, request, "built-in/dry-run", &digest)
+        let begun = recording
+            .aside(
+                call.arrival,
+                identity,
+                request,
+                ("built-in/dry-run", &digest),
+            )
             .await;
-        noted.map_err(Rejection::NotRecorded)?;
+        let aside = begun.map_err(Rejection::NotRecorded)?;
         let (headers, body) = super::outgoing(call, recording);
         let mut headers = headers.into_owned();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
@@ -359,7 +376,9 @@ impl Gateway {
             body,
             long_running: false,
         };
-        let sent = self.upstream.dry_run(permit, forward, ours(call)).await;
+        let sent = self.upstream.dry_run(permit, forward, ours(call, &aside));
+        let sent = sent.await;
+        aside.end(sent.as_ref().ok().map(Response::status));
         let answer = sent.map_err(|error| unsent(call, error))?;
         let status = answer.status();
         let object = self.read_answer(answer, call, recording).await?;
@@ -367,7 +386,11 @@ impl Gateway {
             return Ok(Fact::Known(object));
         }
         let message = object["message"].as_str().unwrap_or_default();
-        Err(refused_dry_run(status, message).into())
+        let denial = refused_dry_run(status, message);
+        if status == StatusCode::CONFLICT && !is_of_field_managers(&object) {
+            return Err(Unlearned::Overtaken(denial));
+        }
+        Err(denial.into())
     }
 
     async fn read_answer(
@@ -387,6 +410,13 @@ impl Gateway {
             unanswered(call, &format!("its answer is not understood: {error}")).into()
         })
     }
+}
+
+/// An apply that would take a field from another manager conflicts with that, whatever the version.
+fn is_of_field_managers(status: &Value) -> bool {
+    let causes = status["details"]["causes"].as_array();
+    let mut causes = causes.into_iter().flatten();
+    causes.any(|cause| cause["reason"] == "FieldManagerConflict")
 }
 
 /// What is written: the body, where its URL says.
@@ -449,11 +479,11 @@ async fn reserve(text: usize, recording: &mut Recording) -> Result<(), Unlearned
     reserved.map_err(|no_room| Unlearned::Rejected(no_room.into()))
 }
 
-fn ours<'a>(call: &'a Call<'_>) -> Ours<'a> {
+fn ours<'a>(call: &'a Call<'_>, aside: &'a Aside) -> Ours<'a> {
     Ours {
         authorization: None,
         user: &call.attributes.identity.upstream_user,
-        audit_id: &call.arrival.audit_id,
+        audit_id: aside.audit_id(),
         client: call.arrival.client,
     }
 }
@@ -558,6 +588,18 @@ fn too_many(call: &Call<'_>) -> Denial {
             "people must approve it, and it would delete more than {COLLECTION} {resource}, which nobody could look at"
         ),
         "Delete fewer at a time, with a narrower selector.",
+    )
+}
+
+/// No precondition holds the API server to a set of objects, so it is looked at again at the last moment.
+fn other_collection(call: &Call<'_>) -> Denial {
+    let resource = &call.attributes.request.resource;
+    denial(
+        "not-approvable",
+        &format!(
+            "the {resource} it would delete are not those any more that people were asked about"
+        ),
+        "Send it again, so that they are asked about those that are there now.",
     )
 }
 

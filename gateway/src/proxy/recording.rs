@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::{
     arrival::Arrival,
+    aside::Aside,
     budget::{NoRoom, Room},
     metrics::Metrics,
     principals::Admission,
@@ -262,25 +263,18 @@ impl Recording {
         self.phase = Phase::Judging;
     }
 
-    /// Makes durable that the gateway itself asks the API server something for this call, as its user.
+    /// Begins a call that the gateway makes for a decision on this one, by a rule and policies.
     pub(super) async fn aside(
         &self,
         arrival: &Arrival,
         identity: &Identity,
         asked: &RequestInfo,
-        rule: &str,
-        policy_digest: &str,
-    ) -> Result<(), NotRecorded> {
-        let Some(held) = &self.held else {
-            return Err(NotRecorded::Closed);
-        };
-        let recorder = &self.recorder;
-        let mut record = recorder.begin(arrival, asked, Some(identity), Level::Metadata);
-        record.decision = Some(DecisionKind::Allow);
-        record.rule = Some(rule.to_owned());
-        record.policy_digest = Some(policy_digest.to_owned());
+        allowed_by: (&str, &str),
+    ) -> Result<Aside, NotRecorded> {
+        let held = self.held.as_ref().ok_or(NotRecorded::Closed)?;
         let principal = Arc::clone(&held.admission.principal);
-        recorder.append_aside(&record, principal).await
+        let recorder = &self.recorder;
+        Aside::begin(recorder, principal, arrival, identity, asked, allowed_by).await
     }
 
     /// The answer's head has come.

@@ -19,12 +19,20 @@ use super::{Unreadable, json};
 const NODES: usize = 100_000;
 const DEPTH: usize = 48;
 
+/// There a comment would end and what follows count.
+const LINE_BREAKS: [char; 4] = ['\u{85}', '\u{2028}', '\u{2029}', '\u{feff}'];
+
 pub(super) fn read(bytes: &[u8], weight: usize) -> Result<Value, Unreadable> {
     match json::read(bytes, weight) {
         Err(Unreadable::Json(_)) => {}
         read => return read,
     }
     let text = std::str::from_utf8(bytes).map_err(|_| refused("it is not UTF-8"))?;
+    if text.contains(LINE_BREAKS) {
+        return Err(refused(
+            "it has a line break that only YAML 1.1 takes for one (U+0085, U+2028 or U+2029)",
+        ));
+    }
     refuse_directives_and_tags(text)?;
     let node: Spanned<Node> = serde_saphyr::from_str_with_options(text, options())
         .map_err(|error| refused(&explained(&error)))?;
@@ -398,6 +406,8 @@ spec:
             "%TAG !e! tag:yaml.org,2002:\n---\na: !e!binary aGk=\n",
             "? [a]\n: 1\n",
             "a: [\n",
+            "a: 1 # \u{2028}b: 1\n",
+            "a: 1 # \u{85}b: 1\n",
         ] {
             assert!(read(text).is_err(), "{text}{:?}", read(text));
         }
