@@ -1,8 +1,9 @@
 //! A release of helm's in a Secret: gzipped JSON, in base64 twice.
 //!
 //! `helm list`, `status` and `history` need what a release says of itself, and would leave out one that they cannot
-//! decode. So what an agent sees is a release with that and no more: values, templates, notes and hooks are gone, and a
-//! manifest that is no YAML makes `helm upgrade`, `rollback` and `uninstall` fail before they change anything.
+//! decode. So what an agent sees is a release with that and no more: values, templates and notes are gone. A manifest and
+//! a hook that are no YAML make `helm upgrade`, `rollback` and `uninstall` fail before they change anything: helm 3.8 takes
+//! a manifest that it cannot read for nothing to delete, and removes the release.
 
 use std::io::{BufReader, Read, Write};
 
@@ -39,6 +40,18 @@ struct Release {
     namespace: String,
     #[serde(skip_deserializing)]
     manifest: String,
+    #[serde(skip_deserializing)]
+    hooks: Vec<Hook>,
+}
+
+#[derive(Serialize)]
+struct Hook {
+    name: &'static str,
+    kind: &'static str,
+    /// What helm names in its error.
+    path: &'static str,
+    manifest: String,
+    events: [&'static str; 3],
 }
 
 #[derive(Deserialize, Serialize)]
@@ -76,6 +89,13 @@ struct Metadata {
 pub(super) fn shown(text: &[u8], placeholder: &Placeholder) -> Option<String> {
     let mut release = read(text)?;
     release.manifest = format!("[{placeholder}, the manifest is masked by policy");
+    release.hooks = vec![Hook {
+        name: "masked",
+        kind: "Masked",
+        path: "(masked by policy: releases can be listed, not changed)",
+        manifest: release.manifest.clone(),
+        events: ["pre-upgrade", "pre-rollback", "pre-delete"],
+    }];
     if !PLAIN
         .iter()
         .any(|plain| release.info.description.starts_with(plain))

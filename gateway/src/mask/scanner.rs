@@ -331,6 +331,9 @@ impl Scanner {
     }
 
     fn enter(&mut self, chunk: &[u8], start: usize, place: Place) {
+        if matches!(place, Place::Items | Place::Rows) {
+            self.settle_list();
+        }
         match place {
             Place::Object => self.open_object(chunk, start),
             Place::Items | Place::Rows if self.is_first_object() => {
@@ -468,7 +471,7 @@ impl Scanner {
             return Ok(());
         };
         self.events += u64::from(first && object.is_event());
-        if object.turned && self.eyes.is_some() {
+        if self.eyes.is_some() && (object.turned || self.leaves_open(&object)) {
             return Err(Refused::Ambiguous);
         }
         if object.late {

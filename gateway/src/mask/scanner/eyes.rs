@@ -124,6 +124,21 @@ impl Scanner {
         }
     }
 
+    /// The objects of a list begin, and what is held back now is theirs. A list of custom resources says its kind only
+    /// behind them: then each says its own.
+    pub(super) fn settle_list(&mut self) {
+        if let (Some(_), Some(list)) = (&self.eyes, self.objects.last_mut()) {
+            list.unnamed = !list.settled;
+            list.settled = true;
+        }
+    }
+
+    /// Neither the object that ended nor its list said what it is.
+    pub(super) fn leaves_open(&self, object: &Object) -> bool {
+        let unnamed = |list: &Object| list.unnamed && !list.secret;
+        !object.secret && !object.settled && self.objects.last().is_some_and(unnamed)
+    }
+
     /// Items of a list of one kind do not say what they are.
     pub(super) fn is_of_typed_list(&self) -> bool {
         self.eyes.is_some()

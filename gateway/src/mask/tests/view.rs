@@ -185,6 +185,28 @@ fn what_changes_its_mind_about_being_a_secret_is_not_shown_on() {
     }
 }
 
+/// As the API server writes lists of custom resources.
+#[test]
+fn a_list_that_says_its_kind_at_its_end_is_shown_object_by_object() {
+    let item = |name: &str| {
+        format!(r#"{{"apiVersion":"a/v1","kind":"Door","metadata":{{"name":"{name}"}}}}"#)
+    };
+    let mut view = View::new(&key(), others(), Arc::new(viewer("coder")));
+    let start = format!(r#"{{"apiVersion":"a/v1","items":[{},"#, item("one"));
+    let seen = view.update(start.as_bytes()).unwrap();
+    assert!(String::from_utf8(seen).unwrap().contains("one"));
+    let end = format!(r#"{}],"kind":"DoorList","metadata":{{}}}}"#, item("two"));
+    let seen = view.update(end.as_bytes()).unwrap();
+    assert!(String::from_utf8(seen).unwrap().contains("DoorList"));
+    for text in [
+        r#"{"items":[{"data":{"k":"dg=="}}],"kind":"SecretList"}"#,
+        r#"{"items":[{"kind":"Door","data":{"k":"dg=="}}],"kind":"SecretList"}"#,
+    ] {
+        let refused = show(others(), text.as_bytes().chunks(1)).map(|(seen, _)| seen);
+        assert_eq!(refused, Err(Unmaskable::Ambiguous), "{text}");
+    }
+}
+
 #[test]
 fn labels_are_seen_and_annotations_are_not() {
     let seen = shown(
