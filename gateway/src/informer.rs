@@ -225,7 +225,7 @@ mod tests {
         let first = [list(&["a", "b"]), vec![Event::InitDone]].concat();
         assert!(!told(list(&["a"])).synced);
         assert_eq!(names(&told(first.clone())), ["a", "b"]);
-        let broken_off = [first.clone(), list(&["c"])].concat();
+        let broken_off = [first, list(&["c"])].concat();
         assert_eq!(names(&told(broken_off.clone())), ["a", "b"]);
         let again = [broken_off, list(&["b"]), vec![Event::InitDone]].concat();
         assert_eq!(names(&told(again)), ["b"]);

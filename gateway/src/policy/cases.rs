@@ -186,7 +186,7 @@ fn parse(file: &Path, text: &str) -> Result<CaseFile, Problem> {
     };
     let document: Document = serde_saphyr::from_str(text).map_err(unreadable)?;
     let outline: Outline = serde_saphyr::from_str(text).map_err(unreadable)?;
-    let beside = file.parent().unwrap_or(Path::new("."));
+    let beside = file.parent().unwrap_or_else(|| Path::new("."));
     let mut cases = document.cases;
     for (index, case) in cases.iter_mut().enumerate() {
         case.line = outline.line(&format!("cases[{index}]"));

@@ -7,6 +7,10 @@ use crate::{identity::Attributes, request_info::RequestInfo};
 
 #[derive(Debug)]
 #[must_use]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a judgement is taken apart where it is made"
+)]
 pub enum Judgement {
     Decided(Decision),
     Undecided(Undecided),

@@ -37,10 +37,11 @@ struct Checked {
 
 #[derive(Serialize)]
 struct Shown {
-    file: String,
     line: Option<u64>,
     policy: Option<String>,
     message: String,
+    /// With the place, as a person reads it.
+    text: String,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -50,7 +51,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     args.output.show(&checked, |out| {
         for problem in &checked.problems {
-            writeln!(out, "{}", problem.line())?;
+            writeln!(out, "{}", problem.text)?;
         }
         match &checked.digest {
             Some(digest) => writeln!(out, "{} rules are valid: {digest}", checked.rules),
@@ -80,7 +81,7 @@ impl Checked {
             return Err(error.into());
         };
         let shown = problems.into_iter().map(|problem| Shown {
-            file: problem.place.to_string(),
+            text: problem.to_string(),
             line: problem.line,
             policy: problem.object,
             message: problem.message,
@@ -91,18 +92,5 @@ impl Checked {
             digest: None,
             problems: shown.collect(),
         })
-    }
-}
-
-impl Shown {
-    fn line(&self) -> String {
-        let mut line = self.file.clone();
-        if let Some(number) = self.line {
-            line.push_str(&format!(":{number}"));
-        }
-        if let Some(policy) = &self.policy {
-            line.push_str(&format!(": {policy}"));
-        }
-        format!("{line}: {}", self.message)
     }
 }

@@ -112,7 +112,7 @@ fn set_for(cases: &CaseFile, policies: Option<&Path>) -> anyhow::Result<PolicySe
             .file
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty());
-        return super::read(beside.unwrap_or(Path::new(".")));
+        return super::read(beside.unwrap_or_else(|| Path::new(".")));
     }
     Ok(PolicySet::read(&cases.policies)?)
 }

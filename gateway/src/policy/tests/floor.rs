@@ -308,7 +308,7 @@ fn labels_that_say_what_is_an_agent_stay_as_they_are() {
             change(none.clone(), none.clone()),
             "allow p/all",
         ),
-        ("POST /api/v1/namespaces", labels(agents.clone()), denied),
+        ("POST /api/v1/namespaces", labels(agents), denied),
         (pod, change(none.clone(), agent.clone()), denied),
         (pod, change(agent.clone(), none.clone()), denied),
         (
