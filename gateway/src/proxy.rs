@@ -362,7 +362,9 @@ impl Gateway {
     ) -> Result<Answer, Rejection> {
         let info = call.attributes.request;
         let mut handshake = self.upgrades.asked(call.arrival, info, call.body)?;
-        if let Err(denial) = write_back::check(&call.arrival.target, &call.body.bytes) {
+        let content_type = content_type(call.arrival);
+        if let Err(denial) = write_back::check(&call.arrival.target, content_type, &call.body.bytes)
+        {
             return deny(recording, &denial, call.attributes);
         }
         let mut overtaken: Option<(Vec<Target>, Response<UpstreamBody>)> = None;

@@ -102,22 +102,13 @@ fn check_oracles(call: &Call<'_>) -> Result<(), Denial> {
     if info.verb != "patch" && info.verb != "update" {
         return Ok(());
     }
-    if writes_secrets(info) && is_dry_run(&call.arrival.target) {
+    if writes_secrets(info) && info.is_dry_run() {
         return Err(dry_run());
     }
     if media_type(super::content_type(call.arrival)) == "application/json-patch+json" {
         json_patch::check(&call.body.bytes)?;
     }
     Ok(())
-}
-
-/// A parameter whose name is escaped may be it; no client escapes one.
-fn is_dry_run(target: &str) -> bool {
-    let (_, query) = target.split_once('?').unwrap_or_default();
-    query.split('&').any(|pair| {
-        let name = pair.split('=').next().unwrap_or_default();
-        name == "dryRun" || name.contains('%')
-    })
 }
 
 impl AgentView {

@@ -7,13 +7,14 @@
 use memchr::memmem;
 use serde_json::Value;
 
-use crate::{mask::Placeholder, policy::Denial};
+use super::content;
+use crate::{mask::Placeholder, policy::Denial, request_info::media_type};
 
 /// How JSON in a text in JSON may be nested: `last-applied-configuration` in itself.
 const DEPTH: u32 = 4;
 
-/// Refuses a call whose target or body has a placeholder in it.
-pub(super) fn check(target: &str, body: &[u8]) -> Result<(), Denial> {
+/// Refuses a call whose target or body has a placeholder in it. `content_type` is the header as it came.
+pub(super) fn check(target: &str, content_type: Option<&[u8]>, body: &[u8]) -> Result<(), Denial> {
     if Placeholder::find(&percent_decoded(target)).is_some() {
         return Err(denial("the URL"));
     }
@@ -25,15 +26,23 @@ pub(super) fn check(target: &str, body: &[u8]) -> Result<(), Denial> {
     if !found && memmem::find(body, b"\\u").is_none() {
         return Ok(());
     }
-    match serde_json::from_slice::<Value>(body) {
-        Ok(value) => match field(&value, &mut String::new(), 0) {
-            Some(field) => Err(denial(&field)),
-            None if found => Err(denial("the body")),
-            None => Ok(()),
-        },
-        Err(_) if found => Err(denial("the body")),
-        Err(_) => Ok(()),
+    let value = read(content_type, body);
+    match value.and_then(|value| field(&value, &mut String::new(), 0)) {
+        Some(field) => Err(denial(&field)),
+        None if found => Err(denial("the body")),
+        None => Ok(()),
     }
+}
+
+/// In whatever format it is, so that the field can be named.
+fn read(content_type: Option<&[u8]>, body: &[u8]) -> Option<Value> {
+    let media_type = media_type(content_type);
+    let format = match media_type.as_str() {
+        "application/apply-patch+yaml" => "application/yaml",
+        other => other,
+    };
+    let read = || content::read_object(format, body).ok();
+    serde_json::from_slice(body).ok().or_else(read)
 }
 
 /// The first field that has one in it, as people write paths: `data.password`, `spec.containers[0].env[2].value`.

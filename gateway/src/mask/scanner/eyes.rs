@@ -60,12 +60,10 @@ impl Scanner {
             .iter()
             .find(|object| !object.secret && !object.settled)
             .map(|object| object.mark);
-        let examined = match self.task {
-            Task::Examine(_, mark) => Some(mark),
-            _ => None,
-        };
         let end = self.sink.len();
-        let end = end.min(open.unwrap_or(end)).min(examined.unwrap_or(end));
+        let end = end
+            .min(open.unwrap_or(end))
+            .min(self.examined().unwrap_or(end));
         Ok(self.sink.hand_on(end))
     }
 
@@ -226,9 +224,18 @@ impl Scanner {
                 self.sink.push(&translated);
             }
         }
-        let told = self.sink.len();
+        // A text that is looked into may still give way to a placeholder.
+        let told = self.examined().unwrap_or(self.sink.len());
         if let Some(eyes) = &mut self.eyes {
             eyes.told = told;
+        }
+    }
+
+    /// Where the text begins that is being looked into.
+    fn examined(&self) -> Option<usize> {
+        match self.task {
+            Task::Examine(_, mark) => Some(mark),
+            _ => None,
         }
     }
 

@@ -244,6 +244,18 @@ fn what_kubectl_applied_stays_an_object_for_kubectl() {
 const NOT_FOUND: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"secrets \"db\" not found","reason":"NotFound","details":{"name":"db","kind":"secrets"},"code":404}"#;
 
 #[test]
+fn a_text_that_comes_in_pieces_is_hidden_as_one_that_comes_whole() {
+    let text = format!(
+        r#"{{"kind":"Pod","metadata":{{"annotations":{{"kubectl.kubernetes.io/last-applied-configuration":{}}}}}}}"#,
+        json(CANARIES[0])
+    );
+    let (whole, _) = show(others(), [text.as_bytes()]).unwrap();
+    let (pieces, _) = show(others(), text.as_bytes().chunks(1)).unwrap();
+    assert_eq!(whole, pieces);
+    assert!(whole.contains("sallyport-masked-"), "{whole}");
+}
+
+#[test]
 fn a_refusal_that_quotes_nothing_is_read_as_it_is() {
     let original: Value = serde_json::from_str(NOT_FOUND).unwrap();
     assert_eq!(shown(secrets(), NOT_FOUND), original);

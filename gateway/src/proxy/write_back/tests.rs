@@ -11,9 +11,17 @@ const SEEN: &str = "sallyport-masked-00aa11bb22cc-0123456789abcdef01234567";
 const RECORDED: &str = "masked:deadbeef:0123456789abcdef0123456789abcdef";
 
 fn refused(body: &[u8]) -> Option<String> {
-    check("/api/v1/namespaces/shop/secrets/db", body)
-        .err()
-        .map(|denial| denial.reason)
+    refused_as(b"application/json", body)
+}
+
+fn refused_as(content_type: &[u8], body: &[u8]) -> Option<String> {
+    check(
+        "/api/v1/namespaces/shop/secrets/db",
+        Some(content_type),
+        body,
+    )
+    .err()
+    .map(|denial| denial.reason)
 }
 
 #[track_caller]
@@ -55,8 +63,10 @@ fn the_field_is_named() {
 #[test]
 fn other_formats_are_looked_into() {
     let encoded = BASE64_STANDARD.encode(SEEN);
+    let yaml = format!("kind: Secret\ndata:\n  password: {encoded}\n");
+    let reason = refused_as(b"application/yaml", yaml.as_bytes()).expect("it is refused");
+    assert!(reason.starts_with("data.password holds"), "{reason}");
     for body in [
-        format!("data:\n  password: {encoded}\n").into_bytes(),
         format!("stringData: {{password: {SEEN}}}").into_bytes(),
         [
             &b"k8s\0\x0a\x0c\x12\x07password\x12\x36"[..],
@@ -97,7 +107,7 @@ fn a_target_with_a_placeholder_is_refused() {
         ),
         format!("/api/v1/namespaces/shop/secrets/{SEEN}"),
     ] {
-        let reason = check(&target, b"").expect_err("it is refused").reason;
+        let reason = check(&target, None, b"").expect_err("it is refused").reason;
         assert!(reason.starts_with("the URL holds"), "{reason}");
     }
 }
