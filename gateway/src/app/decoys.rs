@@ -64,7 +64,7 @@ async fn stop(client: &Client, caught: &Caught) -> anyhow::Result<String> {
     };
     let stops: Api<AgentStop> = Api::all(client.clone());
     let made = stops.create(&PostParams::default(), &stop).await.context(
-        "creating an AgentStop; the gateway needs the right to create agentstops.sallyport.dev",
+        "creating an AgentStop; bind ClusterRole sallyport-gateway-decoys to the gateway if it may not",
     )?;
     Ok(made.metadata.name.unwrap_or_default())
 }

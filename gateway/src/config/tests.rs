@@ -49,6 +49,23 @@ fn what_may_be_upgraded_is_written_as_kubernetes_names_it() {
 }
 
 #[test]
+fn decoys_are_named_whole_and_stop_sessions_only_where_stops_count() {
+    let parse = |more: &str| Config::parse(&format!("{MINIMAL}{more}"));
+    let decoys = "decoys: {secrets: [{namespace: shop, name: root}], stopSession: true}";
+    let config = parse(&format!("objects: {{}}\n{decoys}\n")).expect("stops count here");
+    assert!(config.decoys.stop_session);
+    assert_eq!(config.decoys.secrets[0].name, "root");
+    let error = parse(decoys).expect_err("no gateway would take notice");
+    assert!(
+        error.starts_with("decoys.stopSession: set objects"),
+        "{error}"
+    );
+    let unnamed = r#"decoys: {secrets: [{namespace: shop, name: ""}]}"#;
+    let error = parse(unnamed).expect_err("it names no Secret");
+    assert!(error.starts_with("decoys.secrets"), "{error}");
+}
+
+#[test]
 fn certificate_files_are_written_as_all_fields_are() {
     let text = MINIMAL.replace(
         "{local: {directory: ca, names: [localhost]}}",

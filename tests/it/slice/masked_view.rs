@@ -1,8 +1,10 @@
 //! An agent under `agentView: Masked`: real clients work, and see placeholders where secrets are.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use harness::{GoClient, Kubectl, Output, Tools};
+use harness::{Cluster, GoClient, Kubectl, Output, Tools, eventually};
 use serde_json::{Value, json};
 
 use super::Scene;
@@ -592,17 +594,12 @@ fn a_read_of_a_decoy_is_told_at_once() -> Result<()> {
         "yaml",
         "--watch-only",
     ])?;
-    harness::eventually(
-        "the decoy seen in a watch",
-        std::time::Duration::from_secs(30),
-        || {
-            let labels =
-                json!({"metadata": {"labels": {"at": format!("{:?}", std::process::id())}}});
-            api.patch(&scene.namespace.path("secrets/root-credentials"), &labels)?;
-            let count = scene.gateway.metric("sallyport_decoys_read_total")?;
-            Ok((count >= 2.0).then_some(()))
-        },
-    )?;
+    eventually("the decoy seen in a watch", Duration::from_secs(30), || {
+        let labels = json!({"metadata": {"labels": {"at": format!("{:?}", std::process::id())}}});
+        api.patch(&scene.namespace.path("secrets/root-credentials"), &labels)?;
+        let count = scene.gateway.metric("sallyport_decoys_read_total")?;
+        Ok((count >= 2.0).then_some(()))
+    })?;
     drop(watch);
     Ok(())
 }
@@ -637,5 +634,36 @@ fn a_long_list_is_masked_on_its_way() -> Result<()> {
         seen["items"] == api.get(&scene.configmaps())?["items"],
         "ConfigMaps differ"
     );
+    Ok(())
+}
+
+#[test]
+fn who_reads_a_decoy_is_stopped() -> Result<()> {
+    let scene = Scene::with(|mut settings, namespace| {
+        Cluster::from_env()?.serve_objects()?;
+        settings.config["objects"] = json!({});
+        settings.config["decoys"] = json!({
+            "secrets": [{"namespace": namespace.name, "name": "root-credentials"}],
+            "stopSession": true,
+        });
+        Ok(settings)
+    })?;
+    let api = scene.namespace.api();
+    let decoy = json!({"metadata": {"name": "root-credentials"}, "stringData": {"a": "b"}});
+    api.create(&scene.namespace.path("secrets"), &decoy)?;
+    let response = scene.call(
+        "GET",
+        &scene.namespace.path("secrets/root-credentials"),
+        &[],
+    )?;
+    let audit_id = response.header("audit-id").context("no Audit-ID")?;
+    let stop = format!("/apis/sallyport.dev/v1alpha1/agentstops/decoy-{audit_id}");
+    let denied = eventually("the stop", Duration::from_secs(30), || {
+        let answer = scene.list()?;
+        Ok((answer.status == 403).then(|| answer.text()))
+    });
+    let made = api.get(&stop)?;
+    api.delete(&stop)?;
+    ensure!(denied?.contains("it read the decoy Secret"), "{made}");
     Ok(())
 }
