@@ -141,13 +141,12 @@ fn person(environment: &Environment, args: &[&str]) -> Result<()> {
 fn pending(environment: &Environment) -> Result<(String, String)> {
     let mut list = kubectl(environment);
     list.args(["get", "approvalrequests", "-A", "-o", "json"]);
-    let found = wait("the approval request", || {
+    wait("the approval request", || {
         let list: Value = serde_json::from_str(&capture(&mut list)?)?;
         let metadata = list["items"][0]["metadata"].clone();
         let text = |field: &str| metadata[field].as_str().map(str::to_owned);
         Ok(text("namespace").zip(text("name")))
-    });
-    found
+    })
 }
 
 fn until_refused(agent: &Agent) -> Result<()> {
