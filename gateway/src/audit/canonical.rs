@@ -142,13 +142,15 @@ fn double_text(double: f64) -> String {
     }
     let sign = if double < 0.0 { "-" } else { "" };
     let scientific = format!("{:e}", double.abs());
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let (digits, exponent) = scientific
+        .split_once('e')
+        .unwrap_or((scientific.as_str(), "0"));
     let digits = digits.replace('.', "");
     let point = exponent.parse::<i32>().unwrap_or_default() + 1;
     let count = i32::try_from(digits.len()).unwrap_or(i32::MAX);
     let zeros = |number: i32| "0".repeat(usize::try_from(number).unwrap_or_default());
     let text = match point {
-        1..=21 if count <= point => digits.clone() + &zeros(point - count),
+        1..=21 if count <= point => digits + &zeros(point - count),
         1..=21 => {
             let (whole, fraction) = digits.split_at(usize::try_from(point).unwrap_or_default());
             format!("{whole}.{fraction}")

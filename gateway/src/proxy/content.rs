@@ -239,7 +239,7 @@ pub(super) fn deletion_options(target: &str, body: Option<Value>) -> Result<Valu
         let member = match name.as_str() {
             "gracePeriodSeconds" => value
                 .parse::<i64>()
-                .map_or(json!(value), |number| json!(number)),
+                .map_or_else(|_| json!(value), Value::from),
             "propagationPolicy" => json!(value),
             "orphanDependents" | "ignoreStoreReadErrorWithClusterBreakingPotential" => {
                 json!(value != "0" && !value.eq_ignore_ascii_case("false"))

@@ -249,7 +249,7 @@ impl Gateway {
         };
         let options = content::deletion_options(&call.arrival.target, body);
         call.content
-            .set_body(options.map_err(|ambiguous| Rejection::Ambiguous(ambiguous))?);
+            .set_body(options.map_err(Rejection::Ambiguous)?);
         Ok(())
     }
 
@@ -307,7 +307,7 @@ impl Gateway {
         &self,
         permit: LookupPermit,
         call: &Call<'_>,
-        recording: &mut Recording,
+        recording: &Recording,
         verb: &str,
         target: &str,
         accept: &'static str,
