@@ -69,6 +69,14 @@ pub enum FetchError {
     Status { host: String, status: StatusCode },
 }
 
+/// How much of an answer counts.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Answer {
+    Whole,
+    /// The rest may break off: what was sent has arrived.
+    Status,
+}
+
 /// Trusts the system's roots and, where given, those of a file.
 #[derive(Clone)]
 pub struct HttpsClient {
@@ -108,7 +116,7 @@ impl HttpsClient {
             value.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, value);
         }
-        let (status, body) = self.exchange(&target, request).await?;
+        let (status, body) = self.exchange(&target, request, Answer::Whole).await?;
         if status == StatusCode::OK {
             Ok(body)
         } else {
@@ -126,7 +134,7 @@ impl HttpsClient {
         let target = Target::parse(url)?;
         let mut request = target.request(Method::POST, body);
         request.headers_mut().extend(headers);
-        let (status, _) = self.exchange(&target, request).await?;
+        let (status, _) = self.exchange(&target, request, Answer::Status).await?;
         if status.is_success() {
             Ok(())
         } else {
@@ -138,8 +146,10 @@ impl HttpsClient {
         &self,
         target: &Target,
         request: Request<Full<Bytes>>,
+        answer: Answer,
     ) -> Result<(StatusCode, Bytes), FetchError> {
-        let exchanged = tokio::time::timeout(TIMEOUT, self.connect(target, request)).await;
+        let exchange = self.connect(target, request, answer);
+        let exchanged = tokio::time::timeout(TIMEOUT, exchange).await;
         exchanged.unwrap_or_else(|_| {
             Err(FetchError::TimedOut {
                 host: target.host.clone(),
@@ -151,6 +161,7 @@ impl HttpsClient {
         &self,
         target: &Target,
         request: Request<Full<Bytes>>,
+        answer: Answer,
     ) -> Result<(StatusCode, Bytes), FetchError> {
         let connect_error = |source| FetchError::Connect {
             host: target.host.clone(),
@@ -160,13 +171,13 @@ impl HttpsClient {
             .await
             .map_err(connect_error)?;
         if !target.tls {
-            return exchange_on(tcp, target, request).await;
+            return exchange_on(tcp, target, request, answer).await;
         }
         let name = ServerName::try_from(target.host.clone())
             .map_err(|_| FetchError::InsecureUrl(target.host.clone()))?;
         let connector = TlsConnector::from(Arc::clone(&self.tls));
         let tls = connector.connect(name, tcp).await.map_err(connect_error)?;
-        exchange_on(tls, target, request).await
+        exchange_on(tls, target, request, answer).await
     }
 }
 
@@ -208,6 +219,7 @@ async fn exchange_on(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     target: &Target,
     request: Request<Full<Bytes>>,
+    answer: Answer,
 ) -> Result<(StatusCode, Bytes), FetchError> {
     let broken = |source| FetchError::Broken {
         host: target.host.clone(),
@@ -221,7 +233,7 @@ async fn exchange_on(
     let exchange = pin!(async {
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();
-        if !status.is_success() {
+        if !status.is_success() || answer == Answer::Status {
             return Ok((status, Bytes::new()));
         }
         let body = Limited::new(response.into_body(), MAX_BODY_BYTES)

@@ -134,7 +134,7 @@ fn mrkdwn(text: &str) -> Value {
 
 fn plain(text: &str) -> Value {
     let text: String = text.chars().map(visible).collect();
-    json!({"type": "plain_text", "text": cut(&text, MOST_IN_LINE)})
+    json!({"type": "plain_text", "text": escaped(&text, MOST_IN_LINE)})
 }
 
 /// Three backticks inside would end it.
