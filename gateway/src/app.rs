@@ -79,7 +79,7 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         connections: fitting.connections,
         log: log.clone(),
     };
-    let gateway = gateway(&config, &reload, given, &mut registry).await?;
+    let gateway = gateway(&config, &reload, given, &mut registry, &readiness).await?;
 
     let explicit = match &config.explicit {
         Some(explicit) => Some(listen("explicit", explicit.listen).await?),
@@ -170,6 +170,7 @@ async fn gateway(
     reload: &Reload,
     given: Given,
     registry: &mut Registry,
+    readiness: &Readiness,
 ) -> anyhow::Result<Arc<Gateway>> {
     let node = node_name(config);
     let upstream = upstream_config(&config.upstream).await?;
@@ -182,7 +183,7 @@ async fn gateway(
         levels: reload.levels(),
         log: given.log,
         key: Arc::new(mask::Key::from_file(&config.masking.key_file)?),
-        approvals: approvals(config, &upstream, &node)?,
+        approvals: approvals(config, &upstream, &node, readiness)?,
         node,
         upstream: Upstream::new(&upstream)?,
         metrics: proxy::Metrics::new(registry),
@@ -216,6 +217,7 @@ fn approvals(
     config: &Config,
     upstream: &kube::Config,
     node: &str,
+    readiness: &Readiness,
 ) -> anyhow::Result<Option<Approvals>> {
     let Some(objects) = &config.objects else {
         return Ok(None);
@@ -223,7 +225,13 @@ fn approvals(
     let client = kube::Client::try_from(upstream.clone())
         .context("making a client for requests for approval")?;
     let namespace = objects.namespace.clone();
-    Ok(Some(Approvals::follow(client, node.to_owned(), namespace)))
+    let approvals = Approvals::follow(client, node.to_owned(), namespace);
+    let (synced, waiting) = (approvals.synced(), readiness.register("approvals"));
+    tokio::spawn(async move {
+        synced.await;
+        drop(waiting);
+    });
+    Ok(Some(approvals))
 }
 
 /// The decoys that are configured, and the task that stops who reads one, where that is wanted.

@@ -73,6 +73,14 @@ impl Approvals {
         }
     }
 
+    /// Resolves once the cluster's requests have been heard whole.
+    pub fn synced(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut known = self.known.clone();
+        async move {
+            let _heard = known.wait_for(|known| known.synced).await;
+        }
+    }
+
     /// Objects as they were read, so that what is written back is what was read.
     fn objects(&self, namespace: &str) -> Api<DynamicObject> {
         let resource = ApiResource::erase::<ApprovalRequest>(&());

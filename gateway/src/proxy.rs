@@ -39,6 +39,7 @@ use self::{
     request_body::RequestBody,
     revocation::{Bounds, Ends, Running},
     self_review::Review,
+    settling::recently::Recently,
     slots::Slots,
     upgrade::{Handshake, Upgrades},
     upstream::{Answer, Forward, UpstreamBody},
@@ -118,6 +119,7 @@ pub struct Gateway {
     read_lag: bool,
     /// Where people are asked, if anywhere.
     approvals: Option<Approvals>,
+    recently: Recently,
 }
 
 /// The rest of a request: its body, and its connection where it leaves HTTP.
@@ -206,6 +208,7 @@ impl Gateway {
             alerts: parts.alerts,
             read_lag: parts.read_lag,
             approvals: parts.approvals,
+            recently: Recently::default(),
         }
     }
 

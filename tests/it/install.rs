@@ -2,6 +2,7 @@
 
 mod agents;
 mod agents_namespace;
+mod approvals;
 mod ca;
 mod controller;
 mod doctor;

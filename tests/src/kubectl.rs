@@ -99,6 +99,22 @@ impl Kubectl {
         )
     }
 
+    /// Runs a line that a person would type into a shell, and wants success.
+    pub fn shell(&self, line: &str) -> Result<String> {
+        let mut shell = Command::new("sh");
+        shell
+            .args([
+                "-c",
+                &format!("kubectl() {{ \"$KUBECTL\" \"$@\"; }}\n{line}"),
+            ])
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", self.home.path())
+            .env("KUBECONFIG", self.kubeconfig())
+            .env("KUBECTL", &self.tools.kubectl);
+        process::run(&mut shell, &[])?.success()
+    }
+
     /// Runs and wants success.
     pub fn ok(&self, arguments: &[&str]) -> Result<String> {
         self.run(arguments)?.success()

@@ -34,6 +34,8 @@ struct State {
     answers: Answers,
     /// Connections whose answer waits here.
     held: usize,
+    /// Answers that are held wait for the next.
+    step: u64,
     /// Connections whose client has not let go of them.
     open: usize,
     /// Both ends of every connection so far.
@@ -94,6 +96,15 @@ impl Relay {
     /// Requests pass, answers stay here.
     pub fn hold(&self) {
         self.wire.set(Answers::Hold);
+    }
+
+    /// Lets pass what is held now; what comes after it stays here.
+    pub fn step(&self) {
+        let mut state = self.wire.state();
+        state.step += 1;
+        state.held = 0;
+        drop(state);
+        self.wire.changed.notify_all();
     }
 
     /// Waits until an answer is held: the API server has got the request.
@@ -183,12 +194,15 @@ impl Wire {
         if state.answers == Answers::Hold {
             state.held += 1;
             self.changed.notify_all();
-            let held = |state: &mut State| state.answers == Answers::Hold;
+            let step = state.step;
+            let held = |state: &mut State| state.answers == Answers::Hold && state.step == step;
             state = self
                 .changed
                 .wait_while(state, held)
                 .unwrap_or_else(PoisonError::into_inner);
-            state.held -= 1;
+            if state.step == step {
+                state.held -= 1;
+            }
         }
         match &mut state.answers {
             Answers::Pass | Answers::Hold => length,

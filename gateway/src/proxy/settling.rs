@@ -31,6 +31,7 @@ use crate::{
 
 mod patience;
 mod question;
+pub(super) mod recently;
 pub(super) mod refusal;
 
 /// What ended the wait.
@@ -63,7 +64,12 @@ impl Gateway {
             recording.judged_by(pending.policy_digest());
             Rejection::Unapproved(Unapproved::not_approvable(&pending, &why))
         })?;
-        let until = Instant::now() + patience(call, pending.terms().hold);
+        let is_stream = call.attributes.request.is_stream();
+        let comes_again = is_stream && self.recently.take(&question.spec.digest, Instant::now());
+        let until = match comes_again {
+            true => Instant::now(),
+            false => Instant::now() + patience(call, pending.terms().hold),
+        };
         let asked = approvals.open(&question).await;
         let mut ticket = asked.map_err(|error| {
             recording.judged_by(pending.policy_digest());
@@ -92,7 +98,15 @@ impl Gateway {
             match waited {
                 Waited::Approved | Waited::RulesChanged => {}
                 Waited::Not(why) => return refuse(why, &pending, ticket, recording),
-                Waited::Long => return Err(still_open(&pending, &question, ticket)),
+                Waited::Long if Timestamp::now() >= expires(&question, ticket) => {
+                    return refuse(NotApproved::Expired, &pending, ticket, recording);
+                }
+                Waited::Long => {
+                    if call.attributes.request.is_stream() {
+                        self.recently.told(&question.spec.digest, Instant::now());
+                    }
+                    return Err(still_open(&pending, &question, ticket));
+                }
                 Waited::Draining => {
                     return Err(Unapproved::draining(&pending, ticket.key()).into());
                 }
@@ -235,10 +249,13 @@ fn refuse(
 }
 
 fn still_open(pending: &PendingPermit, question: &Question, ticket: &Ticket<'_>) -> Rejection {
-    let expires = ticket
-        .request()
-        .map_or(question.spec.expires_at, |request| request.spec.expires_at);
-    Unapproved::pending(pending, ticket.key(), expires).into()
+    Unapproved::pending(pending, ticket.key(), expires(question, ticket)).into()
+}
+
+/// Of the request, which may be older than the question.
+fn expires(question: &Question, ticket: &Ticket<'_>) -> Timestamp {
+    let request = ticket.request();
+    request.map_or(question.spec.expires_at, |request| request.spec.expires_at)
 }
 
 fn id(ticket: &Ticket<'_>) -> String {

@@ -11,7 +11,12 @@ use serde_json::{Value, json};
 
 use super::Scene;
 
+mod command_line;
 mod decisions;
+mod gateways;
+mod http2;
+mod storm;
+mod streams;
 
 const SOON: Duration = Duration::from_secs(30);
 const API: &str = "/apis/sallyport.dev/v1alpha1";
@@ -20,6 +25,7 @@ const API: &str = "/apis/sallyport.dev/v1alpha1";
 struct Asked {
     scene: Scene,
     person: Kubectl,
+    settings: Settings,
 }
 
 impl Asked {
@@ -29,15 +35,22 @@ impl Asked {
     }
 
     fn with_settings(terms: &str, change: impl FnOnce(Settings) -> Settings) -> Result<Self> {
+        let mut used = None;
         let scene = Scene::with(|mut settings, namespace| {
             install_definitions(&settings)?;
             settings.config["objects"] = json!({"namespace": namespace.name});
-            Ok(change(
-                settings.with_policy("ask.yaml", &asking(&namespace.name, terms)),
-            ))
+            let policy = asking(&namespace.name, terms);
+            let settings = change(settings.with_policy("ask.yaml", &policy));
+            used = Some(settings.clone());
+            Ok(settings)
         })?;
         let person = Kubectl::with_kubeconfig(&scene.cluster.kubeconfig, &scene.namespace.name)?;
-        Ok(Self { scene, person })
+        let settings = used.context("the settings were made")?;
+        Ok(Self {
+            scene,
+            person,
+            settings,
+        })
     }
 
     /// The agent's kubectl, which goes on meanwhile.
@@ -89,6 +102,8 @@ impl Asked {
         let patch = json!([{"op": "add", "path": "/status/votes/-", "value": vote}]).to_string();
         let arguments = [
             "patch",
+            "-n",
+            &self.scene.namespace.name,
             "approvalrequest",
             name(request)?,
             "--subresource=status",
@@ -154,7 +169,7 @@ spec:
     effect: RequireApproval
     verbs: [create, update, patch]
     apiGroups: [""]
-    resources: [configmaps]
+    resources: [configmaps, pods/exec]
     namespaces: [{namespace}]
     names: ["*"]
     reason: ConfigMaps are looked at first

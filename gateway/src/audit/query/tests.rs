@@ -510,3 +510,32 @@ fn no_flipped_byte_stops_the_reader_or_passes_for_what_was_recorded() {
         );
     }
 }
+
+#[test]
+fn a_held_call_is_one_call_and_shows_its_hold() {
+    let shelf = Shelf::new();
+    shelf.file(
+        "log-a",
+        1,
+        &[
+            received(0, sample::intent("a")),
+            received(1, sample::intent("b")),
+        ],
+    );
+    shelf.file("log-a", 3, &[received(7200, sample::hold("a"))]);
+    shelf.file("log-a", 4, &[received(7201, sample::hold("b"))]);
+    shelf.file("log-a", 5, &[received(7202, sample::outcome("a"))]);
+    let (calls, report) = newest_calls(&shelf.sources(), &Filter::default(), 10);
+    assert_clean(&report);
+    let told: Vec<_> = calls
+        .iter()
+        .map(|call| (call.audit_id(), call.text(&["outcome"])))
+        .collect();
+    assert_eq!(told, [("a", Some("complete")), ("b", Some("unknown"))]);
+    assert_eq!(calls[1].text(&["approval", "state"]), Some("pending"));
+
+    let (found, _) = show(&shelf.sources(), "a");
+    let holds: Vec<_> = found.holds.iter().map(|hold| hold.digest).collect();
+    assert!(matches!(holds[..], [Digest::Matches(_)]), "{holds:?}");
+    assert!(found.intent.is_some() && found.outcome.is_some());
+}

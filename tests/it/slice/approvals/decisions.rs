@@ -144,7 +144,7 @@ fn clients_own_timeout_ends_the_hold_with_an_answer() -> Result<()> {
 
 #[test]
 fn approval_expires_while_the_client_waits() -> Result<()> {
-    let asked = Asked::with("{hold: 60s, expires: 1s}")?;
+    let asked = Asked::with("{hold: 2s, expires: 2s}")?;
     let refused = asked.scene.kubectl()?.run(&CREATE)?.failure()?;
     assert!(
         refused.contains("nobody approved this call in time"),
