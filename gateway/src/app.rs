@@ -182,7 +182,7 @@ async fn gateway(
         namespaces: given.told.namespaces,
         levels: reload.levels(),
         log: given.log,
-        key: Arc::new(mask::Key::from_file(&config.masking.key_file)?),
+        key: Arc::new(mask::Key::configured(&config.masking)?),
         approvals: approvals(config, &upstream, &node, readiness)?,
         node,
         upstream: Upstream::new(&upstream)?,

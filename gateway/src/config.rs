@@ -316,6 +316,21 @@ impl Default for Flush {
 pub struct Masking {
     /// 32 random bytes in base64; equal values get equal placeholders while it stays the same.
     pub key_file: PathBuf,
+    /// Secrets of one's own that begin with a fixed prefix, beside those that every gateway knows.
+    #[serde(default)]
+    pub detectors: Vec<Detector>,
+}
+
+/// What a secret looks like: `prefix`, and at least `length` of `characters` behind it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Detector {
+    pub name: String,
+    /// Four characters or more.
+    pub prefix: String,
+    /// Single ones and ranges, as `A-Za-z0-9_-`.
+    pub characters: String,
+    pub length: usize,
 }
 
 /// `/metrics`, `/healthz` and `/readyz`.

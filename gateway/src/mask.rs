@@ -4,9 +4,13 @@
 //!
 //! - [`Rule`] says what is secret, from the group and resource of the URL.
 //! - `gzip` inflates what came compressed, as long as it does not become far longer than it was.
+//! - `decoder` makes JSON of protobuf and YAML, so that the rest reads one format, and equal values have equal
+//!   placeholders in all of them.
 //! - `lexer` reads JSON from chunks and refuses what is not JSON.
 //! - `scanner` follows the lexer through the few places where Kubernetes keeps secrets, copies every
 //!   other byte as it came, and puts a placeholder where a value was.
+//! - `inspect` takes a last look at what fits into a record: values of environment variables, and what `detectors`
+//!   find anywhere.
 //! - [`BodyMasker`] is what the data path feeds; [`RecordedBody`] is what the record gets.
 //! - [`View`] is the same scanner with an agent's own placeholders: what it sees instead of the answer.
 //! - [`Placeholder`] finds either kind where somebody wrote it back.
@@ -18,6 +22,7 @@ use serde::Serialize;
 
 pub use self::{
     body::{Body, BodyMasker, DigestOnly, RecordedBody},
+    detectors::Unusable,
     findings::{Findings, ObjectFacts, SecretPassed, StatusFacts},
     key::{Digest, Key, KeyError},
     placeholder::{Kind as PlaceholderKind, Placeholder},
@@ -27,8 +32,11 @@ pub use self::{
 };
 
 mod body;
+mod decoder;
+mod detectors;
 mod findings;
 mod gzip;
+mod inspect;
 mod key;
 mod lexer;
 mod object;
@@ -36,11 +44,14 @@ mod placeholder;
 mod release;
 mod rule;
 mod scanner;
+mod search;
 mod sink;
+mod spans;
 mod text;
 mod utf8;
 mod value;
 mod view;
+mod yaml;
 
 #[cfg(test)]
 mod tests;

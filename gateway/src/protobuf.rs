@@ -27,7 +27,7 @@ mod varint;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// The JSON of a whole body of `application/vnd.kubernetes.protobuf`, exactly as the API server will read it.
 pub fn to_json(body: &[u8]) -> Result<Vec<u8>, Malformed> {

@@ -22,7 +22,7 @@ pub async fn check(path: &Path) -> anyhow::Result<String> {
     if !config.tls.files().is_empty() {
         leaves(&config)?;
     }
-    mask::Key::from_file(&config.masking.key_file)?;
+    mask::Key::configured(&config.masking)?;
     let store = match &config.recording.store {
         config::Store::Directory(directory) => directory.display().to_string(),
         config::Store::S3(s3) => Bucket::describe(s3)?,

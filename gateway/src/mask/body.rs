@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::{
     Masked,
+    decoder::Decoder,
     findings::Findings,
     gzip::Gzip,
+    inspect::inspect,
     key::{Digest, Key},
     rule::{Rule, SecretName},
     scanner::{Refused, Scanner},
@@ -13,13 +15,18 @@ use super::{
 };
 
 /// Sees every chunk of a body while it passes. Never fails, never holds more than the inline limit
-/// (twice, for a moment, where an object says only at its end that it is a Secret) and about 1 MiB.
+/// (twice, for a moment, where an object says only at its end that it is a Secret) and about 1 MiB; of YAML, which is
+/// read whole, five more.
 /// Should a chunk make it panic, it can still be finished: what it was doing is not looked at again.
 pub struct BodyMasker {
+    key: Arc<Key>,
     bytes: u64,
     digest: Digest,
-    /// Between the bytes that pass and the scanner, where they are compressed.
+    /// Between the bytes that pass and the decoder, where they are compressed.
     gzip: Option<Gzip>,
+    /// Makes JSON of them for the scanner.
+    decoder: Decoder,
+    inline_limit: usize,
     scanner: Option<Scanner>,
     wanted: bool,
     refused: Option<DigestOnly>,
@@ -50,15 +57,15 @@ pub enum Body {
 /// Why a body is in the record by its digest alone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DigestOnly {
-    /// Longer than the inline limit once masked.
+    /// Longer than the inline limit once masked, or YAML that is longer than that.
     TooLarge,
-    /// Not JSON by its content type.
+    /// In no format that is read by its content type, or in protobuf of a type that is not built into Kubernetes.
     MediaType,
     /// Compressed, and not with gzip.
     ContentEncoding,
     /// Compressed, and far longer once inflated than any answer of an API server.
     Inflated,
-    /// Not JSON by its bytes, or nested too deep.
+    /// Not of its format by its bytes, or nested too deep.
     Malformed,
     /// A JSON Patch operation with two paths, or Secrets nested in Secrets that say so only at their ends.
     Ambiguous,
@@ -78,16 +85,26 @@ impl BodyMasker {
         inline_limit: usize,
         want_body: bool,
     ) -> Self {
-        let refused = unreadable(content_type, content_encoding);
+        let decoder = Decoder::of(content_type);
+        let refused = match decoder {
+            _ if !is_gzip(content_encoding) && !is_identity(content_encoding) => {
+                Some(DigestOnly::ContentEncoding)
+            }
+            Some(_) => None,
+            None => Some(DigestOnly::MediaType),
+        };
         let sink = if want_body {
             Sink::new(inline_limit)
         } else {
             Sink::closed()
         };
         Self {
+            key: Arc::clone(key),
             bytes: 0,
             digest: key.digest(),
             gzip: is_gzip(content_encoding).then(Gzip::default),
+            decoder: decoder.unwrap_or_default(),
+            inline_limit,
             scanner: refused
                 .is_none()
                 .then(|| Scanner::new(Arc::clone(key), rule, sink)),
@@ -125,13 +142,17 @@ impl BodyMasker {
             self.settle(verdict);
         }
         let over_limit = self.scanner.as_ref().is_some_and(Scanner::over_limit);
-        let (findings, masked) = self.scanner.map(Scanner::into_parts).unwrap_or_default();
+        let (mut findings, masked) = self.scanner.map(Scanner::into_parts).unwrap_or_default();
         let body = match self.refused {
             _ if self.bytes == 0 => Body::Empty,
             _ if !self.wanted => Body::Unwanted,
             Some(why) => Body::DigestOnly(why),
             None if over_limit => Body::DigestOnly(DigestOnly::TooLarge),
-            None => inline(masked.unwrap_or_default()),
+            None => {
+                let (masked, found) = inspect(&self.key, masked.unwrap_or_default());
+                findings.masked = findings.masked.saturating_add(found);
+                inline(masked, self.inline_limit)
+            }
         };
         RecordedBody {
             bytes: self.bytes,
@@ -142,10 +163,14 @@ impl BodyMasker {
     }
 
     fn read(&mut self, chunk: &[u8]) -> Result<(), Refused> {
-        match (&mut self.scanner, &mut self.gzip) {
-            (None, _) => Ok(()),
-            (Some(scanner), None) => scanner.feed(chunk),
-            (Some(scanner), Some(gzip)) => gzip.feed(chunk, |plain| scanner.feed(plain)),
+        let Some(scanner) = &mut self.scanner else {
+            return Ok(());
+        };
+        let decoder = &mut self.decoder;
+        let mut plain = |plain: &[u8]| decoder.feed(plain, |json| scanner.feed(json));
+        match &mut self.gzip {
+            None => plain(chunk),
+            Some(gzip) => gzip.feed(chunk, plain),
         }
     }
 
@@ -153,9 +178,11 @@ impl BodyMasker {
         let Some(scanner) = &mut self.scanner else {
             return Ok(());
         };
+        let decoder = &mut self.decoder;
         if let Some(gzip) = &mut self.gzip {
-            gzip.finish(|plain| scanner.feed(plain))?;
+            gzip.finish(|plain| decoder.feed(plain, |json| scanner.feed(json)))?;
         }
+        decoder.finish(|json| scanner.feed(json))?;
         scanner.finish()
     }
 
@@ -163,6 +190,7 @@ impl BodyMasker {
         let Err(refused) = verdict else { return };
         self.refused = Some(refused.into());
         self.gzip = None;
+        self.decoder = Decoder::default();
         if let Some(scanner) = &mut self.scanner {
             scanner.give_up_bytes();
         }
@@ -198,40 +226,19 @@ impl From<Refused> for DigestOnly {
             Refused::Ambiguous => Self::Ambiguous,
             Refused::Incomplete => Self::Incomplete,
             Refused::Inflated => Self::Inflated,
+            Refused::TooLong => Self::TooLarge,
+            Refused::Unknown => Self::MediaType,
         }
     }
 }
 
-fn inline(masked: Vec<u8>) -> Body {
+/// A placeholder may be longer than what it stands for.
+fn inline(masked: Vec<u8>, limit: usize) -> Body {
     match String::from_utf8(masked) {
-        Ok(masked) => Body::Inline(Masked(masked)),
+        Ok(masked) if masked.len() <= limit => Body::Inline(Masked(masked)),
+        Ok(_) => Body::DigestOnly(DigestOnly::TooLarge),
         Err(_) => Body::DigestOnly(DigestOnly::Malformed),
     }
-}
-
-/// kube-apiserver reads a body without a content type as JSON. Apply patches are called YAML and are
-/// JSON as kubectl sends them; the lexer refuses them where they are not.
-fn unreadable(content_type: Option<&str>, content_encoding: Option<&str>) -> Option<DigestOnly> {
-    if !is_gzip(content_encoding) && !is_identity(content_encoding) {
-        return Some(DigestOnly::ContentEncoding);
-    }
-    let media_type = content_type
-        .unwrap_or("application/json")
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim();
-    let known = [
-        "application/json",
-        "application/json-patch+json",
-        "application/merge-patch+json",
-        "application/strategic-merge-patch+json",
-        "application/apply-patch+yaml",
-    ];
-    let json = known
-        .iter()
-        .any(|json| media_type.eq_ignore_ascii_case(json));
-    (!json).then_some(DigestOnly::MediaType)
 }
 
 /// RFC 9110 section 8.4.1.3 has two names for it.

@@ -5,13 +5,18 @@ use std::{
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use aws_lc_rs::{digest, hmac};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::value::{Encoding, ValueDigest};
+use super::{
+    detectors::{Detectors, Unusable},
+    value::{Encoding, ValueDigest},
+};
+use crate::config;
 
 const KEY_BYTES: usize = 32;
 const REMEDY: &str =
@@ -28,10 +33,14 @@ pub struct Key {
     bodies: hmac::Key,
     secrets: hmac::Key,
     views: hmac::Key,
+    /// What is looked for in texts, to be replaced with this key's placeholders.
+    detectors: Arc<Detectors>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
+    #[error(transparent)]
+    Detector(#[from] Unusable),
     #[error("cannot read masking.keyFile {}; {REMEDY}", path.display())]
     Unreadable {
         path: PathBuf,
@@ -45,6 +54,14 @@ pub enum KeyError {
 }
 
 impl Key {
+    /// The key and the detectors of a configuration.
+    pub fn configured(masking: &config::Masking) -> Result<Self, KeyError> {
+        Ok(Self {
+            detectors: Detectors::with(&masking.detectors)?,
+            ..Self::from_file(&masking.key_file)?
+        })
+    }
+
     /// Reads 32 random bytes, written in base64, from a file that only its owner can read.
     pub fn from_file(path: &Path) -> Result<Self, KeyError> {
         let unreadable = |source| KeyError::Unreadable {
@@ -75,6 +92,7 @@ impl Key {
             bodies: derived(&root, b"sallyport bodies"),
             secrets: derived(&root, b"sallyport secrets"),
             views: derived(&root, b"sallyport views"),
+            detectors: Detectors::built_in(),
         }
     }
 
@@ -99,6 +117,10 @@ impl Key {
             id: self.id.clone(),
             context: hmac::Context::with_key(&self.bodies),
         }
+    }
+
+    pub(super) fn detectors(&self) -> &Detectors {
+        &self.detectors
     }
 
     pub(super) fn value_digest(&self, encoding: Encoding) -> ValueDigest {

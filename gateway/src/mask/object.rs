@@ -41,6 +41,8 @@ pub(super) enum Slot {
     Release,
     Message,
     Secret(Encoding),
+    /// A list that is left out: it says who set which fields, and with them values that lists are keyed by.
+    Emptied,
 }
 
 /// A short value that is learned while it is copied.
@@ -213,6 +215,7 @@ pub(super) fn metadata_member(name: &[u8], secret: bool) -> Slot {
         b"namespace" => Slot::Field(Field::Namespace),
         b"uid" => Slot::Field(Field::Uid),
         b"resourceVersion" => Slot::Field(Field::ResourceVersion),
+        b"managedFields" => Slot::Emptied,
         _ if name.eq_ignore_ascii_case(b"annotations") => Slot::Inside(Place::Annotations),
         _ if secret && name.eq_ignore_ascii_case(b"labels") => Slot::Inside(Place::Annotations),
         _ => Slot::Opaque,

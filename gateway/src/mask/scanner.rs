@@ -41,6 +41,10 @@ pub(super) enum Refused {
     Incomplete,
     /// It becomes far longer than what came in.
     Inflated,
+    /// It is read whole, and is too long for that.
+    TooLong,
+    /// Of a type that is not known.
+    Unknown,
 }
 
 pub(super) struct Scanner {
@@ -86,6 +90,8 @@ enum Task {
     ReplaceText(Box<ValueDigest>),
     /// Anything else, by its bytes.
     ReplaceBytes(Box<ValueDigest>),
+    /// Something stands for it already.
+    Drop,
 }
 
 #[derive(Clone, Copy)]
@@ -216,7 +222,7 @@ impl Scanner {
         let bytes = &chunk[self.from..to];
         self.from = to;
         match &mut self.task {
-            Task::ReplaceText(_) => {}
+            Task::ReplaceText(_) | Task::Drop => {}
             Task::ReplaceBytes(digest) => digest.update(bytes),
             Task::Capture(Field::Code) => {
                 collect(&mut self.collected, bytes);
@@ -228,7 +234,7 @@ impl Scanner {
 
     fn text(&mut self, chunk: &[u8], start: usize, end: usize) {
         match &mut self.task {
-            Task::Copy | Task::ReplaceBytes(_) => {}
+            Task::Copy | Task::ReplaceBytes(_) | Task::Drop => {}
             Task::ReplaceText(digest) => digest.update(&chunk[start..end]),
             Task::Name | Task::Capture(_) => collect(&mut self.collected, &chunk[start..end]),
             Task::Examine(..) => self.examine(chunk, start, end),
@@ -239,7 +245,7 @@ impl Scanner {
         let mut buffer = [0; 4];
         let encoded = char.encode_utf8(&mut buffer).as_bytes();
         match &mut self.task {
-            Task::Copy | Task::ReplaceBytes(_) => {}
+            Task::Copy | Task::ReplaceBytes(_) | Task::Drop => {}
             Task::ReplaceText(digest) => digest.update(encoded),
             Task::Name | Task::Capture(_) => collect(&mut self.collected, encoded),
             Task::Examine(..) => {
@@ -274,6 +280,7 @@ impl Scanner {
             }
             (Slot::Top, Shape::Array) => self.enter(chunk, start, Place::Operations),
             (Slot::Top, Shape::Object) => self.enter(chunk, start, Place::Object),
+            (Slot::Emptied, Shape::Array) => self.empty(chunk, start),
             (Slot::Inside(place), _) if place.has_shape(shape) => self.enter(chunk, start, place),
             (slot, _) if shape != Shape::Null && self.must_replace(slot) => {
                 self.replace(chunk, start, shape, Encoding::Plain)
@@ -322,7 +329,12 @@ impl Scanner {
         match slot {
             Slot::LastApplied | Slot::Release | Slot::Inside(Place::Tokens) => true,
             Slot::Status if self.rule.secret == Secret::Tokens => true,
-            Slot::Inside(_) | Slot::Top | Slot::Field(_) | Slot::Status | Slot::Scalar => self
+            Slot::Inside(_)
+            | Slot::Top
+            | Slot::Emptied
+            | Slot::Field(_)
+            | Slot::Status
+            | Slot::Scalar => self
                 .objects
                 .last()
                 .map_or(self.rule.secret == Secret::Objects, |object| object.secret),
@@ -372,10 +384,17 @@ impl Scanner {
         }
     }
 
+    fn empty(&mut self, chunk: &[u8], start: usize) {
+        self.emit(chunk, start);
+        self.sink.push(b"[]");
+        self.task = Task::Drop;
+        self.skip();
+    }
+
     /// A name, string, number or literal is complete.
     fn end(&mut self, chunk: &[u8], at: usize) -> Result<(), Refused> {
         match &self.task {
-            Task::Copy => {}
+            Task::Copy | Task::Drop => {}
             Task::Name => return self.end_name(),
             Task::Capture(field) => self.end_capture(*field, chunk, at),
             Task::Examine(text, mark) => self.end_text(*text, *mark, chunk, at),
@@ -425,6 +444,10 @@ impl Scanner {
             Some(Place::Row) if name == b"object" => Slot::Inside(Place::Object),
             _ => Slot::Opaque,
         };
+        if self.member == Slot::Emptied && self.eyes.is_some() {
+            // Whoever writes an empty list back takes all fields from their managers.
+            self.member = Slot::Opaque;
+        }
         let twice = self.member == Slot::Field(Field::Path)
             && self
                 .objects
@@ -458,6 +481,10 @@ impl Scanner {
         let place = self.places.pop();
         match self.task {
             Task::ReplaceBytes(_) => self.end_replaced(chunk, at),
+            Task::Drop => {
+                self.emit(chunk, at);
+                self.task = Task::Copy;
+            }
             _ if place == Some(Place::Object) => self.close_object(chunk, at)?,
             _ => {}
         }

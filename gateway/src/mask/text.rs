@@ -1,14 +1,13 @@
 //! Short texts: request URIs, `Status` messages, user agents.
 
+use std::ops::Range;
+
 use super::{Key, Masked};
 use crate::request_info::RequestInfo;
 
 /// kube-apiserver's bound and suffix for user agents in audit events.
 const TEXT_LIMIT: usize = 1024;
 const TRUNCATED: &str = "...TRUNCATED";
-
-/// Shorter words after `Bearer` are prose.
-const BEARER_MIN: usize = 16;
 
 /// Query keys whose values are secret, or may be: what `exec` runs is often a password on a command line.
 const SECRET_KEYS: [&str; 18] = [
@@ -66,7 +65,7 @@ pub fn request_uri_start(
     Masked(cut(request_uri(key, request, target).0, limit))
 }
 
-/// A short free text, with placeholders for JWTs, PEM blocks and bearer tokens. Cut after 1024 bytes.
+/// A short free text, with placeholders for what detectors find. Cut after 1024 bytes.
 pub fn text(key: &Key, text: &str) -> Masked<String> {
     Masked(cut(hide(key, text), TEXT_LIMIT))
 }
@@ -141,107 +140,43 @@ fn hex_pair(pair: &[u8; 2]) -> Option<u8> {
     u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()
 }
 
-/// One pass: no byte is looked at more than a few times, whatever the text is.
+/// With placeholders for what [detectors](super::detectors) find, and for what telling names give away.
 pub(super) fn hide(key: &Key, text: &str) -> String {
     let bytes = text.as_bytes();
+    let mut found = key.detectors().secrets(bytes);
+    found.extend(key.detectors().told(bytes));
+    replaced(key, text, found)
+}
+
+/// With placeholders for what detectors alone find.
+pub(super) fn hide_known(key: &Key, text: &str) -> String {
+    replaced(key, text, key.detectors().secrets(text.as_bytes()))
+}
+
+fn replaced(key: &Key, text: &str, mut found: Vec<Range<usize>>) -> String {
+    let bytes = text.as_bytes();
+    found.sort_by_key(|secret| secret.start);
     let mut masked = String::with_capacity(text.len());
-    let (mut copied, mut at) = (0, 0);
-    while at < bytes.len() {
-        match secret_at(bytes, at) {
-            Found::Secret { start, end } => {
-                masked.push_str(&text[copied..start]);
-                masked.push_str(&key.placeholder(&bytes[start..end]));
-                (copied, at) = (end, end);
-            }
-            Found::NothingBefore(next) => at = next,
-        }
+    let mut copied = 0;
+    for secret in joined(found) {
+        masked.push_str(&text[copied..secret.start]);
+        masked.push_str(&key.placeholder(&bytes[secret.clone()]));
+        copied = secret.end;
     }
     masked.push_str(&text[copied..]);
     masked
 }
 
-enum Found {
-    Secret { start: usize, end: usize },
-    NothingBefore(usize),
-}
-
-/// All patterns begin and end at ASCII bytes, so the bounds are bounds of characters.
-fn secret_at(text: &[u8], at: usize) -> Found {
-    match text[at] {
-        b'e' => json_web_token(text, at),
-        b'-' => pem_block(text, at),
-        b'b' | b'B' => bearer_token(text, at),
-        _ => Found::NothingBefore(at + 1),
+/// As one where they overlap.
+fn joined(found: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    let mut joined: Vec<Range<usize>> = Vec::with_capacity(found.len());
+    for next in found {
+        match joined.last_mut() {
+            Some(last) if next.start < last.end => last.end = last.end.max(next.end),
+            _ => joined.push(next),
+        }
     }
-}
-
-/// Three or more parts of base64url, the first of which begins like `{"`.
-fn json_web_token(text: &[u8], start: usize) -> Found {
-    if !text[start..].starts_with(b"eyJ") {
-        return Found::NothingBefore(start + 1);
-    }
-    let first = run(text, start, is_base64url);
-    let part_after =
-        |end: usize| (text.get(end) == Some(&b'.')).then(|| run(text, end + 1, is_base64url));
-    let Some(mut end) = part_after(first)
-        .filter(|second| *second > first + 1)
-        .and_then(part_after)
-    else {
-        return Found::NothingBefore(first);
-    };
-    while let Some(next) = part_after(end).filter(|next| *next > end + 1) {
-        end = next;
-    }
-    Found::Secret { start, end }
-}
-
-/// Up to the end line, or to the end of a text that was cut.
-fn pem_block(text: &[u8], start: usize) -> Found {
-    let block = &text[start..];
-    if !block.starts_with(b"-----BEGIN ") {
-        return Found::NothingBefore(start + 1);
-    }
-    let end = memchr::memmem::find(block, b"-----END ").and_then(|line| {
-        let label = line + b"-----END ".len();
-        Some(label + memchr::memmem::find(&block[label..], b"-----")? + b"-----".len())
-    });
-    Found::Secret {
-        start,
-        end: end.map_or(text.len(), |end| start + end),
-    }
-}
-
-fn bearer_token(text: &[u8], at: usize) -> Found {
-    const SCHEME: &[u8] = b"bearer ";
-    let start = at + SCHEME.len();
-    let named = text
-        .get(at..start)
-        .is_some_and(|scheme| scheme.eq_ignore_ascii_case(SCHEME));
-    let end = if named {
-        run(text, start, is_token68)
-    } else {
-        start
-    };
-    if named && end - start >= BEARER_MIN {
-        return Found::Secret { start, end };
-    }
-    Found::NothingBefore(at + 1)
-}
-
-fn run(text: &[u8], start: usize, within: fn(u8) -> bool) -> usize {
-    text[start..]
-        .iter()
-        .position(|byte| !within(*byte))
-        .map_or(text.len(), |length| start + length)
-}
-
-fn is_base64url(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
-}
-
-/// RFC 9110 section 11.2.
-fn is_token68(byte: u8) -> bool {
-    is_base64url(byte) || matches!(byte, b'.' | b'~' | b'+' | b'/' | b'=')
+    joined
 }
 
 #[cfg(test)]

@@ -108,7 +108,8 @@ impl From<Refused> for Unmaskable {
         match refused {
             Refused::Incomplete => Self::Incomplete,
             Refused::Ambiguous | Refused::Inflated => Self::Ambiguous,
-            Refused::Malformed => Self::Malformed,
+            // The last two are of formats that no view has.
+            Refused::Malformed | Refused::TooLong | Refused::Unknown => Self::Malformed,
         }
     }
 }

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use self::random::Random;
+pub(crate) use self::random::Random;
 use super::*;
 
 mod random;
@@ -20,7 +20,7 @@ fn varint(mut value: u64) -> Vec<u8> {
 }
 
 /// A field of bytes: a text, or a message.
-fn field(number: u32, value: impl AsRef<[u8]>) -> Vec<u8> {
+pub(crate) fn field(number: u32, value: impl AsRef<[u8]>) -> Vec<u8> {
     let value = value.as_ref();
     let mut bytes = varint(u64::from(number << 3 | 2));
     bytes.extend(varint(value.len() as u64));
@@ -28,7 +28,7 @@ fn field(number: u32, value: impl AsRef<[u8]>) -> Vec<u8> {
     bytes
 }
 
-fn number(number: u32, value: i64) -> Vec<u8> {
+pub(crate) fn number(number: u32, value: i64) -> Vec<u8> {
     [varint(u64::from(number << 3)), varint(value as u64)].concat()
 }
 
@@ -36,7 +36,7 @@ fn message(parts: &[Vec<u8>]) -> Vec<u8> {
     parts.concat()
 }
 
-fn body(api_version: &str, kind: &str, object: &[u8]) -> Vec<u8> {
+pub(crate) fn body(api_version: &str, kind: &str, object: &[u8]) -> Vec<u8> {
     let kind = message(&[field(1, api_version), field(2, kind)]);
     [
         b"k8s\0".to_vec(),

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::{
     super::{
+        inspect::inspect,
         sink::Sink,
-        text::{hide, text},
+        text::{hide, hide_known, text},
         value::Encoding,
     },
     NAME_LIMIT, Refused, Scanner, TEXT_LIMIT, Task, Text, WITHHELD,
@@ -76,10 +77,15 @@ impl Scanner {
         let one_object =
             read.is_ok() && inside.documents == 1 && text.trim_ascii_start().starts_with(b"{");
         self.take_issued(&mut inside);
-        let (findings, masked) = inside.into_parts();
+        let (mut findings, masked) = inside.into_parts();
+        let masked = masked.filter(|_| one_object).map(|masked| {
+            let (masked, found) = self.inspected(masked);
+            findings.masked = findings.masked.saturating_add(found);
+            masked
+        });
         match masked.map(String::from_utf8) {
-            Some(Ok(_)) if one_object && findings.masked == 0 => None,
-            Some(Ok(masked)) if one_object => {
+            Some(Ok(masked)) if masked.as_bytes() == text => None,
+            Some(Ok(masked)) => {
                 self.findings.absorb(findings);
                 Some(masked)
             }
@@ -90,6 +96,14 @@ impl Scanner {
         }
     }
 
+    /// An agent's view shows what only a record hides, or what it applies would differ from what it reads.
+    fn inspected(&self, masked: Vec<u8>) -> (Vec<u8>, u32) {
+        match self.eyes {
+            None => inspect(&self.key, masked),
+            Some(_) => (masked, 0),
+        }
+    }
+
     /// The body keeps it whole.
     fn message(&mut self, collected: &[u8]) -> Option<String> {
         let message = String::from_utf8_lossy(collected);
@@ -97,7 +111,10 @@ impl Scanner {
             self.count_masked(1);
             return Some(WITHHELD.to_owned());
         }
-        let masked = hide(&self.key, &message);
+        let masked = match self.eyes {
+            None => hide(&self.key, &message),
+            Some(_) => hide_known(&self.key, &message),
+        };
         let changed = masked != message;
         self.count_masked(u32::from(changed));
         if self.is_first_object() {

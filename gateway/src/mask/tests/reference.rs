@@ -108,6 +108,9 @@ impl Reference<'_> {
 
     fn metadata(&self, metadata: &Doc, secret: bool) -> Doc {
         self.map(metadata, secret, |name, value| {
+            if let ("managedFields", Doc::List(_)) = (name, value) {
+                return Doc::List(Vec::new());
+            }
             let labels = secret && name.eq_ignore_ascii_case("labels");
             if !labels && !name.eq_ignore_ascii_case("annotations") {
                 let learned = [

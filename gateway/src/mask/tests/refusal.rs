@@ -25,7 +25,7 @@ fn secret() -> String {
 }
 
 #[test]
-fn only_json_is_read() {
+fn only_known_formats_are_read() {
     let json_types = [
         "application/json",
         "Application/JSON; charset=utf-8",
@@ -46,9 +46,10 @@ fn only_json_is_read() {
         );
     }
     for content_type in [
-        "application/vnd.kubernetes.protobuf",
-        "application/yaml",
         "application/cbor",
+        "application/cbor-seq",
+        "application/apply-patch+cbor",
+        "application/vnd.kubernetes.protobufs",
         "text/plain",
         "",
         "application/jsonx",
@@ -66,14 +67,16 @@ fn only_json_is_read() {
             "{encoding}"
         );
     }
-    assert_eq!(
-        state(
-            Some("application/apply-patch+yaml"),
-            None,
-            "data:\n  k: v\n"
-        ),
-        Body::DigestOnly(DigestOnly::Malformed)
-    );
+    for content_type in [
+        "application/vnd.kubernetes.protobuf",
+        "application/vnd.kubernetes.protobuf;stream=watch",
+    ] {
+        assert_eq!(
+            state(Some(content_type), None, &secret()),
+            Body::DigestOnly(DigestOnly::Malformed),
+            "{content_type}"
+        );
+    }
 }
 
 #[test]

@@ -108,6 +108,11 @@ fn small_documents() -> Vec<(Select, String)> {
         ),
         (
             Select::Others,
+            r#"{"metadata":{"managedFields":[{"fieldsV1":{"v:\"x\"":{},"k:{\"ip\":\"1\"}":[]}}],"managedFields":7,"name":"n"}}"#
+                .to_owned(),
+        ),
+        (
+            Select::Others,
             r#"{"a":"\ud83d\ude00\ud83d\\\"","b":[1.5e+3,-0,true,[[]],{}],"message":"é\u00e9"} "#
                 .to_owned(),
         ),

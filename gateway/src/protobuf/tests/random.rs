@@ -9,15 +9,15 @@ use super::{
 };
 
 /// A generator that is the same for the same seed.
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed | 1)
     }
 
     /// A body whose object has some of its fields.
-    pub(super) fn body(&mut self) -> Vec<u8> {
+    pub(crate) fn body(&mut self) -> Vec<u8> {
         let (api_version, kind, index) = KINDS[self.below(KINDS.len())];
         let object = self.message(message(index), 0);
         super::body(api_version, kind, &object)

@@ -1,0 +1,207 @@
+//! The last look at what a record will hold: secrets that only their looks or their place give away.
+//!
+//! The scanner knows the few places that are secret in a Secret or beside a token, and copies the rest. What it copied
+//! is in memory by now and bounded, so a search for a few dozen texts in it says which strings deserve a closer look:
+//!
+//! - literal values of environment variables: `value` in the objects of any list named `env`, and in JSON Patches;
+//! - what a [detector](super::detectors) finds in a string;
+//! - strings that look random behind a name like `password`.
+//!
+//! All other bytes stay as they came.
+
+use std::{ops::Range, sync::LazyLock};
+
+use self::patches::operations;
+use super::{
+    detectors::{Detectors, is_telling, looks_chosen_by_no_one},
+    key::Key,
+    search::Search,
+    spans,
+    text::hide,
+};
+
+mod patches;
+
+#[cfg(test)]
+mod tests;
+
+/// As a member's name, with its quotes.
+const ENV: &str = "\"env\"";
+/// An escape of an ASCII character: what hides behind it is seen only once it is read.
+const ESCAPE: &str = "\\u00";
+
+/// The texts of all detectors, so that one search is enough; those of the configuration are searched for apart.
+static TEXTS: LazyLock<Search> =
+    LazyLock::new(|| Search::new([ENV, ESCAPE].into_iter().chain(Detectors::texts())));
+
+/// What is put in the place of something.
+type Edit = (Range<usize>, String);
+
+/// Whole JSON documents with placeholders for what was found, and how many.
+pub(super) fn inspect(key: &Key, json: Vec<u8>) -> (Vec<u8>, u32) {
+    let mut inspection = Inspection {
+        key,
+        json: &json,
+        edits: Vec::new(),
+    };
+    inspection.strings(&TEXTS);
+    if let Some(own) = key.detectors().own_texts() {
+        inspection.strings(own);
+    }
+    inspection.operations();
+    let edits = in_order(inspection.edits);
+    if edits.is_empty() {
+        return (json, 0);
+    }
+    let count = u32::try_from(edits.len()).unwrap_or(u32::MAX);
+    (replaced(&json, &edits), count)
+}
+
+struct Inspection<'a> {
+    key: &'a Key,
+    json: &'a [u8],
+    edits: Vec<Edit>,
+}
+
+impl Inspection<'_> {
+    fn strings(&mut self, search: &Search) {
+        let mut at = 0;
+        while let Some(hit) = search.next(self.json, at) {
+            let begins = |index: &usize| search.begins(*index, self.json, hit.at).is_some();
+            at = match hit.texts.iter().any(begins) {
+                true => self.string_at(hit.at),
+                false => hit.at + 1,
+            };
+        }
+    }
+
+    /// Looks closer at the string around a hit; from where to search on.
+    fn string_at(&mut self, at: usize) -> usize {
+        // The quote of `"env"` begins the string.
+        let inside = if self.json[at] == b'"' { at + 1 } else { at };
+        let string = spans::string_around(self.json, inside);
+        let text = spans::decoded(&self.json[string.clone()]);
+        match text {
+            Some(text) => self.text(&string, &text),
+            None => self.undecodable(&string),
+        }
+        string.end.max(at + 1)
+    }
+
+    fn text(&mut self, string: &Range<usize>, text: &str) {
+        if let Some(value) = spans::value_of_name(self.json, string.end) {
+            self.member(text, value);
+        }
+        let masked = hide(self.key, text);
+        if masked != text {
+            self.edits.push((string.clone(), quoted(&masked)));
+        }
+    }
+
+    fn member(&mut self, name: &str, value: usize) {
+        match self.json.get(value) {
+            Some(b'[') if name == "env" => self.variables(value),
+            Some(b'"') if is_telling(name.as_bytes()) => {
+                self.told(value..spans::value_end(self.json, value))
+            }
+            _ => {}
+        }
+    }
+
+    /// Where halves of surrogate pairs stand in a string, its detectors read the text as it is written.
+    fn undecodable(&mut self, string: &Range<usize>) {
+        let written = &self.json[string.clone()];
+        let detectors = self.key.detectors();
+        if !detectors.secrets(written).is_empty() || !detectors.told(written).is_empty() {
+            self.edits
+                .push((string.clone(), quoted(&self.key.placeholder(written))));
+        }
+    }
+
+    /// A list of environment variables.
+    fn variables(&mut self, start: usize) {
+        for variable in spans::elements(self.json, start) {
+            self.variable(variable);
+        }
+    }
+
+    fn variable(&mut self, variable: Range<usize>) {
+        if self.json[variable.start] != b'{' {
+            return;
+        }
+        for (name, value) in spans::members(self.json, variable.start) {
+            if spans::decoded(&self.json[name]).as_deref() == Some("value") {
+                self.replace(value);
+            }
+        }
+    }
+
+    fn told(&mut self, value: Range<usize>) {
+        let text = spans::decoded(&self.json[value.clone()]);
+        if text.is_some_and(|text| looks_chosen_by_no_one(text.as_bytes())) {
+            self.replace(value);
+        }
+    }
+
+    /// A value that is secret whatever it is, but for what says that there is none.
+    fn replace(&mut self, value: Range<usize>) {
+        let written = &self.json[value.clone()];
+        let text = match written.first() {
+            Some(b'"') => spans::decoded(written).map(String::into_bytes),
+            _ => None,
+        };
+        let text = text.unwrap_or_else(|| written.to_vec());
+        if text != b"null" && !text.is_empty() && !text.starts_with(b"masked:") {
+            self.edits
+                .push((value, quoted(&self.key.placeholder(&text))));
+        }
+    }
+
+    fn operations(&mut self) {
+        for (path, value) in operations(self.json) {
+            match path.rsplit('/').next() {
+                _ if patches::is_variable(&path) => self.patched_variable(value),
+                Some(name) if is_telling(name.as_bytes()) && self.json[value.start] == b'"' => {
+                    self.told(value)
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn patched_variable(&mut self, value: Range<usize>) {
+        match self.json[value.start] {
+            b'[' => self.variables(value.start),
+            b'{' => self.variable(value),
+            _ => self.replace(value),
+        }
+    }
+}
+
+/// Each once, the outer one where they overlap.
+fn in_order(mut edits: Vec<Edit>) -> Vec<Edit> {
+    edits.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
+    let mut end = 0;
+    edits.retain(|(range, _)| {
+        let apart = range.start >= end;
+        end = end.max(range.end);
+        apart
+    });
+    edits
+}
+
+fn replaced(text: &[u8], edits: &[Edit]) -> Vec<u8> {
+    let mut masked = Vec::with_capacity(text.len());
+    let mut copied = 0;
+    for (range, placeholder) in edits {
+        masked.extend_from_slice(&text[copied..range.start]);
+        masked.extend_from_slice(placeholder.as_bytes());
+        copied = range.end;
+    }
+    masked.extend_from_slice(&text[copied..]);
+    masked
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
