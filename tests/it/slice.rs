@@ -30,6 +30,8 @@ mod masked_view;
 mod misspelt;
 mod outcomes;
 mod paths;
+#[cfg(target_os = "linux")]
+mod protobuf;
 mod python;
 mod quotas;
 mod reload;

@@ -260,6 +260,23 @@ impl Api {
         )
     }
 
+    /// The bytes of an answer in a format that is asked for.
+    pub fn read(&self, path: &str, accept: &str) -> Result<Vec<u8>> {
+        let answer = self
+            .client
+            .request("GET", path, &[("Accept", accept)], &[])?;
+        ensure!(
+            answer.status == 200
+                && answer
+                    .header("content-type")
+                    .is_some_and(|kind| kind.starts_with(accept)),
+            "GET {path} as {accept}: {} {:?}",
+            answer.status,
+            answer.header("content-type")
+        );
+        Ok(answer.body)
+    }
+
     pub fn create(&self, path: &str, object: &Value) -> Result<Value> {
         let headers = [("Content-Type", "application/json")];
         let body = serde_json::to_vec(object)?;

@@ -15,6 +15,7 @@
 //! | `SALLYPORT_TEST_HELMS` | helm 3 and helm 4, separated by a colon, where there are such |
 //! | `SALLYPORT_POD_PATH` | directories whose programs pods with a network of their own can run by name |
 //! | `SALLYPORT_TEST_TIER` | `soak` for full counts |
+//! | `SALLYPORT_TEST_KUBERNETES_EXAMPLES` | directories of Kubernetes' own example objects, separated by a colon |
 //! | `SALLYPORT_TEST_PYTHON` | a Python that can import `kubernetes` and `duckdb` |
 //! | `SALLYPORT_TEST_MOTO` | a Python that can import `moto.server` |
 

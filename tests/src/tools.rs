@@ -39,6 +39,12 @@ impl Tools {
         Ok(names.split(':').map(PathBuf::from).collect())
     }
 
+    /// Directories of Kubernetes' own examples: objects of every built-in kind, each in every format.
+    pub fn kubernetes_examples() -> Result<Vec<PathBuf>> {
+        let names = environment::variable("SALLYPORT_TEST_KUBERNETES_EXAMPLES")?;
+        Ok(names.split(':').map(PathBuf::from).collect())
+    }
+
     /// The rows that DuckDB answers to `query`, as JSON objects.
     pub fn duckdb(&self, query: &str) -> Result<Vec<Value>> {
         let answer = self

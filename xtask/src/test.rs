@@ -9,7 +9,7 @@ use crate::{
     command::{command, is_root},
     progress,
     tools::{
-        Cache, cargo_tools, ebpf, go_client,
+        Cache, cargo_tools, cluster, ebpf, go_client,
         layer::{self, OtherClients},
         programs::{self, IP, NFT},
     },
@@ -108,7 +108,11 @@ pub(crate) fn run_tier(args: &Args, tier: Tier) -> Result<Report> {
         .env("SALLYPORT_TEST_GATEWAY", workspace::gateway());
     run.envs(environment.iter().flat_map(Environment::variables));
     if needs_cluster {
-        run.env("SALLYPORT_TEST_GO_CLIENT", go_client::binary(&cache)?);
+        run.env("SALLYPORT_TEST_GO_CLIENT", go_client::binary(&cache)?)
+            .env(
+                "SALLYPORT_TEST_KUBERNETES_EXAMPLES",
+                cluster::examples(&cache)?,
+            );
     }
     run.envs(others.iter().flat_map(OtherClients::variables));
     // The report says what failed; nextest's own words are on the screen already.

@@ -6,17 +6,49 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use base64::{
     Engine,
     prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD},
 };
-use harness::{Kubectl, Tools};
+use harness::{GoClient, Kubectl, Tools};
 use serde_json::{Value, json};
 
 use super::Scene;
 
 const MARKER: &str = "visiblemarkerofanordinaryvalue";
+
+/// What `typed` puts into its Secret.
+const OF_THE_GO_CLIENT: &str = "correct horse battery staple";
+
+const EVERYTHING: &str = "apiVersion: audit.k8s.io/v1
+kind: Policy
+rules:
+- level: RequestResponse
+";
+
+const FORMATS: [&str; 7] = [
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+    "application/json;as=Table;v=v1;g=meta.k8s.io",
+    "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;v=v1;g=meta.k8s.io",
+    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+];
+
+const PYTHON: &str = r#"
+import sys
+from kubernetes import client, config
+
+kubeconfig, namespace, canary = sys.argv[1:]
+config.load_kube_config(config_file=kubeconfig)
+core = client.CoreV1Api()
+secret = client.V1Secret(metadata=client.V1ObjectMeta(name="python"), string_data={"password": canary})
+core.create_namespaced_secret(namespace, secret)
+core.patch_namespaced_secret("python", namespace, {"stringData": {"other": canary}})
+core.list_namespaced_secret(namespace)
+"#;
 
 #[test]
 fn a_secret_is_in_no_log_record_or_metric() -> Result<()> {
@@ -94,6 +126,188 @@ fn a_token_among_subprotocols_is_in_no_log_record_or_metric() -> Result<()> {
         scene.kubectl()?.ok(&["get", "secrets"])?;
     }
     sweep(scene, &[&canary, &token, &encoded])
+}
+
+/// Each where Kubernetes keeps it, in each format that its API server speaks.
+#[test]
+fn a_secret_in_every_place_and_format_is_in_no_log_record_or_metric() -> Result<()> {
+    let scene = Scene::with(|mut settings, _| {
+        settings.config["recording"]["policyFile"] = json!("levels.yaml");
+        Ok(settings.with_file("levels.yaml", EVERYTHING))
+    })?;
+    let canary = canary();
+    let kubectl = scene.kubectl()?;
+    set_environments(&scene, &kubectl, &canary)?;
+    write_beside_secrets(&kubectl, &canary)?;
+    write_in_yaml(&scene, &canary)?;
+    read_in_every_format(&scene)?;
+    let go = GoClient::new(&kubectl.kubeconfig(), &scene.namespace.name)?;
+    go.lines(&["typed"])?;
+    handle_in_python(&kubectl, &canary)?;
+    sweep(scene, &[&canary, OF_THE_GO_CLIENT])
+}
+
+/// Literal values of environment variables, by every kind of patch.
+fn set_environments(scene: &Scene, kubectl: &Kubectl, canary: &str) -> Result<()> {
+    let environment = |value: String| json!([{"name": "GREETING", "value": value}]);
+    let deployment = deployment(&environment(canary.to_owned()));
+    kubectl.run_with(&["apply"], &deployment)?.success()?;
+    kubectl
+        .run_with(
+            &["apply", "--server-side", "--force-conflicts"],
+            &deployment,
+        )?
+        .success()?;
+    kubectl.ok(&["set", "env", "deployment/web", &format!("SET={canary}")])?;
+    let containers = |value: String| {
+        json!({"spec": {"template": {"spec": {"containers": [
+            {"name": "web", "image": "registry.invalid/web:1", "env": environment(value)},
+        ]}}}})
+    };
+    let env = "/spec/template/spec/containers/0/env";
+    for (kind, patch) in [
+        ("strategic", containers(format!("{canary}1"))),
+        ("merge", containers(format!("{canary}2"))),
+        (
+            "json",
+            json!([{"op": "replace", "path": format!("{env}/0/value"), "value": canary}]),
+        ),
+        (
+            "json",
+            json!([{"op": "add", "path": format!("{env}/-"), "value": {"name": "ADDED", "value": canary}}]),
+        ),
+    ] {
+        let patch = patch.to_string();
+        kubectl.ok(&[
+            "patch",
+            "deployment",
+            "web",
+            "--type",
+            kind,
+            "--patch",
+            &patch,
+        ])?;
+    }
+    kubectl.ok(&[
+        "get",
+        "deployments,replicasets,controllerrevisions,pods",
+        "-o",
+        "yaml",
+    ])?;
+    let deployments = format!(
+        "/apis/apps/v1/namespaces/{}/deployments",
+        scene.namespace.name
+    );
+    for accept in FORMATS {
+        scene.call("GET", &deployments, &[("Accept", accept)])?;
+    }
+    Ok(())
+}
+
+fn deployment(environment: &Value) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web"},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "web", "image": "registry.invalid/web:1", "env": environment}]},
+            },
+        },
+    })
+}
+
+/// Where only its looks give a secret away.
+fn write_beside_secrets(kubectl: &Kubectl, canary: &str) -> Result<()> {
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{canary}\n-----END PRIVATE KEY-----\n");
+    let configmap = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "careless", "annotations": {"note": format!("Authorization: Bearer {canary}")}},
+        "data": {
+            "database": format!("postgres://user:{canary}@db/shop"),
+            "tls.key": pem,
+            "application.properties": format!("db.password={canary}\n"),
+            "values.yaml": format!("auth:\n  token: {canary}\n"),
+            "apiKey": canary,
+        },
+    });
+    kubectl.run_with(&["apply"], &configmap)?.success()?;
+    kubectl.ok(&["get", "configmap", "careless", "-o", "yaml"])?;
+    let event = json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": "careless"},
+        "involvedObject": {"kind": "ConfigMap", "name": "careless", "namespace": kubectl.namespace()},
+        "message": format!("cannot pull from https://user:{canary}@registry.invalid/"),
+    });
+    kubectl.run_with(&["create"], &event)?.success()?;
+    kubectl.ok(&["get", "events", "-o", "json"])?;
+    kubectl
+        .run_with(&["create"], &secret("made", canary))?
+        .success()?;
+    Ok(())
+}
+
+/// kubectl itself sends JSON; other clients send what they read from a file.
+fn write_in_yaml(scene: &Scene, canary: &str) -> Result<()> {
+    let secrets = scene.namespace.path("secrets");
+    let yaml = |name: &str, note: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, annotations: {{note: {note}}}}}\nstringData:\n  k: |\n    {canary}\n"
+        )
+    };
+    let applied = format!("{secrets}/applied-yaml?fieldManager=test");
+    let anchored = format!("&note {canary}, again: *note");
+    for (method, target, content_type, body) in [
+        ("POST", &secrets, "application/yaml", yaml("yaml", canary)),
+        (
+            "PATCH",
+            &applied,
+            "application/apply-patch+yaml",
+            yaml("applied-yaml", canary),
+        ),
+        (
+            "POST",
+            &secrets,
+            "application/yaml",
+            yaml("anchored", &anchored),
+        ),
+    ] {
+        let headers = [("Content-Type", content_type)];
+        let answer = scene
+            .start(method, target, &headers, body.as_bytes())?
+            .response()?;
+        // What is not written to Secrets, because the gateway judges it in JSON alone, is recorded all the same.
+        ensure!([201, 403].contains(&answer.status), "{}", answer.text());
+    }
+    Ok(())
+}
+
+fn read_in_every_format(scene: &Scene) -> Result<()> {
+    let secrets = scene.namespace.path("secrets");
+    let watch = format!("{secrets}?watch=1&resourceVersion=0&timeoutSeconds=1");
+    for accept in FORMATS {
+        for target in [&secrets, &format!("{secrets}/made"), &watch] {
+            let answer = scene.call("GET", target, &[("Accept", accept)])?;
+            // Not every format is spoken of everything.
+            ensure!([200, 406].contains(&answer.status), "{}", answer.text());
+        }
+    }
+    Ok(())
+}
+
+fn handle_in_python(kubectl: &Kubectl, canary: &str) -> Result<()> {
+    let path = kubectl.kubeconfig();
+    let path = path.to_str().context("a temporary path is UTF-8")?;
+    let arguments = [path, kubectl.namespace(), canary];
+    Tools::from_env()?
+        .run_python(PYTHON, &arguments)?
+        .success()?;
+    Ok(())
 }
 
 /// Looks for `secrets` in everything that the scene's gateway has kept and said.

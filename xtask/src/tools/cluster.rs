@@ -10,6 +10,12 @@ use crate::workspace;
 
 const NAME: &str = "sallyport-test-cluster";
 
+/// Modules, and where in them their examples are.
+const EXAMPLES: [(&str, &str); 2] = [
+    ("k8s.io/api", "testdata"),
+    ("k8s.io/apiextensions-apiserver", "pkg/apis/testdata"),
+];
+
 /// The built control plane, one per state of its sources.
 pub(crate) fn binary(cache: &Cache) -> Result<PathBuf> {
     let sources = workspace::root().join("tests/cluster");
@@ -20,6 +26,17 @@ pub(crate) fn binary(cache: &Cache) -> Result<PathBuf> {
         golang::build(cache, &sources, &flags, &directory.join(NAME))
     })?;
     Ok(built.join(NAME))
+}
+
+/// Directories of example objects in the control plane's sources, joined by `:`.
+pub(crate) fn examples(cache: &Cache) -> Result<String> {
+    let sources = workspace::root().join("tests/cluster");
+    let directory = |(module, inside): (&str, &str)| {
+        let module = golang::module(cache, &sources, module)?;
+        Ok(module.dir.join(inside).display().to_string())
+    };
+    let directories: Result<Vec<_>> = EXAMPLES.map(directory).into_iter().collect();
+    Ok(directories?.join(":"))
 }
 
 /// The Kubernetes version that go.mod names. Built as a module it would call itself `v0.0.0-master`,
