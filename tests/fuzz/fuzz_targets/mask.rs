@@ -12,6 +12,14 @@ use serde_json::Value;
 
 static KEY: LazyLock<Arc<Key>> = LazyLock::new(|| Arc::new(Key::from_bytes([7; 32])));
 
+const FORMATS: [&str; 5] = [
+    "application/json",
+    "application/vnd.kubernetes.protobuf",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+    "application/yaml",
+    "application/apply-patch+yaml",
+];
+
 /// What each kind of rule is selected by.
 const TARGETS: [(&str, &str); 5] = [
     ("GET", "/api/v1/namespaces/shop/secrets/db"),
@@ -30,6 +38,7 @@ struct Input<'a> {
     /// Lengths of chunks; the rest is the last one.
     chunks: Vec<u8>,
     gzip: bool,
+    format: u8,
     body: &'a [u8],
 }
 
@@ -37,9 +46,10 @@ fuzz_target!(|input: Input<'_>| {
     let (method, target) = TARGETS[usize::from(input.target) % TARGETS.len()];
     let request = RequestInfo::parse(method, target).expect("a target of ours");
     let encoding = input.gzip.then_some("gzip");
-    let whole = masked(&request, encoding, [input.body]);
+    let format = FORMATS[usize::from(input.format) % FORMATS.len()];
+    let whole = masked(&request, format, encoding, [input.body]);
     assert_eq!(
-        masked(&request, encoding, chunks(input.body, &input.chunks)),
+        masked(&request, format, encoding, chunks(input.body, &input.chunks)),
         whole,
         "chunks change the record"
     );
@@ -50,12 +60,12 @@ fuzz_target!(|input: Input<'_>| {
 
 fn masked<'a>(
     request: &RequestInfo,
+    format: &str,
     encoding: Option<&str>,
     chunks: impl IntoIterator<Item = &'a [u8]>,
 ) -> RecordedBody {
-    let json = Some("application/json");
     let rule = Rule::select(request);
-    let mut masker = BodyMasker::new(&KEY, rule, json, encoding, 64 << 10, true);
+    let mut masker = BodyMasker::new(&KEY, rule, Some(format), encoding, 64 << 10, true);
     chunks.into_iter().for_each(|chunk| masker.update(chunk));
     masker.finish()
 }

@@ -1,0 +1,79 @@
+//! Any protobuf in any chunks: no panic, the same JSON as in one chunk, and JSON indeed.
+#![no_main]
+
+use libfuzzer_sys::{arbitrary, arbitrary::Arbitrary, fuzz_target};
+use sallyport::protobuf::{Framing, Malformed, Strictness, Transcoder, to_json};
+
+
+/// Kinds whose messages have everything that is special.
+const KINDS: [(&str, &str); 6] = [
+    ("v1", "Pod"),
+    ("v1", "SecretList"),
+    ("v1", "List"),
+    ("apps/v1", "ControllerRevision"),
+    ("admission.k8s.io/v1", "AdmissionReview"),
+    ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
+];
+
+#[derive(Arbitrary, Debug)]
+struct Input<'a> {
+    kind: u8,
+    watch: bool,
+    exact: bool,
+    size: u8,
+    object: &'a [u8],
+}
+
+fuzz_target!(|input: Input<'_>| {
+    let (framing, body) = match input.watch {
+        true => (Framing::Watch, input.object.to_vec()),
+        false => (Framing::Object, body(&input)),
+    };
+    let strictness = match input.exact {
+        true => Strictness::Exact,
+        false => Strictness::Known,
+    };
+    let whole = read(framing, strictness, [&*body]);
+    let size = usize::from(input.size).max(1);
+    assert_eq!(read(framing, strictness, body.chunks(size)), whole, "chunks change the JSON");
+    if framing == Framing::Object
+        && let Ok(json) = to_json(&body)
+    {
+        serde_json::from_slice::<serde_json::Value>(&json).expect("what was read is JSON");
+        assert_eq!(read(framing, Strictness::Known, [&*body]), (json, Ok(())));
+    }
+});
+
+fn body(input: &Input<'_>) -> Vec<u8> {
+    let (api_version, kind) = KINDS[usize::from(input.kind) % KINDS.len()];
+    let kind = [field(1, api_version.as_bytes()), field(2, kind.as_bytes())].concat();
+    [b"k8s\0".to_vec(), field(1, &kind), field(2, input.object)].concat()
+}
+
+fn field(number: u8, value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![number << 3 | 2];
+    let mut length = value.len();
+    while length >= 0x80 {
+        bytes.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    bytes.push(length as u8);
+    bytes.extend(value);
+    bytes
+}
+
+fn read<'a>(
+    framing: Framing,
+    strictness: Strictness,
+    chunks: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<u8>, Result<(), Malformed>) {
+    let mut json = Vec::new();
+    let mut push = |text: &[u8]| {
+        json.extend_from_slice(text);
+        Ok(())
+    };
+    let mut transcoder = Transcoder::new(framing, strictness);
+    let fed = chunks.into_iter().try_for_each(|chunk| transcoder.feed(chunk, &mut push));
+    let verdict = fed.and_then(|()| transcoder.finish(&mut push));
+    (json, verdict)
+}
