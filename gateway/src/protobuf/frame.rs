@@ -13,8 +13,10 @@ pub(super) struct Frame {
     pub(super) end: u64,
     pub(super) role: Role,
     pub(super) message: &'static Message,
-    /// The number of the last field, and what it was.
+    /// The number of the last field.
     pub(super) last: u32,
+    /// The number of the last field that was written.
+    pub(super) known: u32,
     repeats: bool,
     /// The fields before this have lower numbers.
     next: usize,
@@ -58,6 +60,7 @@ impl Frame {
             role,
             message,
             last: 0,
+            known: 0,
             repeats: false,
             next: 0,
             bracket: None,
@@ -79,6 +82,9 @@ impl Frame {
         }
         self.last = number;
         let part = self.part(number)?;
+        if !matches!(part, Part::Unknown) {
+            self.known = number;
+        }
         self.repeats = match part {
             Part::Field(field) => matches!(field.written, Written::List | Written::Map),
             Part::Unknown => true,

@@ -199,6 +199,36 @@ fn what_a_newer_server_added_is_left_out_of_records_and_refused_in_requests() {
 }
 
 #[test]
+fn what_is_left_out_stands_for_nothing() {
+    let unknown = || field(900, "");
+    let crd = |schema: Vec<u8>| field(2, field(7, field(4, field(1, schema))));
+    let schema = [
+        field(24, unknown()),
+        field(30, unknown()),
+        field(33, [number(1, 1), unknown()].concat()),
+    ];
+    let body = body(
+        "apiextensions.k8s.io/v1",
+        "CustomResourceDefinition",
+        &crd(schema.concat()),
+    );
+    let (json, verdict) = read_in(Framing::Object, Strictness::Known, &mut body.chunks(3));
+    assert_eq!(verdict, Ok(3));
+    let read: Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(
+        read["spec"]["versions"][0]["schema"]["openAPIV3Schema"],
+        json!({"items": null, "additionalProperties": false, "additionalItems": true})
+    );
+    let entry = [field(1, "k"), unknown()].concat();
+    let body = super::tests::body("v1", "ConfigMap", &field(2, entry));
+    let (json, _) = read_in(Framing::Object, Strictness::Known, &mut body.chunks(3));
+    assert_eq!(
+        serde_json::from_slice::<Value>(&json).unwrap()["data"],
+        json!({"k": ""})
+    );
+}
+
+#[test]
 fn what_go_reads_differently_is_refused() {
     let name = |name: &str| field(1, field(1, name));
     let data = |key: &str| field(2, [field(1, key), field(2, "v")].concat());

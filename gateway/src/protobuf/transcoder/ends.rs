@@ -42,15 +42,15 @@ impl Transcoder {
         match (frame.role, frame.shape()) {
             (Role::Inline | Role::Type | Role::Opened, _) => {}
             (Role::Entry(value), _) => self.close_entry(&frame, value)?,
-            (Role::Allows(allows), _) if frame.last == 1 => self.out.boolean(allows),
-            (Role::Own, Shape::OneOrBool) if frame.last == 0 => self.out.boolean(false),
-            (Role::Own, Shape::OneOrMany) if frame.last == 0 => self.out.value(NULL),
+            (Role::Allows(allows), _) if frame.known == 1 => self.out.boolean(allows),
+            (Role::Own, Shape::OneOrBool) if frame.known == 0 => self.out.boolean(false),
+            (Role::Own, Shape::OneOrMany) if frame.known == 0 => self.out.value(NULL),
             (_, Shape::OneOrMany | Shape::OneOrBool) => {}
             (_, Shape::Object) => self.out.close(b'}'),
             (_, Shape::Slice) => self.out.close(b']'),
-            (_, Shape::Envelope) if frame.last < 2 => return Err(Malformed::NoObject),
+            (_, Shape::Envelope) if frame.known < 2 => return Err(Malformed::NoObject),
             (_, Shape::Envelope) => {}
-            (_, Shape::Time | Shape::MicroTime) if frame.last == 0 => self.out.value(NULL),
+            (_, Shape::Time | Shape::MicroTime) if frame.known == 0 => self.out.value(NULL),
             (_, shape) => self.out.value(&self.special.json(shape)?),
         }
         Ok(())
@@ -58,7 +58,7 @@ impl Transcoder {
 
     /// Go leaves out a value of bytes that are none, and reads one as empty.
     fn close_entry(&mut self, entry: &Frame, value: Holds) -> Result<(), Malformed> {
-        match (entry.last, value) {
+        match (entry.known, value) {
             (2.., _) => Ok(()),
             (1, Holds::Text | Holds::Bytes) => {
                 self.out.string(b"");
