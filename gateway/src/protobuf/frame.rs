@@ -77,7 +77,8 @@ impl Frame {
         if number < self.last {
             return Err(Malformed::Order(number));
         }
-        if number == self.last && !self.repeats {
+        let both = self.message.0 == Shape::OneOrMany && self.role == Role::Own && self.known == 1;
+        if (number == self.last && !self.repeats) || (both && number == 2) {
             return Err(Malformed::Twice(number));
         }
         self.last = number;

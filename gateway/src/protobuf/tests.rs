@@ -276,6 +276,10 @@ fn what_go_reads_differently_is_refused() {
             "{object:?}"
         );
     }
+    let both = field(24, [field(1, ""), field(2, "")].concat());
+    let both = field(2, field(7, field(4, field(1, both))));
+    let both = body("apiextensions.k8s.io/v1", "CustomResourceDefinition", &both);
+    assert_eq!(to_json(&both), Err(Malformed::Twice(2)));
     let replicas = |value| body("apps/v1", "Deployment", &field(2, number(1, value)));
     assert_eq!(to_json(&replicas(1 << 32)), Err(Malformed::Value));
     assert!(to_json(&replicas(-1)).is_ok());
