@@ -352,6 +352,52 @@ mod tests {
         }
     }
 
+    /// Answers each request alike, and breaks off.
+    async fn breaking_off() -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a free port");
+        let address = listener.local_addr().expect("it has one");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _request = stream.read(&mut [0; 4096]).await;
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nab";
+                let _written = stream.write_all(answer).await;
+            }
+        });
+        format!("http://{address}/")
+    }
+
+    #[tokio::test]
+    async fn answer_that_breaks_off_is_no_content_and_still_a_status() {
+        let url = breaking_off().await;
+        let client = HttpsClient::new(None).expect("a client");
+        let fetched = client.fetch(&url, None).await;
+        assert!(
+            matches!(fetched, Err(FetchError::Body { .. })),
+            "{fetched:?}"
+        );
+        let sent = client.post(&url, Vec::new(), Bytes::from_static(b"{}"));
+        sent.await.expect("it was accepted");
+    }
+
+    #[test]
+    fn only_what_a_server_may_mend_is_worth_another_attempt() {
+        let status = |code: u16| FetchError::Status {
+            host: String::new(),
+            status: StatusCode::from_u16(code).expect("a code"),
+        };
+        for (code, is_final) in [
+            (404, true),
+            (302, true),
+            (429, false),
+            (408, false),
+            (503, false),
+        ] {
+            assert_eq!(status(code).is_final(), is_final, "{code}");
+        }
+    }
+
     #[test]
     fn an_error_shows_no_query() {
         let error = Target::parse("http://issuer.example/x?token=hidden")
