@@ -1,6 +1,9 @@
 //! Composes the controller, as [`run`](super::run) does the gateway.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
@@ -118,8 +121,8 @@ fn server(decisions: &Decisions, leaves: &Leaves) -> anyhow::Result<Arc<ServerCo
 
 /// Shows a new certificate when its files have changed, until `shutdown`.
 async fn renew(tls: Tls, leaves: Leaves, shutdown: CancellationToken) {
-    let files = tls.files().into_iter().map(Path::to_owned);
-    let mut files = match FileWatch::new(files.collect::<Vec<_>>()) {
+    let files: Vec<PathBuf> = tls.files().into_iter().map(Path::to_owned).collect();
+    let mut files = match FileWatch::new(files) {
         Ok(files) => files,
         Err(error) => {
             return tracing::warn!(%error, "a new certificate needs a restart");

@@ -36,7 +36,7 @@ pub enum NotUsed {
 
 /// What one try came to.
 enum Tried {
-    Used(ApprovalRequest),
+    Used(Box<ApprovalRequest>),
     /// Somebody was faster.
     Conflict,
     /// Whether it was written is unknown until it is read.
@@ -51,7 +51,7 @@ impl Ticket<'_> {
         let mut unanswered = 0;
         for _ in 0..TRIES {
             match self.try_use(&objects, question).await? {
-                Tried::Used(request) => return Ok(ApprovalDecision { request }),
+                Tried::Used(request) => return Ok(ApprovalDecision { request: *request }),
                 Tried::Conflict => {}
                 Tried::Unanswered if unanswered == UNANSWERED => break,
                 Tried::Unanswered => {
@@ -74,7 +74,7 @@ impl Ticket<'_> {
         };
         let request = typed(&object)?;
         if is_used_by(&request, &question.claim.audit_id) {
-            return Ok(Tried::Used(request));
+            return Ok(Tried::Used(request.into()));
         }
         let (spec, claim) = (&question.spec, &question.claim);
         let scope = usable(&request, &spec.terms, &spec.rule, claim, Timestamp::now())?;
@@ -86,7 +86,7 @@ impl Ticket<'_> {
                 let stored = typed(&stored)?;
                 // What the API server stored is what counts, not what it was sent.
                 Ok(match is_used_by(&stored, &claim.audit_id) {
-                    true => Tried::Used(stored),
+                    true => Tried::Used(stored.into()),
                     false => Tried::Conflict,
                 })
             }

@@ -1,5 +1,7 @@
 //! Nobody waits any more: people need not be bothered, and what they would say now is for nobody.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use kube::{Api, api::PostParams, core::DynamicObject};
 use tokio::time::timeout;
@@ -12,7 +14,7 @@ const TRIES: usize = 5;
 /// Withdraws the request in the background. What cannot be withdrawn expires.
 pub(super) fn start(approvals: &Approvals, key: &Key) {
     let objects = approvals.objects(&key.0);
-    let (waiting, key) = (approvals.waiting.clone(), key.clone());
+    let (waiting, key) = (Arc::clone(&approvals.waiting), key.clone());
     let Ok(runtime) = tokio::runtime::Handle::try_current() else {
         return;
     };

@@ -3,7 +3,11 @@
 //! What is to be told is in the cluster, so nothing is lost with a leader: the next one tells what `status.toldAt` does
 //! not say to be told. Who is ended between the two tells it twice.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
@@ -143,8 +147,8 @@ impl InHand {
             if telling.count() >= MOST_AT_ONCE {
                 break;
             }
-            if !self.0.contains_key(&uid) {
-                self.0.insert(uid, Progress::Telling);
+            if let Entry::Vacant(untold) = self.0.entry(uid) {
+                untold.insert(Progress::Telling);
                 taken.push(Arc::clone(request));
             }
         }

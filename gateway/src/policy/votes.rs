@@ -61,10 +61,9 @@ pub fn standing(votes: &[Vote], requester: &Requester, terms: &Terms) -> Standin
 
 fn may_decide(vote: &Vote, requester: &Requester) -> bool {
     let is_machine = MACHINES.iter().any(|prefix| vote.by.starts_with(prefix));
-    !vote.by.is_empty()
-        && !vote.by.starts_with(AGENTS)
-        && !(is_machine && vote.via == Channel::Kubernetes)
-        && !requested(&vote.by, requester)
+    let is_nobody = vote.by.is_empty() || vote.by.starts_with(AGENTS);
+    let is_script = is_machine && vote.via == Channel::Kubernetes;
+    !(is_nobody || is_script || requested(&vote.by, requester))
 }
 
 /// Whether the request is by `person` themselves, as far as anybody can tell.

@@ -220,8 +220,12 @@ fn what_is_left_out_stands_for_nothing() {
         json!({"items": null, "additionalProperties": false, "additionalItems": true})
     );
     let entry = [field(1, "k"), unknown()].concat();
-    let body = super::tests::body("v1", "ConfigMap", &field(2, entry));
-    let (json, _) = read_in(Framing::Object, Strictness::Known, &mut body.chunks(3));
+    let config_map = self::body("v1", "ConfigMap", &field(2, entry));
+    let (json, _) = read_in(
+        Framing::Object,
+        Strictness::Known,
+        &mut config_map.chunks(3),
+    );
     assert_eq!(
         serde_json::from_slice::<Value>(&json).unwrap()["data"],
         json!({"k": ""})

@@ -76,7 +76,7 @@ impl Gateway {
             Rejection::Unapproved(Unapproved::not_asked(&pending, error))
         })?;
         begin(&pending, &question, &ticket, recording).await?;
-        let settled = self.wait_and_use(pending, question, &mut ticket, until, call, recording);
+        let settled = self.wait_and_use(pending, question, &ticket, until, call, recording);
         let settled = settled.await;
         // Who gets here has an answer: only a client that left withdraws its question.
         ticket.keep();
@@ -87,7 +87,7 @@ impl Gateway {
         &self,
         mut pending: PendingPermit,
         mut question: Question,
-        ticket: &mut Ticket<'_>,
+        ticket: &Ticket<'_>,
         until: Instant,
         call: &mut Call<'_>,
         recording: &mut Recording,
@@ -229,7 +229,7 @@ fn refuse(
 ) -> Result<Permit, Rejection> {
     let terms = pending.asked_terms();
     let request = ticket.request();
-    let key = recording.key().clone();
+    let key = Arc::clone(recording.key());
     recording.refused(&why, |approval| {
         let standing = request.as_ref().map(|request| {
             (

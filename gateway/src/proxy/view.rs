@@ -73,7 +73,8 @@ impl Gateway {
             applies: false,
             ..*attributes
         };
-        match self.policies.borrow().evaluate(&reading) {
+        let policies = Arc::clone(&self.policies.borrow());
+        match policies.evaluate(&reading) {
             Decision::Allow(permit) => permit.obligations().agent_view == Extent::Masked,
             Decision::Hold(_) | Decision::Deny(_) => true,
         }

@@ -110,7 +110,7 @@ fn fullest(found: &Found) -> Option<&Record> {
     found
         .outcome
         .as_ref()
-        .or(found.holds.last())
+        .or_else(|| found.holds.last())
         .or(found.intent.as_ref())
         .map(|evidence| &evidence.record)
 }
