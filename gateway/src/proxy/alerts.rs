@@ -143,10 +143,14 @@ mod tests {
 
     #[test]
     fn no_path_below_an_object_is_told() {
-        let target = "/api/v1/nodes/n/proxy/run/x/y/z?token=hidden";
+        let target = "/api/v1/nodes/n/proxy/below/x/y/z?token=hidden";
         let alerts = told("POST", target);
         let text = format!("{alerts:?}");
-        assert!(!text.contains("hidden") && !text.contains("run"), "{text}");
+        assert_eq!(alerts.len(), 1, "{text}");
+        assert!(
+            !text.contains("hidden") && !text.contains("below"),
+            "{text}"
+        );
     }
 
     #[test]
