@@ -363,6 +363,11 @@ fn one_of_many_writers_at_once_uses_the_approval() -> Result<()> {
     let object = asked.object()?;
     let path = format!("{}/{}/status", asked.path(), asked.name);
     let answers: Vec<Result<u16>> = thread::scope(|threads| {
+        // All are started before the first is waited for.
+        #[expect(
+            clippy::needless_collect,
+            reason = "a lazy iterator would start one at a time"
+        )]
         let writers: Vec<_> = (0..WRITERS)
             .map(|n| {
                 let mut object = object.clone();

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use harness::{Gateway, Kubectl, Output, Sallyport, Settings, eventually};
 use serde_json::{Value, json};
 

@@ -476,7 +476,7 @@ fn kubectl_notices_nothing_of_being_judged_by_its_objects() -> Result<()> {
     kubectl.ok(&["label", "deployment/made", "team=a"])?;
     let manifest = deployment("applied");
     kubectl.run_with(&["apply"], &manifest)?.success()?;
-    let mut changed = manifest.clone();
+    let mut changed = manifest;
     changed["spec"]["replicas"] = json!(3);
     kubectl.run_with(&["apply"], &changed)?.success()?;
     changed["spec"]["replicas"] = json!(2);
@@ -535,7 +535,7 @@ fn readers(secret: &str) -> Vec<(&'static str, Value)> {
             merge(&mut volume, &projected);
             json!({"volumes": [volume]})
         }),
-        ("env", json!({"containers": [container(variable.clone())]})),
+        ("env", json!({"containers": [container(variable)]})),
         ("envFrom", json!({"containers": [container(all.clone())]})),
         ("init container", {
             let mut init = container(all);
