@@ -219,7 +219,7 @@ fn people_are_not_asked_without_end() {
         let mut tickets = Vec::new();
         let refused = loop {
             let mut asked = question("call", &[Scope::Once]);
-            asked.spec.digest = format!("sha256:{:064}", tickets.len());
+            asked.spec.digest = format!("sha256:{:04x}{}", tickets.len(), "0".repeat(60));
             asked.claim.digest = asked.spec.digest.clone();
             match gateway.open(&asked).await {
                 Ok(ticket) => tickets.push(ticket),

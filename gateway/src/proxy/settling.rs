@@ -78,8 +78,10 @@ impl Gateway {
         begin(&pending, &question, &ticket, recording).await?;
         let settled = self.wait_and_use(pending, question, &ticket, until, call, recording);
         let settled = settled.await;
-        // Who gets here has an answer: only a client that left withdraws its question.
-        ticket.keep();
+        // Who gets here has an answer, and the question stays for the same call; not one that policy denies meanwhile.
+        if !matches!(settled, Err(Rejection::Denied(_))) {
+            ticket.keep();
+        }
         settled
     }
 

@@ -301,7 +301,10 @@ fn refill(value: &mut Value, texts: &mut impl Iterator<Item = String>) {
     match value {
         Value::String(text) => *text = texts.next().unwrap_or_default(),
         Value::Array(values) => values.iter_mut().for_each(|value| refill(value, texts)),
-        Value::Object(members) => members.values_mut().for_each(|value| refill(value, texts)),
+        Value::Object(members) => members
+            .iter_mut()
+            .filter(|(name, _)| *name != "decidedAt")
+            .for_each(|(_, value)| refill(value, texts)),
         _ => {}
     }
 }

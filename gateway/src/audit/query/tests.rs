@@ -531,8 +531,8 @@ fn a_held_call_is_one_call_and_shows_its_hold() {
         .iter()
         .map(|call| (call.audit_id(), call.text(&["outcome"])))
         .collect();
-    assert_eq!(told, [("a", Some("complete")), ("b", Some("unknown"))]);
-    assert_eq!(calls[1].text(&["approval", "state"]), Some("pending"));
+    assert_eq!(told, [("b", Some("unknown")), ("a", Some("complete"))]);
+    assert_eq!(calls[0].text(&["approval", "state"]), Some("pending"));
 
     let (found, _) = show(&shelf.sources(), "a");
     let holds: Vec<_> = found.holds.iter().map(|hold| hold.digest).collect();
