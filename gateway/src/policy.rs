@@ -34,6 +34,7 @@ mod explain;
 mod expression;
 mod facts;
 pub mod floor;
+pub mod hindsight;
 mod index;
 mod judgement;
 mod judging;

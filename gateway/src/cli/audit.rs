@@ -158,7 +158,7 @@ pub(super) fn keep_contained_panics_quiet() {
 }
 
 /// Whoever read our output has seen enough.
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
+pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
     error
         .chain()

@@ -11,6 +11,7 @@ use crate::policy::PolicySet;
 
 mod check;
 mod explain;
+mod simulate;
 mod test;
 
 #[derive(clap::Subcommand, Debug)]
@@ -21,6 +22,8 @@ pub(super) enum Command {
     Test(test::Args),
     /// Say what becomes of one call, and of every rule why it matches or does not.
     Explain(explain::Args),
+    /// Judge recorded calls by other policies, and show what would change.
+    Simulate(Box<simulate::Args>),
 }
 
 pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -28,6 +31,7 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Simulate(args) => simulate::run(*args),
     }
 }
 

@@ -68,7 +68,7 @@ pub(super) fn request(line: &str) -> RequestInfo {
 }
 
 /// Writes each `(file, text)` and loads the directory.
-fn load(files: &[(&str, &str)]) -> Result<PolicySet, PolicyError> {
+pub(super) fn load(files: &[(&str, &str)]) -> Result<PolicySet, PolicyError> {
     let directory = tempfile::tempdir().expect("a temporary directory");
     write(directory.path(), files);
     PolicySet::load(directory.path())
@@ -97,7 +97,12 @@ fn policy_for(name: &str, subject: &str, rules: &[&str]) -> String {
 }
 
 pub(super) fn set(rules: &[&str]) -> PolicySet {
-    load(&[("p.yaml", &policy("p", rules))]).expect("the policy is valid")
+    set_for("all: \"*\"", rules)
+}
+
+/// For one subject, a flow mapping.
+pub(super) fn set_for(subject: &str, rules: &[&str]) -> PolicySet {
+    load(&[("p.yaml", &policy_for("p", subject, rules))]).expect("the policy is valid")
 }
 
 /// `allow <rule>`, `hold <rule>` or `deny <rule>`. The method `APPLY` is a `PATCH` with a server-side apply.
