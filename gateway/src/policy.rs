@@ -52,6 +52,7 @@ mod reach;
 mod set;
 mod source;
 mod stops;
+pub mod suggestion;
 mod terms;
 mod votes;
 

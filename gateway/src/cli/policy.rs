@@ -12,6 +12,7 @@ use crate::policy::PolicySet;
 mod check;
 mod explain;
 mod simulate;
+mod suggest;
 mod test;
 
 #[derive(clap::Subcommand, Debug)]
@@ -24,6 +25,8 @@ pub(super) enum Command {
     Explain(explain::Args),
     /// Judge recorded calls by other policies, and show what would change.
     Simulate(Box<simulate::Args>),
+    /// Make a policy that allows what an agent did, and little else.
+    Suggest(Box<suggest::Args>),
 }
 
 pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -32,6 +35,7 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test(args) => test::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Simulate(args) => simulate::run(*args),
+        Command::Suggest(args) => suggest::run(*args),
     }
 }
 

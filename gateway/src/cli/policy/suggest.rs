@@ -1,0 +1,150 @@
+//! `sallyport policy suggest`: a policy from what an agent did.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use jiff::Timestamp;
+
+use crate::{
+    audit::query::{Filter, Sources, every_whole_call},
+    cli::{
+        audit::{Location, code, complain, is_closed_pipe, keep_contained_panics_quiet, time},
+        text::printable,
+    },
+    policy::suggestion::{Observed, Suggestion, cases},
+};
+
+/// Calls that the suggestion does not allow are named, up to so many.
+const MAX_COMPLAINTS: usize = 10;
+
+#[derive(clap::Args, Debug)]
+#[command(after_help = AFTER_HELP, after_long_help = AFTER_HELP)]
+pub(in crate::cli) struct Args {
+    /// The agent, by its name or id.
+    #[arg(long, value_name = "NAME")]
+    agent: String,
+    #[command(flatten)]
+    location: Location,
+    /// Calls received since then: 10m, 2h or 7d ago, or an RFC 3339 time such as 2026-01-31T08:00:00Z.
+    #[arg(long, value_name = "TIME", default_value = "7d")]
+    since: String,
+    /// The name of the policy [default: the agent's].
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Write NAME.yaml and its cases, NAME.test.yaml, into this directory, instead of printing the policy. A file that
+    /// is there already stays as it is.
+    #[arg(long, value_name = "DIR")]
+    write: Option<PathBuf>,
+}
+
+const AFTER_HELP: &str = "\
+The policy allows the calls that passed and that the agent could use, those that found nothing (404) included. What was \
+denied is named in comments. A server-side apply needs create as well as patch; where the record does not tell whether a \
+patch was one, create is allowed and a comment says so.
+
+It is as good as the time it was made from: what the agent did not do in it, it will be denied.
+
+Examples:
+  sallyport policy suggest --agent coder --config gateway.yaml --since 30d
+  sallyport policy suggest --agent coder --config gateway.yaml --write policies
+
+Exit code 0: the policy allows every call that it was made from. 1: there is no policy, it does not allow one of the \
+calls, or a part of the record could not be read.";
+
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    keep_contained_panics_quiet();
+    match suggest(args) {
+        Err(error) if is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
+        outcome => outcome,
+    }
+}
+
+fn suggest(args: Args) -> anyhow::Result<ExitCode> {
+    let now = Timestamp::now();
+    let filter = Filter {
+        since: Some(time(&args.since, now)?),
+        until: Some(now),
+        agent: Some(args.agent.clone()),
+        ..Filter::default()
+    };
+    let sources = args.location.sources()?;
+    let mut observed = Observed::default();
+    let report = every_whole_call(&sources, &filter, |record| {
+        observed.add(&record);
+        match observed.has_room() {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    });
+    let incomplete = complain(&report);
+    let suggestion = observed.suggest(args.name.as_deref())?;
+    match &args.write {
+        Some(directory) => write(&suggestion, directory)?,
+        None => print(&suggestion.yaml())?,
+    }
+    let denied = check(&suggestion, &sources, &filter);
+    Ok(code(incomplete || denied))
+}
+
+/// Judges every call again, by the suggestion. Whether one is denied.
+fn check(suggestion: &Suggestion, sources: &Sources, filter: &Filter) -> bool {
+    let mut denied = 0;
+    // What cannot be read was named the first time.
+    let _report = every_whole_call(sources, filter, |record| {
+        if let Some(Err(verdict)) = suggestion.allows(&record) {
+            denied += 1;
+            eprintln!(
+                "warning: the policy does not allow the call {}, which passed: {} by {}",
+                printable(record.audit_id()),
+                verdict.answer.as_str(),
+                printable(&verdict.rule)
+            );
+        }
+        match denied < MAX_COMPLAINTS {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    });
+    denied > 0
+}
+
+fn print(policy: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(policy.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+fn write(suggestion: &Suggestion, directory: &Path) -> anyhow::Result<()> {
+    let policy = format!("{}.yaml", suggestion.name());
+    let tests = format!("{}.test.yaml", suggestion.name());
+    create(&directory.join(&policy), &suggestion.yaml())?;
+    create(&directory.join(&tests), &cases(suggestion, &policy))?;
+    println!(
+        "{}: {} rules; its cases are in {tests}",
+        directory.join(&policy).display(),
+        suggestion.rules()
+    );
+    Ok(())
+}
+
+fn create(path: &Path, text: &str) -> anyhow::Result<()> {
+    let writing = || {
+        format!(
+            "writing {}; another name is given with --name",
+            path.display()
+        )
+    };
+    let mut new = OpenOptions::new();
+    let mut file = new
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .with_context(writing)?;
+    file.write_all(text.as_bytes()).with_context(writing)
+}
