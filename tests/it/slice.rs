@@ -30,6 +30,7 @@ mod masked_view;
 mod misspelt;
 mod outcomes;
 mod paths;
+mod policy_tools;
 #[cfg(target_os = "linux")]
 mod protobuf;
 mod python;
