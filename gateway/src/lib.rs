@@ -14,8 +14,8 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | `config` `drain` `readiness` `telemetry` `api` `audience` `informer` `protobuf` `request_info` |
-//! | 1 | `identity` |
+//! | 0 | `config` `drain` `readiness` `telemetry` `api` `audience` `protobuf` `request_info` |
+//! | 1 | `identity` `informer` |
 //! | 2 | `mask` `tls` `handover` |
 //! | 3 | `audit` `authn` `redirect` |
 //! | 4 | `policy` |
