@@ -31,7 +31,8 @@
 //! | `authentication.oidc[].caFile` | the system's roots | more roots for the issuer's HTTPS |
 //! | `authentication.oidc[].modelClaim`, `.modelVersionClaim` | none | claims that name the model |
 //! | `agents.directory` | no agents | [`Agent`](crate::api::v1alpha1::agent) objects, read again when they change |
-//! | `policy.directory` | required | [`AgentPolicy`](crate::api::v1alpha1::agent_policy) objects, likewise |
+//! | `policy.directory` | required without `objects` | [`AgentPolicy`](crate::api::v1alpha1::agent_policy) objects, likewise |
+//! | `objects.namespace` | `sallyport-system` | with `objects: {}`, policies, agents, stops and approvals that are objects of the cluster count too; approval of what is in no namespace is asked for in this one. Without `objects`, what needs approval is denied |
 //! | `recording.policyFile` | the shipped one | an `audit.k8s.io/v1` Policy: [record levels](super::policies) |
 //! | `recording.allowNone` | `false` | let the level `None` mean that nothing is kept |
 //! | `recording.readLag` | `false` | [reads that lag](super::request_life#reads-that-lag) |
@@ -51,6 +52,9 @@
 //! | `recording.flush.urgentInterval` | `5s` | the same after a denied call |
 //! | `recording.flush.size` | `64MiB` | or as soon as this much of the log waits |
 //! | `masking.keyFile` | required | 32 random bytes in base64, mode 0600; equal values get equal placeholders under it |
+//! | `masking.detectors` | none | secrets of your own: `name`, a `prefix` of four characters or more, the `characters` behind it (as `A-Za-z0-9_-`), and the least `length` of them (8 to 4096) |
+//! | `decoys.secrets` | none | Secrets (`namespace`, `name`) that nobody has a reason to read: [decoys](super::gate#decoys) |
+//! | `decoys.stopSession` | `false` | stop the session that reads one |
 //! | `admin.listen` | not served | `/metrics`, `/healthz` and `/readyz` in plain HTTP |
 //! | `upgrades.allow` | nothing | what may be upgraded beside exec, attach and port-forward of pods: `watch`, `pods/log`, `pods/proxy`, `services/proxy`, `nodes/proxy`; [upgraded connections](super::request_life#upgraded-connections) |
 //! | `upgrades.idle` | `10m` | an upgraded connection ends when nothing has passed for so long |

@@ -8,15 +8,21 @@
 //! ServiceAccount, claims of an OIDC issuer, an agent by name, or `all: "*"`) and rules. All rules of all policies
 //! whose subject is the caller count together:
 //!
+//! 0. An [`AgentStop`](crate::api::v1alpha1::agent_stop) for the caller: everything is denied
+//!    ([the stop](super::gate#the-stop)).
 //! 1. The floor, which is code: no token of an audience that the API server would accept (TokenRequests, Secrets of
 //!    type `kubernetes.io/service-account-token`, signing requests for client or kubelet certificates), no change to
 //!    objects of `sallyport.dev` or their definitions, no JSON Patch that tests or copies what a Secret holds, nothing
-//!    whose verb is not known. Where only the body shows it, a body that cannot be read is refused.
+//!    whose verb is not known. Where only the body shows it, a body that cannot be read is refused. What runs outside
+//!    of agents' namespaces is out of the gateway's sight: pods, what makes them, kinds that Kubernetes does not define,
+//!    exec, attach and port-forward need a rule that names the namespace, not `"*"`. Whoever makes a pod reads the
+//!    Secrets that it names, so the rules on `get` of those Secrets count; Secrets that only pull images do not.
 //! 2. A `Deny` that matches. Neither file order nor a broader `Allow` changes that.
-//! 3. An `Allow` that matches.
-//! 4. The built-in rule for discovery: `/api`, `/apis`, `/openapi`, `/version`, and the self reviews behind
+//! 3. A `RequireApproval` that matches: [a person decides](super::gate), also on what no `Allow` allows.
+//! 4. An `Allow` that matches.
+//! 5. The built-in rule for discovery: `/api`, `/apis`, `/openapi`, `/version`, and the self reviews behind
 //!    `kubectl auth can-i` and `whoami`.
-//! 5. `Deny`, by the rule `default`.
+//! 6. `Deny`, by the rule `default`.
 //!
 //! A rule selects resources by `apiGroups`, `resources`, `namespaces` and `names`, all of which must be written, or
 //! paths by `nonResourceURLs`. `"*"` matches everything and is never implied. A `Deny` for one name also denies
@@ -28,13 +34,48 @@
 //! where it names the subresource, as `resources: [pods/exec]`. An `Allow` of `get` for `resources: ["*"]` opens no
 //! shell: it is how people write that somebody may read. The record keeps the verb that was used. cp is exec of `tar`.
 //!
-//! Policy comes on top of RBAC, which the API server asks of the synthetic user as of anybody. Therefore
-//! `kubectl auth can-i` through the gateway answers for RBAC alone: its yes can still be a no of policy.
+//! A rule's `when` and `unless` are CEL over `request`, `user`, `workload`, `provenance`, `risk`, `object` and
+//! `oldObject`. Where one cannot be evaluated, an `Allow` does not match, and `Deny` and `RequireApproval` do; the denial
+//! says why and shows no value of an object. An expression has at most 4 KiB, no loop inside a loop, and regular
+//! expressions written out. It does not read objects with a list or map of more than 2,000 entries. Provenance that only
+//! the agent itself vouches for is absent.
+//!
+//! A call is decided by its request line where that is enough. Only where a rule, a class of risk or the floor reads the
+//! object is it learned: from the body, by a read as the agent, or by a dry run of the API server. `object` is the object
+//! *after* the change. What cannot be learned is denied, and what is sent then is what was judged: as JSON, on condition
+//! that the object is still the one it was; if it is not, the call is judged anew. Each of these reads is a record of its
+//! own, by the rules `built-in/lookup` and `built-in/dry-run`.
+//!
+//! `risk` is the gateway's own class of a call, `low`, `medium`, `high` or `critical`, with its reasons in plain words.
+//! `deploy/policies` has policies to begin with, `read-only`, `developer-agent`, `ci-deployer` and `guardrails`, each with
+//! its cases. A policy in `mode: Audit` decides nothing.
+//!
+//! Policy comes on top of RBAC, which the API server asks of the synthetic user as of anybody. `kubectl auth can-i`
+//! through the gateway answers for RBAC and policy: a no names the rule, and a yes says where approval is needed. `--list`
+//! shows RBAC's rules and says that policy allows less.
+//!
+//! With `objects` in the configuration, `AgentPolicy` and `Agent` objects of the cluster count beside the files, as one
+//! set; a name may be in one place only. Until all of them have been heard and were valid once, every call is denied and
+//! the gateway is not ready. Later, while anything is wrong anywhere, the last good set stays: the log says once what and
+//! where, `sallyport_reload_refused` is 1, and `kubectl get agentpolicies` shows it once a controller runs. While the API
+//! server is away, what is known stays. The definitions keep fields that nobody knows, so a misspelt `when:` makes the
+//! gateway refuse the policy instead of widening it.
+//!
+//! Every set that was in force is in the store as `policies/<digest>.jsonl`; `sha256sum` of the file is the
+//! `policyDigest` of the record.
 //!
 //! The directory is read again when a file changes and on SIGHUP. A set that is wrong anywhere is refused whole,
 //! with file, line, rule and field in the log, and the last good one stays; at a start there is none, so the
 //! gateway does not start. `sallyport gateway --check` says the same beforehand, and warns of rules that can never
 //! match because no issuer has the name they give.
+//!
+//! | command | answers |
+//! |---|---|
+//! | `sallyport policy check DIR` | what is wrong, with file, line and rule |
+//! | `sallyport policy test DIR` | whether the cases, `*.test.yaml` beside the policies, come out as they say |
+//! | `sallyport policy explain` | per rule, why it matches one call or which selector does not |
+//! | `sallyport policy simulate` | which recorded calls another set would decide otherwise; what the record cannot tell is `undecidable` |
+//! | `sallyport policy suggest` | the least that allows what an agent did, with its cases |
 //!
 //! ## How much of it is kept
 //!

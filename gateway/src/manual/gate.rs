@@ -1,0 +1,96 @@
+//! # The gate
+//!
+//! What happens where a rule neither allows nor denies: people decide, agents see placeholders, and everything stops.
+//!
+//! ## People decide
+//!
+//! A rule of effect `RequireApproval` holds the call. The gateway writes an
+//! [`ApprovalRequest`](crate::api::v1alpha1::approval_request) into the namespace of the call's target (`objects.namespace`
+//! where there is none): who asks, which model and CI run, and who vouches for each; the call; its risk in plain words;
+//! what would change, masked, as a diff. Then it waits, for `approval.hold` of the rule, 50 s where nothing is said.
+//! kubectl and every other client that was tried take that for a slow answer. Nothing of the call is on disk meanwhile but
+//! its masked record.
+//!
+//! | what happens | the caller gets |
+//! |---|---|
+//! | enough people approve while it waits | the call is sent, once, and answered |
+//! | somebody denies | 403 with who and why |
+//! | the wait is over | 403 that names the request; the same call again passes once it is approved, through any gateway |
+//! | it expires (`approval.expires`, 15 minutes) | 403; the next try asks anew |
+//! | the caller leaves | nothing: the question is withdrawn |
+//! | policy denies meanwhile, or the agent is stopped | 403 of that rule |
+//! | the gateway goes down | 403; the request is kept, run the call again |
+//!
+//! People decide with `sallyport approvals list | show | watch | approve | deny`, or with kubectl alone: `approvals show`
+//! prints the command. `sallyport wait NAME` waits in a script: 0 approved, 1 denied or expired, 75 still open. A chat's
+//! button goes through [the controller](#the-controller), where the rule's `channels` let it.
+//!
+//! What is approved is a SHA-256 of the RFC 8785 JSON of caller, operation, parameters, body and version of the object: the
+//! same for JSON, YAML and protobuf, and for an exec over WebSocket and SPDY. Only `pretty` and `timeout` are left out.
+//! Identical calls of one caller share a request. An approval is for one call unless it says more: `SameRequest` until it
+//! expires, `Command` for the rest of one kubectl command, `Session` for the rule in this CI run or pod; each use is in
+//! `status.uses`. A use is written there, by compare-and-swap, before the call is forwarded: a gateway that dies in between
+//! leaves an approval that is used up and a call whose outcome is unknown, never a call sent twice.
+//!
+//! Votes only grow, and each is its writer's: the admission policies `sallyport-approval-*` check that `by` is who writes,
+//! that groups are those the rule asks for, that only gateways ask and use, and that agents, ServiceAccounts and whoever
+//! asked do not vote; the definition itself keeps what was said. The gateway judges again by its own clock. Who may
+//! impersonate users in the cluster may vote as them: that shows only in the API server's audit log.
+//!
+//! ## Masked views
+//!
+//! `agentView: Masked` in a rule lets an agent work with Secrets whose values it does not see. Its `Accept` is narrowed to
+//! JSON, and every place that the record masks holds a placeholder, valid for its field and with no length of what it
+//! stands for. The same value looks different for another agent, in another object and under another key, so nothing is
+//! learned by guessing. An answer that cannot be masked is refused, or broken off if it has begun; the record keeps its
+//! own view. Logs and what passes in exec are not masked for the agent; deny them where that matters.
+//!
+//! A request that carries a placeholder, plain, in base64, in YAML, protobuf, the URL or an exec's arguments, is refused by
+//! `built-in/write-back` with the field's path, whatever the rule: it would be written in the value's place.
+//! `sallyport trace PLACEHOLDER` says which agent, model, session and call was shown one that turned up elsewhere; it finds
+//! them in any text.
+//!
+//! In records, protobuf and YAML are the JSON of the same object, with the same placeholders. Fields that only a newer API
+//! server knows are left out of records; in a request that has to be judged they are refused. Environment variables are
+//! recorded by name, never by their literal values. Every string is searched for what looks like a secret: tokens, private
+//! keys, passwords in URLs, and values that look random behind a name like `password`. `managedFields` are empty. CBOR, YAML
+//! over 1 MiB and YAML whose aliases multiply are recorded by length and digest alone.
+//!
+//! ## Decoys
+//!
+//! A Secret that is listed in `decoys` is read by nobody who has a reason to: each answer that holds one is an alert, and
+//! with `stopSession` the end of the session that asked.
+//!
+//! ## The stop
+//!
+//! `sallyport agents stop NAME | --session ID | --all --reason TEXT` makes an `AgentStop` object. Every gateway that hears
+//! of it denies new calls and ends watches, followed logs and upgraded connections; `agents resume` deletes it, and `agents
+//! list` shows who is stopped. NAME is what an `Agent` object or a verified claim says, a ServiceAccount's full name, or a
+//! user as records have it; never a name that an agent gives itself. An AgentStop that a gateway cannot understand stops
+//! everyone, and the refusal names it. Each gateway records when it begins and ceases to deny (verbs `stop` and `resume`).
+//!
+//! What runs is judged again whenever policies, stops or agents' namespaces change, and every 5 minutes. A watch or log
+//! ends with a clean end of body; an upgraded connection is closed. The record says which rule ended it.
+//!
+//! ## The controller
+//!
+//! Run as many replicas as you like: the one that holds the Lease `sallyport-controller` writes, the others follow the same
+//! objects. Only what a replica itself saw change counts, for as long as its own clock says; what the Lease says of times
+//! is compared with what it said before, never with a clock. A leader that cannot renew stops after 10 s, its last write is
+//! over 4 s later, and a rival waits 15 s. SIGTERM lets another lead at once. Nothing here decides on a call: gateways judge
+//! by policies, votes and their own clocks, also while no controller runs.
+//!
+//! It keeps `status.state` of approval requests right for people's eyes and deletes what is over after seven days, says in
+//! the status of each `AgentPolicy` whether its rules count, tells webhooks, and takes decisions from them.
+//!
+//! What is to be told is in the cluster, so nothing is lost with a leader: a request says in `status.toldAt` that webhooks
+//! were told, an alert's Event says it in the annotation `sallyport.dev/told`. A leader that ends between telling and saying
+//! so tells it twice. `X-Sallyport-Signature: v0=<hex>` is HMAC-SHA256 over `v0:<timestamp>:<body>`, as Slack signs its own.
+//!
+//! A callback must be signed, within five minutes, new, and of a user whom `decisions.users` names. It is accepted at once;
+//! the vote is written afterwards, with `via: Webhook`, only where the rule's channels have it and never for critical risk.
+//! What became of it is said at the callback's URL, if `decisions.responseHosts` has its host.
+//!
+//! Alerts are Events in `sallyport-system` (`kubectl get events -n sallyport-system`), named by what they are about, so two
+//! leaders write one. A gateway writes the same alert at most once a minute and counts; a flood is counted in
+//! `sallyport_alerts_lost`.
