@@ -213,7 +213,7 @@ spec:
     effect: Allow
     verbs: ["*"]
     apiGroups: ["*"]
-    resources: ["*"]
+    resources: ["*", pods/proxy, services/proxy]
     namespaces: [{namespace}]
     names: ["*"]
   - name: keep

@@ -386,11 +386,15 @@ impl Gateway {
             return Ok(Fact::Known(object));
         }
         let message = object["message"].as_str().unwrap_or_default();
-        let denial = refused_dry_run(status, message);
         if status == StatusCode::CONFLICT && !is_of_field_managers(&object) {
-            return Err(Unlearned::Overtaken(denial));
+            return Err(Unlearned::Overtaken(refused_dry_run(status, message)));
         }
-        Err(denial.into())
+        // What the API server says of the change itself is what it would have said without us.
+        Err(Unlearned::Rejected(Rejection::RefusedByApiServer {
+            code: status,
+            message: message.to_owned(),
+            body: object.to_string().into(),
+        }))
     }
 
     async fn read_answer(

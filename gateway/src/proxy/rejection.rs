@@ -62,6 +62,13 @@ pub(super) enum Rejection {
         "the call was refused because it could not be recorded ({0}); nothing was sent to the API server"
     )]
     NotRecorded(#[source] crate::audit::wal::NotRecorded),
+    /// The API server refuses the change already in a dry run. Its own answer is the caller's.
+    #[error("the API server refuses it: {message}")]
+    RefusedByApiServer {
+        code: StatusCode,
+        message: String,
+        body: Bytes,
+    },
     #[error("the API server could not be reached; nothing was sent to it")]
     Unreachable(#[source] super::upstream::ConnectError),
     #[error(
@@ -158,6 +165,7 @@ impl Rejection {
                 (StatusCode::FORBIDDEN, "Forbidden", "upgrade_not_allowed")
             }
             Self::UpgradeUnusable(_) => (StatusCode::BAD_REQUEST, "BadRequest", "upgrade_unusable"),
+            Self::RefusedByApiServer { code, .. } => (*code, "Refused", "refused_by_api_server"),
             Self::NotRecorded(_) => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "InternalError",
@@ -241,7 +249,12 @@ impl Rejection {
     }
 
     pub(super) fn response(&self) -> Response<Full<Bytes>> {
-        let body = serde_json::to_vec(&self.status()).expect("strings and numbers serialize");
+        let body = match self {
+            Self::RefusedByApiServer { body, .. } => body.clone(),
+            _ => serde_json::to_vec(&self.status())
+                .expect("strings and numbers serialize")
+                .into(),
+        };
         let mut response = Response::new(Full::from(body));
         *response.status_mut() = self.code();
         let headers = response.headers_mut();

@@ -3,6 +3,7 @@
 //! The answer repeats the question as the API server understood it, so that is what is judged. What cannot be judged is
 //! answered with no: `kubectl auth can-i` may say less than is true, never more.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
@@ -75,21 +76,21 @@ impl Gateway {
         }
         let (mut head, body) = response.into_parts();
         let judge = |asked: &RequestInfo| self.judge_asked(asked, call);
-        let Some(answer) = read(body)
-            .await
-            .and_then(|answer| amend(review, answer, judge))
-        else {
+        let answered = read(body).await.and_then(|(bytes, answer)| {
+            let amended = amend(review, answer.clone(), judge)?;
+            Some(match amended == answer {
+                true => bytes,
+                false => amended.to_string().into(),
+            })
+        });
+        let Some(bytes) = answered else {
             let denial = unreadable();
             recording.denied(&denial);
             return Err(Rejection::Denied(denial.message(attributes)));
         };
-        let bytes = answer.to_string();
         head.headers
             .insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-        Ok(Response::from_parts(
-            head,
-            UpstreamBody::whole(bytes.into()),
-        ))
+        Ok(Response::from_parts(head, UpstreamBody::whole(bytes)))
     }
 
     fn judge_asked(&self, asked: &RequestInfo, call: &Call<'_>) -> Judgement {
@@ -102,9 +103,12 @@ impl Gateway {
     }
 }
 
-async fn read(body: UpstreamBody) -> Option<Value> {
+/// The answer as it came, and what it says.
+async fn read(body: UpstreamBody) -> Option<(Bytes, Value)> {
     let collected = Limited::new(body, LIMIT).collect().await.ok()?;
-    serde_json::from_slice(&collected.to_bytes()).ok()
+    let bytes = collected.to_bytes();
+    let answer = serde_json::from_slice(&bytes).ok()?;
+    Some((bytes, answer))
 }
 
 /// `None` where it is no such answer.
