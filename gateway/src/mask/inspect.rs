@@ -17,7 +17,7 @@ use super::{
     key::Key,
     search::Search,
     spans,
-    text::hide,
+    text::{hide, hide_known},
 };
 
 mod patches;
@@ -39,8 +39,18 @@ type Edit = (Range<usize>, String);
 
 /// Whole JSON documents with placeholders for what was found, and how many.
 pub(super) fn inspect(key: &Key, json: Vec<u8>) -> (Vec<u8>, u32) {
+    looked_at(key, json, true)
+}
+
+/// Without what only a telling name gives away: an agent could not work with what it guesses wrong.
+pub(super) fn inspect_known(key: &Key, json: Vec<u8>) -> (Vec<u8>, u32) {
+    looked_at(key, json, false)
+}
+
+fn looked_at(key: &Key, json: Vec<u8>, by_name: bool) -> (Vec<u8>, u32) {
     let mut inspection = Inspection {
         key,
+        by_name,
         json: &json,
         edits: Vec::new(),
     };
@@ -59,6 +69,8 @@ pub(super) fn inspect(key: &Key, json: Vec<u8>) -> (Vec<u8>, u32) {
 
 struct Inspection<'a> {
     key: &'a Key,
+    /// What telling names give away counts too.
+    by_name: bool,
     json: &'a [u8],
     edits: Vec<Edit>,
 }
@@ -92,7 +104,10 @@ impl Inspection<'_> {
         if let Some(value) = spans::value_of_name(self.json, string.end) {
             self.member(text, value);
         }
-        let masked = hide(self.key, text);
+        let masked = match self.by_name {
+            true => hide(self.key, text),
+            false => hide_known(self.key, text),
+        };
         if masked != text {
             self.edits.push((string.clone(), quoted(&masked)));
         }
@@ -112,7 +127,8 @@ impl Inspection<'_> {
     fn undecodable(&mut self, string: &Range<usize>) {
         let written = &self.json[string.clone()];
         let detectors = self.key.detectors();
-        if !detectors.secrets(written).is_empty() || !detectors.told(written).is_empty() {
+        let told = self.by_name && !detectors.told(written).is_empty();
+        if told || !detectors.secrets(written).is_empty() {
             self.edits
                 .push((string.clone(), quoted(&self.key.placeholder(written))));
         }
@@ -138,7 +154,7 @@ impl Inspection<'_> {
 
     fn told(&mut self, value: Range<usize>) {
         let text = spans::decoded(&self.json[value.clone()]);
-        if text.is_some_and(|text| looks_chosen_by_no_one(text.as_bytes())) {
+        if self.by_name && text.is_some_and(|text| looks_chosen_by_no_one(text.as_bytes())) {
             self.replace(value);
         }
     }

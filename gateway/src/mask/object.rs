@@ -75,6 +75,8 @@ pub(super) struct Object {
     pub(super) settled: bool,
     /// It said so, and then that it is a Secret after all.
     pub(super) turned: bool,
+    /// Its objects have begun, and each is looked into on its own.
+    pub(super) listed: bool,
     /// A list that was read before it said its kind.
     pub(super) unnamed: bool,
     /// A list whose items are of the kind that its own kind names.

@@ -415,6 +415,7 @@ impl Scanner {
         let name = &*self.collected;
         let refusal = self.slot_in_refusal(name);
         self.member = match self.places.last() {
+            Some(Place::Metadata) if self.keeps_managers(name) => Slot::Opaque,
             _ if refusal.is_some() => refusal.unwrap_or(Slot::Opaque),
             Some(Place::Object) => match self.objects.last_mut() {
                 Some(object) => object.member(name, self.rule.secret),
@@ -494,6 +495,7 @@ impl Scanner {
 
     fn close_object(&mut self, chunk: &[u8], at: usize) -> Result<(), Refused> {
         let first = self.objects.len() == 1;
+        self.look_into(chunk, at);
         let Some(object) = self.objects.pop() else {
             return Ok(());
         };

@@ -16,8 +16,8 @@ use super::{
     sink::Sink,
 };
 
-/// What may have to be held back: a text that is looked into, an object that has not said yet what it is.
-pub(super) const HELD: usize = 1 << 20;
+/// What may have to be held back: one object, which is at most as long as what the API server takes.
+pub(super) const HELD: usize = 4 << 20;
 
 /// So much is read before what is final goes on.
 const PIECE: usize = 16 << 10;
@@ -124,8 +124,8 @@ pub struct Shown {
     pub issued: Issued,
 }
 
-/// JSON on its way to an agent. Holds at most [`HELD`] bytes, twice for a moment where an object says only at its
-/// end that it is a Secret.
+/// JSON on its way to an agent. Holds one object, at most [`HELD`] bytes, and twice that for a moment; of Secrets a
+/// text.
 pub struct View(Result<Scanner, Unmaskable>);
 
 impl View {

@@ -96,7 +96,7 @@ impl Scanner {
         }
     }
 
-    /// An agent's view shows what only a record hides, or what it applies would differ from what it reads.
+    /// What an agent sees was looked into object by object.
     fn inspected(&self, masked: Vec<u8>) -> (Vec<u8>, u32) {
         match self.eyes {
             None => inspect(&self.key, masked),

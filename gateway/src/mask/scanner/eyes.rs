@@ -9,6 +9,7 @@ use memchr::memmem::Finder;
 use super::{
     super::{
         Placeholder,
+        inspect::inspect_known,
         object::{Object, Place, Slot},
         release,
         rule::Secret,
@@ -58,7 +59,7 @@ impl Scanner {
         let open = self
             .objects
             .iter()
-            .find(|object| !object.secret && !object.settled)
+            .find(|object| object.is_held())
             .map(|object| object.mark);
         let end = self.sink.len();
         let end = end
@@ -126,9 +127,34 @@ impl Scanner {
     /// behind them: then each says its own.
     pub(super) fn settle_list(&mut self) {
         if let (Some(_), Some(list)) = (&self.eyes, self.objects.last_mut()) {
+            list.listed = true;
             list.unnamed = !list.settled;
             list.settled = true;
         }
+    }
+
+    /// The innermost object ends: what gives a secret away in it by its looks, or as the value of an environment
+    /// variable, is hidden as in the record.
+    pub(super) fn look_into(&mut self, chunk: &[u8], at: usize) {
+        let object = self.objects.last();
+        let object = object.filter(|object| object.is_held() && !object.late);
+        let (Some(_), Some(mark)) = (&self.eyes, object.map(|object| object.mark)) else {
+            return;
+        };
+        self.emit(chunk, at);
+        let (text, found) = inspect_known(&self.key, self.sink.take_from(mark));
+        self.sink.push(&text);
+        self.count_masked(found);
+        if let Some(eyes) = &mut self.eyes {
+            eyes.told = mark;
+            eyes.member.clear();
+        }
+        self.translate();
+    }
+
+    /// Who set which field is no secret outside of Secrets, and clients work with it.
+    pub(super) fn keeps_managers(&self, name: &[u8]) -> bool {
+        self.eyes.is_some() && !self.in_secret() && name == b"managedFields"
     }
 
     /// Neither the object that ended nor its list said what it is.
@@ -300,6 +326,13 @@ impl Scanner {
             .or(of_url)
             .unwrap_or(&ordinal);
         [namespace.as_bytes(), name.as_bytes()].join(&0)
+    }
+}
+
+impl Object {
+    /// Held back until its end: a Secret is hidden member by member, and lists and events by their objects.
+    fn is_held(&self) -> bool {
+        !self.secret && !self.listed && !self.event
     }
 }
 

@@ -256,6 +256,35 @@ fn a_text_that_comes_in_pieces_is_hidden_as_one_that_comes_whole() {
 }
 
 #[test]
+fn what_is_a_secret_by_its_looks_or_its_place_is_hidden_outside_of_secrets_too() {
+    let token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl";
+    let pod = |name: &str| {
+        format!(
+            r#"{{"kind":"Pod","metadata":{{"name":"{name}"}},"spec":{{"containers":[{{"name":"c","env":[{{"name":"A","value":{}}}],"args":["{token}"]}}]}}}}"#,
+            json(CANARIES[0])
+        )
+    };
+    let seen = shown(others(), &pod("one"));
+    let container = &seen["spec"]["containers"][0];
+    let variable = container["env"][0]["value"].as_str().unwrap();
+    assert!(variable.starts_with("sallyport-masked-"), "{variable}");
+    assert!(!seen.to_string().contains(token), "{seen}");
+    assert_eq!(container["env"][0]["name"], "A");
+    let list = format!(
+        r#"{{"kind":"List","items":[{},{}]}}"#,
+        pod("one"),
+        pod("two")
+    );
+    let (text, _) = show(others(), list.as_bytes().chunks(7)).unwrap();
+    let list: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(list["items"][0], seen);
+    assert_ne!(
+        list["items"][1]["spec"]["containers"][0]["env"],
+        list["items"][0]["spec"]["containers"][0]["env"]
+    );
+}
+
+#[test]
 fn a_refusal_that_quotes_nothing_is_read_as_it_is() {
     let original: Value = serde_json::from_str(NOT_FOUND).unwrap();
     assert_eq!(shown(secrets(), NOT_FOUND), original);
