@@ -53,6 +53,9 @@
 //!    kubectl -n sallyport-system create configmap sallyport-agents --from-file=agents/
 //!    ```
 //!
+//!    `AgentPolicy` and `Agent` objects of the cluster count as well ([`policies`](super::policies)). ClusterRole
+//!    `sallyport-approver` is for people who decide, `sallyport-operator` for people on call; both are bound to nobody.
+//!
 //! 6. **A namespace.** `--observe` lets through what policy would deny; capture, authentication, recording and masking
 //!    are the same. The command refuses a namespace in which a Secret holds a ServiceAccount token, checks by a pod that
 //!    is never made that admission acts, puts the CA there, labels, and lists the pods that must be made anew.
@@ -80,6 +83,8 @@
 //! | `sallyport-namespace-label` | nobody takes the label away, weakens it or deletes the namespace, through any subresource, but the group `sallyport:admins`; `kube-*` and `sallyport-system` never get it |
 //! | `sallyport-pod-labels` | a pod's labels of `sallyport.dev` are those it was created with |
 //! | `sallyport-node-agent` | the node agent labels and reports about its own node, and changes nothing else of it |
+//! | `sallyport-approval-request`, `sallyport-approval-decision` | only gateways ask for approval and use one; a vote is its writer's own, of the groups that the rule asks for, and never by who asked, an agent or a ServiceAccount |
+//! | `sallyport-stops` | whoever makes an AgentStop is its `by`; agents neither make, change nor delete one |
 //! | `sallyport-via` | an agent's user changes nothing except through a gateway, and mints no token for the API server even there |
 //!
 //! All fail closed, and none has parameters: where a parameter object is missing, the API server refuses whatever the

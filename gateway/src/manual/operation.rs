@@ -20,6 +20,7 @@
 //! | `sallyport_wal_failing` | gauge | – | 1 while records cannot be made durable, and so nothing is forwarded |
 //! | `sallyport_wal_last_sequence` | gauge | – | sequence number of the newest record |
 //! | `sallyport_wal_commits_total` | counter | – | writes to the log, each with one `fdatasync` for all records that waited |
+//! | `sallyport_reload_refused` | gauge | `part` (`policies`, `agents`, `record levels`, `serving certificate`) | 1 while the newest state is refused and the last good one stays |
 //! | `sallyport_store_pending_files` | gauge | – | files cut from the log but not in the store yet |
 //! | `sallyport_store_files_total`, `sallyport_store_failures_total` | counter | – | files written to the store, and attempts that failed |
 //!
@@ -147,7 +148,9 @@
 //! | `unable to upgrade connection: … denied by rule "p/r"` | that rule of that policy, for exec, attach, cp and port-forward | as for any other call; kubectl has tried WebSocket and then SPDY, so the record has two calls of one step |
 //! | `upgraded connections are not allowed for …` | `upgrades.allow` | watch and follow logs over plain HTTP, as all clients can |
 //! | `the API server's answer was lost` | the connection broke after the call was sent | look at the object before repeating it |
-//! | `auth can-i` says yes, the call is denied | `can-i` is RBAC alone | see [policies](super::policies) |
+//! | `denied by rule "AgentStop/x"` | a person stopped it | `sallyport agents resume`, once it is clear why |
+//! | `denied by rule "built-in/not-heard"` | the gateway has not heard the cluster's objects | look at its log, the CRDs and ClusterRole `sallyport-gateway-objects` |
+//! | nothing, for up to `approval.hold` | a person is asked | `kubectl get approvalrequests -A`; [the gate](super::gate) |
 //!
 //! Each response has an `Audit-ID` (`kubectl -v=8` shows it): `sallyport audit show` takes it, and the cluster's own
 //! audit log has it too.

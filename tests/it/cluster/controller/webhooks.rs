@@ -40,6 +40,17 @@ fn wait_until_told(site: &Site, name: &str) -> Result<()> {
     })
 }
 
+/// Until so many alerts say that they were told: a leader that ends before that lets the next one tell them again.
+fn wait_until_marked(site: &Site, alerts: usize) -> Result<()> {
+    let events = site.namespace.path("events");
+    eventually("the marks of the alerts that were told", LIMIT, || {
+        let list = site.api().get(&events)?;
+        let events = list["items"].as_array().into_iter().flatten();
+        let marks = events.map(|event| &event["metadata"]["annotations"]["sallyport.dev/told"]);
+        Ok((marks.filter(|mark| mark.is_string()).count() == alerts).then_some(()))
+    })
+}
+
 #[test]
 fn call_that_waits_is_told_once_signed_and_with_buttons() -> Result<()> {
     let site = Site::new()?;
@@ -124,6 +135,7 @@ fn stop_its_end_and_a_critical_request_are_alerted_once() -> Result<()> {
     site.api().create(&site.requests(), &critical)?;
     receiver.wait_for("the critical request", 1, alerts("CriticalRequested", name))?;
 
+    wait_until_marked(&site, 2)?;
     first.stop()?;
     let second = start(&site, &receiver)?;
     second.wait_until_it_leads()?;
