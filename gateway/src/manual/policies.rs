@@ -51,8 +51,8 @@
 //! its cases. A policy in `mode: Audit` decides nothing.
 //!
 //! Policy comes on top of RBAC, which the API server asks of the synthetic user as of anybody. `kubectl auth can-i`
-//! through the gateway answers for RBAC and policy: a no names the rule, and a yes says where approval is needed. `--list`
-//! shows RBAC's rules and says that policy allows less.
+//! through the gateway answers for RBAC and policy: a no names the rule. Of a yes that needs approval the answer's `reason`
+//! says so, which kubectl does not print. `--list` shows RBAC's rules and says that policy allows less.
 //!
 //! With `objects` in the configuration, `AgentPolicy` and `Agent` objects of the cluster count beside the files, as one
 //! set; a name may be in one place only. Until all of them have been heard and were valid once, every call is denied and

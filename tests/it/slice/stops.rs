@@ -168,6 +168,8 @@ struct Job {
     scene: Scene,
     token: String,
     agent: String,
+    /// Its CA is a file that a gateway reads again when it starts.
+    _oidc: Oidc,
 }
 
 impl Job {
@@ -190,6 +192,7 @@ impl Job {
             token: oidc.token(&claims)?,
             scene,
             agent,
+            _oidc: oidc,
         })
     }
 
