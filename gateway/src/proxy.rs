@@ -45,12 +45,13 @@ use self::{
     upstream::{Answer, Forward, UpstreamBody},
 };
 use crate::{
+    api::v1alpha1::agent_policy::RecordLevel,
     approval::Approvals,
     audit::{log::Log, record::Level},
     authn::Authenticator,
     config::{self, PerPrincipal},
     drain::DrainWatcher,
-    identity::{Attributes, Identity, UserInfo},
+    identity::{Attributes, Identity},
     mask,
     policy::{AgentNamespaces, Denial, LevelPolicy, Permit, PolicySet, Stops},
     request_info::RequestInfo,
@@ -149,6 +150,8 @@ struct Call<'a> {
     drain: &'a DrainWatcher,
     /// Of the permit it was last given.
     bounds: Bounds,
+    /// What its rules tell the caller.
+    warnings: Vec<String>,
 }
 
 /// The parts of a [`Gateway`], built by the app.
@@ -305,6 +308,7 @@ impl Gateway {
             body: &received.body,
             content: Content::default(),
             bounds: Bounds::default(),
+            warnings: Vec::new(),
             drain: &peer.drain,
         };
         match self.judge_and_send(&mut call, &mut recording).await {
@@ -388,7 +392,8 @@ impl Gateway {
                     (settled, false)
                 }
             };
-            self.bind(&permit, handshake.is_some(), call, recording)?;
+            self.bind(&permit, handshake.is_some(), call, recording)
+                .await?;
             if attempt == 1 {
                 self.make_room(call, recording).await?;
             }
@@ -413,17 +418,47 @@ impl Gateway {
     }
 
     /// Takes on what the permit binds the gateway to.
-    fn bind(
+    async fn bind(
         &self,
         permit: &Permit,
         upgrades: bool,
         call: &mut Call<'_>,
         recording: &mut Recording,
     ) -> Result<(), Rejection> {
-        call.bounds = Bounds::of(permit.obligations());
+        let obligations = permit.obligations();
+        call.bounds = Bounds::of(obligations);
+        call.warnings = obligations.warnings.clone();
+        if let Some(least) = obligations.record {
+            self.record_at_least(least, call, recording).await?;
+        }
         match self.agent_view(permit, call, upgrades) {
             Ok(view) => recording.shown_as(view),
             Err(denial) => return deny(recording, &denial, call.attributes),
+        }
+        Ok(())
+    }
+
+    /// The intent was recorded before anything was judged; the outcome has the request too.
+    async fn record_at_least(
+        &self,
+        least: RecordLevel,
+        call: &mut Call<'_>,
+        recording: &mut Recording,
+    ) -> Result<(), Rejection> {
+        let least = match least {
+            RecordLevel::Metadata => Level::Metadata,
+            RecordLevel::Request => Level::Request,
+            RecordLevel::RequestResponse => Level::RequestResponse,
+        };
+        if least > call.level {
+            call.level = least;
+            recording.reserve(recorder::INLINE_LIMIT).await?;
+            recording.raise(
+                least,
+                call.arrival,
+                call.attributes.request,
+                &call.body.bytes,
+            );
         }
         Ok(())
     }
@@ -521,7 +556,7 @@ impl Gateway {
             }
         };
         match sent? {
-            Answer::Response(response) => Ok(Answer::Response(passed_on(response, arrival, user))),
+            Answer::Response(response) => Ok(Answer::Response(passed_on(response, call))),
             switched => Ok(switched),
         }
     }
@@ -561,14 +596,16 @@ fn was_overtaken(response: &Response<UpstreamBody>, call: &Call<'_>) -> bool {
 }
 
 /// The answer without what belonged to its connection, and perhaps with a word of ours.
-fn passed_on(
-    response: Response<UpstreamBody>,
-    arrival: &Arrival,
-    user: &UserInfo,
-) -> Response<UpstreamBody> {
+fn passed_on(response: Response<UpstreamBody>, call: &Call<'_>) -> Response<UpstreamBody> {
     let (mut head, body) = response.into_parts();
     head.headers = headers::downstream(&head.headers);
-    if let Some(warning) = warning::of_response(head.status, arrival, user) {
+    let user = &call.attributes.identity.upstream_user;
+    let own = warning::of_response(head.status, call.arrival, user);
+    let of_rules = call
+        .warnings
+        .iter()
+        .filter_map(|text| warning::of_rule(text));
+    for warning in own.into_iter().chain(of_rules) {
         head.headers.append(header::WARNING, warning);
     }
     Response::from_parts(head, body)

@@ -49,8 +49,7 @@ made anew.";
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     namespace: String,
-    /// Label it `observe`: what policy would deny is recorded and goes through. Capture, authentication, recording
-    /// and masking are as with `enforce`.
+    /// Label it `observe`, which can be raised to `enforce` later. In this version policy counts in both.
     #[arg(long)]
     observe: bool,
     /// What agents shall trust: `ca.crt` of `sallyport ca create`. Needed once per namespace.

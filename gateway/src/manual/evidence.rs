@@ -3,7 +3,9 @@
 //! One durable append is one record, one WAL payload, one Parquet row: the intent of a call
 //! (`RequestReceived`) and its outcome (`ResponseComplete`), joined by `auditID`. The outcome's row is
 //! complete in itself, so an analyst filters `stage = 'ResponseComplete'`; an intent without an outcome
-//! is a call whose end is unknown, and `sallyport audit list` shows it so.
+//! is a call whose end is unknown, and `sallyport audit list` shows it so. A call that people decide on has two rows more,
+//! of stage `RequestReceived` with `decision = 'hold'`: that it waits, and what they said. What a decision asked of the API
+//! server, a lookup or a dry run, is a call of its own with the same session and `requestReceivedTimestamp`.
 //!
 //! The bytes that a record's digest covers are its canonical JSON ([`crate::audit::canonical`], with test
 //! vectors), not the Parquet file: files may be compacted later and the digests still hold.

@@ -56,8 +56,8 @@
 //!    `AgentPolicy` and `Agent` objects of the cluster count as well ([`policies`](super::policies)). ClusterRole
 //!    `sallyport-approver` is for people who decide, `sallyport-operator` for people on call; both are bound to nobody.
 //!
-//! 6. **A namespace.** `--observe` lets through what policy would deny; capture, authentication, recording and masking
-//!    are the same. The command refuses a namespace in which a Secret holds a ServiceAccount token, checks by a pod that
+//! 6. **A namespace.** `--observe` labels it `observe`, which can be raised to `enforce`; in this version policy counts in
+//!    both. The command refuses a namespace in which a Secret holds a ServiceAccount token, checks by a pod that
 //!    is never made that admission acts, puts the CA there, labels, and lists the pods that must be made anew.
 //!
 //!    ```text
@@ -117,7 +117,8 @@
 //!
 //! ## Whose rights
 //!
-//! The gateway holds no right on any object. It may review tokens, and be the users that `sallyport rbac generate` names,
+//! The gateway holds no right on what agents work on. It reads Sallyport's own objects and namespaces, asks for approvals
+//! and marks them used, and makes an AgentStop where `decoys.stopSession` is set. It may review tokens, and be the users that `sallyport rbac generate` names,
 //! one by one, since RBAC knows no prefix. As any of them it can do no more than the ClusterRole
 //! `sallyport-gateway-ceiling` says, in the namespaces where that is bound: constrained impersonation, of Kubernetes 1.36.
 //! **One rule with the old verb `impersonate` beside it lifts the ceiling, silently**; the metric

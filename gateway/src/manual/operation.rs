@@ -20,11 +20,16 @@
 //! | `sallyport_wal_failing` | gauge | – | 1 while records cannot be made durable, and so nothing is forwarded |
 //! | `sallyport_wal_last_sequence` | gauge | – | sequence number of the newest record |
 //! | `sallyport_wal_commits_total` | counter | – | writes to the log, each with one `fdatasync` for all records that waited |
+//! | `sallyport_audited_rules_total` | counter | – | rules of policies in `mode: Audit` that matched a call |
+//! | `sallyport_decoys_read_total` | counter | – | decoys in answers to agents |
+//! | `sallyport_alerts_lost_total` | counter | – | alerts that could not be written |
 //! | `sallyport_reload_refused` | gauge | `part` (`policies`, `agents`, `record levels`, `serving certificate`) | 1 while the newest state is refused and the last good one stays |
 //! | `sallyport_store_pending_files` | gauge | – | files cut from the log but not in the store yet |
 //! | `sallyport_store_files_total`, `sallyport_store_failures_total` | counter | – | files written to the store, and attempts that failed |
 //!
-//! `reason` is one of `ambiguous`, `answer_not_recorded`, `authority_unavailable`, `body_broken`, `body_encoded`,
+//! `reason` is one of `ambiguous`, `answer_not_masked`, `answer_not_recorded`, `approval_denied`, `approval_draining`,
+//! `approval_expired`, `approval_pending`, `approval_too_many`, `approval_unavailable`, `approval_used`, `approval_void`,
+//! `refused_by_api_server`, `authority_unavailable`, `body_broken`, `body_encoded`,
 //! `body_too_large`, `body_too_slow`, `busy`, `denied`, `http_version`, `impersonation`, `not_recorded`, `outcome_unknown`,
 //! `quota_bytes`, `quota_calls`, `quota_record`, `unauthenticated`, `unreachable`, `unsafe`, `upgrade_not_allowed`,
 //! `upgrade_unusable`. Worth an alert: `wal_failing`, `wal_full_seconds` under an

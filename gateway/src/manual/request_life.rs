@@ -10,7 +10,8 @@
 //! 3. **Record the intent.** Level, masked request and identity are durable on local disk before policy
 //!    is asked. So what was denied is recorded as fully as what was allowed, and a gateway that cannot
 //!    write forwards nothing.
-//! 4. **Evaluate.** An allow is a [`Permit`](crate::policy::Permit): it cannot be cloned or built
+//! 4. **Evaluate.** Whom an `AgentStop` names is refused. Policies may need to know the object, and have it looked up. Where
+//!    people decide, the call waits here, and is judged once more when they have ([the gate](super::gate)). An allow is a [`Permit`](crate::policy::Permit): it cannot be cloned or built
 //!    elsewhere, and sending takes it by value.
 //! 5. **Send.** The agent's credential and everything else that is not on the allow-list of headers is
 //!    left behind; impersonation of the synthetic user, our `Audit-ID` and our credential are added; the
@@ -30,6 +31,9 @@
 //! |---|---|---|---|
 //! | the intent could not be recorded | 500 `Status` | no | nothing could be |
 //! | denied | 403 `Status` with rule and hint | no | `complete`, `deny` |
+//! | people have not decided, or against it | 403 `Status` that names the request | no | `complete`, `deny` |
+//! | a dry run that policy needed was refused | the API server's own answer to it | no | `complete`, `deny` |
+//! | an answer that could not be masked for the agent | 500 `Status`, or an aborted stream | yes, unless it was a read | `complete` or `aborted` |
 //! | a minted token was for another audience | 403 `Status` | yes, and withheld | `complete`, `deny` |
 //! | no room for the bodies, of all or in the user's share | 429 `Status` with `Retry-After` | no | `complete` |
 //! | the user has its calls open, or has written its share of the record | 429 `Status` with `Retry-After` | no | folded, `deny` |

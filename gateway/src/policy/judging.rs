@@ -61,6 +61,9 @@ impl PolicySet {
 
     /// What the policies in `mode: Audit` would have done, whatever the others do.
     pub fn audited(&self, attributes: &Attributes<'_>, facts: &Facts) -> Vec<Audited> {
+        if !self.has_audited() {
+            return Vec::new();
+        }
         let scope = Scope::new(attributes, facts);
         self.matching(&scope, Facing::End).audited
     }

@@ -67,7 +67,7 @@ impl LevelPolicy {
         Self::parse(SHIPPED, false).expect("the shipped policy is valid, as a test shows")
     }
 
-    /// The level of a call before it is judged; see [`at_least_metadata`] for calls that are refused.
+    /// The level of a call before it is judged; what is denied, held or fails is kept at `Metadata` at least.
     pub fn level(&self, attributes: &Attributes<'_>) -> Level {
         let rule = self.rules.iter().find(|rule| rule.matches(attributes));
         match rule.map_or(Level::None, |rule| rule.level()) {
@@ -75,11 +75,6 @@ impl LevelPolicy {
             level => level,
         }
     }
-}
-
-/// Calls that were denied, held or failed leave a record whatever the policy says.
-pub fn at_least_metadata(level: Level) -> Level {
-    level.max(Level::Metadata)
 }
 
 impl File {

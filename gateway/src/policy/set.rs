@@ -11,7 +11,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use super::{PolicyError, builtin, check, index::Index, rule::Rule, source};
 use crate::{
     api::v1alpha1::{
-        agent_policy::{AgentPolicy, AgentPolicySpec, Subject},
+        agent_policy::{AgentPolicy, AgentPolicySpec, Mode, Subject},
         manifest::{self, Manifest, Place, Problem},
     },
     identity::Identity,
@@ -24,6 +24,8 @@ pub struct PolicySet {
     rules: Index,
     digest: Arc<str>,
     content: Arc<str>,
+    /// Whether a policy is in `mode: Audit`.
+    has_audited: bool,
 }
 
 impl PolicySet {
@@ -52,6 +54,10 @@ impl PolicySet {
     /// What the digest is of: a line of JSON per policy, its name and its spec.
     pub fn content(&self) -> &str {
         &self.content
+    }
+
+    pub(super) fn has_audited(&self) -> bool {
+        self.has_audited
     }
 
     /// How many rules people wrote.
@@ -124,6 +130,9 @@ impl PolicySet {
         rules.extend(builtin::discovery());
         let content = content(manifests);
         Ok(Self {
+            has_audited: manifests
+                .iter()
+                .any(|policy| policy.spec.mode == Mode::Audit),
             rules: Index::new(rules),
             digest: digest_of(&content).into(),
             content: content.into(),

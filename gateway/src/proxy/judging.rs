@@ -13,7 +13,7 @@ use super::{
     token_request,
 };
 use crate::{
-    policy::{Decision, Denial, Judgement, PendingPermit, Permit, PolicySet},
+    policy::{Audited, Decision, Denial, Judgement, PendingPermit, Permit, PolicySet},
     request_info::RequestInfo,
 };
 
@@ -50,6 +50,7 @@ impl Gateway {
             },
             Err(Unlearned::Rejected(rejection)) => return Err(rejection),
         };
+        self.note_audited(&policies, call);
         match decision {
             Decision::Allow(permit) => {
                 recording.allowed(&permit);
@@ -61,6 +62,15 @@ impl Gateway {
                 recording.denied(&denial);
                 Err(Rejection::Denied(denial.message(call.attributes)))
             }
+        }
+    }
+
+    /// Policies in `mode: Audit` decide nothing; what they would have done is in the log and in a metric.
+    fn note_audited(&self, policies: &PolicySet, call: &Call<'_>) {
+        for Audited { rule, effect } in policies.audited(call.attributes, &call.content.facts) {
+            self.metrics().audited.inc();
+            let audit_id = &call.arrival.audit_id;
+            tracing::info!(target: "access", audit_id, %rule, ?effect, "a rule that does not count yet matches");
         }
     }
 

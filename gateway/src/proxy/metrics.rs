@@ -27,6 +27,7 @@ pub struct Metrics {
     pub(super) connections: Gauge,
     pub(super) upgraded: Gauge,
     pub(super) decoys_read: Counter,
+    pub(super) audited: Counter,
     connection_errors: Family<ConnectionError, Counter>,
     pub(super) captured_pods: Gauge,
     pub(super) captured_listeners: Gauge,
@@ -66,6 +67,7 @@ impl Metrics {
             connections: Gauge::default(),
             upgraded: Gauge::default(),
             decoys_read: Counter::default(),
+            audited: Counter::default(),
             connection_errors: Family::default(),
             captured_pods: Gauge::default(),
             captured_listeners: Gauge::default(),
@@ -95,6 +97,11 @@ impl Metrics {
             "upgraded_connections",
             "Open connections that have left HTTP: exec, attach, port-forward and what else may be upgraded",
             metrics.upgraded.clone(),
+        );
+        registry.register(
+            "audited_rules",
+            "Rules of policies in mode Audit that matched a call, and did not count",
+            metrics.audited.clone(),
         );
         registry.register(
             "decoys_read",

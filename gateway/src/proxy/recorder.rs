@@ -259,7 +259,7 @@ impl Recorder {
         }
     }
 
-    fn describe_request(
+    pub(super) fn describe_request(
         &self,
         record: &mut Record,
         arrival: &Arrival,

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 
@@ -150,6 +151,21 @@ impl Recording {
             (Some(kept @ None), room) => *kept = room,
             _ => {}
         }
+    }
+
+    /// Records more than was known when the call came.
+    pub(super) fn raise(
+        &mut self,
+        level: Level,
+        arrival: &Arrival,
+        info: &RequestInfo,
+        body: &Bytes,
+    ) {
+        let recorder = Arc::clone(&self.recorder);
+        self.change(|record| {
+            record.level = level;
+            recorder.describe_request(record, arrival, info, body);
+        });
     }
 
     pub(super) fn level(&self) -> Level {

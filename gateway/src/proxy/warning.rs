@@ -30,6 +30,11 @@ pub(super) fn of_response(
     }
 }
 
+/// What a rule that let the call pass says to the caller.
+pub(super) fn of_rule(text: &str) -> Option<HeaderValue> {
+    header(&format!("sallyport: {text}"))
+}
+
 /// RFC 7234, section 5.5, as the API server writes it.
 pub(super) fn header(message: &str) -> Option<HeaderValue> {
     let quoted = message.replace('\\', "\\\\").replace('"', "\\\"");

@@ -59,7 +59,7 @@ pub struct AgentPolicySpec {
     /// The callers that the rules apply to; one that matches is enough.
     #[schemars(length(min = 1, max = "MAX_ITEMS"))]
     pub subjects: Vec<Subject>,
-    /// Whether the rules count, or what they would have done is only recorded.
+    /// Whether the rules count. Of those in `Audit` gateways only log and count which would have matched.
     #[serde(default, skip_serializing_if = "Mode::is_enforced")]
     pub mode: Mode,
     #[schemars(length(min = 1, max = "MAX_ITEMS"))]
@@ -172,7 +172,7 @@ pub struct Rule {
     #[schemars(length(min = 1, max = "MAX_EXPRESSION"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unless: Option<String>,
-    /// Shown as a warning to the caller of what passes.
+    /// Shown as a warning to the caller of what passes, but for upgraded connections; one line.
     #[schemars(length(min = 1, max = 1024))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warn: Option<String>,

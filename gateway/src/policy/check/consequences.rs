@@ -25,6 +25,12 @@ pub(super) fn of(rule: &Rule, fields: &mut Fields<'_>) -> Option<(Obligations, O
 
 fn obligations(rule: &Rule, fields: &mut Fields<'_>) -> Option<Obligations> {
     let streams = rule.streams.clone().unwrap_or_default();
+    let printable = |text: &String| !text.contains(char::is_control);
+    fields.require(
+        "warn",
+        rule.warn.as_ref().is_none_or(printable),
+        "is one line: the header that carries it has no line breaks",
+    );
     let idle = duration("streams.idle", streams.idle.as_deref(), fields);
     let lasting = duration("streams.duration", streams.duration.as_deref(), fields);
     Some(Obligations {

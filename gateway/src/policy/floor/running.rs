@@ -21,7 +21,8 @@ pub(in crate::policy) fn names(rule: &Rule, attributes: &Attributes<'_>) -> bool
 /// Pods, what makes pods, what may make pods for all we know, and the ways into pods that run.
 fn runs_something(request: &RequestInfo) -> bool {
     let (group, resource) = (request.api_group.as_str(), request.resource.as_str());
-    if request.is_stream() {
+    // A kubelet's proxy runs commands in any pod of its node.
+    if request.is_connect() {
         return true;
     }
     let changes = matches!(request.verb.as_str(), "create" | "patch" | "update");

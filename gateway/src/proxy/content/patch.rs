@@ -51,11 +51,6 @@ impl PatchType {
             Self::Apply => "apply",
         }
     }
-
-    /// Strategic merges and applies need the schema of the object, which only the server has.
-    pub fn needs_server(self) -> bool {
-        matches!(self, Self::Strategic | Self::Apply)
-    }
 }
 
 /// Why a patch gives no object.
