@@ -192,3 +192,32 @@ fn reads_that_may_lag_still_leave_intent_and_outcome() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_rule_that_asks_for_it_warns_and_has_more_recorded() -> Result<()> {
+    let scene = Scene::with(|mut settings, namespace| {
+        settings.config["recording"]["policyFile"] = json!("levels.yaml");
+        let policy = super::developer_policy(&namespace.name).replace(
+            "    effect: Allow\n",
+            "    effect: Allow\n    warn: this is watched\n    record: RequestResponse\n",
+        );
+        Ok(settings
+            .with_file("levels.yaml", LEVELS)
+            .with_policy("developer.yaml", &policy))
+    })?;
+    let object = json!({"metadata": {"name": "paint"}, "data": {"colour": "green"}});
+    let response = create(&scene, "configmaps", &object)?;
+    let warning = response.header("warning").unwrap_or_default();
+    assert_eq!(warning, "299 - \"sallyport: this is watched\"");
+    let outcome = shown(&scene, &response)?;
+    assert_eq!(outcome["level"], "RequestResponse");
+    assert!(
+        outcome["requestObject"].to_string().contains("green"),
+        "{outcome}"
+    );
+    assert!(
+        outcome["responseObject"].to_string().contains("green"),
+        "{outcome}"
+    );
+    Ok(())
+}
