@@ -9,11 +9,11 @@ use kube::{
 };
 use tokio::time::timeout;
 
-use super::{Approvals, Ticket, name, understand};
+use super::{Approvals, Ticket, name, state, understand};
 use crate::{
     api::{
         approval_decision::Claim,
-        v1alpha1::approval_request::{ApprovalRequest, ApprovalRequestSpec},
+        v1alpha1::approval_request::{ApprovalRequest, ApprovalRequestSpec, State},
     },
     informer::Key,
     policy::{NotApproved, usable},
@@ -21,8 +21,9 @@ use crate::{
 
 /// For one answer of the API server.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// Requests of one agent that wait for people, on all gateways.
-const MOST_OPEN: usize = 100;
+/// Requests of one agent that nobody has decided, on all gateways. One that is over counts until it is deleted, or
+/// calls that leave at once would fill the API server with them.
+const MOST_UNDECIDED: usize = 100;
 /// Two gateways that ask at once meet at the first name; what is older has taken others.
 const MOST_NAMES: usize = 8;
 const TRIES: usize = 3;
@@ -38,9 +39,9 @@ pub struct Question {
 #[derive(Debug, thiserror::Error)]
 pub enum NotAsked {
     #[error(
-        "{MOST_OPEN} requests of this agent wait for people already; wait until some are decided, or have them denied"
+        "{MOST_UNDECIDED} requests of this agent are undecided already; have some decided, or wait some minutes until those that nobody waits for are deleted"
     )]
-    TooManyOpen,
+    TooManyUndecided,
     #[error("this agent has asked for approval too often; ask again in {} s", .0.as_secs().max(1))]
     TooOften(Duration),
     #[error("the API server did not take the request for approval: {0}")]
@@ -78,13 +79,11 @@ impl Approvals {
         let now = Timestamp::now();
         let who = &question.claim.upstream_user;
         let known = self.known.borrow();
-        let open = known.valid().filter(|(_, request)| {
-            request.spec.requester.upstream_user == *who
-                && super::state(request, now)
-                    == crate::api::v1alpha1::approval_request::State::Pending
+        let undecided = known.valid().filter(|(_, request)| {
+            request.spec.requester.upstream_user == *who && is_undecided(request, now)
         });
-        if open.count() >= MOST_OPEN {
-            return Err(NotAsked::TooManyOpen);
+        if undecided.count() >= MOST_UNDECIDED {
+            return Err(NotAsked::TooManyUndecided);
         }
         let mut rates = self
             .rates
@@ -97,9 +96,7 @@ impl Approvals {
     async fn create(&self, question: &Question) -> Result<Key, NotAsked> {
         let namespace = self.namespace_of(question);
         let objects = self.objects(&namespace);
-        let first = self.taken(question) + 1;
-        for n in first..first + MOST_NAMES {
-            let name = name::of(&question.spec, n);
+        for name in self.free_names(&namespace, question) {
             let object = object(&question.spec, &name);
             let key = (namespace.clone(), name);
             match self.create_one(&objects, &object).await? {
@@ -108,7 +105,7 @@ impl Approvals {
                 false => {}
             }
         }
-        Err(NotAsked::TooManyOpen)
+        Err(NotAsked::TooManyUndecided)
     }
 
     /// Whether it is new. An answer that is lost is asked for again: by the same name it is the same object.
@@ -147,11 +144,16 @@ impl Approvals {
         Ok(rank(&request, question, Timestamp::now()).is_some())
     }
 
-    /// How many requests there were for this very call.
-    fn taken(&self, question: &Question) -> usize {
+    /// As far as is known. Of the requests for this very call, any may have been deleted.
+    fn free_names(&self, namespace: &str, question: &Question) -> Vec<String> {
         let known = self.known.borrow();
-        let same = |request: &ApprovalRequest| request.spec.digest == question.spec.digest;
-        known.valid().filter(|(_, request)| same(request)).count()
+        let is_free = |name: &String| {
+            !known
+                .objects
+                .contains_key(&(namespace.to_owned(), name.clone()))
+        };
+        let names = (1..).map(|n| name::of(&question.spec, n));
+        names.filter(is_free).take(MOST_NAMES).collect()
     }
 
     /// A request about a namespace must outlive it.
@@ -176,6 +178,11 @@ fn rank(request: &ApprovalRequest, question: &Question, now: Timestamp) -> Optio
         Err(NotApproved::Denied { .. }) if same && now < request.spec.expires_at => Some(2),
         Err(_) => None,
     }
+}
+
+/// It waits for people, or is over and no person ever said anything of it.
+fn is_undecided(request: &ApprovalRequest, now: Timestamp) -> bool {
+    request.has_no_votes() || state(request, now) == State::Pending
 }
 
 fn object(spec: &ApprovalRequestSpec, name: &str) -> DynamicObject {

@@ -229,9 +229,35 @@ fn people_are_not_asked_without_end() {
         assert_eq!(tickets.len(), 100);
         assert!(matches!(
             refused,
-            NotAsked::TooManyOpen | NotAsked::TooOften(_)
+            NotAsked::TooManyUndecided | NotAsked::TooOften(_)
         ));
         assert!(refused.to_string().contains("wait"), "{refused}");
+    });
+}
+
+#[test]
+fn requests_that_were_left_at_once_count_until_they_are_deleted() {
+    run(async {
+        let server = Server::default();
+        let gateway = server.gateway("node-1");
+        let left = |n: usize| {
+            let mut asked = question("call", &[Scope::Once]);
+            asked.spec.digest = format!("sha256:{n:04x}{}", "0".repeat(60));
+            asked.claim.digest = asked.spec.digest.clone();
+            asked
+        };
+        for n in 0..100 {
+            let ticket = gateway.open(&left(n)).await.expect("it is asked");
+            let key = ticket.key().clone();
+            drop(ticket);
+            server.settle().await;
+            assert_eq!(server.state(&key), State::Withdrawn);
+        }
+        let refused = gateway.open(&left(100)).await.err();
+        assert!(
+            matches!(refused, Some(NotAsked::TooManyUndecided)),
+            "{refused:?}"
+        );
     });
 }
 

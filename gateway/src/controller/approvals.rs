@@ -19,6 +19,8 @@ use crate::{
 
 /// No rule gives a request longer, so a gateway whose clock is wrong keeps none from being deleted.
 const LONGEST: SignedDuration = SignedDuration::from_hours(24);
+/// Of what is over and nobody voted on: it tells nothing, and an agent could fill the API server with it.
+const UNVOTED_RETENTION: SignedDuration = SignedDuration::from_mins(5);
 /// Nothing is waited for longer: a clock that was set is noticed.
 const LOOKS_EVERY: Duration = Duration::from_secs(60);
 
@@ -126,15 +128,13 @@ fn judge(
     retention: SignedDuration,
     now: Timestamp,
 ) -> (Option<Action>, Duration) {
-    let is_kept_until = is_over_at(request)
-        .saturating_add(retention)
-        .unwrap_or(Timestamp::MAX);
+    let is_kept_until = is_kept_until(request, retention);
     if now >= is_kept_until {
         return (Some(Action::Delete), LOOKS_EVERY);
     }
     let expires = request.spec.expires_at;
     let until = if now < expires {
-        expires
+        expires.min(is_kept_until)
     } else {
         is_kept_until
     };
@@ -145,7 +145,21 @@ fn judge(
     (action, next)
 }
 
-/// When nothing can become of it any more.
+fn is_kept_until(request: &ApprovalRequest, retention: SignedDuration) -> Timestamp {
+    let over = is_over_at(request);
+    let kept = match request.has_no_votes() {
+        true => {
+            let status = request.status.as_ref();
+            let withdrawn = status.and_then(|status| status.withdrawn_at);
+            let over = withdrawn.map_or(over, |withdrawn| withdrawn.min(over));
+            over.saturating_add(retention.min(UNVOTED_RETENTION))
+        }
+        false => over.saturating_add(retention),
+    };
+    kept.unwrap_or(Timestamp::MAX)
+}
+
+/// When nothing can become of it any more, unless it is withdrawn before.
 fn is_over_at(request: &ApprovalRequest) -> Timestamp {
     let said = request.spec.expires_at;
     let made = request.metadata.creation_timestamp.as_ref();

@@ -66,6 +66,15 @@ pub struct ApprovalRequestSpec {
     pub object: Option<String>,
 }
 
+impl ApprovalRequest {
+    /// Whether no person has said anything of it.
+    pub fn has_no_votes(&self) -> bool {
+        self.status
+            .as_ref()
+            .is_none_or(|status| status.votes.is_empty())
+    }
+}
+
 /// How it is decided: the strictest of all rules that ask for approval.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -59,7 +59,7 @@ impl Unapproved {
 
     pub(super) fn not_asked(pending: &PendingPermit, why: NotAsked) -> Self {
         let label = match why {
-            NotAsked::TooManyOpen | NotAsked::TooOften(_) => "approval_too_many",
+            NotAsked::TooManyUndecided | NotAsked::TooOften(_) => "approval_too_many",
             NotAsked::Refused(_) | NotAsked::Unreachable => "approval_unavailable",
         };
         let lines = [
