@@ -172,7 +172,7 @@ fn rank(request: &ApprovalRequest, question: &Question, now: Timestamp) -> Optio
     let (spec, claim) = (&question.spec, &question.claim);
     let same = request.spec.digest == claim.digest
         && request.spec.requester.upstream_user == claim.upstream_user;
-    match usable(request, &spec.terms, &spec.rule, claim, now) {
+    match usable(request, spec, claim, now) {
         Ok(_) => Some(0),
         Err(NotApproved::Open { .. }) if same => Some(1),
         Err(NotApproved::Denied { .. }) if same && now < request.spec.expires_at => Some(2),

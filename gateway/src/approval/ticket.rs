@@ -93,7 +93,7 @@ impl<'a> Ticket<'a> {
                     was_there = true;
                     expires = request.spec.expires_at;
                     let (spec, claim) = (&question.spec, &question.claim);
-                    match usable(&request, &spec.terms, &spec.rule, claim, now) {
+                    match usable(&request, spec, claim, now) {
                         Err(NotApproved::Open { .. }) => {}
                         settled => return settled.map(drop),
                     }

@@ -77,7 +77,7 @@ impl Ticket<'_> {
             return Ok(Tried::Used(request.into()));
         }
         let (spec, claim) = (&question.spec, &question.claim);
-        let scope = usable(&request, &spec.terms, &spec.rule, claim, Timestamp::now())?;
+        let scope = usable(&request, spec, claim, Timestamp::now())?;
         mark(&mut object, self.approvals, question, scope)?;
         let params = PostParams::default();
         let written = objects.replace_status(name, &params, &object);

@@ -168,10 +168,11 @@ pub(super) fn decide(
         audited,
     };
     match (asking, allowing) {
-        (Some(rule), _) => Decision::Hold(PendingPermit {
-            permit: permit(rule, obligations),
-            terms,
-        }),
+        (Some(rule), _) => {
+            let permit = permit(rule, obligations);
+            terms.restrict_to(permit.risk.level);
+            Decision::Hold(PendingPermit { permit, terms })
+        }
         (None, Some(rule)) => Decision::Allow(permit(rule, obligations)),
         (None, None) => Decision::Deny(Denial::by_default()),
     }

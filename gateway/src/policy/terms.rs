@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::rule::Rule;
 use crate::api::v1alpha1::{
     agent_policy::{Channel, Scope},
-    approval_request,
+    approval_request::{self, RiskLevel},
 };
 
 /// Each condition is the strictest of all rules that ask for approval.
@@ -67,6 +67,20 @@ impl Terms {
         }
     }
 
+    /// Whatever the rules accept: a critical call is decided by a person's own credential, and each by itself.
+    pub(super) fn restrict_to(&mut self, level: RiskLevel) {
+        if level < RiskLevel::Critical {
+            return;
+        }
+        let left_out = self.channels.remove(&Channel::Webhook) && self.channels.is_empty();
+        self.scopes.retain(|scope| *scope == Scope::Once);
+        self.reasons.extend(left_out.then(|| {
+            "the call is critical, which no webhook may decide, and its rules accept nothing else; \
+             have channels of the rules extended by Kubernetes or Console"
+                .to_owned()
+        }));
+    }
+
     /// `problem` is why the rule's expression could not be evaluated, where it could not.
     pub(super) fn tighten(&mut self, rule: &Rule, problem: Option<&str>) {
         if let Some(terms) = &rule.terms {
@@ -85,5 +99,34 @@ impl Terms {
                 rule.id
             )
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn critical_call_is_decided_by_itself_and_by_no_webhook() {
+        let mut terms = Terms::default();
+        terms.restrict_to(RiskLevel::High);
+        assert_eq!(terms, Terms::default());
+        terms.restrict_to(RiskLevel::Critical);
+        let asked = terms.asked();
+        assert_eq!(asked.scopes, [Scope::Once]);
+        assert!(!asked.channels.contains(&Channel::Webhook));
+        assert_eq!(asked.channels.len(), 2);
+        assert_eq!(terms.reasons, Vec::<String>::new());
+    }
+
+    #[test]
+    fn critical_call_that_only_webhooks_could_decide_says_why_nobody_can() {
+        let mut terms = Terms {
+            channels: BTreeSet::from([Channel::Webhook]),
+            ..Terms::default()
+        };
+        terms.restrict_to(RiskLevel::Critical);
+        assert!(terms.asked().channels.is_empty());
+        assert!(terms.reasons[0].contains("no webhook may decide"));
     }
 }

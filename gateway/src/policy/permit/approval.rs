@@ -9,7 +9,8 @@ use crate::{
         v1alpha1::{
             agent_policy::Scope,
             approval_request::{
-                ApprovalRequest, ApprovalRequestSpec, MOST_OF_COMMAND, MOST_USES, Terms, Use,
+                ApprovalRequest, ApprovalRequestSpec, MOST_OF_COMMAND, MOST_USES, RiskLevel, Terms,
+                Use,
             },
         },
     },
@@ -40,6 +41,13 @@ pub enum NotApproved {
     StricterTerms,
 }
 
+/// What the policies ask of a call as they are now.
+struct Asked<'a> {
+    terms: &'a Terms,
+    rule: &'a str,
+    level: RiskLevel,
+}
+
 pub(super) fn check(
     pending: &PendingPermit,
     request: &ApprovalRequest,
@@ -47,27 +55,37 @@ pub(super) fn check(
     now: Timestamp,
 ) -> Result<(), NotApproved> {
     let terms = pending.asked_terms();
+    let asked = Asked {
+        terms: &terms,
+        rule: pending.rule(),
+        level: pending.risk().level,
+    };
     let scope = approved(request, &terms, now)?;
     check_groups(&request.spec, &terms)?;
     let uses = uses(request);
     let mut marked = (0..).zip(uses);
     let ours = marked.find(|(_, one)| one.audit_id == claim.audit_id);
     let (earlier, _) = ours.ok_or(NotApproved::NotMarked)?;
-    covers(&request.spec, scope, pending.rule(), claim)?;
+    covers(&request.spec, scope, &asked, claim)?;
     has_room(scope, &uses[..earlier], now)
 }
 
-/// Whether a new use by this call would be accepted, and for which scope.
+/// Whether a new use by this call would be accepted, and for which scope. `spec` is what people would be asked of it
+/// now.
 pub fn usable(
     request: &ApprovalRequest,
-    terms: &Terms,
-    rule: &str,
+    spec: &ApprovalRequestSpec,
     claim: &Claim,
     now: Timestamp,
 ) -> Result<Scope, NotApproved> {
-    let scope = approved(request, terms, now)?;
-    check_groups(&request.spec, terms)?;
-    covers(&request.spec, scope, rule, claim)?;
+    let asked = Asked {
+        terms: &spec.terms,
+        rule: &spec.rule,
+        level: spec.risk.level,
+    };
+    let scope = approved(request, asked.terms, now)?;
+    check_groups(&request.spec, asked.terms)?;
+    covers(&request.spec, scope, &asked, claim)?;
     has_room(scope, uses(request), now)?;
     Ok(scope)
 }
@@ -117,14 +135,16 @@ fn check_groups(spec: &ApprovalRequestSpec, terms: &Terms) -> Result<(), NotAppr
 fn covers(
     spec: &ApprovalRequestSpec,
     scope: Scope,
-    rule: &str,
+    asked: &Asked<'_>,
     claim: &Claim,
 ) -> Result<(), NotApproved> {
     let requester = &spec.requester;
     let same_caller = requester.upstream_user == claim.upstream_user;
     let same = |asked: &Option<String>, now: &Option<String>| asked.is_some() && asked == now;
     let covered = spec.digest == claim.digest
-        || spec.rule == rule
+        && (scope == Scope::Once || is_no_riskier(spec, asked))
+        || spec.rule == asked.rule
+            && is_no_riskier(spec, asked)
             && match scope {
                 Scope::Once | Scope::SameRequest => false,
                 Scope::Command => {
@@ -137,6 +157,11 @@ fn covers(
         true => Ok(()),
         false => Err(NotApproved::OtherCall),
     }
+}
+
+/// People who approved more than one call have seen the risk of one.
+fn is_no_riskier(spec: &ApprovalRequestSpec, asked: &Asked<'_>) -> bool {
+    asked.level <= spec.risk.level
 }
 
 fn has_room(scope: Scope, earlier: &[Use], now: Timestamp) -> Result<(), NotApproved> {

@@ -87,6 +87,7 @@ pub(super) fn of(
 /// The rules may have changed since the question was asked.
 pub(super) fn adopt(question: &mut Question, pending: &PendingPermit) {
     question.spec.terms = pending.asked_terms();
+    question.spec.risk = pending.risk().clone();
     pending.rule().clone_into(&mut question.spec.rule);
 }
 

@@ -189,6 +189,37 @@ fn the_rest_of_a_command_is_of_that_command_and_soon_over() {
 }
 
 #[test]
+fn an_approval_of_several_calls_covers_none_that_is_riskier() {
+    let other = Claim {
+        digest: "sha256:2".to_owned(),
+        audit_id: "call-2".to_owned(),
+        ..claim()
+    };
+    let judged = |scope, claim: &Claim, level| {
+        let mut pending = pending();
+        pending.permit.risk.level = level;
+        let request = approved(scope, vec![by(&claim.audit_id, 0)]);
+        pending
+            .approve(&ApprovalDecision { request }, claim, at(1))
+            .map(drop)
+    };
+    for level in [RiskLevel::Low, RiskLevel::Medium] {
+        for scope in [Scope::Command, Scope::Session] {
+            assert_eq!(judged(scope, &other, level), Ok(()), "{scope:?} {level:?}");
+        }
+    }
+    for level in [RiskLevel::High, RiskLevel::Critical] {
+        for scope in [Scope::Command, Scope::Session] {
+            let riskier = judged(scope, &other, level);
+            assert_eq!(riskier, Err(NotApproved::OtherCall), "{scope:?} {level:?}");
+        }
+        let again = judged(Scope::SameRequest, &claim(), level);
+        assert_eq!(again, Err(NotApproved::OtherCall), "{level:?}");
+        assert_eq!(judged(Scope::Once, &claim(), level), Ok(()), "{level:?}");
+    }
+}
+
+#[test]
 fn a_command_that_nobody_names_is_no_command() {
     let mut request = approved(Scope::Command, vec![by("call-2", 0)]);
     request.spec.requester.command = None;
