@@ -47,6 +47,7 @@ fn question(call: &str, scopes: &[Scope]) -> Question {
             ..Call::default()
         },
         rule: "shop/ask".to_owned(),
+        rules: vec!["shop/ask".to_owned()],
         policy_digest: "sha256:0".to_owned(),
         risk: Risk {
             level: RiskLevel::Low,

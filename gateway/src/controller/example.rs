@@ -30,6 +30,7 @@ pub(super) fn request() -> ApprovalRequest {
             ..Call::default()
         },
         rule: "guardrails/workloads".into(),
+        rules: vec!["guardrails/workloads".into()],
         policy_digest: "sha256:1".into(),
         risk: Risk {
             level: RiskLevel::High,

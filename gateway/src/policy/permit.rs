@@ -76,6 +76,8 @@ impl Permit {
 #[must_use = "a call that waits for a decision is not allowed yet"]
 pub struct PendingPermit {
     permit: Permit,
+    /// All that ask for approval, in order of id.
+    rules: Vec<String>,
     terms: Terms,
 }
 
@@ -83,6 +85,11 @@ impl PendingPermit {
     /// The rule that asks for approval, the first by id where there are several.
     pub fn rule(&self) -> &str {
         &self.permit.rule
+    }
+
+    /// Every rule that asks for approval.
+    pub fn rules(&self) -> &[String] {
+        &self.rules
     }
 
     pub fn policy_digest(&self) -> &str {
@@ -143,7 +150,7 @@ pub(super) fn decide(
     scope: &Scope<'_>,
     policy_digest: &Arc<str>,
 ) -> Decision {
-    let (mut allowing, mut asking) = (None, None);
+    let (mut allowing, mut asking) = (None, Vec::new());
     let mut obligations = Obligations::default();
     let mut terms = Terms::default();
     for Hit { rule, problem } in hits {
@@ -154,7 +161,7 @@ pub(super) fn decide(
             }
             Effect::Allow => allowing = allowing.or(Some(rule)),
             Effect::RequireApproval => {
-                asking = asking.or(Some(rule));
+                asking.push(*rule);
                 terms.tighten(rule, problem.as_deref());
             }
         }
@@ -167,11 +174,18 @@ pub(super) fn decide(
         risk: scope.risk(),
         audited,
     };
-    match (asking, allowing) {
+    match (asking.first(), allowing) {
         (Some(rule), _) => {
             let permit = permit(rule, obligations);
             terms.restrict_to(permit.risk.level);
-            Decision::Hold(PendingPermit { permit, terms })
+            let mut rules: Vec<_> = asking.iter().map(|rule| rule.id.to_string()).collect();
+            rules.sort_unstable();
+            rules.dedup();
+            Decision::Hold(PendingPermit {
+                permit,
+                rules,
+                terms,
+            })
         }
         (None, Some(rule)) => Decision::Allow(permit(rule, obligations)),
         (None, None) => Decision::Deny(Denial::by_default()),

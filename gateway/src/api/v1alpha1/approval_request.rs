@@ -49,6 +49,9 @@ pub struct ApprovalRequestSpec {
     pub call: Call,
     /// `<policy>/<rule>`, the first where several ask for approval.
     pub rule: String,
+    /// All that ask. What is approved for several calls is for calls of these alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
     pub policy_digest: String,
     pub risk: Risk,
     pub terms: Terms,

@@ -44,7 +44,8 @@ pub enum NotApproved {
 /// What the policies ask of a call as they are now.
 struct Asked<'a> {
     terms: &'a Terms,
-    rule: &'a str,
+    rules: &'a [String],
+    policy_digest: &'a str,
     level: RiskLevel,
 }
 
@@ -57,7 +58,8 @@ pub(super) fn check(
     let terms = pending.asked_terms();
     let asked = Asked {
         terms: &terms,
-        rule: pending.rule(),
+        rules: pending.rules(),
+        policy_digest: pending.policy_digest(),
         level: pending.risk().level,
     };
     let scope = approved(request, &terms, now)?;
@@ -80,7 +82,8 @@ pub fn usable(
 ) -> Result<Scope, NotApproved> {
     let asked = Asked {
         terms: &spec.terms,
-        rule: &spec.rule,
+        rules: &spec.rules,
+        policy_digest: &spec.policy_digest,
         level: spec.risk.level,
     };
     let scope = approved(request, asked.terms, now)?;
@@ -143,7 +146,7 @@ fn covers(
     let same = |asked: &Option<String>, now: &Option<String>| asked.is_some() && asked == now;
     let covered = spec.digest == claim.digest
         && (scope == Scope::Once || is_no_riskier(spec, asked))
-        || spec.rule == asked.rule
+        || is_by_the_same_rules(spec, asked)
             && is_no_riskier(spec, asked)
             && match scope {
                 Scope::Once | Scope::SameRequest => false,
@@ -157,6 +160,14 @@ fn covers(
         true => Ok(()),
         false => Err(NotApproved::OtherCall),
     }
+}
+
+/// Whether people were asked on behalf of every rule that asks now, and the rules are those of then.
+fn is_by_the_same_rules(spec: &ApprovalRequestSpec, asked: &Asked<'_>) -> bool {
+    let was_asked_for = |rule: &String| *rule == spec.rule || spec.rules.contains(rule);
+    !asked.rules.is_empty()
+        && asked.rules.iter().all(was_asked_for)
+        && asked.policy_digest == spec.policy_digest
 }
 
 /// People who approved more than one call have seen the risk of one.

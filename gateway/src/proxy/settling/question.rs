@@ -68,6 +68,7 @@ pub(super) fn of(
         expires_at: now.saturating_add(lasts).unwrap_or(now),
         call: shown(info, key),
         rule: pending.rule().to_owned(),
+        rules: pending.rules().to_vec(),
         policy_digest: pending.policy_digest().to_owned(),
         risk: pending.risk().clone(),
         terms: pending.asked_terms(),
@@ -89,6 +90,10 @@ pub(super) fn adopt(question: &mut Question, pending: &PendingPermit) {
     question.spec.terms = pending.asked_terms();
     question.spec.risk = pending.risk().clone();
     pending.rule().clone_into(&mut question.spec.rule);
+    question.spec.rules = pending.rules().to_vec();
+    pending
+        .policy_digest()
+        .clone_into(&mut question.spec.policy_digest);
 }
 
 /// Of what is shown to whoever decides.

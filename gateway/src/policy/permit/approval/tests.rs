@@ -47,6 +47,7 @@ fn pending() -> PendingPermit {
     };
     PendingPermit {
         permit,
+        rules: vec!["shop/ask".to_owned()],
         terms: Default::default(),
     }
 }
@@ -77,6 +78,7 @@ fn approved(scope: Scope, uses: Vec<Use>) -> ApprovalRequest {
             ..Call::default()
         },
         rule: "shop/ask".to_owned(),
+        rules: vec!["shop/ask".to_owned()],
         policy_digest: "sha256:0".to_owned(),
         risk: risk(),
         terms: pending().asked_terms(),
@@ -217,6 +219,39 @@ fn an_approval_of_several_calls_covers_none_that_is_riskier() {
         assert_eq!(again, Err(NotApproved::OtherCall), "{level:?}");
         assert_eq!(judged(Scope::Once, &claim(), level), Ok(()), "{level:?}");
     }
+}
+
+#[test]
+fn an_approval_of_several_calls_covers_those_of_its_rules_alone() {
+    let other = Claim {
+        digest: "sha256:2".to_owned(),
+        audit_id: "call-2".to_owned(),
+        ..claim()
+    };
+    let owned = |rules: &[&str]| -> Vec<_> { rules.iter().map(|one| (*one).into()).collect() };
+    let judged = |asked: &[&str], now: &[&str], digest: &str, claim: &Claim| {
+        let mut pending = pending();
+        pending.rules = owned(now);
+        pending.permit.policy_digest = digest.into();
+        let mut request = approved(Scope::Session, vec![by(&claim.audit_id, 0)]);
+        request.spec.rules = owned(asked);
+        let decision = ApprovalDecision { request };
+        pending.approve(&decision, claim, at(1)).map(drop)
+    };
+    let (ask, both) = (&["shop/ask"][..], &["shop/ask", "shop/pay"][..]);
+    let refused = Err(NotApproved::OtherCall);
+    let same = "sha256:0";
+    for (asked, now) in [(ask, ask), (both, both), (both, ask), (&[], ask)] {
+        let covered = judged(asked, now, same, &other);
+        assert_eq!(covered, Ok(()), "{asked:?} {now:?}");
+        let other_policies = judged(asked, now, "sha256:1", &other);
+        assert_eq!(other_policies, refused, "{asked:?} {now:?}");
+    }
+    for (asked, now) in [(ask, both), (&[][..], both), (both, &["shop/pay", "z/z"])] {
+        let covered = judged(asked, now, same, &other);
+        assert_eq!(covered, refused, "{asked:?} {now:?}");
+    }
+    assert_eq!(judged(ask, both, "sha256:1", &claim()), Ok(()));
 }
 
 #[test]
