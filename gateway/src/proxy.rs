@@ -74,6 +74,7 @@ mod learning;
 mod linger;
 mod listener;
 mod metrics;
+mod operations;
 mod origin;
 mod patience;
 mod principals;

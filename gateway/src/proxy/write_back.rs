@@ -5,13 +5,15 @@
 //! through only overwrites what it may overwrite anyway.
 
 use memchr::memmem;
-use serde_json::Value;
 
+use self::reading::Reading;
 use super::content;
 use crate::{mask::Placeholder, policy::Denial, request_info::media_type};
 
-/// How JSON in a text in JSON may be nested: `last-applied-configuration` in itself.
-const DEPTH: u32 = 4;
+mod reading;
+
+/// What is no JSON is read into memory to name the field, up to this length.
+const NAMED: usize = 64 << 10;
 
 /// Refuses a call whose target or body has a placeholder in it. `content_type` is the header as it came.
 pub(super) fn check(target: &str, content_type: Option<&[u8]>, body: &[u8]) -> Result<(), Denial> {
@@ -21,91 +23,62 @@ pub(super) fn check(target: &str, content_type: Option<&[u8]>, body: &[u8]) -> R
     if body.is_empty() {
         return Ok(());
     }
-    let found = Placeholder::find(body).is_some();
-    // The names of what is escaped are known only once it is read.
-    if !found && memmem::find(body, b"\\u").is_none() {
+    if !has_placeholder(body) {
         return Ok(());
     }
-    let value = read(content_type, body);
-    match value.and_then(|value| field(&value, &mut String::new(), 0)) {
-        Some(field) => Err(denial(&field)),
-        None if found => Err(denial("the body")),
-        None => Ok(()),
-    }
+    let field = field(content_type, body);
+    Err(denial(field.as_deref().unwrap_or("the body")))
 }
 
-/// In whatever format it is, so that the field can be named.
-fn read(content_type: Option<&[u8]>, body: &[u8]) -> Option<Value> {
+/// As it is written, or behind the escapes that JSON and YAML share.
+fn has_placeholder(body: &[u8]) -> bool {
+    let escaped = || memmem::find(body, b"\\u").is_some();
+    Placeholder::find(body).is_some() || escaped() && Placeholder::find(&unescaped(body)).is_some()
+}
+
+/// The first field that has one in it, whatever the format.
+fn field(content_type: Option<&[u8]>, body: &[u8]) -> Option<String> {
+    let in_json = Reading::field(&mut serde_json::Deserializer::from_slice(body));
+    if in_json.is_some() || body.len() > NAMED {
+        return in_json;
+    }
     let media_type = media_type(content_type);
     let format = match media_type.as_str() {
         "application/apply-patch+yaml" => "application/yaml",
         other => other,
     };
-    let read = || content::read_object(format, body).ok();
-    serde_json::from_slice(body).ok().or_else(read)
+    Reading::field(&content::read_object(format, body).ok()?)
 }
 
-/// The first field that has one in it, as people write paths: `data.password`, `spec.containers[0].env[2].value`.
-fn field(value: &Value, path: &mut String, depth: u32) -> Option<String> {
-    let before = path.len();
-    match value {
-        Value::String(text) => return in_text(text, path, depth),
-        Value::Array(elements) => {
-            for (index, element) in elements.iter().enumerate() {
-                path.push_str(&format!("[{index}]"));
-                if let Some(found) = field(element, path, depth) {
-                    return Some(found);
-                }
-                path.truncate(before);
-            }
-        }
-        Value::Object(members) => {
-            for (name, member) in members {
-                step(path, name);
-                if Placeholder::find(name.as_bytes()).is_some() {
-                    return Some(path.clone());
-                }
-                if let Some(found) = field(member, path, depth) {
-                    return Some(found);
-                }
-                path.truncate(before);
-            }
-        }
-        _ => {}
+/// What is escaped and no ASCII is of no interest.
+fn unescaped(body: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(body.len());
+    let mut rest = body;
+    while let Some(backslash) = memchr::memchr(b'\\', rest) {
+        text.extend_from_slice(&rest[..backslash]);
+        let (byte, length) = escape(&rest[backslash + 1..]);
+        text.push(byte);
+        rest = rest.get(backslash + 1 + length..).unwrap_or_default();
     }
-    None
+    text.extend_from_slice(rest);
+    text
 }
 
-fn step(path: &mut String, name: &str) {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if !name.bytes().all(plain) {
-        path.push_str(&format!("[{name:?}]"));
-        return;
+/// What an escape stands for, and how long it is behind its backslash.
+fn escape(behind: &[u8]) -> (u8, usize) {
+    let hexadecimal = |digits: &[u8]| {
+        let digits = std::str::from_utf8(digits).ok()?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    match behind {
+        [b'u', digits @ ..] => match digits.get(..4).and_then(hexadecimal) {
+            Some(code) => (u8::try_from(code).unwrap_or(b' '), 5),
+            None => (b' ', 1),
+        },
+        [b'n' | b'r' | b't', ..] => (b'\n', 1),
+        [byte, ..] => (*byte, 1),
+        [] => (b'\\', 0),
     }
-    if !path.is_empty() {
-        path.push('.');
-    }
-    path.push_str(name);
-}
-
-fn in_text(text: &str, path: &mut String, depth: u32) -> Option<String> {
-    Placeholder::find(text.as_bytes())?;
-    let before = path.len();
-    if depth < DEPTH
-        && text.trim_start().starts_with(['{', '['])
-        && let Ok(inner) = serde_json::from_str::<Value>(text)
-    {
-        path.push_str(", in it ");
-        let inside = path.len();
-        let mut rest = String::new();
-        if let Some(found) = field(&inner, &mut rest, depth + 1) {
-            path.truncate(inside);
-            path.push_str(&found);
-            return Some(path.clone());
-        }
-        path.truncate(before);
-    }
-    Some(path.clone())
 }
 
 fn percent_decoded(target: &str) -> Vec<u8> {

@@ -1,39 +1,29 @@
 //! A JSON Patch of a Secret must not read what the gateway hides: `copy` and `move` would put it where it
 //! can be seen, and `test` answers a guess.
 
-use serde::Deserialize;
-
-use crate::policy::{Denial, floor};
+use crate::{
+    policy::{Denial, floor},
+    proxy::operations::{self, Operation},
+};
 
 /// What is hidden in a Secret.
 const HIDDEN: [&[&str]; 3] = [&["data"], &["stringData"], &["metadata", "annotations"]];
 
-/// serde refuses a field that is given twice; the API server would take the last.
-#[derive(Deserialize)]
-struct Operation {
-    op: Option<String>,
-    path: Option<String>,
-    from: Option<String>,
-}
-
 pub(super) fn check(body: &[u8]) -> Result<(), Denial> {
-    let operations: Vec<Operation> =
-        serde_json::from_slice(body).map_err(|_| floor::unreadable("secrets"))?;
-    match operations.iter().position(Operation::reads_hidden) {
+    let found = operations::position(body, reads_hidden);
+    match found.map_err(|_| floor::unreadable("secrets"))? {
         Some(index) => Err(floor::json_patch(index)),
         None => Ok(()),
     }
 }
 
-impl Operation {
-    fn reads_hidden(&self) -> bool {
-        let reads = matches!(self.op.as_deref(), Some("copy" | "move" | "test"));
-        reads
-            && [&self.path, &self.from]
-                .into_iter()
-                .flatten()
-                .any(|pointer| touches_hidden(pointer))
-    }
+fn reads_hidden(operation: &Operation) -> bool {
+    let reads = matches!(operation.op.as_deref(), Some("copy" | "move" | "test"));
+    reads
+        && [&operation.path, &operation.from]
+            .into_iter()
+            .flatten()
+            .any(|pointer| touches_hidden(pointer))
 }
 
 /// Whether `pointer` is a hidden field, is in one, or has one in it. Read as evanphx/json-patch v4 reads

@@ -2,9 +2,10 @@
 //! `test` answers a guess. Which places are masked is not written down a second time here: what is known to be no
 //! such place passes.
 
-use serde::Deserialize;
-
-use crate::policy::Denial;
+use crate::{
+    policy::Denial,
+    proxy::operations::{self, Operation},
+};
 
 /// Last names of pointers to what is never hidden.
 const PLAIN: [&str; 14] = [
@@ -26,34 +27,20 @@ const PLAIN: [&str; 14] = [
 /// What may have any names in it.
 const FREE: [&str; 4] = ["annotations", "data", "stringData", "env"];
 
-/// serde refuses a field that is given twice; the API server would take the last.
-#[derive(Deserialize)]
-struct Operation {
-    op: Option<String>,
-    path: Option<String>,
-    from: Option<String>,
-}
-
 pub(super) fn check(body: &[u8]) -> Result<(), Denial> {
-    let operations: Vec<Operation> = serde_json::from_slice(body).map_err(|_| unreadable())?;
-    match operations.iter().position(Operation::reads_hidden) {
+    match operations::position(body, reads_hidden).map_err(|_| unreadable())? {
         Some(index) => Err(denial(index)),
         None => Ok(()),
     }
 }
 
-impl Operation {
-    fn reads_hidden(&self) -> bool {
-        let pointers = match self.op.as_deref() {
-            Some("test") => [self.path.as_deref(), None],
-            Some("copy" | "move") => [self.from.as_deref(), None],
-            _ => [None, None],
-        };
-        pointers
-            .into_iter()
-            .flatten()
-            .any(|pointer| !is_plain(pointer))
-    }
+fn reads_hidden(operation: &Operation) -> bool {
+    let pointer = match operation.op.as_deref() {
+        Some("test") => &operation.path,
+        Some("copy" | "move") => &operation.from,
+        _ => return false,
+    };
+    pointer.as_deref().is_some_and(|pointer| !is_plain(pointer))
 }
 
 /// Read as evanphx/json-patch v4 reads it, which ignores what is before the first slash.
@@ -87,7 +74,7 @@ fn unreadable() -> Denial {
     Denial {
         rule: "built-in/masked-view".into(),
         reason: "the JSON Patch cannot be read, and could read values that policy lets you see only masked".into(),
-        hint: "Send a list of operations with each field given once.".into(),
+        hint: "Send a list of at most 10000 operations with each field given once.".into(),
     }
 }
 

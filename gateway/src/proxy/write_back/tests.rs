@@ -3,7 +3,7 @@ use std::io::Write as _;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -84,6 +84,21 @@ fn what_json_escapes_is_read() {
     let escaped = SEEN.replace('-', "\\u002d");
     let body = format!(r#"{{"data":{{"a":"{escaped}"}}}}"#);
     assert!(refused(body.as_bytes()).is_some_and(|reason| reason.starts_with("data.a ")));
+    let beside_half_a_pair = format!(r#"{{"data":{{"b":"\ud800","a":"{escaped}"}}}}"#);
+    assert!(refused(beside_half_a_pair.as_bytes()).is_some());
+    let encoded = BASE64_STANDARD.encode(SEEN).replace('=', "\\u003d");
+    assert_eq!(
+        refused(format!(r#"{{"data":{{"a":"{encoded}"}}}}"#).as_bytes()),
+        refused(format!(r#"{{"data":{{"a":"{SEEN}"}}}}"#).as_bytes())
+    );
+}
+
+#[test]
+fn a_body_that_is_too_long_to_be_kept_is_refused_all_the_same() {
+    let comment = format!("# {}\n", "x".repeat(NAMED));
+    let yaml = format!("{comment}data: {{password: {SEEN}}}\n");
+    let reason = refused_as(b"application/yaml", yaml.as_bytes()).expect("it is refused");
+    assert!(reason.starts_with("the body holds"), "{reason}");
 }
 
 #[test]
