@@ -26,6 +26,7 @@ pub use self::{
     findings::{Findings, ObjectFacts, SecretPassed, StatusFacts},
     key::{Digest, Key, KeyError},
     placeholder::{Kind as PlaceholderKind, Placeholder},
+    quotes::unquoted,
     rule::{Decoys, Rule, SecretName},
     text::{request_uri, request_uri_start, text, user_agent},
     view::{Issued, Shown, Unmaskable, View, Viewer},
@@ -41,6 +42,7 @@ mod key;
 mod lexer;
 mod object;
 mod placeholder;
+mod quotes;
 mod release;
 mod rule;
 mod scanner;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use super::quotes;
 use crate::request_info::RequestInfo;
 
 /// Selected by the URL and never by what the body says of itself: the API server reads a body as what
@@ -13,6 +14,8 @@ pub struct Rule {
     pub(super) namespace: String,
     pub(super) name: String,
     pub(super) decoys: Arc<Decoys>,
+    /// Refusals of these objects may quote environment variables.
+    pub(super) has_environment: bool,
 }
 
 /// Secrets whose reads are told at once.
@@ -53,6 +56,7 @@ impl Rule {
             namespace: request.namespace.clone(),
             name: request.name.clone(),
             decoys: Arc::default(),
+            has_environment: quotes::has_environment(request),
         }
     }
 
@@ -71,6 +75,7 @@ impl Rule {
             namespace: self.namespace.clone(),
             name: String::new(),
             decoys: Arc::clone(&self.decoys),
+            has_environment: self.has_environment,
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) const TEXT_LIMIT: usize = 256 << 10;
 const NAME_LIMIT: usize = 1024;
 
 /// Stands for the message of a refusal that may quote what is secret.
-const WITHHELD: &str = "withheld: a refusal may quote the Secret it is about";
+const WITHHELD: &str = "withheld: a refusal may quote the values it is about";
 
 /// Why a body cannot be followed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

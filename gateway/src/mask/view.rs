@@ -31,6 +31,8 @@ pub struct Viewer {
     tag: String,
     /// No refusal quotes what the call was about.
     pub(super) refusals_are_plain: bool,
+    /// The answer refuses what was sent, and may quote that and what is stored.
+    pub(super) refusals_quote: bool,
 }
 
 impl Viewer {
@@ -43,7 +45,14 @@ impl Viewer {
             key: key.of_view(&parts),
             tag: Placeholder::tag_of(session),
             refusals_are_plain: false,
+            refusals_quote: false,
         }
+    }
+
+    /// The answer is the API server's judgement of an object, whatever resource it is of.
+    pub fn with_quoting_refusals(mut self) -> Self {
+        self.refusals_quote = true;
+        self
     }
 
     /// The answers are to reads, or refuse by what names alone decide: nothing that was sent or is stored is quoted.

@@ -1,10 +1,11 @@
 //! What has to be read twice: texts that may hide something, and objects that say late that they are Secrets.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{
     super::{
         inspect::inspect,
+        quotes::without_quotes,
         sink::Sink,
         text::{hide, hide_known, text},
         value::Encoding,
@@ -111,14 +112,19 @@ impl Scanner {
             self.count_masked(1);
             return Some(WITHHELD.to_owned());
         }
+        let quotes = self.eyes.is_none() && self.quotes_environment();
+        let words = match quotes {
+            true => without_quotes(&message),
+            false => Cow::Borrowed(&*message),
+        };
         let masked = match self.eyes {
-            None => hide(&self.key, &message),
-            Some(_) => hide_known(&self.key, &message),
+            None => hide(&self.key, &words),
+            Some(_) => hide_known(&self.key, &words),
         };
         let changed = masked != message;
         self.count_masked(u32::from(changed));
         if self.is_first_object() {
-            self.status.message = Some(text(&self.key, &message));
+            self.status.message = Some(text(&self.key, &words));
         }
         changed.then_some(masked)
     }

@@ -211,27 +211,48 @@ impl Scanner {
         }
     }
 
-    /// A refusal of a call on Secrets must still say why.
+    /// A refusal of a call on Secrets must still say why, and one of a change of anything else not quote it.
     pub(super) fn slot_in_refusal(&self, name: &[u8]) -> Option<Slot> {
-        let eyes = self.eyes.as_ref()?;
-        let refusal = self.objects.last().is_some_and(|object| object.is_status);
-        if !refusal || self.places.last() != Some(&Place::Object) {
+        if self.places.last() != Some(&Place::Object) || !self.is_refusal() {
             return None;
         }
+        let Some(eyes) = &self.eyes else {
+            let quotes = self.quotes_environment() && self.is_invalid();
+            return (quotes && name == b"details").then_some(Slot::Secret(Encoding::Plain));
+        };
         match name {
             b"message" => Some(Slot::Message),
+            b"details" if eyes.viewer.refusals_quote => Some(Slot::Secret(Encoding::Plain)),
             b"details" if eyes.viewer.refusals_are_plain => Some(Slot::Opaque),
             _ => None,
         }
     }
 
-    /// Whether a refusal's message may hold a part of the Secret. RBAC's never does.
+    /// Whether a refusal's message may hold a part of the object. RBAC's never does, and is no judgement of one.
     pub(super) fn may_quote(&self, message: &str) -> bool {
         let Some(eyes) = &self.eyes else { return false };
+        if eyes.viewer.refusals_quote {
+            return self.is_refusal();
+        }
         let quotes = self.in_secret() || self.rule.secret == Secret::Tokens;
-        let refusal = self.objects.last().is_some_and(|object| object.is_status);
         let by_rbac = message.contains(" is forbidden: User \"sallyport:");
-        refusal && quotes && !eyes.viewer.refusals_are_plain && !by_rbac
+        self.is_refusal() && quotes && !eyes.viewer.refusals_are_plain && !by_rbac
+    }
+
+    /// Whether the refusal that is read may quote environment variables.
+    pub(super) fn quotes_environment(&self) -> bool {
+        self.rule.has_environment && self.is_refusal()
+    }
+
+    fn is_invalid(&self) -> bool {
+        self.is_first_object() && self.status.reason.as_deref() == Some("Invalid")
+    }
+
+    /// An answer that is known to refuse is one before it says so.
+    fn is_refusal(&self) -> bool {
+        let quotes = |eyes: &Eyes| eyes.viewer.refusals_quote;
+        let known = self.objects.len() == 1 && self.eyes.as_deref().is_some_and(quotes);
+        known || self.objects.last().is_some_and(|object| object.is_status)
     }
 
     /// Puts the agent's placeholders in the place of the record's, in what was written since the last call.
@@ -267,7 +288,7 @@ impl Scanner {
 
     fn is_refusals_details(&self) -> bool {
         self.places.last() == Some(&Place::Object)
-            && self.objects.last().is_some_and(|object| object.is_status)
+            && self.is_refusal()
             && self
                 .eyes
                 .as_ref()

@@ -310,6 +310,37 @@ fn a_refusal_that_may_quote_a_secret_is_still_a_status() {
     assert!(seen["message"].as_str().unwrap().contains("cannot patch"));
 }
 
+/// Of a pod whose environment was changed.
+const INVALID: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Pod \"p\" is invalid: spec: Forbidden: core.PodSpec{Value: \"hunter2\"} is forbidden: User \"sallyport:","reason":"Invalid","details":{"name":"p","causes":[{"reason":"FieldValueForbidden","message":"Forbidden: hunter2","field":"spec"}]},"code":422}"#;
+
+#[test]
+fn a_refusal_that_may_quote_an_environment_is_withheld_from_who_may_not_read_it() {
+    let members: Vec<_> = INVALID.split_inclusive("Status\",").collect();
+    let kind_last = format!(
+        "{{{}",
+        members[1].replace(":422}", r#":422,"kind":"Status"}"#)
+    );
+    for text in [INVALID, &kind_last] {
+        let viewer = Viewer::new(&key(), "coder", "a session", &[]).with_quoting_refusals();
+        let (seen, _) = show_to(viewer, others(), [text.as_bytes()]).unwrap();
+        assert!(!seen.contains("hunter2"), "{seen}");
+        let seen: Value = serde_json::from_str(&seen).unwrap();
+        assert_eq!(seen["details"], Value::Null);
+        assert_eq!(seen["reason"], "Invalid");
+        assert!(seen["message"].as_str().unwrap().starts_with("withheld"));
+    }
+}
+
+#[test]
+fn the_record_of_a_refusal_quotes_no_environment() {
+    let recorded = record(others(), [INVALID.as_bytes()]);
+    let masked = inline(&recorded);
+    assert!(!masked.contains("hunter2"), "{masked}");
+    let findings = recorded.findings;
+    let message = findings.facts.status.unwrap().message.unwrap();
+    assert!(message.get().ends_with("spec: Forbidden: withheld"));
+}
+
 #[test]
 fn a_view_holds_little_however_long_the_answer_is() {
     let pod = format!(
