@@ -98,6 +98,8 @@ impl Gateway {
         let decision = match policies.judge(call.attributes, &call.content.facts) {
             Judgement::Decided(decision) => decision,
             Judgement::Undecided(undecided) => {
+                // What is learned of a change may depend on what its caller must not read.
+                self.check_before_learning(call)?;
                 let wanted = Wanted::of(&undecided);
                 self.learn(wanted, call, recording).await?;
                 policies.conclude(call.attributes, &call.content.facts)
@@ -106,7 +108,7 @@ impl Gateway {
         match decision {
             Decision::Hold(pending) => {
                 // What the body floor denies is not worth a person's time, nor a lookup.
-                beyond_policy(call.arrival, call.attributes.request, call.body)?;
+                self.check_before_learning(call)?;
                 let is_set = call.attributes.request.verb == "deletecollection";
                 if is_set || !call.content.is_understood() {
                     self.understand(&pending, call, recording).await?;
@@ -115,6 +117,11 @@ impl Gateway {
             }
             decided => Ok(decided),
         }
+    }
+
+    fn check_before_learning(&self, call: &Call<'_>) -> Result<(), Denial> {
+        beyond_policy(call.arrival, call.attributes.request, call.body)?;
+        self.check_guesses(call)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     api::v1alpha1::agent_policy::AgentView as Extent,
     identity::Attributes,
     mask::{self, Rule, Unmaskable, View, Viewer},
-    policy::{Decision, Denial, Permit},
+    policy::{Decision, Denial, Permit, PolicySet},
     request_info::{RequestInfo, media_type},
 };
 
@@ -53,31 +53,63 @@ impl Gateway {
     ) -> Result<Option<AgentView>, Denial> {
         let info = call.attributes.request;
         let masked = permit.obligations().agent_view == Extent::Masked
-            || writes_secrets(info) && self.reads_masked(call.attributes);
+            || self.writes_unseen(call.attributes);
         if !masked || !answers_with_objects(info) {
             return Ok(None);
         }
         if upgrades {
             return Err(websocket());
         }
-        check_oracles(call)?;
+        check_oracles(info, super::content_type(call.arrival), &call.body.bytes)?;
         Ok(Some(AgentView::of(call, &self.recorder.key)))
     }
 
-    /// The answer to a write is the object. Who may read it only masked, or not at all, does not read it there.
-    fn reads_masked(&self, attributes: &Attributes<'_>) -> bool {
-        let mut read = attributes.request.clone();
-        read.verb = if read.name.is_empty() { "list" } else { "get" }.to_owned();
-        let reading = Attributes {
-            request: &read,
-            applies: false,
-            ..*attributes
-        };
+    pub(super) fn writes_unseen(&self, attributes: &Attributes<'_>) -> bool {
+        writes_unseen(&Arc::clone(&self.policies.borrow()), attributes)
+    }
+
+    /// As [`Self::agent_view`] refuses it, before a decision that looks at the object after the change would answer a
+    /// guess.
+    pub(super) fn check_guesses(&self, call: &Call<'_>) -> Result<(), Denial> {
         let policies = Arc::clone(&self.policies.borrow());
-        match policies.evaluate(&reading) {
-            Decision::Allow(permit) => permit.obligations().agent_view == Extent::Masked,
-            Decision::Hold(_) | Decision::Deny(_) => true,
-        }
+        let content_type = super::content_type(call.arrival);
+        check_guesses(&policies, call.attributes, content_type, &call.body.bytes)
+    }
+}
+
+fn check_guesses(
+    policies: &PolicySet,
+    attributes: &Attributes<'_>,
+    content_type: Option<&[u8]>,
+    body: &[u8],
+) -> Result<(), Denial> {
+    match check_oracles(attributes.request, content_type, body) {
+        Err(denial) if writes_unseen(policies, attributes) => Err(denial),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the call writes an object that its caller may read only masked, or not at all. The answer to a write, even to
+/// one that changes nothing, is the object, and a refusal may quote it.
+fn writes_unseen(policies: &PolicySet, attributes: &Attributes<'_>) -> bool {
+    let info = attributes.request;
+    !info.is_read_only()
+        && answers_with_objects(info)
+        && !is_review(info)
+        && reads_masked(policies, attributes)
+}
+
+fn reads_masked(policies: &PolicySet, attributes: &Attributes<'_>) -> bool {
+    let mut read = attributes.request.clone();
+    read.verb = if read.name.is_empty() { "list" } else { "get" }.to_owned();
+    let reading = Attributes {
+        request: &read,
+        applies: false,
+        ..*attributes
+    };
+    match policies.evaluate(&reading) {
+        Decision::Allow(permit) => permit.obligations().agent_view == Extent::Masked,
+        Decision::Hold(_) | Decision::Deny(_) => true,
     }
 }
 
@@ -97,17 +129,28 @@ fn answers_with_objects(info: &RequestInfo) -> bool {
         && !token_request::mints_token(info)
 }
 
+/// What is created to ask something, and is stored nowhere.
+fn is_review(info: &RequestInfo) -> bool {
+    matches!(
+        &*info.api_group,
+        "authentication.k8s.io" | "authorization.k8s.io"
+    )
+}
+
 /// What compares a value with one that the agent may not see, without changing it.
-fn check_oracles(call: &Call<'_>) -> Result<(), Denial> {
-    let info = call.attributes.request;
+fn check_oracles(
+    info: &RequestInfo,
+    content_type: Option<&[u8]>,
+    body: &[u8],
+) -> Result<(), Denial> {
     if info.verb != "patch" && info.verb != "update" {
         return Ok(());
     }
     if writes_secrets(info) && info.is_dry_run() {
         return Err(dry_run());
     }
-    if media_type(super::content_type(call.arrival)) == "application/json-patch+json" {
-        json_patch::check(&call.body.bytes)?;
+    if media_type(content_type) == "application/json-patch+json" {
+        json_patch::check(body)?;
     }
     Ok(())
 }
@@ -164,8 +207,11 @@ impl AgentView {
             StatusCode::GONE,
         ];
         let plain = head.status.is_success() || names_only.contains(&head.status);
+        let validates = [StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY];
         let viewer = if self.reads || plain {
             self.viewer.with_plain_refusals()
+        } else if validates.contains(&head.status) {
+            self.viewer.with_quoting_refusals()
         } else {
             self.viewer
         };

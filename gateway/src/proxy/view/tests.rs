@@ -62,3 +62,86 @@ fn a_warning_counts_what_is_hidden_where_it_can() {
     );
     assert!(warned(None, "secrets").is_some_and(|text| text.contains("the values in this answer")));
 }
+
+const POLICY: &str = r#"
+apiVersion: sallyport.dev/v1alpha1
+kind: AgentPolicy
+metadata: {name: ci}
+spec:
+  subjects: [{all: "*"}]
+  rules:
+  - {name: masked, effect: Allow, verbs: [get, list], apiGroups: ["", apps], resources: ["*"], namespaces: [masked], names: ["*"], agentView: Masked}
+  - {name: plain, effect: Allow, verbs: [get, list], apiGroups: ["", apps], resources: ["*"], namespaces: [plain], names: ["*"]}
+"#;
+
+fn on_attributes<T>(
+    (verb, group, resource, namespace): (&str, &str, &str, &str),
+    judge: impl Fn(&PolicySet, &Attributes<'_>) -> T,
+) -> T {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("ci.yaml"), POLICY).expect("a file");
+    let policies = PolicySet::load(directory.path()).expect("it is valid");
+    let identity = crate::identity::Identity {
+        user: crate::identity::UserInfo::default(),
+        upstream_user: crate::identity::UserInfo::default(),
+        issuer: None,
+        claims: std::collections::BTreeMap::new(),
+        workload: None,
+        provenance: crate::identity::Provenance::default(),
+        session_id: None,
+    };
+    let info = RequestInfo {
+        is_resource_request: true,
+        verb: verb.to_owned(),
+        api_group: group.to_owned(),
+        resource: resource.to_owned(),
+        namespace: namespace.to_owned(),
+        name: "web".to_owned(),
+        ..RequestInfo::default()
+    };
+    judge(&policies, &Attributes::new(&identity, &info))
+}
+
+#[test]
+fn what_is_read_only_masked_is_not_read_by_an_empty_patch() {
+    for (call, expected) in [
+        (("patch", "apps", "deployments", "masked"), true),
+        (("update", "", "pods", "masked"), true),
+        (("patch", "apps", "deployments", "unreadable"), true),
+        (("delete", "", "secrets", "masked"), true),
+        (("patch", "apps", "deployments", "plain"), false),
+        (("patch", "", "secrets", "plain"), false),
+        (("get", "", "pods", "masked"), false),
+        (
+            (
+                "create",
+                "authorization.k8s.io",
+                "selfsubjectaccessreviews",
+                "",
+            ),
+            false,
+        ),
+    ] {
+        assert_eq!(on_attributes(call, writes_unseen), expected, "{call:?}");
+    }
+}
+
+#[test]
+fn a_guess_is_refused_before_anything_is_learned() {
+    let guess = br#"[{"op":"test","path":"/spec/containers/0/env/0/value","value":"guess"}]"#;
+    let copied =
+        br#"[{"op":"copy","from":"/spec/containers/0/env/0/value","path":"/metadata/labels/a"}]"#;
+    let change = br#"[{"op":"replace","path":"/spec/replicas","value":2}]"#;
+    let passes = |namespace: &str, body: &[u8]| {
+        let json_patch = Some(&b"application/json-patch+json"[..]);
+        on_attributes(("patch", "", "pods", namespace), |policies, attributes| {
+            check_guesses(policies, attributes, json_patch, body).is_ok()
+        })
+    };
+    for body in [&guess[..], copied] {
+        assert!(!passes("masked", body));
+        assert!(!passes("unreadable", body));
+        assert!(passes("plain", body));
+    }
+    assert!(passes("masked", change));
+}
