@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 
+use self::refused::Refused;
 use super::{
     Call, Gateway,
     aside::Aside,
@@ -23,6 +24,8 @@ use crate::{
     policy::{Denial, DryRunPermit, Fact, LookupPermit, PendingPermit, Undecided},
     request_info::{RequestInfo, media_type},
 };
+
+mod refused;
 
 /// The largest collection that people are asked about.
 const COLLECTION: usize = 500;
@@ -385,16 +388,18 @@ impl Gateway {
         if status.is_success() {
             return Ok(Fact::Known(object));
         }
-        let message = object["message"].as_str().unwrap_or_default();
-        if status == StatusCode::CONFLICT && !is_of_field_managers(&object) {
-            return Err(Unlearned::Overtaken(refused_dry_run(status, message)));
+        let refused = if self.writes_unseen(call.attributes) {
+            Refused::withheld(status, &object)
+        } else {
+            Refused::in_its_words(object, call.attributes.request)
+        };
+        if status == StatusCode::CONFLICT && !refused.is_of_field_managers {
+            return Err(Unlearned::Overtaken(refused_dry_run(
+                status,
+                &refused.message,
+            )));
         }
-        // What the API server says of the change itself is what it would have said without us.
-        Err(Unlearned::Rejected(Rejection::RefusedByApiServer {
-            code: status,
-            message: message.to_owned(),
-            body: object.to_string().into(),
-        }))
+        Err(Unlearned::Rejected(refused.into_rejection(status)))
     }
 
     async fn read_answer(
@@ -414,13 +419,6 @@ impl Gateway {
             unanswered(call, &format!("its answer is not understood: {error}")).into()
         })
     }
-}
-
-/// An apply that would take a field from another manager conflicts with that, whatever the version.
-fn is_of_field_managers(status: &Value) -> bool {
-    let causes = status["details"]["causes"].as_array();
-    let mut causes = causes.into_iter().flatten();
-    causes.any(|cause| cause["reason"] == "FieldManagerConflict")
 }
 
 /// What is written: the body, where its URL says.

@@ -1,0 +1,138 @@
+//! A change that the API server refuses already in the dry run.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::{mask, proxy::rejection::Rejection, request_info::RequestInfo};
+
+/// Fields that a message names.
+const NAMED: usize = 10;
+
+pub(super) struct Refused {
+    /// An apply that would take a field from another manager conflicts with that, whatever the version.
+    pub(super) is_of_field_managers: bool,
+    /// For the record.
+    pub(super) message: String,
+    body: Value,
+}
+
+impl Refused {
+    /// What the API server says of the change is what it would have said without us.
+    pub(super) fn in_its_words(status: Value, request: &RequestInfo) -> Self {
+        let message = status["message"].as_str().unwrap_or_default();
+        Self {
+            is_of_field_managers: is_of_field_managers(&status),
+            message: mask::unquoted(request, message),
+            body: status,
+        }
+    }
+
+    /// Its words may quote the object, which the caller may not read: fields and reasons only.
+    pub(super) fn withheld(code: StatusCode, status: &Value) -> Self {
+        let message = format!(
+            "{code}{}; its own words are withheld, because they may quote values that policy lets you see only masked",
+            named(status)
+        );
+        let body = json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": format!("sallyport: the API server refuses it: {message}"),
+            "reason": status["reason"].as_str().unwrap_or_default(),
+            "details": {"causes": causes(status).map(|cause| json!({
+                "field": cause["field"].as_str().unwrap_or_default(),
+                "reason": cause["reason"].as_str().unwrap_or_default(),
+            })).collect::<Vec<_>>()},
+            "code": code.as_u16(),
+        });
+        Self {
+            is_of_field_managers: is_of_field_managers(status),
+            message,
+            body,
+        }
+    }
+
+    pub(super) fn into_rejection(self, code: StatusCode) -> Rejection {
+        Rejection::RefusedByApiServer {
+            code,
+            message: self.message,
+            body: self.body.to_string().into(),
+        }
+    }
+}
+
+fn is_of_field_managers(status: &Value) -> bool {
+    causes(status).any(|cause| cause["reason"] == "FieldManagerConflict")
+}
+
+fn causes(status: &Value) -> impl Iterator<Item = &Value> {
+    status["details"]["causes"].as_array().into_iter().flatten()
+}
+
+fn named(status: &Value) -> String {
+    let fields = causes(status).filter_map(|cause| cause["field"].as_str());
+    let fields: Vec<_> = fields.take(NAMED).collect();
+    match &fields[..] {
+        [] => String::new(),
+        fields => format!(" for {}", fields.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn invalid() -> Value {
+        let words = r#"Pod "p" is invalid: spec: Forbidden: pod updates may not change fields core.PodSpec{Value: "hunter2"}"#;
+        json!({
+            "kind": "Status", "message": words, "reason": "Invalid", "code": 422,
+            "details": {"name": "p", "causes": [
+                {"reason": "FieldValueForbidden", "message": words, "field": "spec"}
+            ]},
+        })
+    }
+
+    fn pods() -> RequestInfo {
+        RequestInfo {
+            resource: "pods".into(),
+            ..RequestInfo::default()
+        }
+    }
+
+    #[test]
+    fn who_may_not_read_an_object_is_told_its_fields_alone() {
+        let code = StatusCode::UNPROCESSABLE_ENTITY;
+        let refused = Refused::withheld(code, &invalid());
+        assert!(!refused.body.to_string().contains("hunter2"));
+        assert!(
+            refused
+                .message
+                .starts_with("422 Unprocessable Entity for spec; ")
+        );
+        assert_eq!(refused.body["reason"], "Invalid");
+        assert_eq!(
+            refused.body["details"],
+            json!({"causes": [{"field": "spec", "reason": "FieldValueForbidden"}]})
+        );
+        assert_eq!(refused.into_rejection(code).code(), code);
+    }
+
+    #[test]
+    fn who_may_read_it_is_told_all_and_the_record_is_not() {
+        let refused = Refused::in_its_words(invalid(), &pods());
+        assert_eq!(refused.body, invalid());
+        assert!(!refused.message.contains("hunter2"), "{}", refused.message);
+        assert!(refused.message.contains("spec: Forbidden: withheld"));
+    }
+
+    #[test]
+    fn a_conflict_of_field_managers_stays_one() {
+        let status = json!({"reason": "Conflict", "details": {"causes": [
+            {"reason": "FieldManagerConflict", "message": "conflict with \"kubectl\"", "field": ".spec.replicas"}
+        ]}});
+        let refused = Refused::withheld(StatusCode::CONFLICT, &status);
+        assert!(refused.is_of_field_managers);
+        assert!(refused.message.contains(".spec.replicas"));
+    }
+}
