@@ -29,7 +29,10 @@
 //! same for JSON, YAML and protobuf, and for an exec over WebSocket and SPDY. Only `pretty` and `timeout` are left out.
 //! Identical calls of one caller share a request. An approval is for one call unless it says more: `SameRequest` until it
 //! expires, `Command` for the rest of one kubectl command, `Session` for the rule in this CI run or pod; each use is in
-//! `status.uses`. A use is written there, by compare-and-swap, before the call is forwarded: a gateway that dies in between
+//! `status.uses`. A wider approval covers no call of a higher risk, none that other rules ask for as well, and none under
+//! other policies; of critical risk every call is asked for by itself, and no chat decides. An exec is bound to the pod's
+//! name, not to its uid. Requests that nobody voted on are deleted five minutes after they end, and an agent may have 100
+//! of them. A use is written there, by compare-and-swap, before the call is forwarded: a gateway that dies in between
 //! leaves an approval that is used up and a call whose outcome is unknown, never a call sent twice.
 //!
 //! Votes only grow, and each is its writer's: the admission policies `sallyport-approval-*` check that `by` is who writes,
@@ -45,6 +48,14 @@
 //! learned by guessing. An answer that cannot be masked is refused, or broken off if it has begun; the record keeps its
 //! own view. Logs and what passes in exec are not masked for the agent; deny them where that matters.
 //!
+//! Answers to writes, and refusals of them, show no more than the caller may read: what is read only masked is masked there
+//! too, and a refusal then gives code and reason without the API server's words. What is left: a server-side apply
+//! without `--force-conflicts` conflicts only where the value differs, and replacing a value tests one guess; each try is a
+//! recorded write. A pod is given the Secrets that it names, and may write them to its log.
+//!
+//! helm can install, list and, up to helm 3, show releases under a masked view. `upgrade`, `rollback` and `uninstall` fail
+//! before they change anything; do not add `--no-hooks`.
+//!
 //! A request that carries a placeholder, plain, in base64, in YAML, protobuf, the URL or an exec's arguments, is refused by
 //! `built-in/write-back` with the field's path, whatever the rule: it would be written in the value's place.
 //! `sallyport trace PLACEHOLDER` says which agent, model, session and call was shown one that turned up elsewhere; it finds
@@ -59,7 +70,8 @@
 //! ## Decoys
 //!
 //! A Secret that is listed in `decoys` is read by nobody who has a reason to: each answer that holds one is an alert, and
-//! with `stopSession` the end of the session that asked.
+//! with `stopSession` the end of the session that asked; bind ClusterRole `sallyport-gateway-decoys` to the gateway for
+//! that.
 //!
 //! ## The stop
 //!

@@ -133,7 +133,7 @@ pub struct Shown {
     pub issued: Issued,
 }
 
-/// JSON on its way to an agent. Holds one object, at most [`HELD`] bytes, and twice that for a moment; of Secrets a
+/// JSON on its way to an agent. Holds one object, at most 4 MiB, and twice that for a moment; of Secrets a
 /// text.
 pub struct View(Result<Scanner, Unmaskable>);
 
