@@ -185,8 +185,9 @@ fn no_service_leads_back_to_the_api_server() {
 
 #[test]
 fn a_proxy_is_allowed_only_by_name_even_for_a_get() {
-    let bare = ALL.replace(r#", "*/proxy""#, "");
-    let nodes = ALL.replace(r#"["*", "*/proxy"]"#, "[nodes/proxy]");
+    let named_places = ALL.replace(r#"namespaces: ["*"]"#, r#"namespaces: ["", ci]"#);
+    let bare = named_places.replace(r#", "*/proxy""#, "");
+    let nodes = named_places.replace(r#"["*", "*/proxy"]"#, "[nodes/proxy]");
     for (line, named) in [
         ("GET /api/v1/nodes/n/proxy/run/x", true),
         ("POST /api/v1/nodes/n/proxy/exec", true),
@@ -200,6 +201,9 @@ fn a_proxy_is_allowed_only_by_name_even_for_a_get() {
         );
         let expected = if named { "allow p/all" } else { "deny default" };
         assert_eq!(decide(&set(&[&nodes]), &bot(), line), expected, "{line}");
+        // A proxy is a way into what runs, which a rule for every namespace does not open.
+        let elsewhere = judged(&set(&[ALL]), line, false, &Facts::default());
+        assert_eq!(elsewhere, UNNAMED, "{line}");
         let denying = bare.replace("Allow", "Deny");
         assert_eq!(
             decide(&set(&[&denying]), &bot(), line),
