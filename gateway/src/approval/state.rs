@@ -3,10 +3,7 @@
 use jiff::Timestamp;
 
 use crate::{
-    api::v1alpha1::{
-        agent_policy::Scope,
-        approval_request::{ApprovalRequest, ApprovalRequestStatus, MOST_USES, State},
-    },
+    api::v1alpha1::approval_request::{ApprovalRequest, ApprovalRequestStatus, State, most_uses},
     policy::{Standing, standing},
 };
 
@@ -18,15 +15,12 @@ pub fn state(request: &ApprovalRequest, now: Timestamp) -> State {
     let expired = now >= spec.expires_at;
     match standing(&status.votes, &spec.requester, &spec.terms) {
         Standing::Denied { .. } => State::Denied,
-        Standing::Approved { scope, .. } => {
-            let most = if scope == Scope::Once { 1 } else { MOST_USES };
-            match status.uses.len() {
-                uses if uses >= most || uses > 0 && expired => State::Used,
-                _ if expired => State::Expired,
-                _ if status.withdrawn_at.is_some() => State::Withdrawn,
-                _ => State::Approved,
-            }
-        }
+        Standing::Approved { scope, .. } => match status.uses.len() {
+            uses if uses >= most_uses(scope) || uses > 0 && expired => State::Used,
+            _ if expired => State::Expired,
+            _ if status.withdrawn_at.is_some() => State::Withdrawn,
+            _ => State::Approved,
+        },
         Standing::Open { .. } if status.withdrawn_at.is_some() => State::Withdrawn,
         Standing::Open { .. } if expired => State::Expired,
         Standing::Open { .. } => State::Pending,

@@ -11,7 +11,10 @@ use super::{Approvals, Question, Ticket, asking::PATIENCE, understand};
 use crate::{
     api::{
         approval_decision::ApprovalDecision,
-        v1alpha1::{agent_policy::Scope, approval_request::ApprovalRequest},
+        v1alpha1::{
+            agent_policy::Scope,
+            approval_request::{ApprovalRequest, most_uses},
+        },
     },
     policy::{NotApproved, usable},
 };
@@ -139,11 +142,11 @@ fn mark(
     let status = object.data["status"].as_object_mut();
     let status = status.ok_or(NotUsed::NotApproved(NotApproved::NotMarked))?;
     let uses = status.entry("uses").or_insert_with(|| json!([]));
-    match uses {
-        Value::Array(uses) => uses.push(ours),
-        _ => return Err(NotApproved::NotMarked.into()),
-    }
-    let state = if scope == Scope::Once {
+    let Value::Array(uses) = uses else {
+        return Err(NotApproved::NotMarked.into());
+    };
+    uses.push(ours);
+    let state = if uses.len() >= most_uses(scope) {
         "Used"
     } else {
         "Approved"

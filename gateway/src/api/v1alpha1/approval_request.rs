@@ -18,7 +18,16 @@ pub use self::definition::definition;
 /// The most calls that one approval lets pass.
 pub const MOST_USES: usize = 64;
 /// Of those, the most of one kubectl command.
-pub const MOST_OF_COMMAND: usize = 20;
+const MOST_OF_COMMAND: usize = 20;
+
+/// How many calls an approval of this scope lets pass.
+pub fn most_uses(scope: Scope) -> usize {
+    match scope {
+        Scope::Once => 1,
+        Scope::Command => MOST_OF_COMMAND,
+        Scope::SameRequest | Scope::Session => MOST_USES,
+    }
+}
 
 #[derive(Clone, CustomResource, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[kube(

@@ -9,8 +9,7 @@ use crate::{
         v1alpha1::{
             agent_policy::Scope,
             approval_request::{
-                ApprovalRequest, ApprovalRequestSpec, MOST_OF_COMMAND, MOST_USES, RiskLevel, Terms,
-                Use,
+                ApprovalRequest, ApprovalRequestSpec, RiskLevel, Terms, Use, most_uses,
             },
         },
     },
@@ -176,15 +175,10 @@ fn is_no_riskier(spec: &ApprovalRequestSpec, asked: &Asked<'_>) -> bool {
 }
 
 fn has_room(scope: Scope, earlier: &[Use], now: Timestamp) -> Result<(), NotApproved> {
-    let most = match scope {
-        Scope::Once => 1,
-        Scope::Command => MOST_OF_COMMAND,
-        Scope::SameRequest | Scope::Session => MOST_USES,
-    };
     let began = earlier.first().map(|first| first.at);
     let in_time =
         scope != Scope::Command || began.is_none_or(|began| now.duration_since(began) <= COMMAND);
-    match earlier.len() < most && in_time {
+    match earlier.len() < most_uses(scope) && in_time {
         true => Ok(()),
         false => Err(NotApproved::UsedUp),
     }
