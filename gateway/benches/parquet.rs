@@ -14,8 +14,8 @@ use sallyport::{
         record::{
             BodyState, DecisionKind, Level, ObjectRef, Outcome, Record, ResponseStatus, Stage,
         },
-        store::hex,
     },
+    hex,
     identity::{AgentIdentity, GenAi, ProvenanceSource, Source, UserInfo, Workload},
     mask::{self, BodyMasker, Key, RecordedBody, Rule},
     request_info::RequestInfo,
@@ -117,7 +117,7 @@ fn row((record, sequence): (&Record, u64)) -> Vec<u8> {
 /// As the row is in Parquet: with its digest.
 fn line(row: &[u8]) -> Vec<u8> {
     let members = row.strip_suffix(b"}").expect("an object");
-    let digest = hex(&canonical::digest(row));
+    let digest = hex::encode(&canonical::digest(row));
     let digest = format!(",\"recordDigest\":\"{digest}\"}}\n");
     [members, digest.as_bytes()].concat()
 }

@@ -14,7 +14,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | `config` `drain` `readiness` `telemetry` `api` `audience` `protobuf` `request_info` |
+//! | 0 | `config` `drain` `readiness` `telemetry` `api` `audience` `hex` `protobuf` `request_info` |
 //! | 1 | `identity` `informer` |
 //! | 2 | `mask` `tls` `handover` |
 //! | 3 | `audit` `authn` `redirect` |
@@ -87,5 +87,7 @@ pub mod cli;
 
 // Whom a token is for, and so who accepts it.
 pub mod audience;
+// How digests are written.
+pub mod hex;
 
 pub use audience::AUDIENCE;

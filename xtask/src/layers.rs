@@ -25,6 +25,7 @@ const LAYERS: &[&[&str]] = &[
         "api",
         "audience",
         "request_info",
+        "hex",
         "protobuf",
     ],
     &["identity", "informer"],

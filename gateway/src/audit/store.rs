@@ -3,7 +3,7 @@
 //! A file appears whole or not at all, is durable before its records leave the log, and is never replaced:
 //! where one of the same name is there, it must be the same one.
 
-use std::{fmt::Write, path::PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use jiff::{Timestamp, tz::TimeZone};
@@ -14,7 +14,7 @@ pub use self::{
     bucket::{Bucket, BucketError},
     remote::{Remote, RemoteFile},
 };
-use crate::{audit::parquet::Range, config};
+use crate::{audit::parquet::Range, config, hex};
 
 mod archive;
 mod bucket;
@@ -110,8 +110,8 @@ impl StoreError {
     fn clash(location: String, stored: &[u8], offered: &[u8]) -> Self {
         Self::Clash {
             location,
-            stored: hex(stored),
-            offered: hex(offered),
+            stored: hex::encode(stored),
+            offered: hex::encode(offered),
         }
     }
 }
@@ -128,13 +128,4 @@ pub(in crate::audit) fn name(cluster: &str, range: &Range, first_appended: Times
         range.first,
         range.last
     )
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        write!(text, "{byte:02x}").expect("text can be written to memory");
-    }
-    text
 }

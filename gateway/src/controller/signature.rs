@@ -3,11 +3,11 @@
 //! `X-Sallyport-Signature: v0=<hex>` is HMAC-SHA256 over `v0:<timestamp>:<body>`, and `X-Sallyport-Timestamp` is the
 //! time in seconds since 1970.
 
-use std::fmt::Write as _;
-
 use aws_lc_rs::hmac;
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
+
+use crate::hex;
 
 pub(super) const TIMESTAMP: HeaderName = HeaderName::from_static("x-sallyport-timestamp");
 pub(super) const SIGNATURE: HeaderName = HeaderName::from_static("x-sallyport-signature");
@@ -34,11 +34,7 @@ pub(super) fn headers(
 fn sign(secret: &[u8], timestamp: &str, body: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
     let tag = hmac::sign(&key, &signed(timestamp, body));
-    let mut text = format!("{VERSION}=");
-    for byte in tag.as_ref() {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    format!("{VERSION}={}", hex::encode(tag.as_ref()))
 }
 
 /// The signature, if it is that of this body at this time. Compared in constant time.

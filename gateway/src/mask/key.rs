@@ -16,7 +16,7 @@ use super::{
     detectors::{Detectors, Unusable},
     value::{Encoding, ValueDigest},
 };
-use crate::config;
+use crate::{config, hex};
 
 const KEY_BYTES: usize = 32;
 const REMEDY: &str =
@@ -87,7 +87,7 @@ impl Key {
         let root = hmac::Key::new(hmac::HMAC_SHA256, &bytes);
         bytes.zeroize();
         Self {
-            id: hex(&named.finish().as_ref()[..4]),
+            id: hex::encode(&named.finish().as_ref()[..4]),
             values: derived(&root, b"sallyport values"),
             bodies: derived(&root, b"sallyport bodies"),
             secrets: derived(&root, b"sallyport secrets"),
@@ -142,7 +142,7 @@ impl Key {
     }
 
     pub(super) fn placeholder_from(&self, digest: &[u8]) -> String {
-        self.marker() + &hex(&digest[..16])
+        self.marker() + &hex::encode(&digest[..16])
     }
 
     /// One member's part in a Secret's digest; the parts are added, so order does not matter.
@@ -201,21 +201,11 @@ pub(super) fn update_part(context: &mut hmac::Context, part: &[u8]) {
 }
 
 fn labelled(id: &str, digest: &[u8]) -> String {
-    format!("hmac-sha256:{id}:{}", hex(digest))
+    format!("hmac-sha256:{id}:{}", hex::encode(digest))
 }
 
 fn derived(root: &hmac::Key, label: &[u8]) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(root, label).as_ref())
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        text.push(digit(byte >> 4));
-        text.push(digit(byte & 15));
-    }
-    text
 }
 
 #[cfg(unix)]

@@ -10,7 +10,7 @@ use base64::{
 use flate2::read::MultiGzDecoder;
 use memchr::memmem::Finder;
 
-use super::key::hex;
+use crate::hex;
 
 /// The session's tag is in the placeholder that an agent sees, and the key's id in the record's.
 const VIEW: &str = "sallyport-masked-";
@@ -68,7 +68,7 @@ impl Placeholder {
     /// compute them, without the masking key.
     pub fn tag_of(session: &str) -> String {
         let named = ["sallyport view\0", session].concat();
-        hex(&digest(&SHA256, named.as_bytes()).as_ref()[..TAG_DIGITS / 2])
+        hex::encode(&digest(&SHA256, named.as_bytes()).as_ref()[..TAG_DIGITS / 2])
     }
 
     /// The first one in `bytes`, as it is or in base64, gzip, and those in each other.

@@ -10,11 +10,12 @@ use aws_lc_rs::hmac;
 
 use super::{
     Placeholder,
-    key::{Key, hex, update_part},
+    key::{Key, update_part},
     rule::Rule,
     scanner::{Refused, Scanner},
     sink::Sink,
 };
+use crate::hex;
 
 /// What may have to be held back: one object, which is at most as long as what the API server takes.
 pub(super) const HELD: usize = 4 << 20;
@@ -67,7 +68,7 @@ impl Viewer {
         for part in [object, member, recorded] {
             update_part(&mut context, part);
         }
-        let digest = hex(&context.sign().as_ref()[..Placeholder::VIEW_DIGITS / 2]);
+        let digest = hex::encode(&context.sign().as_ref()[..Placeholder::VIEW_DIGITS / 2]);
         Placeholder::of_view(&self.tag, &digest)
     }
 }

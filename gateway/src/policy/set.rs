@@ -14,6 +14,7 @@ use crate::{
         agent_policy::{AgentPolicy, AgentPolicySpec, Mode, Subject},
         manifest::{self, Manifest, Place, Problem},
     },
+    hex,
     identity::Identity,
     request_info::RequestInfo,
 };
@@ -172,10 +173,6 @@ fn content(manifests: &[Manifest<AgentPolicySpec>]) -> String {
 }
 
 fn digest_of(content: &str) -> String {
-    let hex = digest(&SHA256, content.as_bytes())
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>();
-    format!("sha256:{hex}")
+    let digest = digest(&SHA256, content.as_bytes());
+    format!("sha256:{}", hex::encode(digest.as_ref()))
 }

@@ -6,13 +6,11 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    audit::{
-        record::{
-            Approval, BodyState, DecisionKind, Enforcement, Level, ObjectRef, Outcome,
-            ResponseStatus, SecretSeen, Stage, sample,
-        },
-        store::hex,
+    audit::record::{
+        Approval, BodyState, DecisionKind, Enforcement, Level, ObjectRef, Outcome, ResponseStatus,
+        SecretSeen, Stage, sample,
     },
+    hex,
     identity::{
         AgentIdentity, CiRun, Entry, GenAi, Process, ProvenanceSource, Source, UserInfo, Workload,
     },
@@ -56,7 +54,7 @@ fn every_vector_has_its_bytes_and_digest() {
             String::from_utf8_lossy(canonical),
             "{name}"
         );
-        assert_eq!(hex(&digest(&bytes)), sha256.trim(), "{name}");
+        assert_eq!(hex::encode(&digest(&bytes)), sha256.trim(), "{name}");
     }
 }
 

@@ -20,8 +20,8 @@ use object_store::{
 
 pub use self::failure::BucketError;
 use self::settings::Clients;
-use super::{StoreError, hex};
-use crate::{audit::canonical, config};
+use super::StoreError;
+use crate::{audit::canonical, config, hex};
 
 mod credentials;
 mod failure;
@@ -70,7 +70,7 @@ impl Bucket {
         let put = self
             .clients
             .writing
-            .put_opts(&key, bytes.into(), create(&hex(&digest)));
+            .put_opts(&key, bytes.into(), create(&hex::encode(&digest)));
         match self.within("write", &location, put).await {
             Ok(_) => Ok(location),
             Err(BucketError::Exists { .. }) => self.same_object(&key, location, &digest).await,

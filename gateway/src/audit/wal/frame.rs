@@ -193,10 +193,7 @@ mod tests {
 
     #[test]
     fn the_bytes_on_disk_are_those_of_version_1() {
-        let hex: String = encoded(Seed::new("log", 3))
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hex = crate::hex::encode(&encoded(Seed::new("log", 3)));
         assert_eq!(
             hex,
             "ff5a90b208000000015350460700000000000000001000000000000009000000000000006162636465666768\

@@ -142,12 +142,7 @@ mod tests {
             log_id: "log".into(),
         };
         let page = header.encode();
-        let hex = |bytes: &[u8]| {
-            bytes
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-        };
+        use crate::hex::encode as hex;
         assert_eq!(
             hex(&page[..64]),
             "53414c4c5957414c010000000300000001000000000000000200000000000000\

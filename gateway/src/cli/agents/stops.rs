@@ -13,8 +13,8 @@ use crate::{
         agent::Agent,
         agent_stop::{AgentStop, AgentStopSpec, Everyone, StopTarget},
     },
-    audit::store::hex,
     cli::{person::Access, reports::each_object, text::printable},
+    hex,
 };
 
 const STOPS: &str = "stops (agentstops.sallyport.dev)";
@@ -201,7 +201,7 @@ fn name_of(target: &StopTarget) -> String {
         _ => '-',
     };
     let slug: String = text.chars().take(SLUG).map(plain).collect();
-    let hash = hex(&digest(&SHA256, text.as_bytes()).as_ref()[..4]);
+    let hash = hex::encode(&digest(&SHA256, text.as_bytes()).as_ref()[..4]);
     format!("{kind}-{slug}-{hash}")
 }
 

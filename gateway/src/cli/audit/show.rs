@@ -7,9 +7,9 @@ use anyhow::bail;
 use serde_json::{Value, json};
 
 use super::{Location, code, complain, text::printable};
-use crate::audit::{
-    query::{self, Digest, Evidence, Found, Record},
-    store::hex,
+use crate::{
+    audit::query::{self, Digest, Evidence, Found, Record},
+    hex,
 };
 
 pub(super) mod sections;
@@ -93,13 +93,13 @@ fn as_json(found: &Found) -> Value {
 fn digest_json(digest: Digest) -> Value {
     match digest {
         Digest::Matches(digest) => {
-            json!({"state": "matches", "recorded": hex(&digest), "computed": hex(&digest)})
+            json!({"state": "matches", "recorded": hex::encode(&digest), "computed": hex::encode(&digest)})
         }
         Digest::Differs { recorded, computed } => {
-            json!({"state": "differs", "recorded": hex(&recorded), "computed": hex(&computed)})
+            json!({"state": "differs", "recorded": hex::encode(&recorded), "computed": hex::encode(&computed)})
         }
         Digest::NotYetRecorded(computed) => {
-            json!({"state": "not-yet-recorded", "computed": hex(&computed)})
+            json!({"state": "not-yet-recorded", "computed": hex::encode(&computed)})
         }
         Digest::NotComputable => json!({"state": "not-computable"}),
     }

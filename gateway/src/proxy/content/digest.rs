@@ -4,7 +4,7 @@
 //! YAML and protobuf, and an exec over WebSocket (`GET`) the same as over SPDY (`POST`). Every parameter of the
 //! query is, but for those that change only how the answer looks or how long it is waited for.
 
-use std::{collections::BTreeMap, fmt, fmt::Write as _};
+use std::{collections::BTreeMap, fmt};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{patch::PatchType, target::Target};
 use crate::{
     audit::canonical,
+    hex,
     identity::Identity,
     request_info::{Ambiguous, RequestInfo, parameters},
 };
@@ -55,11 +56,8 @@ pub(super) struct Meaning<'a> {
 impl Meaning<'_> {
     pub(super) fn digest(&self) -> Result<Digest, Ambiguous> {
         let bytes = canonical::value_bytes(&self.object()?);
-        let mut text = "sha256:".to_owned();
-        for byte in digest(&SHA256, &bytes).as_ref() {
-            let _ = write!(text, "{byte:02x}");
-        }
-        Ok(Digest(text))
+        let digest = digest(&SHA256, &bytes);
+        Ok(Digest(format!("sha256:{}", hex::encode(digest.as_ref()))))
     }
 
     fn object(&self) -> Result<Value, Ambiguous> {

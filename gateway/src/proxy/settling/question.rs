@@ -15,7 +15,7 @@ use crate::{
         },
     },
     approval::{Question, view},
-    audit::store::hex,
+    hex,
     identity::{Identity, Source},
     mask::{self, Rule},
     policy::PendingPermit,
@@ -108,7 +108,7 @@ pub(super) fn view_digest(spec: &ApprovalRequestSpec) -> String {
     ]);
     format!(
         "sha256:{}",
-        hex(digest(&SHA256, view.to_string().as_bytes()).as_ref())
+        hex::encode(digest(&SHA256, view.to_string().as_bytes()).as_ref())
     )
 }
 

@@ -7,9 +7,9 @@ use http::Method;
 use sallyport::{
     audit::{
         parquet::Range,
-        store::{Store, StoreError, hex},
+        store::{Store, StoreError},
     },
-    config,
+    config, hex,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -119,7 +119,7 @@ fn what_an_object_says_of_itself_is_not_believed() -> Result<()> {
         panic!("{error}")
     };
     let forged = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"forged");
-    assert_eq!(stored, hex(forged.as_ref()));
+    assert_eq!(stored, hex::encode(forged.as_ref()));
     assert_eq!(offered, DIGESTS[0]);
     Ok(())
 }

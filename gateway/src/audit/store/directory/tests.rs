@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::audit::store::hex;
+use crate::hex;
 
 const NAME: &str = "v=1/cluster=prod/date=2026-03-04/hour=05/log-1-2.parquet";
 
@@ -46,8 +46,8 @@ fn the_same_file_again_is_success_and_another_is_never_written_over_it() {
     else {
         panic!("{error}")
     };
-    assert_eq!(*stored, hex(&canonical::digest(b"one")));
-    assert_eq!(*offered, hex(&canonical::digest(b"two")));
+    assert_eq!(*stored, hex::encode(&canonical::digest(b"one")));
+    assert_eq!(*offered, hex::encode(&canonical::digest(b"two")));
     assert!(error.to_string().contains(path.to_str().unwrap()));
     assert_eq!(fs::read(&path).unwrap(), b"one");
 }

@@ -6,14 +6,12 @@ use serde_json::Value;
 
 use super::fullest;
 use crate::{
-    audit::{
-        query::{Digest, Evidence, Found, Record},
-        store::hex,
-    },
+    audit::query::{Digest, Evidence, Found, Record},
     cli::audit::{
         list::{agent, object, status},
         text::printable,
     },
+    hex,
 };
 
 pub(in crate::cli::audit) fn print(found: &Found, out: &mut impl Write) -> io::Result<()> {
@@ -235,16 +233,21 @@ fn record(out: &mut impl Write, stage: &str, evidence: &Evidence) -> io::Result<
 
 fn digest(digest: Digest) -> String {
     match digest {
-        Digest::Matches(digest) => format!("SHA-256 {} computed again: matches", hex(&digest)),
+        Digest::Matches(digest) => {
+            format!("SHA-256 {} computed again: matches", hex::encode(&digest))
+        }
         Digest::Differs { recorded, computed } => {
             format!(
                 "SHA-256 {} computed, but {} recorded: THIS RECORD WAS ALTERED",
-                hex(&computed),
-                hex(&recorded)
+                hex::encode(&computed),
+                hex::encode(&recorded)
             )
         }
         Digest::NotYetRecorded(digest) => {
-            format!("SHA-256 {}; still in the write-ahead log", hex(&digest))
+            format!(
+                "SHA-256 {}; still in the write-ahead log",
+                hex::encode(&digest)
+            )
         }
         Digest::NotComputable => "no digest can be computed: THIS RECORD WAS ALTERED".to_owned(),
     }
