@@ -3,11 +3,14 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{Event, ObjectReference},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
+
+use crate::hex;
 
 /// `reportingComponent` of every such Event, by which they are found.
 pub const COMPONENT: &str = "sallyport-alerts";
@@ -70,6 +73,14 @@ pub struct Alert {
 const MOST_NOTE: usize = 1000;
 
 impl Alert {
+    /// The name of its Event: the same for the same alert, as far as `writer` is the same.
+    pub fn event_name(&self, writer: &str) -> String {
+        let content = format!("{writer}\n{}\n{}", self.reason, self.key);
+        let digest = digest(&SHA256, content.as_bytes());
+        let hex = hex::encode(&digest.as_ref()[..8]);
+        format!("{}.{hex}", self.reason.as_str().to_lowercase())
+    }
+
     /// The Event of `count` occurrences, the last of them now.
     pub fn event(
         &self,

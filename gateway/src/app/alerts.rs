@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use kube::{
@@ -110,7 +109,7 @@ impl AlertWriter {
     }
 
     async fn put(&self, alert: &Alert, total: i32, is_there: bool) -> kube::Result<()> {
-        let (name, now) = (self.name(alert), Timestamp::now());
+        let (name, now) = (alert.event_name(&self.instance), Timestamp::now());
         if is_there {
             let patch = json!({"count": total, "lastTimestamp": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()});
             let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
@@ -125,14 +124,5 @@ impl AlertWriter {
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
             created => created.map(drop),
         }
-    }
-
-    fn name(&self, alert: &Alert) -> String {
-        let content = format!("{}\n{}\n{}", self.instance, alert.reason, alert.key);
-        let hex: String = digest(&SHA256, content.as_bytes()).as_ref()[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        format!("{}.{hex}", alert.reason.as_str().to_lowercase())
     }
 }

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use kube::{Api, Client, api::PostParams};
@@ -149,7 +148,7 @@ impl Writing {
     }
 
     async fn write(&self, alert: &Alert) -> Result<(), NotWritten> {
-        let name = name(alert);
+        let name = alert.event_name("");
         let event = alert.event(&name, &self.namespace, "controller", 1, Timestamp::now());
         let params = PostParams::default();
         let creating = self.events.create(&params, &event);
@@ -160,16 +159,6 @@ impl Writing {
             created => created.map(drop),
         }
     }
-}
-
-/// The same for the same alert, whoever writes it.
-fn name(alert: &Alert) -> String {
-    let content = format!("{}\n{}", alert.reason, alert.key);
-    let hex: String = digest(&SHA256, content.as_bytes()).as_ref()[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("{}.{hex}", alert.reason.as_str().to_lowercase())
 }
 
 #[cfg(test)]
@@ -187,8 +176,8 @@ mod tests {
 
     #[test]
     fn alerts_that_are_the_same_have_one_name() {
-        assert_eq!(name(&alert(1)), name(&alert(1)));
-        assert_ne!(name(&alert(1)), name(&alert(2)));
+        assert_eq!(alert(1).event_name(""), alert(1).event_name(""));
+        assert_ne!(alert(1).event_name(""), alert(2).event_name(""));
     }
 
     #[test]
