@@ -117,7 +117,6 @@ pub struct Gateway {
     upgrades: Upgrades,
     principals: Principals,
     slots: Slots,
-    alerts: Alerts,
     read_lag: bool,
     /// Where people are asked, if anywhere.
     approvals: Option<Approvals>,
@@ -193,6 +192,7 @@ impl Gateway {
             node: parts.node,
             metrics: Arc::new(parts.metrics),
             decoys: parts.decoys,
+            alerts: parts.alerts,
             appends: TaskTracker::new(),
         };
         let open = recorder.metrics.connections.clone();
@@ -209,7 +209,6 @@ impl Gateway {
             upstream: parts.upstream,
             principals: Principals::new(parts.per_principal, parts.buffered_bytes),
             upgrades: Upgrades::new(&parts.upgrades),
-            alerts: parts.alerts,
             read_lag: parts.read_lag,
             approvals: parts.approvals,
             recently: Recently::default(),
@@ -325,7 +324,7 @@ impl Gateway {
             }
             Err(rejection) => {
                 if matches!(rejection, Rejection::Denied(_)) {
-                    self.alerts.denied(&attributes);
+                    self.recorder.alerts.denied(&attributes);
                 }
                 refuse(recording, rejection).await
             }
@@ -488,7 +487,7 @@ impl Gateway {
         authenticated.map_err(|cause| {
             let reason = cause.reason();
             let pod = arrival.pod.as_ref().map(|pod| &pod.workload);
-            self.alerts.unauthenticated(&cause, pod);
+            self.recorder.alerts.unauthenticated(&cause, pod);
             let rejection = Rejection::Unauthenticated(cause);
             self.refuse_folded(arrival, info, None, reason, rejection)
         })

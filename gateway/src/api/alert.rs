@@ -28,8 +28,6 @@ pub enum Reason {
     TokenTheft,
     /// A Secret was read that nobody has a reason to read.
     DecoyRead,
-    /// Somebody set the rules aside for a while.
-    BreakGlass,
     /// Agents were stopped.
     AgentsStopped,
     /// Agents may go on.
@@ -45,7 +43,6 @@ impl Reason {
             Self::CriticalRequested => "CriticalRequested",
             Self::TokenTheft => "TokenTheft",
             Self::DecoyRead => "DecoyRead",
-            Self::BreakGlass => "BreakGlass",
             Self::AgentsStopped => "AgentsStopped",
             Self::AgentsResumed => "AgentsResumed",
             Self::CaptureLost => "CaptureLost",

@@ -10,8 +10,10 @@ use crate::{
         alert::{Alert, Reason},
         v1alpha1::approval_request::RiskLevel,
     },
+    audit::record::Record,
     authn::Unauthenticated,
     identity::{Attributes, Workload},
+    mask::SecretName,
     policy::risk,
     request_info::RequestInfo,
 };
@@ -75,6 +77,17 @@ impl Alerts {
             reason: Reason::CriticalDenied,
             key: format!("{user} {call}"),
             note: format!("{user} was denied to {call}: {reasons}"),
+        });
+    }
+
+    /// Nobody has a reason to read a decoy.
+    pub(super) fn decoy_read(&self, record: &Record, decoy: &SecretName) {
+        let user = record.user.as_ref().map(|user| user.username.as_str());
+        let (user, SecretName { namespace, name }) = (user.unwrap_or_default(), decoy);
+        self.raise(Alert {
+            reason: Reason::DecoyRead,
+            key: format!("{user} {namespace}/{name}"),
+            note: format!("{user} read the decoy Secret {name} in namespace {namespace}"),
         });
     }
 

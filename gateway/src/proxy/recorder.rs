@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::{
+    alerts::Alerts,
     arrival::{Arrival, text},
     decoys::Decoys,
     metrics::Metrics,
@@ -63,6 +64,7 @@ pub(super) struct Recorder {
     pub(super) node: String,
     pub(super) metrics: Arc<Metrics>,
     pub(super) decoys: Decoys,
+    pub(super) alerts: Alerts,
     /// Appends in flight, those included that outlive their request because the client went away.
     pub(super) appends: TaskTracker,
 }

@@ -130,6 +130,7 @@ impl Recording {
         let Some(record) = &self.record else { return };
         for decoy in decoys {
             self.recorder.metrics.decoys_read.inc();
+            self.recorder.alerts.decoy_read(record, &decoy);
             self.recorder.decoys.read(record, decoy);
         }
     }

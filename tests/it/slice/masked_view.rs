@@ -647,7 +647,7 @@ fn a_long_list_is_masked_on_its_way() -> Result<()> {
 fn who_reads_a_decoy_is_stopped() -> Result<()> {
     let scene = Scene::with(|mut settings, namespace| {
         Cluster::from_env()?.serve_objects()?;
-        settings.config["objects"] = json!({});
+        settings.config["objects"] = json!({"namespace": namespace.name});
         settings.config["decoys"] = json!({
             "secrets": [{"namespace": namespace.name, "name": "root-credentials"}],
             "stopSession": true,
@@ -671,5 +671,10 @@ fn who_reads_a_decoy_is_stopped() -> Result<()> {
     let made = api.get(&stop)?;
     api.delete(&stop)?;
     ensure!(denied?.contains("it read the decoy Secret"), "{made}");
+    eventually("the alert", Duration::from_secs(30), || {
+        let events = api.get(&scene.namespace.path("events"))?;
+        let mut events = events["items"].as_array().into_iter().flatten();
+        Ok(events.find(|event| event["reason"] == "DecoyRead").cloned())
+    })?;
     Ok(())
 }
