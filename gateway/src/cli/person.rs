@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
-    Client, Config,
+    Api, Client, Config,
+    api::PostParams,
     config::{KubeConfigOptions, Kubeconfig},
 };
 
@@ -51,6 +53,18 @@ pub(super) struct Access {
     /// The kubeconfig's context [default: the current one].
     #[arg(long)]
     context: Option<String>,
+}
+
+/// Who the API server takes this credential for, which is what admission compares with.
+pub(super) async fn whoami(client: &Client) -> anyhow::Result<String> {
+    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+    let review = reviews
+        .create(&PostParams::default(), &SelfSubjectReview::default())
+        .await
+        .context("asking the API server who you are")?;
+    let user = review.status.and_then(|status| status.user_info);
+    user.and_then(|user| user.username)
+        .context("the API server does not say who you are")
 }
 
 impl Access {

@@ -1,8 +1,7 @@
 //! `sallyport agents stop` and `resume`: AgentStop objects, with the credential of whoever asks.
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use aws_lc_rs::digest::{SHA256, digest};
-use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, PostParams},
@@ -13,7 +12,11 @@ use crate::{
         agent::Agent,
         agent_stop::{AgentStop, AgentStopSpec, Everyone, StopTarget},
     },
-    cli::{person::Access, reports::each_object, text::printable},
+    cli::{
+        person::{Access, whoami},
+        reports::each_object,
+        text::printable,
+    },
     hex,
 };
 
@@ -79,7 +82,7 @@ pub(super) async fn stop(args: &Stop) -> anyhow::Result<()> {
     let spec = AgentStopSpec {
         target: target.clone(),
         reason: args.reason.clone(),
-        by: who_am_i(&client).await?,
+        by: whoami(&client).await?,
     };
     let name = name_of(&target);
     let stops: Api<AgentStop> = Api::all(client.clone());
@@ -175,18 +178,6 @@ async fn warn_if_unknown(client: &Client, target: &StopTarget) {
             printable(name)
         );
     }
-}
-
-/// As the API server knows the caller, which is what admission compares with.
-async fn who_am_i(client: &Client) -> anyhow::Result<String> {
-    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
-    let review = reviews
-        .create(&PostParams::default(), &SelfSubjectReview::default())
-        .await
-        .context("asking the API server who you are")?;
-    let user = review.status.and_then(|status| status.user_info);
-    user.and_then(|user| user.username)
-        .context("the API server does not say who you are")
 }
 
 /// The same target has the same name, so that it is stopped once.

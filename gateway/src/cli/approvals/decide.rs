@@ -5,8 +5,6 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use jiff::Timestamp;
-use k8s_openapi::api::authentication::v1::SelfSubjectReview;
-use kube::{Api, Client, api::PostParams};
 
 use super::{ApprovedFor, Named, block_on, show};
 use crate::{
@@ -15,7 +13,7 @@ use crate::{
         approval_request::{ApprovalRequest, State, Verdict, Vote},
     },
     approval::{state, vote},
-    cli::text::printable,
+    cli::{person::whoami, text::printable},
     policy::requested,
 };
 
@@ -98,18 +96,6 @@ async fn decide(decision: &Decision<'_>) -> anyhow::Result<ExitCode> {
     let stored = stored.with_context(|| format!("deciding on {namespace}/{name}"))?;
     tell(&stored, &ballot);
     Ok(ExitCode::SUCCESS)
-}
-
-/// Who the API server takes this credential for.
-async fn whoami(client: &Client) -> anyhow::Result<String> {
-    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
-    let review = reviews
-        .create(&PostParams::default(), &SelfSubjectReview::default())
-        .await
-        .context("asking the API server who you are")?;
-    let user = review.status.and_then(|status| status.user_info);
-    user.and_then(|user| user.username)
-        .context("the API server does not say who you are")
 }
 
 fn check(request: &ApprovalRequest, me: &str, decision: &Decision<'_>) -> anyhow::Result<()> {
