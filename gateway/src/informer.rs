@@ -48,6 +48,15 @@ impl<T> Known<T> {
             .filter_map(|(key, object)| Some((key, object.as_ref().ok()?)))
     }
 
+    /// Every object by its name, with what is wrong where it could not be understood. `None` before all were heard.
+    pub fn named(&self) -> Option<impl Iterator<Item = (&str, Result<&T, &str>)>> {
+        let named = self.objects.iter().map(|((_, name), object)| {
+            let object = object.as_deref().map_err(|wrong| &**wrong);
+            (name.as_str(), object)
+        });
+        self.synced.then_some(named)
+    }
+
     pub fn invalid(&self) -> impl Iterator<Item = (&Key, &str)> {
         self.objects
             .iter()
@@ -91,6 +100,13 @@ where
     let (known, receiver) = watch::channel(Arc::new(Known::default()));
     tokio::spawn(run(resource.plural, events, known));
     receiver
+}
+
+/// Waits for a change, and for ever where nobody can tell of one any more.
+pub async fn changed<T>(receiver: &mut watch::Receiver<T>) {
+    if receiver.changed().await.is_err() {
+        std::future::pending().await
+    }
 }
 
 async fn run<K>(

@@ -14,7 +14,7 @@ use crate::{
         v1alpha1::{agent::Agent, agent_policy::AgentPolicy, agent_stop::AgentStop},
     },
     config::Config,
-    informer::{self, Known},
+    informer::{self, Known, changed},
     policy::{AgentNamespaces, Stops},
     readiness::BlockReady,
 };
@@ -138,11 +138,4 @@ fn of_agents(known: &Known<Namespace>) -> AgentNamespaces {
         label.is_some_and(|value| value == "enforce" || value == "observe")
     });
     labelled.map(|((_, name), _)| name.clone()).collect()
-}
-
-/// Whoever changes it may be gone, and then nothing changes any more.
-pub(super) async fn changed<T>(receiver: &mut watch::Receiver<T>) {
-    if receiver.changed().await.is_err() {
-        std::future::pending().await
-    }
 }

@@ -15,12 +15,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AgentSet, AgentSource, Config, LevelPolicy, PolicySet, PolicySource,
-    objects::{self, Objects},
+    AgentSet, AgentSource, Config, LevelPolicy, PolicySet, PolicySource, objects::Objects,
 };
 use crate::{
     audit::policies::PolicyArchive,
     config::watch::{Changed, FileWatch},
+    informer,
     telemetry::causes,
     tls::Leaves,
 };
@@ -228,7 +228,7 @@ async fn objects_changed(objects: &mut Option<Objects>) {
         return std::future::pending().await;
     };
     tokio::select! {
-        () = objects::changed(&mut objects.policies) => {}
-        () = objects::changed(&mut objects.agents) => {}
+        () = informer::changed(&mut objects.policies) => {}
+        () = informer::changed(&mut objects.agents) => {}
     }
 }

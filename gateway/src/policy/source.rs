@@ -94,13 +94,7 @@ impl PolicySource {
             return Some(Manifests::default());
         };
         let known = Arc::clone(&objects.borrow());
-        let named = known.objects.iter().map(|((_, name), object)| {
-            let object = object.as_deref().map_err(|wrong| &**wrong);
-            (name.as_str(), object)
-        });
-        known
-            .synced
-            .then(|| manifest::of_cluster::<AgentPolicy>(named))
+        known.named().map(manifest::of_cluster::<AgentPolicy>)
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {

@@ -48,7 +48,7 @@ pub(super) struct Bounds {
 }
 
 /// What calls are judged by, as it changes.
-struct Sources {
+pub(super) struct Sources {
     policies: watch::Receiver<Arc<PolicySet>>,
     stops: watch::Receiver<Arc<Stops>>,
     namespaces: watch::Receiver<Arc<AgentNamespaces>>,
@@ -107,7 +107,7 @@ impl Gateway {
         let _heard = timeout(HEARD_WITHIN, heard).await;
     }
 
-    fn sources(&self) -> Sources {
+    pub(super) fn sources(&self) -> Sources {
         Sources {
             policies: self.policies.clone(),
             stops: self.stops.clone(),
@@ -151,9 +151,7 @@ impl<'a> Revocation<'a> {
                 return denial;
             }
             tokio::select! {
-                () = changed(&mut self.sources.policies) => {}
-                () = changed(&mut self.sources.stops) => {}
-                () = changed(&mut self.sources.namespaces) => {}
+                () = self.sources.changed() => {}
                 () = sleep(AGAIN) => {}
             }
         }
@@ -161,6 +159,16 @@ impl<'a> Revocation<'a> {
 }
 
 impl Sources {
+    /// Never where nobody can change them any more.
+    pub(super) async fn changed(&mut self) {
+        tokio::select! {
+            Ok(()) = self.policies.changed() => {}
+            Ok(()) = self.stops.changed() => {}
+            Ok(()) = self.namespaces.changed() => {}
+            else => std::future::pending().await,
+        }
+    }
+
     fn are_agents(&self, namespace: &str) -> bool {
         self.namespaces.borrow().contains(namespace)
     }
@@ -270,13 +278,6 @@ async fn too_long(limit: Option<Duration>) -> Ending {
             Ending::TooLong(limit)
         }
         None => std::future::pending().await,
-    }
-}
-
-/// Whoever changes it may be gone, and then nothing changes any more.
-pub(super) async fn changed<T>(receiver: &mut watch::Receiver<T>) {
-    if receiver.changed().await.is_err() {
-        std::future::pending().await
     }
 }
 

@@ -9,24 +9,20 @@ use std::{sync::Arc, time::Instant};
 
 use jiff::Timestamp;
 
-use tokio::sync::watch;
-
 use self::{patience::patience, refusal::Unapproved};
 use super::{
     Call, Gateway,
     judging::Judged,
     recording::{PENDING, Recording},
     rejection::Rejection,
+    revocation::Sources,
 };
 use crate::{
     api::v1alpha1::{agent_policy::Channel, approval_request::ApprovalRequest},
     approval::{NotUsed, Question, Ticket},
     audit::record::Approval,
     mask,
-    policy::{
-        AgentNamespaces, Denial, NotApproved, PendingPermit, Permit, PolicySet, Standing, Stops,
-        standing,
-    },
+    policy::{Denial, NotApproved, PendingPermit, Permit, Standing, standing},
 };
 
 mod patience;
@@ -94,7 +90,7 @@ impl Gateway {
         call: &mut Call<'_>,
         recording: &mut Recording,
     ) -> Result<Permit, Rejection> {
-        let mut rules = Rules::of(self);
+        let mut rules = self.sources();
         loop {
             let waited = self.wait(ticket, &question, until, call, &mut rules).await;
             match waited {
@@ -131,7 +127,7 @@ impl Gateway {
         question: &Question,
         until: Instant,
         call: &Call<'_>,
-        rules: &mut Rules,
+        rules: &mut Sources,
     ) -> Waited {
         tokio::select! {
             biased;
@@ -139,33 +135,6 @@ impl Gateway {
             () = call.drain.draining() => Waited::Draining,
             () = rules.changed() => Waited::RulesChanged,
             () = tokio::time::sleep_until(until.into()) => Waited::Long,
-        }
-    }
-}
-
-/// What calls are judged by, for as long as one waits.
-struct Rules {
-    policies: watch::Receiver<Arc<PolicySet>>,
-    stops: watch::Receiver<Arc<Stops>>,
-    namespaces: watch::Receiver<Arc<AgentNamespaces>>,
-}
-
-impl Rules {
-    fn of(gateway: &Gateway) -> Self {
-        Self {
-            policies: gateway.policies.clone(),
-            stops: gateway.stops.clone(),
-            namespaces: gateway.namespaces.clone(),
-        }
-    }
-
-    /// Never where nobody can change them any more.
-    async fn changed(&mut self) {
-        tokio::select! {
-            Ok(()) = self.policies.changed() => {}
-            Ok(()) = self.stops.changed() => {}
-            Ok(()) = self.namespaces.changed() => {}
-            else => std::future::pending().await,
         }
     }
 }

@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Gateway, revocation::changed};
+use super::Gateway;
 use crate::{
     audit::record::{ObjectRef, Outcome, Record, ResponseStatus, Stage},
     drain::DrainWatcher,
     identity::UserInfo,
+    informer::changed,
     mask,
     policy::{Stop, Stops},
     request_info::RequestInfo,

@@ -82,10 +82,6 @@ impl AgentSource {
             return Some(Manifests::default());
         };
         let known = Arc::clone(&objects.borrow());
-        let named = known.objects.iter().map(|((_, name), object)| {
-            let object = object.as_deref().map_err(|wrong| &**wrong);
-            (name.as_str(), object)
-        });
-        known.synced.then(|| manifest::of_cluster::<Agent>(named))
+        known.named().map(manifest::of_cluster::<Agent>)
     }
 }
