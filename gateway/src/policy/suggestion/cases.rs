@@ -33,14 +33,21 @@ struct Case {
 
 /// A file of cases for the policy in `file`, beside it.
 pub fn cases(suggestion: &Suggestion, file: &str) -> String {
+    let cases = suggestion.cases();
     let mut lines = vec![
         comment(&format!(
             "What {file} allows, and some of what it does not. Run: sallyport policy test"
         )),
         format!("policies: [{}]", scalar(file)),
-        "cases:".to_owned(),
+        // Nothing behind the colon would be no list.
+        if cases.is_empty() {
+            "cases: []"
+        } else {
+            "cases:"
+        }
+        .to_owned(),
     ];
-    for case in suggestion.cases() {
+    for case in cases {
         lines.extend(case.yaml(&suggestion.agent));
     }
     lines.join("\n") + "\n"

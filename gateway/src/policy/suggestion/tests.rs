@@ -1,6 +1,6 @@
 use proptest::{prelude::*, sample::select};
 
-use super::{need::ObjectNeed, *};
+use super::{draft::Target, need::ObjectNeed, *};
 use crate::{
     policy::{
         Fact, Facts,
@@ -31,7 +31,9 @@ fn reread(suggestion: &Suggestion) -> (PolicySet, Vec<cases::Outcome>) {
     let file = directory.path().join("coder.test.yaml");
     std::fs::write(&file, cases(suggestion, "coder.yaml")).expect("a file");
     let cases: Vec<Case> = cases::read(&file).expect("a file with cases").cases;
-    assert!(!cases.is_empty());
+    let is_path = |draft: &Draft| matches!(draft.target, Target::Paths(_));
+    let paths_alone = suggestion.drafts.iter().all(is_path);
+    assert_eq!(cases.is_empty(), paths_alone, "{text}");
     let outcomes = cases::run(&set, &cases);
     (set, outcomes)
 }
@@ -47,6 +49,12 @@ fn assert_cases_pass(suggestion: &Suggestion) {
             suggestion.yaml()
         );
     }
+}
+
+#[test]
+fn paths_alone_have_no_cases_in_a_file_that_can_be_read() {
+    let (_, outcomes) = reread(&suggestion(&["GET /metrics"]));
+    assert!(outcomes.is_empty());
 }
 
 const READS: &str = r#"    - name: read-configmaps-and-services
