@@ -25,7 +25,6 @@ struct Found<'r> {
     hits: Vec<Hit<'r>>,
     /// Rules that may match once more is learned.
     open: Vec<&'r Rule>,
-    audited: Vec<Audited>,
     wants: Wants,
 }
 
@@ -65,11 +64,15 @@ impl PolicySet {
             return Vec::new();
         }
         let scope = Scope::new(attributes, facts);
-        self.matching(&scope, Facing::End).audited
+        let rules = self.candidates(attributes.identity, attributes.request);
+        rules
+            .filter(|rule| rule.is_audited && matching(rule, &scope, Facing::End) != Matching::No)
+            .map(Audited::of)
+            .collect()
     }
 
     fn settle(&self, found: Found<'_>, scope: &Scope<'_>) -> Decision {
-        permit::decide(&found.hits, found.audited, scope, self.shared_digest())
+        permit::decide(&found.hits, scope, self.shared_digest())
     }
 
     fn find(&self, scope: &Scope<'_>, facing: Facing) -> Result<Found<'_>, Denial> {
@@ -117,15 +120,9 @@ impl PolicySet {
         let mut found = Found::default();
         let attributes = scope.attributes();
         for rule in self.candidates(attributes.identity, attributes.request) {
-            let matching = match rule.matching(scope) {
-                Matching::Unknown(_) if facing == Facing::End => {
-                    rule.failed("the object that it reads could not be learned".to_owned())
-                }
-                matching => matching,
-            };
-            match matching {
+            match matching(rule, scope, facing) {
                 Matching::No => {}
-                Matching::Yes { .. } if rule.is_audited => found.audited.push(Audited::of(rule)),
+                Matching::Yes { .. } if rule.is_audited => {}
                 Matching::Yes { problem } => found.hits.push(Hit { rule, problem }),
                 Matching::Unknown(wants) => {
                     found.wants = found.wants.and(wants);
@@ -198,17 +195,21 @@ impl<'r> Found<'r> {
             }
         }
         self.wants = self.wants.and(other.wants);
-        for audited in other.audited {
-            if !self.audited.contains(&audited) {
-                self.audited.push(audited);
-            }
-        }
     }
 
     fn may_name(&self, attributes: &Attributes<'_>) -> bool {
         let hits = self.hits.iter().map(|hit| hit.rule);
         hits.chain(self.open.iter().copied())
             .any(|rule| rule.effect != Effect::Deny && running::names(rule, attributes))
+    }
+}
+
+fn matching(rule: &Rule, scope: &Scope<'_>, facing: Facing) -> Matching {
+    match rule.matching(scope) {
+        Matching::Unknown(_) if facing == Facing::End => {
+            rule.failed("the object that it reads could not be learned".to_owned())
+        }
+        matching => matching,
     }
 }
 

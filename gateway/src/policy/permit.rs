@@ -25,7 +25,6 @@ pub struct Permit {
     policy_digest: Arc<str>,
     obligations: Obligations,
     risk: Risk,
-    audited: Vec<Audited>,
 }
 
 /// What a rule of a policy in `mode: Audit` would have done.
@@ -63,11 +62,6 @@ impl Permit {
 
     pub fn risk(&self) -> &Risk {
         &self.risk
-    }
-
-    /// The rules that do not count yet and match.
-    pub fn audited(&self) -> &[Audited] {
-        &self.audited
     }
 }
 
@@ -109,10 +103,6 @@ impl PendingPermit {
         &self.permit.risk
     }
 
-    pub fn audited(&self) -> &[Audited] {
-        &self.permit.audited
-    }
-
     /// Whether people have approved this call, now, and nothing else has used up what they approved.
     ///
     /// Nothing of the decision is taken on trust but that it was read from the API server: the votes are counted
@@ -144,12 +134,7 @@ pub(super) struct Hit<'r> {
 }
 
 /// Settles on the strictest effect among the rules that match: `Deny`, `RequireApproval`, `Allow`.
-pub(super) fn decide(
-    hits: &[Hit<'_>],
-    audited: Vec<Audited>,
-    scope: &Scope<'_>,
-    policy_digest: &Arc<str>,
-) -> Decision {
+pub(super) fn decide(hits: &[Hit<'_>], scope: &Scope<'_>, policy_digest: &Arc<str>) -> Decision {
     let (mut allowing, mut asking) = (None, Vec::new());
     let mut obligations = Obligations::default();
     let mut terms = Terms::default();
@@ -172,7 +157,6 @@ pub(super) fn decide(
         policy_digest: Arc::clone(policy_digest),
         obligations,
         risk: scope.risk(),
-        audited,
     };
     match (asking.first(), allowing) {
         (Some(rule), _) => {

@@ -13,7 +13,7 @@ use super::{
     token_request,
 };
 use crate::{
-    policy::{Audited, Decision, Denial, Judgement, PendingPermit, Permit, PolicySet},
+    policy::{Audited, Decision, Denial, Judgement, PendingPermit, Permit, PolicySet, risk},
     request_info::RequestInfo,
 };
 
@@ -59,6 +59,8 @@ impl Gateway {
             Decision::Hold(pending) => Ok(Judged::Held(pending)),
             Decision::Deny(denial) => {
                 recording.judged_by(policies.digest());
+                let object = call.content.facts.object.known();
+                recording.risky(&risk::assess(call.attributes, object));
                 recording.denied(&denial);
                 Err(Rejection::Denied(denial.message(call.attributes)))
             }

@@ -22,6 +22,7 @@ use super::{
     view::{self, AgentView},
 };
 use crate::{
+    api::v1alpha1::approval_request::Risk,
     audit::{
         record::{
             Approval, DecisionKind, Level, ObjectRef, Outcome, Record, ResponseStatus, Stage,
@@ -185,6 +186,15 @@ impl Recording {
             record.rule = Some(permit.rule().to_owned());
             record.policy_digest = Some(permit.policy_digest().to_owned());
         });
+        self.risky(permit.risk());
+    }
+
+    /// What the call could do, whatever was decided.
+    pub(super) fn risky(&mut self, risk: &Risk) {
+        self.change(|record| {
+            record.risk = Some(risk.level.as_str());
+            record.risk_reasons.clone_from(&risk.reasons);
+        });
     }
 
     pub(super) fn denied(&mut self, denial: &Denial) {
@@ -208,10 +218,9 @@ impl Recording {
             record.decision = Some(DecisionKind::Hold);
             record.rule = Some(pending.rule().to_owned());
             record.policy_digest = Some(pending.policy_digest().to_owned());
-            record.risk = Some(pending.risk().level.as_str());
-            record.risk_reasons.clone_from(&pending.risk().reasons);
             record.approval = Some(approval);
         });
+        self.risky(pending.risk());
         self.note_hold().await
     }
 

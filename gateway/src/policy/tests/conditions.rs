@@ -217,8 +217,10 @@ fn audit_policies_say_what_they_would_do_and_do_nothing() {
     let Decision::Allow(permit) = concluded(&set, READ, &Facts::default()) else {
         panic!("it is allowed");
     };
-    let audited: Vec<_> = permit
-        .audited()
+    let (identity, request) = (bot(), request(READ));
+    let reading = Attributes::new(&identity, &request);
+    let audited = set.audited(&reading, &Facts::default());
+    let audited: Vec<_> = audited
         .iter()
         .map(|audited| (&*audited.rule, audited.effect))
         .collect();
@@ -229,9 +231,7 @@ fn audit_policies_say_what_they_would_do_and_do_nothing() {
     assert!(permit.obligations().warnings.is_empty());
     let alone = load(&[("b.yaml", &audit("b", &[ALL]))]).expect("it is valid");
     assert_eq!(decide(&alone, &bot(), READ), "deny default");
-    let (identity, request) = (bot(), request(READ));
-    let audited = alone.audited(&Attributes::new(&identity, &request), &Facts::default());
-    assert_eq!(audited.len(), 1);
+    assert_eq!(alone.audited(&reading, &Facts::default()).len(), 1);
 }
 
 #[test]

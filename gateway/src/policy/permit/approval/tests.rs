@@ -43,7 +43,6 @@ fn pending() -> PendingPermit {
         policy_digest: "sha256:0".into(),
         obligations: Default::default(),
         risk: risk(),
-        audited: Vec::new(),
     };
     PendingPermit {
         permit,
