@@ -1,0 +1,110 @@
+//! Why a call is denied whose decision depends on what is not known.
+
+use http::StatusCode;
+
+use super::{COLLECTION, Call};
+use crate::{
+    policy::Denial,
+    proxy::content::{PatchType, Unreadable},
+};
+
+pub(super) fn denial(rule: &str, reason: &str, hint: &str) -> Denial {
+    Denial {
+        rule: format!("built-in/{rule}"),
+        reason: reason.to_owned(),
+        hint: hint.to_owned(),
+    }
+}
+
+pub(super) fn unreadable(call: &Call<'_>, error: &Unreadable) -> Denial {
+    let resource = &call.attributes.request.resource;
+    denial(
+        "unreadable-body",
+        &format!(
+            "the decision depends on what is written to {resource}, and the body is not understood: {error}"
+        ),
+        "Send JSON with each field given once.",
+    )
+}
+
+pub(super) fn may_not_read(call: &Call<'_>, verb: &str) -> Denial {
+    let user = &call.attributes.identity.upstream_user.username;
+    let resource = &call.attributes.request.resource;
+    denial(
+        "lookup",
+        &format!(
+            "the decision depends on the object as it is, and the API server does not let {user:?} {verb} {resource}"
+        ),
+        &format!("Ask for the right to {verb} {resource}, then try again."),
+    )
+}
+
+pub(super) fn no_version(call: &Call<'_>) -> Denial {
+    let resource = &call.attributes.request.resource;
+    denial(
+        "lookup",
+        &format!(
+            "the decision depends on the object as it is, and {resource} have no uid and resourceVersion to be held to"
+        ),
+        "Ask whoever owns the policy for a rule that does not read the object.",
+    )
+}
+
+pub(super) fn unanswered(call: &Call<'_>, problem: &str) -> Denial {
+    let resource = &call.attributes.request.resource;
+    denial(
+        "lookup",
+        &format!(
+            "the decision depends on the object in {resource}, and the API server could not be asked for it: {problem}"
+        ),
+        "Try again; nothing was changed.",
+    )
+}
+
+pub(super) fn too_many(call: &Call<'_>) -> Denial {
+    let resource = &call.attributes.request.resource;
+    denial(
+        "not-approvable",
+        &format!(
+            "people must approve it, and it would delete more than {COLLECTION} {resource}, which nobody could look at"
+        ),
+        "Delete fewer at a time, with a narrower selector.",
+    )
+}
+
+/// No precondition holds the API server to a set of objects, so it is looked at again at the last moment.
+pub(super) fn other_collection(call: &Call<'_>) -> Denial {
+    let resource = &call.attributes.request.resource;
+    denial(
+        "not-approvable",
+        &format!(
+            "the {resource} it would delete are not those any more that people were asked about"
+        ),
+        "Send it again, so that they are asked about those that are there now.",
+    )
+}
+
+pub(super) fn no_dry_run(call: &Call<'_>, kind: PatchType) -> Denial {
+    let what = match kind {
+        PatchType::Apply => "a server-side apply",
+        _ => "a strategic merge patch",
+    };
+    let resource = &call.attributes.request.resource;
+    denial(
+        "dry-run",
+        &format!(
+            "the decision depends on the object after the change, and what {what} of {resource} makes is not known without a dry run, which is not safe for them"
+        ),
+        "Send a JSON merge patch or a JSON Patch instead (kubectl patch --type=merge), or the whole object.",
+    )
+}
+
+pub(super) fn refused_dry_run(status: StatusCode, message: &str) -> Denial {
+    denial(
+        "dry-run",
+        &format!(
+            "the decision depends on the object after the change, and the API server refused to try it ({status}): {message}"
+        ),
+        "Correct what it says, then try again.",
+    )
+}
