@@ -17,6 +17,7 @@ mod scan;
 
 /// Top-level modules of `gateway/src`, outermost knowledge last. The manual is text and may point anywhere.
 const LAYERS: &[&[&str]] = &[
+    &["hex", "protobuf"],
     &[
         "config",
         "drain",
@@ -25,8 +26,6 @@ const LAYERS: &[&[&str]] = &[
         "api",
         "audience",
         "request_info",
-        "hex",
-        "protobuf",
     ],
     &["identity", "informer"],
     &["mask", "tls", "handover"],
