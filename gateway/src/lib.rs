@@ -14,16 +14,17 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | `config` `drain` `readiness` `telemetry` `api` `audience` `hex` `protobuf` `request_info` |
-//! | 1 | `identity` `informer` |
-//! | 2 | `mask` `tls` `handover` |
-//! | 3 | `audit` `authn` `redirect` |
-//! | 4 | `policy` |
-//! | 5 | `approval` |
-//! | 6 | `proxy` `node` `controller` |
-//! | 7 | `admin` |
-//! | 8 | `app` |
-//! | 9 | `cli` |
+//! | 0 | `hex` `protobuf` |
+//! | 1 | `config` `drain` `readiness` `telemetry` `api` `audience` `request_info` |
+//! | 2 | `identity` `informer` |
+//! | 3 | `mask` `tls` `handover` |
+//! | 4 | `audit` `authn` `redirect` |
+//! | 5 | `policy` |
+//! | 6 | `approval` |
+//! | 7 | `proxy` `node` `controller` |
+//! | 8 | `admin` |
+//! | 9 | `app` |
+//! | 10 | `cli` |
 #![deny(unsafe_code)]
 
 pub mod manual;

@@ -1,7 +1,6 @@
 //! The life of a request. `Gateway::pipeline` is the security model: its order is the product.
 
 use std::{
-    borrow::Cow,
     convert::Infallible,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -9,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::{Either, Full};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use tokio::sync::watch;
@@ -29,7 +28,6 @@ use self::{
     content::{Content, Target},
     folding::Folding,
     follow::FollowedBody,
-    headers::Ours,
     judging::Judged,
     listener::Peer,
     principals::{Admission, Principals},
@@ -38,14 +36,13 @@ use self::{
     rejection::Rejection,
     request_body::RequestBody,
     revocation::{Bounds, Ends, Running},
-    self_review::Review,
+    sending::{was_overtaken, withhold_foreign_tokens},
     settling::recently::Recently,
     slots::Slots,
-    upgrade::{Handshake, Upgrades},
-    upstream::{Answer, Forward, UpstreamBody},
+    upgrade::Upgrades,
+    upstream::{Answer, UpstreamBody},
 };
 use crate::{
-    api::v1alpha1::agent_policy::RecordLevel,
     approval::Approvals,
     audit::{log::Log, record::Level},
     authn::Authenticator,
@@ -53,7 +50,7 @@ use crate::{
     drain::DrainWatcher,
     identity::{Attributes, Identity},
     mask,
-    policy::{AgentNamespaces, Denial, LevelPolicy, Permit, PolicySet, Stops},
+    policy::{AgentNamespaces, Denial, LevelPolicy, PolicySet, Stops},
     request_info::RequestInfo,
 };
 
@@ -79,6 +76,7 @@ mod origin;
 mod patience;
 mod principals;
 mod protobuf;
+mod receiving;
 mod recorder;
 mod recording;
 mod rejection;
@@ -86,6 +84,7 @@ mod request_body;
 mod resets;
 mod revocation;
 mod self_review;
+mod sending;
 mod settling;
 mod slots;
 mod stop_records;
@@ -263,7 +262,7 @@ impl Gateway {
     /// Request info, authenticate, record the intent, evaluate, let people decide, send, follow to the outcome.
     ///
     /// The intent comes before the judgement, so that what was denied is recorded as fully as what
-    /// was allowed. A [`Permit`] is made only by the evaluation, or by an approval of what that left to people, and is used
+    /// was allowed. A [`Permit`](crate::policy::Permit) is made only by the evaluation, or by an approval of what that left to people, and is used
     /// up by the one send.
     async fn pipeline(
         &self,
@@ -331,37 +330,6 @@ impl Gateway {
         }
     }
 
-    /// Who asks for what, with the body read. What fails here leaves a record of its own.
-    async fn receive(&self, arrival: &Arrival, body: Incoming) -> Result<Received, Rejection> {
-        if arrival.version < Version::HTTP_11 {
-            let rejection = Rejection::HttpVersion;
-            return Err(self.refuse_folded(arrival, None, None, "http_version", rejection));
-        }
-        let parsed = RequestInfo::parse(arrival.method.as_str(), &arrival.target);
-        let identity = self.authenticate(arrival, parsed.as_ref().ok()).await?;
-        let admission = self.admit(arrival, parsed.as_ref().ok(), &identity)?;
-        let unread = |info: &RequestInfo, admission| {
-            self.recorder.unread(arrival, info, &identity, admission)
-        };
-        let info = match parsed {
-            Ok(info) => info,
-            Err(ambiguous) => {
-                let unknown = RequestInfo::default();
-                return refuse(unread(&unknown, admission), ambiguous.into()).await;
-            }
-        };
-        let share = &admission.principal.buffered;
-        match RequestBody::read(share, &arrival.headers, body).await {
-            Ok(body) => Ok(Received {
-                identity,
-                admission,
-                info,
-                body,
-            }),
-            Err(rejection) => refuse(unread(&info, admission), rejection).await,
-        }
-    }
-
     async fn judge_and_send(
         &self,
         call: &mut Call<'_>,
@@ -417,150 +385,6 @@ impl Gateway {
         }
     }
 
-    /// Takes on what the permit binds the gateway to.
-    async fn bind(
-        &self,
-        permit: &Permit,
-        upgrades: bool,
-        call: &mut Call<'_>,
-        recording: &mut Recording,
-    ) -> Result<(), Rejection> {
-        let obligations = permit.obligations();
-        call.bounds = Bounds::of(obligations);
-        call.warnings = obligations.warnings.clone();
-        if let Some(least) = obligations.record {
-            self.record_at_least(least, call, recording).await?;
-        }
-        match self.agent_view(permit, call, upgrades) {
-            Ok(view) => recording.shown_as(view),
-            Err(denial) => return deny(recording, &denial, call.attributes),
-        }
-        Ok(())
-    }
-
-    /// The intent was recorded before anything was judged; the outcome has the request too.
-    async fn record_at_least(
-        &self,
-        least: RecordLevel,
-        call: &mut Call<'_>,
-        recording: &mut Recording,
-    ) -> Result<(), Rejection> {
-        let least = match least {
-            RecordLevel::Metadata => Level::Metadata,
-            RecordLevel::Request => Level::Request,
-            RecordLevel::RequestResponse => Level::RequestResponse,
-        };
-        if least > call.level {
-            call.level = least;
-            recording.reserve(recorder::INLINE_LIMIT).await?;
-            recording.raise(
-                least,
-                call.arrival,
-                call.attributes.request,
-                &call.body.bytes,
-            );
-        }
-        Ok(())
-    }
-
-    /// The record of an answer, and the agent's view of it, may grow to this. Afterwards the one could only be recorded
-    /// less fully, and the other not be shown.
-    async fn make_room(&self, call: &Call<'_>, recording: &mut Recording) -> Result<(), Rejection> {
-        if recorder::wants_answer(call.attributes.request, call.level) {
-            recording.reserve(recorder::INLINE_LIMIT).await?;
-        } else if recording.is_shown_as_view() {
-            recording.reserve(view::ROOM).await?;
-        }
-        Ok(())
-    }
-
-    async fn authenticate(
-        &self,
-        arrival: &Arrival,
-        info: Option<&RequestInfo>,
-    ) -> Result<Identity, Rejection> {
-        let headers = &arrival.headers;
-        let authenticated = match &arrival.pod {
-            None => self.authn.authenticate(headers).await,
-            Some(pod) => self.authn.authenticate_captured(headers, pod).await,
-        };
-        authenticated.map_err(|cause| {
-            let reason = cause.reason();
-            let pod = arrival.pod.as_ref().map(|pod| &pod.workload);
-            self.recorder.alerts.unauthenticated(&cause, pod);
-            let rejection = Rejection::Unauthenticated(cause);
-            self.refuse_folded(arrival, info, None, reason, rejection)
-        })
-    }
-
-    /// A principal that has taken its part of what all share gets no further, and no record for each try.
-    fn admit(
-        &self,
-        arrival: &Arrival,
-        info: Option<&RequestInfo>,
-        identity: &Identity,
-    ) -> Result<Admission, Rejection> {
-        let name = &identity.upstream_user.username;
-        let admitted = self.principals.admit(name, &self.recorder.log.usage());
-        admitted.map_err(|over| {
-            let rejection = Rejection::OverQuota(over);
-            self.refuse_folded(arrival, info, Some(identity), rejection.label(), rejection)
-        })
-    }
-
-    /// A refusal that comes before a record of its own is counted, and recorded with others of its kind.
-    fn refuse_folded(
-        &self,
-        arrival: &Arrival,
-        info: Option<&RequestInfo>,
-        identity: Option<&Identity>,
-        reason: &'static str,
-        rejection: Rejection,
-    ) -> Rejection {
-        let unknown = RequestInfo::default();
-        let info = info.unwrap_or(&unknown);
-        self.folding
-            .count(&self.recorder, arrival, info, identity, reason, &rejection);
-        rejection
-    }
-
-    async fn forward(
-        &self,
-        permit: Permit,
-        handshake: Option<Handshake>,
-        call: &Call<'_>,
-        recording: &mut Recording,
-    ) -> Result<Answer, Rejection> {
-        let arrival = call.arrival;
-        let user = &call.attributes.identity.upstream_user;
-        let (headers, body) = outgoing(call, recording);
-        let forward = Forward {
-            method: arrival.method.clone(),
-            target: &arrival.target,
-            headers: &headers,
-            body,
-            long_running: call.attributes.request.is_long_running(),
-        };
-        let ours = Ours {
-            authorization: None,
-            user,
-            audit_id: &arrival.audit_id,
-            client: arrival.client,
-        };
-        recording.sent();
-        let sent = match handshake {
-            None => self.upstream.send(permit, forward, ours).await,
-            Some(handshake) => {
-                let upgraded = self.upstream.upgrade(permit, forward, &handshake, ours);
-                upgraded.await
-            }
-        };
-        match sent? {
-            Answer::Response(response) => Ok(Answer::Response(passed_on(response, call))),
-            switched => Ok(switched),
-        }
-    }
-
     fn say(&self, rejection: &Rejection, is_discovery: bool) -> Response<Body> {
         self.metrics().rejected(rejection.label());
         let mut response = rejection.response();
@@ -572,58 +396,6 @@ impl Gateway {
 
     fn metrics(&self) -> &Metrics {
         &self.recorder.metrics
-    }
-}
-
-/// The headers and the body that are sent: those that came, or those of what was read of them.
-fn outgoing<'a>(call: &'a Call<'_>, recording: &Recording) -> (Cow<'a, HeaderMap>, Bytes) {
-    let mut headers = recording.headers_for_view(&call.arrival.headers);
-    if Review::of(call.attributes.request).is_some() {
-        self_review::ask_for_json(headers.to_mut());
-    }
-    let Some(outgoing) = call.content.outgoing() else {
-        return (headers, call.body.bytes.clone());
-    };
-    let content_type = HeaderValue::from_static(outgoing.content_type);
-    headers.to_mut().insert(header::CONTENT_TYPE, content_type);
-    (headers, outgoing.bytes.clone())
-}
-
-/// Whether the object changed after the call was judged on it. The API server then did nothing.
-fn was_overtaken(response: &Response<UpstreamBody>, call: &Call<'_>) -> bool {
-    let patch = content::patch_type(call);
-    call.content.was_overtaken(response.status(), patch)
-}
-
-/// The answer without what belonged to its connection, and perhaps with a word of ours.
-fn passed_on(response: Response<UpstreamBody>, call: &Call<'_>) -> Response<UpstreamBody> {
-    let (mut head, body) = response.into_parts();
-    head.headers = headers::downstream(&head.headers);
-    let user = &call.attributes.identity.upstream_user;
-    let own = warning::of_response(head.status, call.arrival, user);
-    let of_rules = call
-        .warnings
-        .iter()
-        .filter_map(|text| warning::of_rule(text));
-    for warning in own.into_iter().chain(of_rules) {
-        head.headers.append(header::WARNING, warning);
-    }
-    Response::from_parts(head, body)
-}
-
-/// A minted token goes on only if it is for our own audience, whatever the request seemed to say.
-async fn withhold_foreign_tokens(
-    response: Response<UpstreamBody>,
-    attributes: &Attributes<'_>,
-    recording: &mut Recording,
-) -> Result<Response<UpstreamBody>, Rejection> {
-    if !response.status().is_success() || !token_request::mints_token(attributes.request) {
-        return Ok(response);
-    }
-    let (head, body) = response.into_parts();
-    match token_answer::read(body).await {
-        Ok(bytes) => Ok(Response::from_parts(head, UpstreamBody::whole(bytes))),
-        Err(denial) => deny(recording, &denial, attributes),
     }
 }
 

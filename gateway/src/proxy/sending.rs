@@ -1,0 +1,179 @@
+//! What is done with a permit: what it binds the gateway to, and the one send.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, header};
+
+use super::{
+    Call, Gateway, content, deny,
+    headers::{self, Ours},
+    recorder,
+    recording::Recording,
+    rejection::Rejection,
+    revocation::Bounds,
+    self_review::{self, Review},
+    token_answer, token_request,
+    upgrade::Handshake,
+    upstream::{Answer, Forward, UpstreamBody},
+    view, warning,
+};
+use crate::{
+    api::v1alpha1::agent_policy::RecordLevel, audit::record::Level, identity::Attributes,
+    policy::Permit,
+};
+
+impl Gateway {
+    /// Takes on what the permit binds the gateway to.
+    pub(super) async fn bind(
+        &self,
+        permit: &Permit,
+        upgrades: bool,
+        call: &mut Call<'_>,
+        recording: &mut Recording,
+    ) -> Result<(), Rejection> {
+        let obligations = permit.obligations();
+        call.bounds = Bounds::of(obligations);
+        call.warnings = obligations.warnings.clone();
+        if let Some(least) = obligations.record {
+            self.record_at_least(least, call, recording).await?;
+        }
+        match self.agent_view(permit, call, upgrades) {
+            Ok(view) => recording.shown_as(view),
+            Err(denial) => return deny(recording, &denial, call.attributes),
+        }
+        Ok(())
+    }
+
+    /// The intent was recorded before anything was judged; the outcome has the request too.
+    async fn record_at_least(
+        &self,
+        least: RecordLevel,
+        call: &mut Call<'_>,
+        recording: &mut Recording,
+    ) -> Result<(), Rejection> {
+        let least = match least {
+            RecordLevel::Metadata => Level::Metadata,
+            RecordLevel::Request => Level::Request,
+            RecordLevel::RequestResponse => Level::RequestResponse,
+        };
+        if least > call.level {
+            call.level = least;
+            recording.reserve(recorder::INLINE_LIMIT).await?;
+            recording.raise(
+                least,
+                call.arrival,
+                call.attributes.request,
+                &call.body.bytes,
+            );
+        }
+        Ok(())
+    }
+
+    /// The record of an answer, and the agent's view of it, may grow to this. Afterwards the one could only be recorded
+    /// less fully, and the other not be shown.
+    pub(super) async fn make_room(
+        &self,
+        call: &Call<'_>,
+        recording: &mut Recording,
+    ) -> Result<(), Rejection> {
+        if recorder::wants_answer(call.attributes.request, call.level) {
+            recording.reserve(recorder::INLINE_LIMIT).await?;
+        } else if recording.is_shown_as_view() {
+            recording.reserve(view::ROOM).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn forward(
+        &self,
+        permit: Permit,
+        handshake: Option<Handshake>,
+        call: &Call<'_>,
+        recording: &mut Recording,
+    ) -> Result<Answer, Rejection> {
+        let arrival = call.arrival;
+        let user = &call.attributes.identity.upstream_user;
+        let (headers, body) = outgoing(call, recording);
+        let forward = Forward {
+            method: arrival.method.clone(),
+            target: &arrival.target,
+            headers: &headers,
+            body,
+            long_running: call.attributes.request.is_long_running(),
+        };
+        let ours = Ours {
+            authorization: None,
+            user,
+            audit_id: &arrival.audit_id,
+            client: arrival.client,
+        };
+        recording.sent();
+        let sent = match handshake {
+            None => self.upstream.send(permit, forward, ours).await,
+            Some(handshake) => {
+                let upgraded = self.upstream.upgrade(permit, forward, &handshake, ours);
+                upgraded.await
+            }
+        };
+        match sent? {
+            Answer::Response(response) => Ok(Answer::Response(passed_on(response, call))),
+            switched => Ok(switched),
+        }
+    }
+}
+
+/// The headers and the body that are sent: those that came, or those of what was read of them.
+pub(super) fn outgoing<'a>(
+    call: &'a Call<'_>,
+    recording: &Recording,
+) -> (Cow<'a, HeaderMap>, Bytes) {
+    let mut headers = recording.headers_for_view(&call.arrival.headers);
+    if Review::of(call.attributes.request).is_some() {
+        self_review::ask_for_json(headers.to_mut());
+    }
+    let Some(outgoing) = call.content.outgoing() else {
+        return (headers, call.body.bytes.clone());
+    };
+    let content_type = HeaderValue::from_static(outgoing.content_type);
+    headers.to_mut().insert(header::CONTENT_TYPE, content_type);
+    (headers, outgoing.bytes.clone())
+}
+
+/// Whether the object changed after the call was judged on it. The API server then did nothing.
+pub(super) fn was_overtaken(response: &Response<UpstreamBody>, call: &Call<'_>) -> bool {
+    let patch = content::patch_type(call);
+    call.content.was_overtaken(response.status(), patch)
+}
+
+/// The answer without what belonged to its connection, and perhaps with a word of ours.
+fn passed_on(response: Response<UpstreamBody>, call: &Call<'_>) -> Response<UpstreamBody> {
+    let (mut head, body) = response.into_parts();
+    head.headers = headers::downstream(&head.headers);
+    let user = &call.attributes.identity.upstream_user;
+    let own = warning::of_response(head.status, call.arrival, user);
+    let of_rules = call
+        .warnings
+        .iter()
+        .filter_map(|text| warning::of_rule(text));
+    for warning in own.into_iter().chain(of_rules) {
+        head.headers.append(header::WARNING, warning);
+    }
+    Response::from_parts(head, body)
+}
+
+/// A minted token goes on only if it is for our own audience, whatever the request seemed to say.
+pub(super) async fn withhold_foreign_tokens(
+    response: Response<UpstreamBody>,
+    attributes: &Attributes<'_>,
+    recording: &mut Recording,
+) -> Result<Response<UpstreamBody>, Rejection> {
+    if !response.status().is_success() || !token_request::mints_token(attributes.request) {
+        return Ok(response);
+    }
+    let (head, body) = response.into_parts();
+    match token_answer::read(body).await {
+        Ok(bytes) => Ok(Response::from_parts(head, UpstreamBody::whole(bytes))),
+        Err(denial) => deny(recording, &denial, attributes),
+    }
+}
