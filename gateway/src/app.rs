@@ -197,7 +197,6 @@ async fn gateway(
     })))
 }
 
-/// Where the objects of the cluster count, people can be asked.
 /// Whom the data path tells of what somebody must look at: nobody where the objects of the cluster do not count.
 async fn alerts(
     config: &Config,
@@ -213,6 +212,7 @@ async fn alerts(
     Ok((alerts, Some((writer, raised))))
 }
 
+/// Where the objects of the cluster count, people can be asked.
 fn approvals(
     config: &Config,
     upstream: &kube::Config,

@@ -18,6 +18,7 @@ pub mod controller;
 #[cfg(target_os = "linux")]
 pub mod node;
 mod decoys;
+mod file;
 mod quantity;
 mod store;
 pub mod watch;
@@ -463,16 +464,7 @@ pub enum ConfigError {
 impl Config {
     /// Reads and checks `path`. Relative paths inside it are relative to its directory.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
-        let mut config = Self::parse(&text).map_err(|message| ConfigError::Invalid {
-            path: path.to_owned(),
-            message,
-        })?;
-        config.resolve(path.parent().unwrap_or_else(|| Path::new(".")));
-        Ok(config)
+        file::load(path, Self::parse, Self::resolve)
     }
 
     /// Parses and checks `text`; the error names line and field.

@@ -13,7 +13,7 @@ use std::{
 use serde::Deserialize;
 
 pub use self::webhook::{Url, Webhook};
-use super::{Admin, ConfigError, HumanDuration, Tls, address, yaml_problem};
+use super::{Admin, ConfigError, HumanDuration, Tls, address, file, yaml_problem};
 
 mod webhook;
 
@@ -112,16 +112,7 @@ const LONGEST_RETENTION: Duration = Duration::from_secs(3650 * 24 * 3600);
 impl ControllerConfig {
     /// Reads and checks `path`. Relative paths inside it are relative to its directory.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
-        let mut config = Self::parse(&text).map_err(|message| ConfigError::Invalid {
-            path: path.to_owned(),
-            message,
-        })?;
-        config.resolve(path.parent().unwrap_or_else(|| Path::new(".")));
-        Ok(config)
+        file::load(path, Self::parse, Self::resolve)
     }
 
     /// Parses and checks `text`; the error names line and field.

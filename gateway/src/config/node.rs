@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Deserializer, de};
 
 pub use self::destination::PublicName;
-use super::{Admin, ConfigError, HumanDuration, yaml_problem};
+use super::{Admin, ConfigError, HumanDuration, file, yaml_problem};
 
 mod destination;
 
@@ -201,19 +201,8 @@ fn default_reconcile_interval() -> HumanDuration {
 impl NodeConfig {
     /// Reads and checks `path`. Relative paths inside it are relative to its directory, except `kubepods`.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
-        let mut config =
-            Self::parse(&text, |name| std::env::var(name).ok()).map_err(|message| {
-                ConfigError::Invalid {
-                    path: path.to_owned(),
-                    message,
-                }
-            })?;
-        config.resolve(path.parent().unwrap_or_else(|| Path::new(".")));
-        Ok(config)
+        let parse = |text: &str| Self::parse(text, |name| std::env::var(name).ok());
+        file::load(path, parse, Self::resolve)
     }
 
     /// Parses and checks `text`; the error names line and field.
