@@ -59,9 +59,7 @@ impl Approvals {
             return Ok(Ticket::new(self, key));
         }
         self.check_share(question)?;
-        self.create(question)
-            .await
-            .map(|key| Ticket::new(self, key))
+        self.create(question).await
     }
 
     /// One that lets this call pass, else one that waits for people, else one that was denied and is not over.
@@ -92,18 +90,20 @@ impl Approvals {
         rates.take(who, Instant::now()).map_err(NotAsked::TooOften)
     }
 
-    /// Under the first name that is free. Who finds it taken by the same call shares it.
-    async fn create(&self, question: &Question) -> Result<Key, NotAsked> {
+    /// Under the first name that is free. Who finds it taken by the same call shares it. The ticket comes first: a client
+    /// that leaves before the API server has answered withdraws what it asked, too.
+    async fn create(&self, question: &Question) -> Result<Ticket<'_>, NotAsked> {
         let namespace = self.namespace_of(question);
         let objects = self.objects(&namespace);
         for name in self.free_names(&namespace, question) {
             let object = object(&question.spec, &name);
-            let key = (namespace.clone(), name);
-            match self.create_one(&objects, &object).await? {
-                true => return Ok(key),
-                false if self.is_shared(&objects, &key.1, question).await? => return Ok(key),
-                false => {}
+            let mut ticket = Ticket::new(self, (namespace.clone(), name));
+            let is_new = self.create_one(&objects, &object).await?;
+            if is_new || self.is_shared(&objects, &ticket.key.1, question).await? {
+                return Ok(ticket);
             }
+            // It is about another call.
+            ticket.keep();
         }
         Err(NotAsked::TooManyUndecided)
     }

@@ -177,6 +177,25 @@ fn the_last_who_leaves_withdraws_the_request() {
 }
 
 #[test]
+fn who_leaves_before_the_answer_withdraws_the_request_too() {
+    run(async {
+        let mut arrived = 0;
+        for polls in 1..20 {
+            let server = Server::default();
+            let gateway = server.gateway("node-1");
+            let asked = question("call-1", &[Scope::Once]);
+            let left = for_polls(polls, gateway.open(&asked)).await.is_none();
+            server.settle().await;
+            for key in server.keys() {
+                arrived += usize::from(left);
+                assert_eq!(server.state(&key), State::Withdrawn, "after {polls} polls");
+            }
+        }
+        assert!(arrived > 0, "nobody left between request and answer");
+    });
+}
+
+#[test]
 fn a_request_that_is_kept_or_decided_is_not_withdrawn() {
     run(async {
         let server = Server::default();

@@ -1,15 +1,17 @@
 //! Nobody waits any more: people need not be bothered, and what they would say now is for nobody.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{Api, api::PostParams, core::DynamicObject};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Approvals, asking::PATIENCE, state, understand};
 use crate::{api::v1alpha1::approval_request::State, informer::Key};
 
 const TRIES: usize = 5;
+/// A request that is not there may still be on its way to the API server.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// Withdraws the request in the background. What cannot be withdrawn expires.
 pub(super) fn start(approvals: &Approvals, key: &Key) {
@@ -27,6 +29,9 @@ pub(super) fn start(approvals: &Approvals, key: &Key) {
             match timeout(PATIENCE, withdraw(&objects, &key.1)).await {
                 Ok(Ok(())) => return,
                 Ok(Err(kube::Error::Api(status))) if status.is_conflict() => {}
+                Ok(Err(kube::Error::Api(status))) if status.is_not_found() => {
+                    sleep(ON_ITS_WAY).await;
+                }
                 Ok(Err(error)) => {
                     tracing::warn!(%error, name = key.1, "withdrawing a request for approval");
                     return;

@@ -88,6 +88,17 @@ impl Asked {
         })
     }
 
+    /// Waits until so many calls are recorded as held: their request is there before that.
+    fn wait_for_held(&self, calls: usize) -> Result<()> {
+        eventually("calls that are held", SOON, || {
+            let log = self.scene.gateway.audit_list_of_log()?;
+            let held = log
+                .iter()
+                .filter(|call| call["approval"]["state"] == "pending");
+            Ok((held.count() == calls).then_some(()))
+        })
+    }
+
     /// The request as it is.
     fn again(&self, request: &Value) -> Result<Value> {
         let name = name(request)?;

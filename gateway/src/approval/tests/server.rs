@@ -111,6 +111,10 @@ impl Server {
         }
     }
 
+    pub(super) fn keys(&self) -> Vec<Key> {
+        self.lock().objects.keys().cloned().collect()
+    }
+
     pub(super) fn uses(&self, key: &Key) -> Vec<String> {
         let stored = self.lock();
         let uses = stored.objects[key]["status"]["uses"].as_array().cloned();

@@ -186,13 +186,7 @@ fn identical_calls_share_a_request_and_one_passes() -> Result<()> {
         asked.scene.start_configmap("web", "green")?,
     ];
     let request = asked.open_request()?;
-    eventually("three calls that are held", SOON, || {
-        let held = asked.scene.gateway.audit_list_of_log()?;
-        let held = held
-            .iter()
-            .filter(|call| call["approval"]["state"] == "pending");
-        Ok((held.count() == 3).then_some(()))
-    })?;
+    asked.wait_for_held(3)?;
     assert_eq!(asked.requests()?.len(), 1);
     asked.vote(&request, &approval("ann"))?;
     let mut statuses = Vec::new();

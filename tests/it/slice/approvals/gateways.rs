@@ -50,6 +50,7 @@ fn gateway_that_dies_while_a_call_is_held_leaves_it_to_the_next() -> Result<()> 
     let mut asked = Asked::with("{hold: 60s}")?;
     let waiting = asked.scene.start_configmap("web", "green")?;
     let request = asked.open_request()?;
+    asked.wait_for_held(1)?;
     asked.scene.gateway.kill()?;
     drop(waiting);
     asked.vote(&request, &approval("ann"))?;
