@@ -20,7 +20,9 @@ pub use self::{
     captured::{Captured, HeldListener, NotServed, Question},
     decoys::{Caught, Decoys},
     listener::serve,
+    live::{Ended, Live},
     metrics::Metrics,
+    read_records::Read,
     upstream::{Upstream, UpstreamError},
 };
 use self::{
@@ -30,6 +32,7 @@ use self::{
     follow::FollowedBody,
     judging::Judged,
     listener::Peer,
+    live::LiveCalls,
     principals::{Admission, Principals},
     recorder::Recorder,
     recording::Recording,
@@ -70,12 +73,14 @@ mod judging;
 mod learning;
 mod linger;
 mod listener;
+mod live;
 mod metrics;
 mod operations;
 mod origin;
 mod patience;
 mod principals;
 mod protobuf;
+mod read_records;
 mod receiving;
 mod recorder;
 mod recording;
@@ -114,6 +119,7 @@ pub struct Gateway {
     folding: Folding,
     upstream: Upstream,
     upgrades: Upgrades,
+    live: LiveCalls,
     principals: Principals,
     slots: Slots,
     read_lag: bool,
@@ -209,6 +215,7 @@ impl Gateway {
             principals: Principals::new(parts.per_principal, parts.buffered_bytes),
             upgrades: Upgrades::new(&parts.upgrades),
             read_lag: parts.read_lag,
+            live: LiveCalls::default(),
             approvals: parts.approvals,
             recently: Recently::default(),
         }
@@ -312,11 +319,13 @@ impl Gateway {
         };
         match self.judge_and_send(&mut call, &mut recording).await {
             Ok(Answer::Response(answer)) => {
-                let ends = || Ends::of(Running::new(self, call), peer.drain.draining());
+                let ends = |recording: &Recording| {
+                    Ends::of(Running::new(self, call, recording), peer.drain.draining())
+                };
                 follow::follow(recording, answer, info, may_lag, ends).await
             }
             Ok(Answer::Switched(switched)) => {
-                let running = Running::new(self, call);
+                let running = Running::new(self, call, &recording);
                 let upgrades = &self.upgrades;
                 let taken = upgrades.take_over(recording, switched, upgrade, peer, running);
                 taken.await

@@ -1,8 +1,11 @@
 //! The log of one gateway: append a record, and it is durable when the call returns.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
+
+pub use self::tail::{FellBehind, Following, TooManyReaders, Wanted};
+use self::tail::{Reader, Tail};
 
 use crate::{
     audit::{
@@ -18,12 +21,15 @@ use crate::{
     config::{Flush, Recording, WalConfig},
 };
 
+mod tail;
+
 /// Appends records. Clones share one log.
 #[derive(Clone)]
 pub struct Log {
     wal: Wal,
     backlog: watch::Sender<Backlog>,
     flush: Flush,
+    tail: Tail,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +45,8 @@ pub struct Encoded {
     payload: Payload,
     /// What was denied, or people decided on, becomes a file soon.
     urgent: bool,
+    /// Who follows it.
+    readers: Vec<Arc<Reader>>,
 }
 
 /// What was appended since the last cut, and when that should become a file.
@@ -69,13 +77,27 @@ impl Log {
                 wal,
                 backlog,
                 flush,
+                tail: Tail::default(),
             },
             shipper,
         ))
     }
 
+    /// The records that are wanted and made from now on, each once it is durable.
+    pub fn follow(&self, wanted: Wanted) -> Result<Following, TooManyReaders> {
+        self.tail.follow(wanted)
+    }
+
     /// Encodes a record as it will be written. One that fits no segment is kept without its bodies.
     pub fn encode(&self, record: &Record) -> Result<Encoded, NotRecorded> {
+        let encoded = self.encode_what_fits(record)?;
+        Ok(Encoded {
+            readers: self.tail.readers_of(record),
+            ..encoded
+        })
+    }
+
+    fn encode_what_fits(&self, record: &Record) -> Result<Encoded, NotRecorded> {
         let limit = self.most(record.stage);
         let whole = Encoded::new(record, self.log_id());
         if whole.bytes() <= limit {
@@ -102,7 +124,8 @@ impl Log {
     /// Returns once the record is on disk.
     pub async fn commit(&self, record: Encoded) -> Result<Appended, NotRecorded> {
         let (bytes, urgent) = (record.bytes() as u64, record.urgent);
-        let appended = self.wal.append(record.payload).await?;
+        let shown = tail::shown(&record.payload, record.readers);
+        let appended = self.wal.append_then(record.payload, shown).await?;
         self.note(bytes, urgent);
         Ok(appended)
     }
@@ -110,14 +133,36 @@ impl Log {
     /// Like [`commit`](Self::commit), where the record can be on its way when this returns. Otherwise both are
     /// given back.
     pub fn try_commit(&self, record: Encoded, then: Then) -> Result<Pending, (Encoded, Then)> {
-        let Encoded { payload, urgent } = record;
-        let bytes = (payload.before.len() + payload.after.len()) as u64;
+        let bytes = record.bytes() as u64;
+        let Encoded {
+            payload,
+            urgent,
+            readers,
+        } = record;
+        let then = match tail::shown(&payload, readers) {
+            Some(shown) => Box::new(move |appended: &_| {
+                shown(appended);
+                then(appended);
+            }),
+            None => then,
+        };
         match self.wal.try_append(payload, then) {
             Ok(pending) => {
                 self.note(bytes, urgent);
                 Ok(pending)
             }
-            Err((payload, then)) => Err((Encoded { payload, urgent }, then)),
+            // Who follows it is told by `then`.
+            Err((payload, then)) => {
+                let readers = Vec::new();
+                Err((
+                    Encoded {
+                        payload,
+                        urgent,
+                        readers,
+                    },
+                    then,
+                ))
+            }
         }
     }
 
@@ -178,6 +223,7 @@ impl Encoded {
                 headroom: headroom(record),
             },
             urgent: record.decision == Some(DecisionKind::Deny) || record.approval.is_some(),
+            readers: Vec::new(),
         }
     }
 

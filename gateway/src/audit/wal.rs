@@ -290,13 +290,22 @@ impl Wal {
 
     /// Returns when the record is durable. Waits for room in the queue.
     pub async fn append(&self, payload: Payload) -> Result<Appended, NotRecorded> {
+        self.append_then(payload, None).await
+    }
+
+    /// Likewise, and tells `then` of the outcome, whether or not the caller still waits for it.
+    pub async fn append_then(
+        &self,
+        payload: Payload,
+        then: Option<Then>,
+    ) -> Result<Appended, NotRecorded> {
         let length = payload.before.len() + payload.after.len();
         let room = self.queue.room(length).await?;
         self.ask(|reply| Request::Append {
             payload,
             waiting: Waiting {
                 reply,
-                then: None,
+                then,
                 _room: room,
             },
         })

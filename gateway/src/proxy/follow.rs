@@ -81,7 +81,7 @@ pub(super) async fn follow(
     response: Response<UpstreamBody>,
     info: &RequestInfo,
     read_lag: bool,
-    ends: impl FnOnce() -> Ends,
+    ends: impl FnOnce(&Recording) -> Ends,
 ) -> Result<Response<FollowedBody>, Rejection> {
     let (mut head, mut upstream) = response.into_parts();
     recording.answering(head.status);
@@ -102,20 +102,21 @@ pub(super) async fn follow(
         None => None,
     };
     let is_masked = view.is_some();
+    let endless = info.is_long_running() && upstream.size_hint().exact().is_none();
+    let ends = endless.then(|| ends(&recording));
     let following = Following {
         masker: recording.recorder().masker(&head.headers, info, wanted),
         view,
         recording,
         read_lag,
     };
-    let endless = info.is_long_running() && upstream.size_hint().exact().is_none();
     let mut body = FollowedBody {
         endless,
         upstream_ended: false,
         masked: None,
         held: None,
         gathered: None,
-        ends: endless.then(ends),
+        ends,
         state: State::Ended,
         upstream,
     };
@@ -340,7 +341,8 @@ impl FollowedBody {
     /// The frame that goes now: this one, or the one that was held back for it.
     fn pass(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
         if self.endless {
-            self.ends.iter_mut().for_each(Ends::passed);
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            self.ends.iter_mut().for_each(|ends| ends.passed(bytes));
             return Some(frame);
         }
         self.held.replace(frame)

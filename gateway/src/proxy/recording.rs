@@ -170,6 +170,11 @@ impl Recording {
         });
     }
 
+    /// As it is so far.
+    pub(super) fn record(&self) -> Option<&Record> {
+        self.record.as_deref()
+    }
+
     pub(super) fn level(&self) -> Level {
         self.record
             .as_ref()

@@ -6,7 +6,7 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,7 +16,12 @@ use tokio::{
     time::{Instant, Sleep, sleep, timeout},
 };
 
-use super::{Call, Gateway, recording::Recording, rejection::Rejection};
+use super::{
+    Call, Gateway,
+    live::{Counters, Ended, LiveCall},
+    recording::Recording,
+    rejection::Rejection,
+};
 use crate::{
     identity::{Attributes, Identity},
     policy::{AgentNamespaces, Decision, Denial, Facts, Obligations, PolicySet, Stops},
@@ -38,6 +43,8 @@ pub(super) enum Ending {
     /// Nothing has passed for as long as its rules let it.
     Idle(Duration),
     Revoked(Denial),
+    /// By a person.
+    Ended(Ended),
 }
 
 /// How long what runs may go on.
@@ -58,6 +65,7 @@ pub(super) struct Sources {
 pub(super) struct Ends {
     judged: Pin<Box<dyn Future<Output = Ending> + Send>>,
     idle: Option<(Duration, Pin<Box<Sleep>>)>,
+    traffic: Counters,
 }
 
 /// A call that waits or runs, judged again and again.
@@ -79,6 +87,7 @@ pub(super) struct Running {
     facts: Facts,
     bounds: Bounds,
     sources: Sources,
+    live: Option<LiveCall>,
 }
 
 impl Gateway {
@@ -176,7 +185,7 @@ impl Sources {
 
 impl Running {
     /// Of a call that was sent, with what it was judged on.
-    pub(super) fn new(gateway: &Gateway, call: Call<'_>) -> Self {
+    pub(super) fn new(gateway: &Gateway, call: Call<'_>, recording: &Recording) -> Self {
         let &Attributes {
             identity,
             request,
@@ -193,6 +202,14 @@ impl Running {
             facts: call.content.facts,
             bounds: call.bounds,
             sources: gateway.sources(),
+            live: gateway.live.stream(recording, request),
+        }
+    }
+
+    /// What is listed as passed.
+    pub(super) fn counts(&self, counters: Counters) {
+        if let Some(live) = &self.live {
+            live.counts(counters);
         }
     }
 
@@ -214,6 +231,7 @@ impl Running {
             () = drained => Ending::Drain,
             ending = too_long(self.bounds.duration) => ending,
             denial = revocation.revoked() => Ending::Revoked(denial),
+            ended = ended(self.live.as_ref()) => Ending::Ended(ended),
         }
     }
 }
@@ -221,7 +239,10 @@ impl Running {
 impl Ends {
     pub(super) fn of(running: Running, drained: impl Future<Output = ()> + Send + 'static) -> Self {
         let idle = running.idle();
+        let traffic = Counters::default();
+        running.counts(traffic.clone());
         Self {
+            traffic,
             judged: Box::pin(running.ends(drained)),
             idle: idle.map(|limit| (limit, Box::pin(sleep(limit)))),
         }
@@ -236,8 +257,10 @@ impl Ends {
         self.judged.as_mut().poll(cx)
     }
 
-    /// Something has passed.
-    pub(super) fn passed(&mut self) {
+    /// Something has passed to the client.
+    pub(super) fn passed(&mut self, bytes: usize) {
+        let [_, down] = &self.traffic;
+        down.fetch_add(bytes as u64, Ordering::Relaxed);
         if let Some((limit, idle)) = &mut self.idle {
             idle.as_mut().reset(Instant::now() + *limit);
         }
@@ -267,6 +290,7 @@ impl fmt::Display for Ending {
             Self::Revoked(denial) => {
                 write!(f, "ended by rule {:?}: {}", denial.rule, denial.reason)
             }
+            Self::Ended(ended) => write!(f, "{ended}"),
         }
     }
 }
@@ -277,6 +301,13 @@ async fn too_long(limit: Option<Duration>) -> Ending {
             sleep(limit).await;
             Ending::TooLong(limit)
         }
+        None => std::future::pending().await,
+    }
+}
+
+async fn ended(live: Option<&LiveCall>) -> Ended {
+    match live {
+        Some(live) => live.ended().await,
         None => std::future::pending().await,
     }
 }
@@ -293,12 +324,13 @@ mod tests {
         let mut ends = Ends {
             judged: Box::pin(pending()),
             idle: Some((limit, Box::pin(sleep(limit)))),
+            traffic: Counters::default(),
         };
         let began = Instant::now();
         for _ in 0..3 {
             let half = timeout(limit / 2, poll_fn(|cx| ends.poll(cx)));
             assert!(half.await.is_err(), "it ended early");
-            ends.passed();
+            ends.passed(1);
         }
         let ending = poll_fn(|cx| ends.poll(cx)).await;
         assert_eq!(ending.to_string(), "nothing passed for 60 s");

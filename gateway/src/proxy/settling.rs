@@ -11,8 +11,9 @@ use jiff::Timestamp;
 
 use self::{patience::patience, refusal::Unapproved};
 use super::{
-    Call, Gateway,
+    Call, Gateway, deny,
     judging::Judged,
+    live::{Ended, LiveCall},
     recording::{PENDING, Recording},
     rejection::Rejection,
     revocation::Sources,
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     api::v1alpha1::{agent_policy::Channel, approval_request::ApprovalRequest},
     approval::{NotUsed, Question, Ticket},
-    audit::record::Approval,
+    audit::{record::Approval, wal::NotRecorded},
     mask,
     policy::{Denial, NotApproved, PendingPermit, Permit, Standing, standing},
 };
@@ -39,6 +40,8 @@ enum Waited {
     Draining,
     /// Policies, stops, or which namespaces are agents'.
     RulesChanged,
+    /// A person ended it.
+    Ended(Ended),
 }
 
 impl Gateway {
@@ -72,7 +75,10 @@ impl Gateway {
             Rejection::Unapproved(Unapproved::not_asked(&pending, error))
         })?;
         begin(&pending, &question, &ticket, recording).await?;
-        let settled = self.wait_and_use(pending, question, &ticket, until, call, recording);
+        let held = self.live.held(recording);
+        let held = held.ok_or(Rejection::NotRecorded(NotRecorded::Closed))?;
+        let settled =
+            self.wait_and_use(pending, question, (&ticket, &held), until, call, recording);
         let settled = settled.await;
         // Who gets here has an answer, and the question stays for the same call; not one that policy denies meanwhile.
         if !matches!(settled, Err(Rejection::Denied(_))) {
@@ -85,15 +91,20 @@ impl Gateway {
         &self,
         mut pending: PendingPermit,
         mut question: Question,
-        ticket: &Ticket<'_>,
+        (ticket, held): (&Ticket<'_>, &LiveCall),
         until: Instant,
         call: &mut Call<'_>,
         recording: &mut Recording,
     ) -> Result<Permit, Rejection> {
         let mut rules = self.sources();
         loop {
-            let waited = self.wait(ticket, &question, until, call, &mut rules).await;
+            let waited = tokio::select! {
+                biased;
+                ended = held.ended() => Waited::Ended(ended),
+                waited = self.wait(ticket, &question, until, call, &mut rules) => waited,
+            };
             match waited {
+                Waited::Ended(ended) => return refuse_ended(&ended, call, recording),
                 Waited::Approved | Waited::RulesChanged => {}
                 Waited::Not(why) => return refuse(why, &pending, ticket, recording),
                 Waited::Long if Timestamp::now() >= expires(&question, ticket) => {
@@ -111,11 +122,20 @@ impl Gateway {
             }
             // By what has changed since, for the same facts.
             pending = match self.judge(call, recording).await? {
-                Judged::Allowed(permit) => return Ok(permit),
+                Judged::Allowed(permit) => {
+                    let released = held.release();
+                    return released.map_or_else(
+                        |ended| refuse_ended(&ended, call, recording),
+                        |()| Ok(permit),
+                    );
+                }
                 Judged::Held(pending) => pending,
             };
             question::adopt(&mut question, &pending);
             if matches!(waited, Waited::Approved) {
+                if let Err(ended) = held.release() {
+                    return refuse_ended(&ended, call, recording);
+                }
                 return use_up(pending, &question, ticket, recording).await;
             }
         }
@@ -137,6 +157,16 @@ impl Gateway {
             () = tokio::time::sleep_until(until.into()) => Waited::Long,
         }
     }
+}
+
+/// Nothing was sent, and the question goes.
+fn refuse_ended(
+    ended: &Ended,
+    call: &Call<'_>,
+    recording: &mut Recording,
+) -> Result<Permit, Rejection> {
+    recording.refused(&NotApproved::Withdrawn, |_| ());
+    deny(recording, &ended.denial(), call.attributes)
 }
 
 /// Durable before anybody waits.

@@ -121,6 +121,7 @@ impl Upgrades {
         }
         let idle = running.idle().map_or(self.idle, |idle| idle.min(self.idle));
         let tunnel = Tunnel::new(recording, connection, peer, idle);
+        running.counts(tunnel.counters());
         let (drained, gone) = (self.ending.clone().cancelled_owned(), peer.origin.gone());
         let stop = async move {
             tokio::select! {

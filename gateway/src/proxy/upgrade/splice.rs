@@ -3,7 +3,10 @@
 use std::{
     io,
     pin::pin,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -32,8 +35,8 @@ pub(super) enum End {
 /// What has passed.
 #[derive(Debug)]
 pub(super) struct Traffic {
-    pub(super) up: AtomicU64,
-    pub(super) down: AtomicU64,
+    pub(super) up: Arc<AtomicU64>,
+    pub(super) down: Arc<AtomicU64>,
     began: Instant,
     /// Milliseconds from the beginning to the last byte.
     last: AtomicU64,
@@ -42,8 +45,8 @@ pub(super) struct Traffic {
 impl Traffic {
     pub(super) fn new() -> Self {
         Self {
-            up: AtomicU64::new(0),
-            down: AtomicU64::new(0),
+            up: Arc::default(),
+            down: Arc::default(),
             began: Instant::now(),
             last: AtomicU64::new(0),
         }

@@ -14,7 +14,7 @@ use tokio::{io::AsyncWriteExt, time::timeout};
 use super::splice::{End, Traffic, splice};
 use crate::{
     audit::record::Outcome,
-    proxy::{listener::Peer, recording::Recording, revocation::Ending},
+    proxy::{listener::Peer, live::Counters, recording::Recording, revocation::Ending},
 };
 
 /// For the client to take the end of the connection.
@@ -62,6 +62,11 @@ impl Tunnel {
             _open: open,
             _peer: Arc::clone(peer),
         }
+    }
+
+    /// What has passed so far, to the API server and from there.
+    pub(super) fn counters(&self) -> Counters {
+        [&self.traffic.up, &self.traffic.down].map(Arc::clone)
     }
 
     /// Passes bytes until an end, and records it before the client sees it. An end that is out of order, or that
