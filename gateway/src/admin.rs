@@ -1,12 +1,6 @@
 //! `/metrics`, `/healthz` and `/readyz`, in plain HTTP for the kubelet and Prometheus.
 
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -20,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::readiness::Readiness;
+use crate::{places::Places, readiness::Readiness};
 
 /// Pods can reach this listener too, and must neither take memory and descriptors from the log and from agents, nor the
 /// kubelet's place, whose unanswered probes would end this process.
@@ -37,7 +31,7 @@ pub struct Admin {
 
 /// Answers until `shutdown`; readiness is asked for during a drain too.
 pub async fn serve(listener: TcpListener, admin: Arc<Admin>, shutdown: CancellationToken) {
-    let places = Arc::new(Places::default());
+    let places = Arc::new(Places::new(MOST_CONNECTIONS, MOST_OF_ADDRESS));
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -73,42 +67,6 @@ async fn connection(stream: TcpStream, admin: Arc<Admin>) {
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "an admin connection ended in an error");
-    }
-}
-
-/// Open connections, by address.
-#[derive(Default)]
-struct Places(Mutex<HashMap<IpAddr, usize>>);
-
-struct Place {
-    places: Arc<Places>,
-    client: IpAddr,
-}
-
-impl Places {
-    fn take(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = open.get(&client).copied().unwrap_or_default();
-        if own >= MOST_OF_ADDRESS || open.values().sum::<usize>() >= MOST_CONNECTIONS {
-            return None;
-        }
-        open.insert(client, own + 1);
-        Some(Place {
-            places: Arc::clone(self),
-            client,
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = open.get_mut(&self.client) {
-            *own -= 1;
-            if *own == 0 {
-                open.remove(&self.client);
-            }
-        }
     }
 }
 
@@ -167,17 +125,6 @@ fn text(code: StatusCode, body: String) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_address_leaves_places_to_others() {
-        let places = Arc::new(Places::default());
-        let [greedy, kubelet] = [1, 2].map(|last| IpAddr::from([10, 0, 0, last]));
-        let taken: Vec<_> = std::iter::from_fn(|| places.take(greedy)).collect();
-        assert_eq!(taken.len(), MOST_OF_ADDRESS);
-        assert!(places.take(kubelet).is_some());
-        drop(taken);
-        assert!(places.0.lock().expect("no panic").is_empty());
-    }
 
     #[test]
     fn readiness_names_what_is_missing() {

@@ -19,6 +19,7 @@ use crate::{
     audit::{log::Log, metrics::LogMetrics, policies::PolicyArchive},
     authn::{AgentSet, AgentSource, Authenticator},
     config::{Config, Recording, Upgradable, Upstream as UpstreamConfig},
+    control::Control,
     drain, mask,
     policy::{LevelPolicy, PolicySet, PolicySource},
     proxy::{self, Alerts, Captured, Decoys, Gateway, Parts, Upstream},
@@ -41,6 +42,7 @@ pub use self::{
 mod alerts;
 mod capture;
 mod check;
+mod control;
 mod controller;
 mod decoys;
 mod descriptors;
@@ -89,6 +91,13 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         Some(admin) => Some(listen("admin", admin.listen).await?),
         None => None,
     };
+    let control = match &config.control {
+        Some(control) => Some((
+            control::certificates(control)?,
+            listen("control", control.listen).await?,
+        )),
+        None => None,
+    };
     warn_of_choices(&config);
 
     let (trigger, watcher) = drain::channel();
@@ -125,6 +134,15 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
             readiness: readiness.clone(),
         });
         background.spawn(admin::serve(listener, answers, shutdown.clone()));
+    }
+    if let Some((certificates, listener)) = control {
+        background.spawn(control::renew(Arc::clone(&certificates), shutdown.clone()));
+        let control = Control {
+            gateway: Arc::clone(&gateway),
+            certificates,
+            shutdown: shutdown.clone(),
+        };
+        background.spawn(crate::control::serve(listener, control));
     }
     background.spawn(reload.run(archive, shutdown.clone()));
     if let Some((writer, raised)) = raised {

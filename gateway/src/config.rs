@@ -51,6 +51,9 @@ pub struct Config {
     pub masking: Masking,
     #[serde(default)]
     pub admin: Option<Admin>,
+    /// Without it nobody follows records as they are made, or ends one call.
+    #[serde(default)]
+    pub control: Option<Control>,
     #[serde(default)]
     pub upgrades: Upgrades,
     #[serde(default)]
@@ -342,6 +345,18 @@ pub struct Admin {
     pub listen: SocketAddr,
 }
 
+/// What the controller asks of this gateway. Its certificate has the name `gateway.sallyport.dev`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Control {
+    #[serde(deserialize_with = "address")]
+    pub listen: SocketAddr,
+    pub tls: Tls,
+    /// PEM. Whoever has a certificate of this CA for `controller.sallyport.dev` is the controller, so no agent may
+    /// have a way to one: `sallyport ca control` makes a CA for this alone.
+    pub client_ca_file: PathBuf,
+}
+
 /// Connections that leave HTTP behind, WebSocket and SPDY.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
@@ -547,6 +562,10 @@ impl Config {
     fn resolve(&mut self, base: &Path) {
         let join = |path: &mut PathBuf| *path = base.join(&*path);
         self.tls.resolve(base);
+        self.control.iter_mut().for_each(|control| {
+            control.tls.resolve(base);
+            join(&mut control.client_ca_file);
+        });
         self.capture
             .iter_mut()
             .for_each(|capture| join(&mut capture.socket));

@@ -15,14 +15,14 @@
 //! | layer | modules |
 //! |---|---|
 //! | 0 | `hex` `protobuf` |
-//! | 1 | `config` `drain` `readiness` `telemetry` `api` `audience` `request_info` |
+//! | 1 | `config` `drain` `readiness` `telemetry` `api` `audience` `request_info` `places` |
 //! | 2 | `identity` `informer` |
 //! | 3 | `mask` `tls` `handover` |
 //! | 4 | `audit` `authn` `redirect` |
 //! | 5 | `policy` |
 //! | 6 | `approval` |
 //! | 7 | `proxy` `node` `controller` |
-//! | 8 | `admin` |
+//! | 8 | `admin` `control` |
 //! | 9 | `app` |
 //! | 10 | `cli` |
 #![deny(unsafe_code)]
@@ -77,6 +77,10 @@ pub mod config;
 pub mod app;
 // Metrics, health and readiness over plain HTTP.
 pub mod admin;
+// What the controller asks of a gateway: records as they become durable, what runs, the end of one call.
+pub mod control;
+// How many connections one address may have open.
+pub mod places;
 // Going down in order.
 pub mod drain;
 // Who is not ready yet.

@@ -11,9 +11,10 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-pub use self::leaves::Leaves;
+pub use self::{client_certificates::ClientCertificates, leaves::Leaves};
 
 mod authority;
+mod client_certificates;
 mod leaves;
 mod local;
 
@@ -43,6 +44,8 @@ pub enum TlsError {
     LocalInCluster,
     #[error("{} is no CA's certificate (basicConstraints, keyCertSign); an issuing CA is needed", path.display())]
     NoAuthority { path: PathBuf },
+    #[error("{} is not for {name:?}, so its clients would refuse it; give the certificate that is", path.display())]
+    WrongName { path: PathBuf, name: &'static str },
     #[error("{} has expired; renew the issuing CA", path.display())]
     AuthorityExpired { path: PathBuf },
     #[error(

@@ -26,6 +26,7 @@ const LAYERS: &[&[&str]] = &[
         "api",
         "audience",
         "request_info",
+        "places",
     ],
     &["identity", "informer"],
     &["mask", "tls", "handover"],
@@ -33,7 +34,7 @@ const LAYERS: &[&[&str]] = &[
     &["policy", "session"],
     &["approval", "replay"],
     &["proxy", "node", "controller"],
-    &["admin"],
+    &["admin", "control"],
     &["app"],
     &["cli"],
 ];

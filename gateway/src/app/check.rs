@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Write, path::Path, sync::Arc};
 
 use tokio::sync::watch;
 
-use super::{authenticator, leaves, level_policy, upstream_config};
+use super::{authenticator, control, leaves, level_policy, upstream_config};
 use crate::{
     audit::store::Bucket,
     authn::AgentSet,
@@ -21,6 +21,11 @@ pub async fn check(path: &Path) -> anyhow::Result<String> {
     tls::install_provider();
     if !config.tls.files().is_empty() {
         leaves(&config)?;
+    }
+    if let Some(control) = &config.control
+        && !control.tls.files().is_empty()
+    {
+        control::certificates(control)?;
     }
     mask::Key::configured(&config.masking)?;
     let store = match &config.recording.store {
@@ -41,12 +46,16 @@ pub async fn check(path: &Path) -> anyhow::Result<String> {
     Upstream::new(&upstream)?;
 
     let mut found = format!(
-        "{}: valid\n  entries   {}\n  policies  {}\n  agents    {}\n  upstream  {}\n  store     {store}",
+        "{}: valid\n  entries   {}\n  policies  {}\n  agents    {}\n  upstream  {}\n  store     {store}\n  control   {}",
         path.display(),
         entries(&config),
         described(directory, &policies, config.objects.is_some()),
         agents.len(),
         upstream.cluster_url,
+        config.control.as_ref().map_or_else(
+            || "by nobody".to_owned(),
+            |control| format!("by the controller, on {}", control.listen)
+        ),
     );
     let nothing_else = config.objects.is_none();
     for warning in warnings(

@@ -73,11 +73,16 @@ impl Leaves {
 
     /// The configuration of the explicit listener: HTTP/2 and HTTP/1.1, as the client chooses.
     pub fn explicit(&self, tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
-        let names = match tls {
-            Tls::Local { names, .. } | Tls::Authority { names, .. } => names.as_slice(),
-            Tls::Files { .. } => &[],
-        };
-        self.server(names.to_vec(), &[])
+        self.server(configured(tls).to_vec(), &[])
+    }
+
+    /// Likewise, of a server that clients know as `name` too.
+    pub(super) fn named(&self, tls: &Tls, name: &str) -> Result<Arc<ServerConfig>, TlsError> {
+        let mut names = configured(tls).to_vec();
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+        self.server(names, &[])
     }
 
     /// That of a listener for connections to `address`, which clients also know as `names`.
@@ -125,6 +130,13 @@ impl Leaves {
     fn source(&self) -> Arc<Source> {
         let source = self.0.source.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&source)
+    }
+}
+
+fn configured(tls: &Tls) -> &[String] {
+    match tls {
+        Tls::Local { names, .. } | Tls::Authority { names, .. } => names,
+        Tls::Files { .. } => &[],
     }
 }
 

@@ -1,0 +1,62 @@
+//! Says that connections were refused, seldom enough that nobody can fill the log with it.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+const PAUSE: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+pub(super) struct Complaints(Mutex<Told>);
+
+#[derive(Default)]
+struct Told {
+    last: Option<Instant>,
+    /// Since then.
+    untold: u64,
+}
+
+impl Complaints {
+    pub(super) fn refused(&self, client: SocketAddr, error: &io::Error) {
+        match self.count(Instant::now()) {
+            Some(untold) => tracing::warn!(
+                %client,
+                %error,
+                untold,
+                "a connection to the control API was refused: it takes a client certificate of control.clientCaFile \
+                 for {:?}, which `sallyport ca control` makes",
+                super::CONTROLLER
+            ),
+            None => tracing::debug!(%client, %error, "a connection to the control API was refused"),
+        }
+    }
+
+    /// How many were not told of since the last that was; `None` where this one is not either.
+    fn count(&self, now: Instant) -> Option<u64> {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_early = |last| now.saturating_duration_since(last) < PAUSE;
+        if told.last.is_some_and(is_early) {
+            told.untold += 1;
+            return None;
+        }
+        told.last = Some(now);
+        Some(std::mem::take(&mut told.untold))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_refusals_are_one_line_that_counts_them() {
+        let (complaints, now) = (Complaints::default(), Instant::now());
+        assert_eq!(complaints.count(now), Some(0));
+        assert_eq!(complaints.count(now), None);
+        assert_eq!(complaints.count(now + PAUSE / 2), None);
+        assert_eq!(complaints.count(now + PAUSE), Some(2));
+    }
+}
