@@ -9,16 +9,16 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
-use self::digest::Meaning;
 pub use self::{
     digest::Digest,
     patch::{NotApplied, PatchType, apply},
     target::{NotPinned, Target},
     unreadable::Unreadable,
 };
+use self::{digest::Meaning, target::Pin};
 use super::{Call, arrival::Arrival, content_type};
 use crate::{
-    policy::Facts,
+    policy::{Fact, Facts},
     protobuf,
     request_info::{self, Ambiguous, RequestInfo, media_type},
 };
@@ -52,6 +52,8 @@ pub(super) struct Content {
     targets: Vec<Target>,
     /// Goes instead of the body that came.
     outgoing: Option<Outgoing>,
+    /// The API server does it only if the object is as it was judged.
+    is_pinned: bool,
 }
 
 #[derive(Default)]
@@ -111,6 +113,7 @@ impl Content {
         self.facts = Facts::default();
         self.targets.clear();
         self.outgoing = None;
+        self.is_pinned = false;
     }
 
     /// What is sent instead of the body that came.
@@ -168,18 +171,16 @@ impl Content {
         let Body::Read(body) = &self.body else {
             return Ok(());
         };
-        let target = match self.targets.as_slice() {
-            [target] if self.current().is_some() => Some(target),
-            _ => None,
-        };
         let mut body = body.clone();
-        match (call_verb, patch, target) {
-            ("patch", Some(kind), Some(target)) => target.pin_patch(kind, &mut body)?,
-            ("update", _, Some(target)) => target.pin_object(&mut body)?,
-            ("delete", _, Some(target)) => target.pin_deletion(&mut body)?,
+        let pin = self.found().filter(|_| call_verb != "create");
+        match (call_verb, patch, pin) {
+            ("patch", Some(kind), Some(pin)) => pin.hold_patch(kind, &mut body)?,
+            ("update", _, Some(pin)) => pin.hold_object(&mut body)?,
+            ("delete", _, Some(pin)) => pin.hold_deletion(&mut body)?,
             ("patch", Some(_), None) | ("create" | "update", _, None) => {}
             _ => return Ok(()),
         }
+        self.is_pinned = pin.is_some();
         let text = match patch {
             Some(PatchType::Apply) => for_yaml(&body.to_string()),
             _ => body.to_string(),
@@ -191,11 +192,19 @@ impl Content {
         Ok(())
     }
 
+    /// What the decision is made on, where it was looked for.
+    fn found(&self) -> Option<Pin<'_>> {
+        match (&self.facts.old_object, self.targets.as_slice()) {
+            (Fact::Known(_), [target]) => Some(Pin::on(target)),
+            (Fact::Absent, []) => Some(Pin::ABSENCE),
+            _ => None,
+        }
+    }
+
     /// Whether the answer says that the object is another one than the decision was made on.
     pub(super) fn was_overtaken(&self, status: StatusCode, patch: Option<PatchType>) -> bool {
-        let pinned = self.outgoing.is_some() && !self.targets.is_empty();
         let tested = status == StatusCode::UNPROCESSABLE_ENTITY && patch == Some(PatchType::Json);
-        pinned && (status == StatusCode::CONFLICT || tested)
+        self.is_pinned && (status == StatusCode::CONFLICT || tested)
     }
 
     /// What an approval of the call is bound to. Only what is understood whole can be approved.

@@ -185,7 +185,8 @@ impl Gateway {
             PatchType::Strategic | PatchType::Apply if wanted.object => {
                 pin(call)?;
                 let permit = wanted.dry_run.ok_or_else(|| no_dry_run(call, kind))?;
-                call.content.facts.object = self.dry_run(permit, call, recording).await?;
+                let after = self.dry_run(permit, call, recording).await?;
+                call.content.facts.object = without_our_version(after, call);
             }
             PatchType::Strategic | PatchType::Apply => {}
         }
@@ -269,6 +270,18 @@ fn apply_here(kind: PatchType, call: &mut Call<'_>) -> Result<(), Denial> {
     })?;
     call.content.facts.object = Fact::Known(after);
     Ok(())
+}
+
+/// Of an object that would be made, which has no version yet but the one that held the dry run.
+fn without_our_version(mut after: Fact, call: &Call<'_>) -> Fact {
+    if call.content.current().is_none()
+        && let Fact::Known(object) = &mut after
+        && let Some(metadata) = object.get_mut("metadata")
+        && let Some(metadata) = metadata.as_object_mut()
+    {
+        metadata.remove("resourceVersion");
+    }
+    after
 }
 
 fn pin(call: &mut Call<'_>) -> Result<(), Unlearned> {

@@ -112,7 +112,7 @@ fn what_was_read_is_sent_with_a_precondition() {
     let content = |verb: &str, patch: Option<PatchType>, body: Value| {
         let mut content = Content::default();
         content.set_body(body);
-        content.facts.old_object = crate::policy::Fact::Known(current.clone());
+        content.facts.old_object = Fact::Known(current.clone());
         content.set_targets(Target::of(&current).into_iter().collect());
         content.pin(verb, patch).expect("it carries it");
         let outgoing = content.outgoing.expect("it is replaced");
