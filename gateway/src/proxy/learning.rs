@@ -18,7 +18,8 @@ use crate::{
 
 mod asking;
 mod denials;
-mod refused;
+mod pods;
+pub(super) mod refused;
 
 /// The largest collection that people are asked about.
 const COLLECTION: usize = 500;
@@ -106,6 +107,7 @@ impl Gateway {
         let request = call.attributes.request;
         let wanted = Wanted::by_people(pending, call);
         match request.verb.as_str() {
+            _ if pods::is_of_pod(request) => self.learn_pod(wanted.look_up, call, recording).await,
             _ if request.is_connect() || !request.is_resource_request => opaque(call),
             "deletecollection" => {
                 let known = call.content.targets().to_vec();

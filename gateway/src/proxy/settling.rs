@@ -136,7 +136,10 @@ impl Gateway {
                 if let Err(ended) = held.release() {
                     return refuse_ended(&ended, call, recording);
                 }
-                return use_up(pending, &question, ticket, recording).await;
+                let look_up = pending.look_up();
+                let permit = use_up(pending, &question, ticket, recording).await?;
+                self.check_pod(look_up, call, recording).await?;
+                return Ok(permit);
             }
         }
     }

@@ -29,6 +29,9 @@ use crate::{
 const METADATA: &str =
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
+const ITS_METADATA: &str =
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+
 impl Gateway {
     /// Reads the object of the call as the agent.
     pub(super) async fn look_up(
@@ -37,10 +40,36 @@ impl Gateway {
         call: &Call<'_>,
         recording: &mut Recording,
     ) -> Result<Fact, Unlearned> {
+        let asked = RequestInfo {
+            verb: "get".to_owned(),
+            ..call.attributes.request.clone()
+        };
         let target = path(call);
-        let answer = self
-            .ask(permit, call, recording, "get", target, "application/json")
-            .await?;
+        let answer = self.ask(permit, call, recording, &asked, target, "application/json");
+        self.read_found(answer.await?, call, recording).await
+    }
+
+    /// Reads the pod that the call is about a part of, as the agent.
+    pub(super) async fn look_up_pod(
+        &self,
+        permit: LookupPermit,
+        call: &Call<'_>,
+        recording: &mut Recording,
+    ) -> Result<Fact, Unlearned> {
+        let of = call.attributes.request;
+        let (namespace, name) = (escaped(&of.namespace), escaped(&of.name));
+        let target = format!("/api/v1/namespaces/{namespace}/pods/{name}");
+        let asked = RequestInfo::parse("GET", &target).map_err(Rejection::Ambiguous)?;
+        let answer = self.ask(permit, call, recording, &asked, &target, ITS_METADATA);
+        self.read_found(answer.await?, call, recording).await
+    }
+
+    async fn read_found(
+        &self,
+        answer: Response<UpstreamBody>,
+        call: &Call<'_>,
+        recording: &mut Recording,
+    ) -> Result<Fact, Unlearned> {
         match answer.status() {
             StatusCode::OK => Ok(Fact::Known(
                 self.read_answer(answer, call, recording).await?,
@@ -58,9 +87,13 @@ impl Gateway {
         call: &mut Call<'_>,
         recording: &mut Recording,
     ) -> Result<(), Unlearned> {
+        let asked = RequestInfo {
+            verb: "list".to_owned(),
+            ..call.attributes.request.clone()
+        };
         let target = collection_target(call);
         let answer = self
-            .ask(permit, call, recording, "list", &target, METADATA)
+            .ask(permit, call, recording, &asked, &target, METADATA)
             .await?;
         let list = match answer.status() {
             StatusCode::OK => self.read_answer(answer, call, recording).await?,
@@ -85,17 +118,13 @@ impl Gateway {
         permit: LookupPermit,
         call: &Call<'_>,
         recording: &Recording,
-        verb: &str,
+        asked: &RequestInfo,
         target: &str,
         accept: &'static str,
     ) -> Result<Response<UpstreamBody>, Unlearned> {
-        let asked = RequestInfo {
-            verb: verb.to_owned(),
-            ..call.attributes.request.clone()
-        };
         let digest = permit.policy_digest().to_owned();
         let rule = ("built-in/lookup", &*digest);
-        let aside = begin(&asked, rule, call, recording).await?;
+        let aside = begin(asked, rule, call, recording).await?;
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
         if let Some(agent) = call.arrival.headers.get(header::USER_AGENT) {

@@ -84,6 +84,31 @@ pub(super) fn other_collection(call: &Call<'_>) -> Denial {
     )
 }
 
+pub(super) fn no_pod(call: &Call<'_>) -> Denial {
+    let request = call.attributes.request;
+    let reason = format!(
+        "people must approve it, and there is no pod {:?} in namespace {:?}",
+        request.name, request.namespace
+    );
+    denial(
+        "lookup",
+        &reason,
+        "Name a pod that is there: kubectl get pods.",
+    )
+}
+
+pub(super) fn other_pod(call: &Call<'_>) -> Denial {
+    let reason = format!(
+        "the pod {:?} that people were asked about is gone, whether or not there is another of that name",
+        call.attributes.request.name
+    );
+    denial(
+        "not-approvable",
+        &reason,
+        "Send it again, so that they are asked about the pod that is there now.",
+    )
+}
+
 pub(super) fn no_dry_run(call: &Call<'_>, kind: PatchType) -> Denial {
     let what = match kind {
         PatchType::Apply => "a server-side apply",

@@ -8,7 +8,7 @@ use crate::{mask, proxy::rejection::Rejection, request_info::RequestInfo};
 /// Fields that a message names.
 const NAMED: usize = 10;
 
-pub(super) struct Refused {
+pub(in crate::proxy) struct Refused {
     /// An apply that would take a field from another manager conflicts with that, whatever the version.
     pub(super) is_of_field_managers: bool,
     /// For the record.
@@ -18,7 +18,7 @@ pub(super) struct Refused {
 
 impl Refused {
     /// What the API server says of the change is what it would have said without us.
-    pub(super) fn in_its_words(status: Value, request: &RequestInfo) -> Self {
+    pub(in crate::proxy) fn in_its_words(status: Value, request: &RequestInfo) -> Self {
         let message = status["message"].as_str().unwrap_or_default();
         Self {
             is_of_field_managers: is_of_field_managers(&status),
@@ -53,7 +53,7 @@ impl Refused {
         }
     }
 
-    pub(super) fn into_rejection(self, code: StatusCode) -> Rejection {
+    pub(in crate::proxy) fn into_rejection(self, code: StatusCode) -> Rejection {
         Rejection::RefusedByApiServer {
             code,
             message: self.message,
