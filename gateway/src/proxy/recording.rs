@@ -61,6 +61,8 @@ pub(super) struct Held {
 
 /// The state of an approval that people have not decided on.
 pub(super) const PENDING: &str = "pending";
+/// Of one that let the call pass.
+pub(super) const APPROVED: &str = "approved";
 
 /// What an interruption now would mean.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -143,6 +145,16 @@ impl Recording {
             self.keep(Some(room));
         }
         Ok(())
+    }
+
+    /// Which request for approval let the call pass, and who approved it.
+    pub(super) fn approved(&self) -> Option<(&str, &str)> {
+        let approval = self.record.as_ref()?.approval.as_ref()?;
+        let by = approval
+            .by
+            .as_deref()
+            .filter(|_| approval.state == APPROVED);
+        by.map(|by| (&*approval.id, by))
     }
 
     /// Keeps room in the budget until the outcome is appended.

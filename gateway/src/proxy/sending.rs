@@ -117,7 +117,9 @@ impl Gateway {
             }
         };
         match sent? {
-            Answer::Response(response) => Ok(Answer::Response(passed_on(response, call))),
+            Answer::Response(response) => {
+                Ok(Answer::Response(passed_on(response, call, recording)))
+            }
             switched => Ok(switched),
         }
     }
@@ -147,7 +149,11 @@ pub(super) fn was_overtaken(response: &Response<UpstreamBody>, call: &Call<'_>) 
 }
 
 /// The answer without what belonged to its connection, and perhaps with a word of ours.
-fn passed_on(response: Response<UpstreamBody>, call: &Call<'_>) -> Response<UpstreamBody> {
+fn passed_on(
+    response: Response<UpstreamBody>,
+    call: &Call<'_>,
+    recording: &Recording,
+) -> Response<UpstreamBody> {
     let (mut head, body) = response.into_parts();
     head.headers = headers::downstream(&head.headers);
     let user = &call.attributes.identity.upstream_user;
@@ -156,7 +162,8 @@ fn passed_on(response: Response<UpstreamBody>, call: &Call<'_>) -> Response<Upst
         .warnings
         .iter()
         .filter_map(|text| warning::of_rule(text));
-    for warning in own.into_iter().chain(of_rules) {
+    let of_people = recording.approved().and_then(warning::of_approval);
+    for warning in own.into_iter().chain(of_people).chain(of_rules) {
         head.headers.append(header::WARNING, warning);
     }
     Response::from_parts(head, body)

@@ -14,7 +14,7 @@ use super::{
     Call, Gateway, deny,
     judging::Judged,
     live::{Ended, LiveCall},
-    recording::{PENDING, Recording},
+    recording::{APPROVED, PENDING, Recording},
     rejection::Rejection,
     revocation::Sources,
 };
@@ -289,7 +289,7 @@ fn decided(request: &ApprovalRequest, standing: &Standing, key: &mask::Key) -> A
         id: String::new(),
         state: match standing {
             Standing::Open { .. } => PENDING,
-            Standing::Approved { .. } => "approved",
+            Standing::Approved { .. } => APPROVED,
             Standing::Denied { .. } => "denied",
         },
         by: (!deciders.is_empty()).then(|| deciders.join(", ")),

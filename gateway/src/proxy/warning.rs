@@ -35,6 +35,17 @@ pub(super) fn of_rule(text: &str) -> Option<HeaderValue> {
     header(&format!("sallyport: {text}"))
 }
 
+/// Who let the call pass, where people did: the request's namespace and name, and who approved it.
+pub(super) fn of_approval(approved: (&str, &str)) -> Option<HeaderValue> {
+    of_rule(&allowed(approved))
+}
+
+/// The same in words, in one line of printable characters.
+pub(super) fn allowed((id, by): (&str, &str)) -> String {
+    let text = format!("allowed by approval {id} (by {by})");
+    text.replace(char::is_control, " ")
+}
+
 /// RFC 7234, section 5.5, as the API server writes it.
 pub(super) fn header(message: &str) -> Option<HeaderValue> {
     let quoted = message.replace('\\', "\\\\").replace('"', "\\\"");
@@ -53,5 +64,14 @@ mod tests {
             r#"299 - "sallyport: rule \"a\\b\" denies it""#
         );
         assert_eq!(of_refusal(&rejection, false), None);
+    }
+
+    #[test]
+    fn who_approved_is_one_line_whatever_the_name() {
+        assert_eq!(
+            of_approval(("shop/ask-1", "ann\u{1b}[31m\r\n\"bob\", Jos\u{e9}")).expect("a header"),
+            "299 - \"sallyport: allowed by approval shop/ask-1 (by ann [31m  \\\"bob\\\", Jos\u{e9})\""
+                .as_bytes()
+        );
     }
 }
