@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::{Either, Full};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -42,7 +42,7 @@ use self::{
     sending::{was_overtaken, withhold_foreign_tokens},
     settling::recently::Recently,
     slots::Slots,
-    upgrade::Upgrades,
+    upgrade::{ClientEnd, Upgrades},
     upstream::{Answer, UpstreamBody},
 };
 use crate::{
@@ -129,10 +129,9 @@ pub struct Gateway {
 }
 
 /// The rest of a request: its body, and its connection where it leaves HTTP.
-struct Rest<'p> {
+struct Rest {
     body: Incoming,
-    upgrade: OnUpgrade,
-    peer: &'p Arc<Peer>,
+    client: ClientEnd,
 }
 
 /// A request that is understood, of a caller that is known.
@@ -151,8 +150,8 @@ struct Call<'a> {
     body: &'a RequestBody,
     /// What the body means and what is known of the object, as far as the judgement needs it.
     content: Content,
-    /// Of its connection: who waits for people is told.
-    drain: &'a DrainWatcher,
+    /// Its connection, which an upgrade takes.
+    client: ClientEnd,
     /// Of the permit it was last given.
     bounds: Bounds,
     /// What its rules tell the caller.
@@ -237,7 +236,7 @@ impl Gateway {
 
     /// Answers one request, whatever comes.
     async fn serve(
-        &self,
+        self: &Arc<Self>,
         peer: &Arc<Peer>,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
@@ -249,15 +248,21 @@ impl Gateway {
         let span = tracing::debug_span!("request", audit_id = arrival.audit_id);
         let audit_id = arrival.audit_id.clone();
         let is_discovery = arrival.is_discovery();
-        let rest = Rest {
-            body,
-            upgrade,
-            peer,
+        let (client, accepted) = ClientEnd::new(upgrade, peer);
+        let gateway = Arc::clone(self);
+        let call = async move {
+            let answered = gateway.pipeline(arrival, Rest { body, client }).await;
+            answered.inspect_err(|rejection| gateway.metrics().rejected(rejection.label()))
         };
         // Boxed: the future of a whole request is large, and most of a connection's life holds none.
-        let pipeline: BoxFuture<'_, _> = Box::pin(self.pipeline(arrival, rest));
-        let mut response = pipeline.instrument(span).await.map_or_else(
-            |rejection| self.say(&rejection, is_discovery),
+        let mut call: BoxFuture<'static, _> = Box::pin(call.instrument(span));
+        let answered = tokio::select! {
+            biased;
+            answered = &mut call => answered,
+            Ok(accepted) = accepted => Ok(self.upgrades.attend(accepted, call)),
+        };
+        let mut response = answered.map_or_else(
+            |rejection| say(&rejection, is_discovery),
             |response| response.map(Either::Right),
         );
         if let Ok(value) = audit_id.parse() {
@@ -274,13 +279,10 @@ impl Gateway {
     async fn pipeline(
         &self,
         arrival: Arrival,
-        rest: Rest<'_>,
+        rest: Rest,
     ) -> Result<Response<FollowedBody>, Rejection> {
-        let Rest {
-            body,
-            upgrade,
-            peer,
-        } = rest;
+        let Rest { body, client } = rest;
+        let peer = Arc::clone(client.peer());
         let mut received = self.receive(&arrival, body).await?;
         peer.is_known.store(true, Ordering::Relaxed);
         let info = &received.info;
@@ -315,7 +317,7 @@ impl Gateway {
             content: Content::default(),
             bounds: Bounds::default(),
             warnings: Vec::new(),
-            drain: &peer.drain,
+            client,
         };
         match self.judge_and_send(&mut call, &mut recording).await {
             Ok(Answer::Response(answer)) => {
@@ -325,9 +327,11 @@ impl Gateway {
                 follow::follow(recording, answer, info, may_lag, ends).await
             }
             Ok(Answer::Switched(switched)) => {
+                let client = call.client.take();
                 let running = Running::new(self, call, &recording);
-                let upgrades = &self.upgrades;
-                let taken = upgrades.take_over(recording, switched, upgrade, peer, running);
+                let taken = self
+                    .upgrades
+                    .take_over(recording, switched, client, running);
                 taken.await
             }
             Err(rejection) => {
@@ -345,7 +349,8 @@ impl Gateway {
         recording: &mut Recording,
     ) -> Result<Answer, Rejection> {
         let info = call.attributes.request;
-        let mut handshake = self.upgrades.asked(call.arrival, info, call.body)?;
+        call.client
+            .asks(self.upgrades.asked(call.arrival, info, call.body)?);
         let content_type = content_type(call.arrival);
         if let Err(denial) = write_back::check(&call.arrival.target, content_type, &call.body.bytes)
         {
@@ -369,14 +374,11 @@ impl Gateway {
                     (settled, false)
                 }
             };
-            self.bind(&permit, handshake.is_some(), call, recording)
-                .await?;
+            self.bind(&permit, call, recording).await?;
             if attempt == 1 {
                 self.make_room(call, recording).await?;
             }
-            let answer = self
-                .forward(permit, handshake.take(), call, recording)
-                .await?;
+            let answer = self.forward(permit, call, recording).await?;
             match answer {
                 Answer::Response(response) if may_repeat && was_overtaken(&response, call) => {
                     recording.not_carried_out();
@@ -394,18 +396,17 @@ impl Gateway {
         }
     }
 
-    fn say(&self, rejection: &Rejection, is_discovery: bool) -> Response<Body> {
-        self.metrics().rejected(rejection.label());
-        let mut response = rejection.response();
-        if let Some(warning) = warning::of_refusal(rejection, is_discovery) {
-            response.headers_mut().insert(header::WARNING, warning);
-        }
-        response.map(Either::Left)
-    }
-
     fn metrics(&self) -> &Metrics {
         &self.recorder.metrics
     }
+}
+
+fn say(rejection: &Rejection, is_discovery: bool) -> Response<Body> {
+    let mut response = rejection.response();
+    if let Some(warning) = warning::of_refusal(rejection, is_discovery) {
+        response.headers_mut().insert(header::WARNING, warning);
+    }
+    response.map(Either::Left)
 }
 
 /// The namespace of a captured pod is known to be an agent's.

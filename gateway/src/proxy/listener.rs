@@ -73,6 +73,8 @@ pub(super) struct Peer {
     pub(super) origin: Origin,
     /// When the connection's streams are to end; held by what must be waited for.
     pub(super) drain: DrainWatcher,
+    /// When the gateway begins to go down.
+    pub(super) going_down: DrainWatcher,
     /// A call on it has shown a credential that holds.
     pub(super) is_known: AtomicBool,
     /// A call has come.
@@ -168,10 +170,11 @@ async fn connection(
         return;
     }
     let draining = drain.draining();
-    let (streams, drain) = drain.behind();
+    let (streams, behind) = drain.behind();
     let peer = Arc::new(Peer {
         origin: origin.clone(),
-        drain,
+        drain: behind,
+        going_down: drain,
         is_known: AtomicBool::new(false),
         called: SetOnce::new(),
         _held: held,
@@ -353,6 +356,7 @@ mod tests {
         Arc::new(Peer {
             origin,
             drain: drain::channel().1,
+            going_down: drain::channel().1,
             is_known: AtomicBool::new(false),
             called: SetOnce::new(),
             _held: held.expect("the first connection"),

@@ -140,11 +140,23 @@ impl Recording {
 
     /// Takes room in the principal's budget until the outcome is appended.
     pub(super) async fn reserve(&mut self, bytes: usize) -> Result<(), NoRoom> {
-        if let Some(held) = &self.held {
-            let room = held.admission.principal.buffered.take(bytes).await?;
-            self.keep(Some(room));
-        }
+        let room = self.room(bytes).await?;
+        self.keep(room);
         Ok(())
+    }
+
+    /// Takes room in the principal's budget; none once the outcome is on its way.
+    pub(super) async fn room(&self, bytes: usize) -> Result<Option<Room>, NoRoom> {
+        match &self.held {
+            Some(held) => held
+                .admission
+                .principal
+                .buffered
+                .take(bytes)
+                .await
+                .map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Which request for approval let the call pass, and who approved it.

@@ -62,7 +62,8 @@ pub(super) enum Rejection {
         "the call was refused because it could not be recorded ({0}); nothing was sent to the API server"
     )]
     NotRecorded(#[source] crate::audit::wal::NotRecorded),
-    /// The API server refuses the change already in a dry run. Its own answer is the caller's.
+    /// The API server refuses the change already in a dry run, or a call whose client has an answer. What it says is the
+    /// caller's.
     #[error("the API server refuses it: {message}")]
     RefusedByApiServer {
         code: StatusCode,
@@ -248,14 +249,18 @@ impl Rejection {
         }
     }
 
-    pub(super) fn response(&self) -> Response<Full<Bytes>> {
-        let body = match self {
+    /// A `Status` in JSON.
+    pub(super) fn body(&self) -> Bytes {
+        match self {
             Self::RefusedByApiServer { body, .. } => body.clone(),
             _ => serde_json::to_vec(&self.status())
                 .expect("strings and numbers serialize")
                 .into(),
-        };
-        let mut response = Response::new(Full::from(body));
+        }
+    }
+
+    pub(super) fn response(&self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::from(self.body()));
         *response.status_mut() = self.code();
         let headers = response.headers_mut();
         headers.insert(

@@ -1,20 +1,23 @@
 //! What is done with a permit: what it binds the gateway to, and the one send.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
+use http_body_util::{BodyExt, Collected, Limited};
+use serde_json::json;
+use tokio::time::timeout;
 
 use super::{
     Call, Gateway, content, deny,
     headers::{self, Ours},
+    learning::refused::Refused,
     recorder,
     recording::Recording,
     rejection::Rejection,
     revocation::Bounds,
     self_review::{self, Review},
     token_answer, token_request,
-    upgrade::Handshake,
     upstream::{Answer, Forward, UpstreamBody},
     view, warning,
 };
@@ -23,12 +26,15 @@ use crate::{
     policy::Permit,
 };
 
+/// Of an answer that is only told of.
+const REFUSAL: usize = 64 << 10;
+const PATIENCE: Duration = Duration::from_secs(10);
+
 impl Gateway {
     /// Takes on what the permit binds the gateway to.
     pub(super) async fn bind(
         &self,
         permit: &Permit,
-        upgrades: bool,
         call: &mut Call<'_>,
         recording: &mut Recording,
     ) -> Result<(), Rejection> {
@@ -38,7 +44,7 @@ impl Gateway {
         if let Some(least) = obligations.record {
             self.record_at_least(least, call, recording).await?;
         }
-        match self.agent_view(permit, call, upgrades) {
+        match self.agent_view(permit, call, call.client.handshake().is_some()) {
             Ok(view) => recording.shown_as(view),
             Err(denial) => return deny(recording, &denial, call.attributes),
         }
@@ -88,7 +94,6 @@ impl Gateway {
     pub(super) async fn forward(
         &self,
         permit: Permit,
-        handshake: Option<Handshake>,
         call: &Call<'_>,
         recording: &mut Recording,
     ) -> Result<Answer, Rejection> {
@@ -109,14 +114,17 @@ impl Gateway {
             client: arrival.client,
         };
         recording.sent();
-        let sent = match handshake {
+        let sent = match call.client.handshake() {
             None => self.upstream.send(permit, forward, ours).await,
             Some(handshake) => {
-                let upgraded = self.upstream.upgrade(permit, forward, &handshake, ours);
+                let upgraded = self.upstream.upgrade(permit, forward, handshake, ours);
                 upgraded.await
             }
         };
         match sent? {
+            Answer::Response(response) if call.client.is_accepted() => {
+                Err(not_upgraded(response, call).await)
+            }
             Answer::Response(response) => {
                 Ok(Answer::Response(passed_on(response, call, recording)))
             }
@@ -167,6 +175,19 @@ fn passed_on(
         head.headers.append(header::WARNING, warning);
     }
     Response::from_parts(head, body)
+}
+
+/// Why the API server does not upgrade a call whose client has its 101 already.
+async fn not_upgraded(response: Response<UpstreamBody>, call: &Call<'_>) -> Rejection {
+    let (head, body) = response.into_parts();
+    let collected = timeout(PATIENCE, Limited::new(body, REFUSAL).collect()).await;
+    let said = collected.ok().and_then(Result::ok).map(Collected::to_bytes);
+    let said = said.and_then(|bytes| content::read_answer(&bytes).ok());
+    let status = said.filter(|status| status["kind"] == "Status").unwrap_or_else(|| {
+        let message = format!("sallyport: the API server answered {} and did not upgrade the connection", head.status);
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": head.status.as_u16()})
+    });
+    Refused::in_its_words(status, call.attributes.request).into_rejection(head.status)
 }
 
 /// A minted token goes on only if it is for our own audience, whatever the request seemed to say.

@@ -3,10 +3,11 @@
 //! The call waits where it is; nothing of it is on disk but its masked record. Each step is recorded before the next:
 //! that people are asked, and what they said before anything is forwarded. When they approve, policy judges the call
 //! again, the approval is marked as used in the cluster, and only then there is a permit. A client that leaves drops
-//! this future, and with it the question.
+//! this future, and with it the question; so does one that was answered early.
 
 use std::{sync::Arc, time::Instant};
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 
 use self::{patience::patience, refusal::Unapproved};
@@ -17,6 +18,7 @@ use super::{
     recording::{APPROVED, PENDING, Recording},
     rejection::Rejection,
     revocation::Sources,
+    upgrade::{KEPT, Screen},
 };
 use crate::{
     api::v1alpha1::{agent_policy::Channel, approval_request::ApprovalRequest},
@@ -77,6 +79,10 @@ impl Gateway {
         begin(&pending, &question, &ticket, recording).await?;
         let held = self.live.held(recording);
         let held = held.ok_or(Rejection::NotRecorded(NotRecorded::Closed))?;
+        let is_open = ticket.settled(&question).now_or_never().is_none();
+        if is_open && until > Instant::now() {
+            accept_early(&pending, &ticket, call, recording).await;
+        }
         let settled =
             self.wait_and_use(pending, question, (&ticket, &held), until, call, recording);
         let settled = settled.await;
@@ -111,7 +117,7 @@ impl Gateway {
                     return refuse(NotApproved::Expired, &pending, ticket, recording);
                 }
                 Waited::Long => {
-                    if call.attributes.request.is_stream() {
+                    if call.attributes.request.is_stream() && !call.client.is_accepted() {
                         self.recently.told(&question.spec.digest, Instant::now());
                     }
                     return Err(still_open(&pending, &question, ticket));
@@ -155,7 +161,7 @@ impl Gateway {
         tokio::select! {
             biased;
             settled = ticket.settled(question) => settled.map_or_else(Waited::Not, |()| Waited::Approved),
-            () = call.drain.draining() => Waited::Draining,
+            () = call.client.draining() => Waited::Draining,
             () = rules.changed() => Waited::RulesChanged,
             () = tokio::time::sleep_until(until.into()) => Waited::Long,
         }
@@ -187,6 +193,22 @@ async fn begin(
     };
     let recorded = recording.held(pending, approval).await;
     recorded.map_err(Rejection::NotRecorded)
+}
+
+/// Lets a terminal show what it waits for. Without room for what it may say meanwhile it waits without.
+async fn accept_early(
+    pending: &PendingPermit,
+    ticket: &Ticket<'_>,
+    call: &mut Call<'_>,
+    recording: &Recording,
+) {
+    let Some(screen) = Screen::of(call.arrival, call.attributes.request) else {
+        return;
+    };
+    if let Ok(room) = recording.room(KEPT).await {
+        let notice = refusal::notice(pending, ticket.key());
+        call.client.accept(screen, notice, room);
+    }
 }
 
 /// The mark first, then the record of it, then the permit: whatever dies in between, nothing is sent twice.

@@ -2,31 +2,39 @@
 //!
 //! An upgrade is a call like any other up to the API server's 101: authenticated, recorded, judged, sent once for a
 //! permit. Then bytes pass as they are in both directions until one side ends, or the call may no longer be, and the
-//! outcome is recorded before the client sees the end.
+//! outcome is recorded before the client sees the end. A terminal that people must decide on may have its own 101 before.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Response, StatusCode, Version};
-use hyper::upgrade::OnUpgrade;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(super) use self::handshake::{Foreign, Handshake, Unusable};
+pub(super) use self::{
+    attendant::{Accepted, KEPT, Notice, Screen},
+    early::ClientEnd,
+    handshake::{Foreign, Handshake, Unusable},
+};
 use self::{handshake::Protocol, tunnel::Tunnel};
 use super::{
     arrival::Arrival,
     follow::FollowedBody,
-    listener::Peer,
     recording::Recording,
     rejection::Rejection,
     request_body::RequestBody,
     revocation::{Ending, Running},
     upstream::Switched,
+    warning,
 };
 use crate::{
     config::{self, Upgradable},
     request_info::RequestInfo,
 };
 
+mod attendant;
+mod client;
+mod early;
+mod frames;
 mod handshake;
 mod splice;
 mod tunnel;
@@ -100,13 +108,23 @@ impl Upgrades {
         }
     }
 
-    /// Gives the client the API server's 101, and the connection what it asked for.
+    /// Gives a client its 101 while its call is still to be decided, and sees to both.
+    pub(super) fn attend<T: Send + 'static>(
+        &self,
+        accepted: Accepted,
+        call: BoxFuture<'static, Result<T, Rejection>>,
+    ) -> Response<FollowedBody> {
+        let ending = self.ending.clone().cancelled_owned();
+        self.open.spawn(accepted.attendant.run(call, ending));
+        switching(accepted.headers)
+    }
+
+    /// Gives the client the API server's 101, unless it has one, and the connection what it asked for.
     pub(super) async fn take_over(
         &self,
         mut recording: Recording,
         switched: Switched,
-        client: OnUpgrade,
-        peer: &Arc<Peer>,
+        client: ClientEnd,
         running: Running,
     ) -> Result<Response<FollowedBody>, Rejection> {
         let Switched {
@@ -120,6 +138,9 @@ impl Upgrades {
             return Err(rejection);
         }
         let idle = running.idle().map_or(self.idle, |idle| idle.min(self.idle));
+        let last_words = recording.approved().map(warning::allowed);
+        let last_words = last_words.map(|text| format!("sallyport: {text}"));
+        let peer = client.peer();
         let tunnel = Tunnel::new(recording, connection, peer, idle);
         running.counts(tunnel.counters());
         let (drained, gone) = (self.ending.clone().cancelled_owned(), peer.origin.gone());
@@ -129,11 +150,8 @@ impl Upgrades {
                 () = gone => Ending::PodGone,
             }
         };
-        self.open.spawn(tunnel.run(client, stop));
-        let mut response = Response::new(FollowedBody::empty());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        *response.headers_mut() = headers;
-        Ok(response)
+        self.open.spawn(tunnel.run(client.open(last_words), stop));
+        Ok(switching(headers))
     }
 
     /// Ends what is still open, and waits until its outcome is recorded.
@@ -160,6 +178,13 @@ impl Place {
             _ => Self::Elsewhere,
         }
     }
+}
+
+fn switching(headers: HeaderMap) -> Response<FollowedBody> {
+    let mut response = Response::new(FollowedBody::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = headers;
+    response
 }
 
 fn check_method(protocol: Protocol, method: &Method) -> Result<(), Unusable> {

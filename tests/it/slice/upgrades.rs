@@ -85,7 +85,7 @@ impl Scene {
     }
 
     /// The outcome of an upgraded call that has ended.
-    fn stream(&self, subresource: &str, verb: &str) -> Result<Value> {
+    pub(super) fn stream(&self, subresource: &str, verb: &str) -> Result<Value> {
         let what = format!("the record of {verb} {subresource}");
         self.outcome_of(&what, |call| {
             call["objectRef"]["subresource"] == subresource && call["verb"] == verb

@@ -7,7 +7,7 @@ use crate::{
     approval::{NotAsked, NotUsed},
     informer::Key,
     policy::{NotApproved, PendingPermit},
-    proxy::{content::NotApprovable, rejection::Rejection},
+    proxy::{content::NotApprovable, rejection::Rejection, upgrade::Notice},
 };
 
 /// A refusal in its words, and the label that metrics carry. Control characters are out of it but for our own newlines.
@@ -140,6 +140,21 @@ impl Unapproved {
         };
         lines.extend(how(key).into_iter().next());
         Self::new(label, &lines)
+    }
+}
+
+/// What a terminal shows while its call is held.
+pub(super) fn notice(pending: &PendingPermit, (namespace, name): &Key) -> Notice {
+    let asked = people(&pending.asked_terms());
+    let mut first = vec![
+        "sallyport: this call waits for approval and runs here once it is approved; leaving withdraws it".to_owned(),
+        format!("{:?} asks for {asked}", pending.rule()),
+    ];
+    first.extend(how(&(namespace.clone(), name.clone())));
+    let plain = |line: String| line.replace(char::is_control, " ");
+    Notice {
+        first: first.into_iter().map(plain).collect(),
+        again: format!("sallyport: still waiting for approval {namespace}/{name}"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The headers of an upgrade, in both directions: only what the handshake needs, and written by us.
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::authn::is_bearer_subprotocol;
@@ -9,6 +11,13 @@ const UPGRADE: HeaderValue = HeaderValue::from_static("Upgrade");
 
 /// kubectl offers five at most.
 const MOST_OFFERED: usize = 32;
+
+/// Their error channel ends with a `Status`.
+const WITH_STATUS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+
+/// RFC 6455, section 1.3.
+const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+const KEY_LENGTH: usize = 16;
 
 /// What Kubernetes' clients upgrade to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,6 +34,8 @@ pub(in crate::proxy) struct Handshake {
     websocket: Vec<(HeaderName, HeaderValue)>,
     /// The subprotocols that the client can speak, its credential not among them.
     offered: Vec<String>,
+    /// The client has its answer, with the one subprotocol that is offered.
+    is_accepted: bool,
 }
 
 /// Why an upgrade cannot be served.
@@ -53,6 +64,8 @@ pub(in crate::proxy) enum Foreign {
     Subprotocol,
     #[error("it uses WebSocket extensions, and none were offered")]
     Extensions,
+    #[error("it has chosen no subprotocol, and the client waits for one")]
+    NoSubprotocol,
 }
 
 /// Whether a request asks for an upgrade. As the API server reads it: anywhere in a `Connection` header.
@@ -121,7 +134,45 @@ impl Handshake {
             protocol,
             websocket,
             offered: offered(client, &protocol.negotiation())?,
+            is_accepted: false,
         })
+    }
+
+    /// The headers of a 101 that comes before the API server's. It is asked for no more than they promise from now on.
+    /// None for a client that must not have it, and where the API server would find something to refuse.
+    pub(super) fn accept(&mut self) -> Option<HeaderMap> {
+        let chosen = self.offered.first()?.clone();
+        let sent = |name| {
+            let (_, value) = self.websocket.iter().find(|(known, _)| known == name)?;
+            value.to_str().ok()
+        };
+        let key = sent(header::SEC_WEBSOCKET_KEY)?;
+        let is_key = BASE64_STANDARD
+            .decode(key)
+            .is_ok_and(|key| key.len() == KEY_LENGTH);
+        let is_ours = sent(header::SEC_WEBSOCKET_VERSION)? == "13" && is_key;
+        if !is_ours || !WITH_STATUS.contains(&chosen.as_str()) {
+            return None;
+        }
+        let mut headers = self.switching();
+        let accept = digest(
+            &SHA1_FOR_LEGACY_USE_ONLY,
+            format!("{key}{ACCEPT_GUID}").as_bytes(),
+        );
+        let accept = HeaderValue::from_str(&BASE64_STANDARD.encode(accept)).ok()?;
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        let protocol = HeaderValue::from_str(&chosen).ok()?;
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+        self.offered = vec![chosen];
+        self.is_accepted = true;
+        Some(headers)
+    }
+
+    fn switching(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONNECTION, UPGRADE);
+        headers.insert(header::UPGRADE, self.protocol.name());
+        headers
     }
 
     /// Adds the upgrade to the headers of a request. Extensions are not asked for: Kubernetes uses none, and
@@ -149,14 +200,16 @@ impl Handshake {
         if upstream.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
             return Err(Foreign::Extensions);
         }
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONNECTION, UPGRADE);
-        headers.insert(header::UPGRADE, self.protocol.name());
+        let mut headers = self.switching();
         if let Some(accept) = only(upstream, &header::SEC_WEBSOCKET_ACCEPT) {
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept.clone());
         }
-        if let Some(chosen) = self.chosen(upstream)? {
-            headers.insert(self.protocol.negotiation(), chosen.clone());
+        match self.chosen(upstream)? {
+            Some(chosen) => {
+                headers.insert(self.protocol.negotiation(), chosen.clone());
+            }
+            None if self.is_accepted => return Err(Foreign::NoSubprotocol),
+            None => {}
         }
         Ok(headers)
     }

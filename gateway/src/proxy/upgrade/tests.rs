@@ -10,7 +10,7 @@ const NODE: &str = "/api/v1/nodes/n/proxy/exec/ns/p/c";
 const WATCH: &str = "/api/v1/namespaces/ns/configmaps?watch=true";
 const LOG: &str = "/api/v1/namespaces/ns/pods/p/log?follow=true";
 
-fn arrival(method: Method, target: &str, upgrade: &'static str) -> Arrival {
+pub(super) fn arrival(method: Method, target: &str, upgrade: &'static str) -> Arrival {
     let mut headers = HeaderMap::new();
     for (name, value) in [
         (header::CONNECTION, "Upgrade"),

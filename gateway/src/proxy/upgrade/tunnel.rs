@@ -6,12 +6,15 @@ use std::{
     time::Duration,
 };
 
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{io::AsyncWriteExt, time::timeout};
 
-use super::splice::{End, Traffic, splice};
+use super::{
+    client::Client,
+    splice::{End, Traffic, splice},
+};
 use crate::{
     audit::record::Outcome,
     proxy::{listener::Peer, live::Counters, recording::Recording, revocation::Ending},
@@ -71,7 +74,11 @@ impl Tunnel {
 
     /// Passes bytes until an end, and records it before the client sees it. An end that is out of order, or that
     /// could not be recorded, is a connection that breaks off.
-    pub(super) async fn run(self, client: OnUpgrade, stop: impl Future<Output = Ending>) {
+    pub(super) async fn run(
+        self,
+        client: impl Future<Output = Option<Client>>,
+        stop: impl Future<Output = Ending>,
+    ) {
         let Self {
             mut recording,
             upstream,
@@ -96,22 +103,21 @@ impl Tunnel {
 
 /// Passes bytes until an end; the API server's side is closed then. The client is there once it has the 101.
 async fn pass(
-    client: OnUpgrade,
+    client: impl Future<Output = Option<Client>>,
     mut upstream: TokioIo<Upgraded>,
     traffic: &Traffic,
     idle: Duration,
     stop: impl Future<Output = ()>,
-) -> (Option<TokioIo<Upgraded>>, End) {
+) -> (Option<Client>, End) {
     let mut stop = pin!(stop);
     let client = tokio::select! {
         client = client => client,
         () = traffic.idle(idle) => return (None, End::Idle),
         () = &mut stop => return (None, End::Stopped),
     };
-    let Ok(client) = client else {
+    let Some(mut client) = client else {
         return (None, End::ClientGone);
     };
-    let mut client = TokioIo::new(client);
     let end = splice(&mut client, &mut upstream, traffic, idle, stop).await;
     (Some(client), end)
 }

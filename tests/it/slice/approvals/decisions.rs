@@ -22,8 +22,16 @@ fn call_is_held_until_a_person_approves_it_with_plain_kubectl() -> Result<()> {
             json!(["ConfigMaps are looked at first"])
         );
         asked.vote(&request, &approval("ann"))?;
-        let output = agent.join().expect("kubectl ran")?.success()?;
-        assert_eq!(output, "configmap/web created\n");
+        let output = agent.join().expect("kubectl ran")?;
+        assert_eq!(
+            output.stdout, "configmap/web created\n",
+            "{}",
+            output.stderr
+        );
+        let (namespace, name) = (&asked.scene.namespace.name, name(&request)?);
+        let warning =
+            format!("Warning: sallyport: allowed by approval {namespace}/{name} (by ann)\n");
+        assert_eq!(output.stderr, warning);
 
         let used = asked.again(&request)?;
         let uses = used["status"]["uses"].as_array().context("a list")?;
@@ -175,6 +183,40 @@ fn client_that_leaves_withdraws_its_question() -> Result<()> {
     asked.vote(&request, &approval("ann"))?;
     assert!(!asked.exists("web")?);
     Ok(())
+}
+
+/// The API server is held to what people were told: there was none.
+#[test]
+fn apply_does_not_overwrite_what_was_made_meanwhile() -> Result<()> {
+    let asked = Asked::with("{hold: 60s}")?;
+    let map = |colour: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}, "data": {"colour": colour}});
+    let kubectl = asked.scene.kubectl()?;
+    let apply = ["apply", "--server-side", "--force-conflicts"];
+    thread::scope(|threads| {
+        let agent = threads.spawn(|| kubectl.run_with(&apply, &map("green")));
+        let request = asked.open_request()?;
+        let api = asked.scene.namespace.api();
+        api.create(&asked.scene.configmaps(), &map("red"))?;
+        asked.vote(&request, &approval("ann"))?;
+        let refused = agent.join().expect("kubectl ran")?.failure()?;
+        assert!(refused.contains("(Conflict)"), "{refused}");
+        let path = format!("{}/web", asked.scene.configmaps());
+        assert_eq!(api.get(&path)?["data"]["colour"], "red");
+
+        // Asked about what is there, and nothing else comes between.
+        let agent = threads.spawn(|| kubectl.run_with(&apply, &map("green")));
+        asked.vote(&asked.open_request()?, &approval("ann"))?;
+        agent.join().expect("kubectl ran")?.success()?;
+        assert_eq!(api.get(&path)?["data"]["colour"], "green");
+
+        // And where there is still none, it is made.
+        api.delete(&path)?;
+        let agent = threads.spawn(|| kubectl.run_with(&apply, &map("blue")));
+        asked.vote(&asked.open_request()?, &approval("ann"))?;
+        agent.join().expect("kubectl ran")?.success()?;
+        assert_eq!(api.get(&path)?["data"]["colour"], "blue");
+        Ok(())
+    })
 }
 
 #[test]

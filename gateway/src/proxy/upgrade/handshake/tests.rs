@@ -69,6 +69,71 @@ fn an_upgrade_is_asked_for_where_the_api_server_would_see_one() {
     assert!(!is_asked(&[]));
 }
 
+fn accepted(lines: &[(&'static str, &str)]) -> Option<(Handshake, HeaderMap)> {
+    let mut handshake = handshake(lines).expect("it can be served");
+    let headers = handshake.accept()?;
+    Some((handshake, headers))
+}
+
+/// With these subprotocols.
+fn offering(protocols: &str) -> Vec<(&'static str, &str)> {
+    [&WEBSOCKET[..4], &[("sec-websocket-protocol", protocols)]].concat()
+}
+
+#[test]
+fn who_is_accepted_early_gets_what_the_api_server_would_have_said() {
+    let both = offering("v5.channel.k8s.io, v4.channel.k8s.io");
+    let (handshake, headers) = accepted(&both).expect("kubectl's own");
+    // RFC 6455, section 1.3.
+    let accept = ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    let switching = [("connection", "Upgrade"), ("upgrade", "websocket"), accept];
+    let chosen = ("sec-websocket-protocol", "v5.channel.k8s.io");
+    let theirs = [&switching[..], &[chosen]].concat();
+    let ours: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().expect("text").to_owned()))
+        .collect();
+    assert_eq!(answered(&handshake, &theirs), Ok(ours));
+    // No other is asked for, nor taken.
+    let mut asked = HeaderMap::new();
+    handshake.ask(&mut asked);
+    assert_eq!(
+        values(&asked, "sec-websocket-protocol"),
+        ["v5.channel.k8s.io"]
+    );
+    let other = ("sec-websocket-protocol", "v4.channel.k8s.io");
+    let foreign = answered(&handshake, &[&switching[..], &[other]].concat());
+    assert_eq!(foreign, Err(Foreign::Subprotocol));
+    assert_eq!(
+        answered(&handshake, &switching),
+        Err(Foreign::NoSubprotocol)
+    );
+}
+
+#[test]
+fn who_has_no_status_on_an_error_channel_is_not_accepted_early() {
+    for protocols in [
+        "channel.k8s.io",
+        "base64.channel.k8s.io",
+        "v4.base64.channel.k8s.io",
+        "channel.k8s.io, v4.channel.k8s.io",
+        "SPDY/3.1+portforward.k8s.io",
+        "",
+    ] {
+        assert!(accepted(&offering(protocols)).is_none(), "{protocols}");
+    }
+    assert!(accepted(&SPDY).is_none());
+    for (at, header) in [
+        (2, ("sec-websocket-key", "c2hvcnQ=")),
+        (2, ("sec-websocket-key", "?")),
+        (3, ("sec-websocket-version", "8")),
+    ] {
+        let mut lines = WEBSOCKET;
+        lines[at] = header;
+        assert!(accepted(&lines).is_none(), "{header:?}");
+    }
+}
+
 #[test]
 fn only_what_the_handshake_needs_is_asked_of_the_api_server() {
     let websocket = asked(
