@@ -112,6 +112,10 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
         let (gateway, watcher) = (Arc::clone(&gateway), watcher.clone());
         serving.spawn(async move { gateway.record_stops(watcher).await });
     }
+    {
+        let (gateway, watcher) = (Arc::clone(&gateway), watcher.clone());
+        serving.spawn(async move { gateway.record_glasses(watcher).await });
+    }
     if let Some(listener) = explicit {
         let tls = reload.leaves().explicit(&config.tls)?;
         let (gateway, watcher) = (Arc::clone(&gateway), watcher.clone());
@@ -197,6 +201,7 @@ async fn gateway(
         authn: authenticator(config, &upstream, reload.agents())?.named(&*node),
         policies: reload.policies(),
         stops: given.told.stops,
+        glasses: given.told.glasses,
         namespaces: given.told.namespaces,
         levels: reload.levels(),
         log: given.log,

@@ -5,6 +5,9 @@
 //! lowers; then every rule of every policy whose subject is the caller, the strictest effect winning; then the built-in
 //! rule for discovery; and `Deny` for the rest.
 //!
+//! Where two people have broken the glass ([`Glasses`]), what policies deny or leave to people passes, and the floor
+//! stands: [`PolicySet::judge_behind`] and [`PolicySet::conclude_behind`].
+//!
 //! What a call is about is learned only where it decides: a judgement may be [`Undecided`], and says what to learn.
 
 pub use self::{
@@ -12,6 +15,7 @@ pub use self::{
     error::PolicyError,
     explain::{Condition, Mismatch, RuleExplanation},
     facts::{Fact, Facts},
+    glass::{Glass, Glasses, Over, Phase},
     judgement::{DryRunPermit, Judgement, LookupPermit, Undecided},
     level::LevelPolicy,
     obligations::Obligations,
@@ -21,7 +25,7 @@ pub use self::{
     source::PolicySource,
     stops::{AgentNamespaces, Stop, Stops},
     terms::Terms,
-    votes::{Standing, requested, standing},
+    votes::{Standing, is_person, requested, standing},
 };
 
 mod builtin;
@@ -34,11 +38,13 @@ mod explain;
 mod expression;
 mod facts;
 pub mod floor;
+mod glass;
 pub mod hindsight;
 mod index;
 mod judgement;
 mod judging;
 pub mod level;
+mod lifting;
 mod matching;
 mod namespaces;
 mod obligations;

@@ -53,7 +53,7 @@ use crate::{
     drain::DrainWatcher,
     identity::{Attributes, Identity},
     mask,
-    policy::{AgentNamespaces, Denial, LevelPolicy, PolicySet, Stops},
+    policy::{AgentNamespaces, Denial, Glasses, LevelPolicy, PolicySet, Stops},
     request_info::RequestInfo,
 };
 
@@ -68,6 +68,7 @@ mod decoys;
 mod fault;
 mod folding;
 mod follow;
+mod glass;
 mod headers;
 mod judging;
 mod learning;
@@ -113,6 +114,7 @@ pub struct Gateway {
     authn: Authenticator,
     policies: watch::Receiver<Arc<PolicySet>>,
     stops: watch::Receiver<Arc<Stops>>,
+    glasses: watch::Receiver<Arc<Glasses>>,
     namespaces: watch::Receiver<Arc<AgentNamespaces>>,
     levels: watch::Receiver<Arc<LevelPolicy>>,
     recorder: Arc<Recorder>,
@@ -156,6 +158,8 @@ struct Call<'a> {
     bounds: Bounds,
     /// What its rules tell the caller.
     warnings: Vec<String>,
+    /// Whether it passes by a BreakGlass alone.
+    is_behind_glass: bool,
 }
 
 /// The parts of a [`Gateway`], built by the app.
@@ -164,6 +168,8 @@ pub struct Parts {
     pub authn: Authenticator,
     pub policies: watch::Receiver<Arc<PolicySet>>,
     pub stops: watch::Receiver<Arc<Stops>>,
+    /// What people let pass although policies do not.
+    pub glasses: watch::Receiver<Arc<Glasses>>,
     /// Those that are agents'; empty while that is not known.
     pub namespaces: watch::Receiver<Arc<AgentNamespaces>>,
     pub levels: watch::Receiver<Arc<LevelPolicy>>,
@@ -206,6 +212,7 @@ impl Gateway {
             authn: parts.authn,
             policies: parts.policies,
             stops: parts.stops,
+            glasses: parts.glasses,
             namespaces: parts.namespaces,
             levels: parts.levels,
             recorder: Arc::new(recorder),
@@ -318,6 +325,7 @@ impl Gateway {
             bounds: Bounds::default(),
             warnings: Vec::new(),
             client,
+            is_behind_glass: false,
         };
         match self.judge_and_send(&mut call, &mut recording).await {
             Ok(Answer::Response(answer)) => {

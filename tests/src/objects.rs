@@ -16,7 +16,13 @@ impl Cluster {
             .run_with_input(&["apply", "--server-side", "-f", "-"], crds.as_bytes())?
             .success()?;
         let wait = ["wait", "--for=condition=Established", "--timeout=60s"];
-        let crds = ["agentpolicies", "agents", "agentstops", "approvalrequests"];
+        let crds = [
+            "agentpolicies",
+            "agents",
+            "agentstops",
+            "approvalrequests",
+            "breakglasses",
+        ];
         let crds: Vec<_> = crds
             .iter()
             .map(|plural| format!("crd/{plural}.sallyport.dev"))

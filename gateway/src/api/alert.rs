@@ -32,6 +32,14 @@ pub enum Reason {
     AgentsStopped,
     /// Agents may go on.
     AgentsResumed,
+    /// Somebody asks that agents may do what policies deny.
+    BreakGlassAsked,
+    /// A second person wants it too: agents may.
+    BreakGlassOpened,
+    /// It was closed, its time is over, or nobody wanted it too.
+    BreakGlassEnded,
+    /// An agent did what policies deny.
+    BreakGlassUsed,
     /// Connections of agents may pass the gateway by, or nobody knows.
     CaptureLost,
 }
@@ -45,6 +53,10 @@ impl Reason {
             Self::DecoyRead => "DecoyRead",
             Self::AgentsStopped => "AgentsStopped",
             Self::AgentsResumed => "AgentsResumed",
+            Self::BreakGlassAsked => "BreakGlassAsked",
+            Self::BreakGlassOpened => "BreakGlassOpened",
+            Self::BreakGlassEnded => "BreakGlassEnded",
+            Self::BreakGlassUsed => "BreakGlassUsed",
             Self::CaptureLost => "CaptureLost",
         }
     }

@@ -6,6 +6,7 @@ pub mod agent;
 pub mod agent_policy;
 pub mod agent_stop;
 pub mod approval_request;
+pub mod break_glass;
 pub mod manifest;
 pub mod matching;
 pub mod node_coverage;
@@ -17,6 +18,7 @@ pub fn crds_yaml() -> Result<String, serde_saphyr::ser_error::Error> {
         agent::Agent::crd(),
         agent_stop::AgentStop::crd(),
         approval_request::definition(),
+        break_glass::definition(),
         node_coverage::NodeCoverage::crd(),
     ])
 }

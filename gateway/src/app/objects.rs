@@ -1,23 +1,28 @@
 //! The objects of the cluster that count: followed for as long as the gateway runs, kept while the API server is away.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Client, ResourceExt as _};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
 
 use super::upstream_config;
 use crate::{
     api::{
         names::AGENTS_LABEL,
-        v1alpha1::{agent::Agent, agent_policy::AgentPolicy, agent_stop::AgentStop},
+        v1alpha1::{
+            agent::Agent, agent_policy::AgentPolicy, agent_stop::AgentStop, break_glass::BreakGlass,
+        },
     },
     config::Config,
     informer::{self, Known, changed},
-    policy::{AgentNamespaces, Stops},
+    policy::{AgentNamespaces, Glasses, Stops},
     readiness::BlockReady,
 };
+
+const LOOKS_EVERY: Duration = Duration::from_secs(15);
 
 type Receiver<T> = watch::Receiver<Arc<Known<T>>>;
 
@@ -27,12 +32,14 @@ pub(super) struct Objects {
     pub(super) policies: Receiver<AgentPolicy>,
     pub(super) agents: Receiver<Agent>,
     stops: Receiver<AgentStop>,
+    glasses: Receiver<BreakGlass>,
     namespaces: Receiver<Namespace>,
 }
 
 /// What the data path is told of it.
 pub(super) struct Told {
     pub(super) stops: watch::Receiver<Arc<Stops>>,
+    pub(super) glasses: watch::Receiver<Arc<Glasses>>,
     pub(super) namespaces: watch::Receiver<Arc<AgentNamespaces>>,
 }
 
@@ -48,6 +55,7 @@ impl Objects {
             policies: informer::follow(&client),
             agents: informer::follow(&client),
             stops: informer::follow(&client),
+            glasses: informer::follow(&client),
             namespaces: informer::follow(&client),
         }))
     }
@@ -56,8 +64,10 @@ impl Objects {
     /// for the same.
     pub(super) fn tell(self, in_force: watch::Receiver<bool>, waiting: BlockReady) -> Told {
         let (stops, told_stops) = watch::channel(Arc::new(Stops::not_heard()));
+        let (glasses, told_glasses) = watch::channel(Arc::default());
         let (namespaces, told_namespaces) = watch::channel(Arc::default());
         tokio::spawn(tell_namespaces(self.namespaces.clone(), namespaces));
+        tokio::spawn(tell_glasses(self.glasses, glasses));
         tokio::spawn(tell_stops(
             self.stops,
             self.namespaces,
@@ -67,16 +77,18 @@ impl Objects {
         ));
         Told {
             stops: told_stops,
+            glasses: told_glasses,
             namespaces: told_namespaces,
         }
     }
 }
 
 impl Told {
-    /// Nobody can be stopped, and no namespace is known to be agents'.
+    /// Nobody can be stopped, no glass broken, and no namespace is known to be agents'.
     pub(super) fn nothing() -> Self {
         Self {
             stops: watch::channel(Arc::default()).1,
+            glasses: watch::channel(Arc::default()).1,
             namespaces: watch::channel(Arc::default()).1,
         }
     }
@@ -110,6 +122,29 @@ async fn tell_stops(
             () = changed(&mut namespaces), if !everything => {}
         }
     }
+}
+
+/// Tells of what changes, and again when one opens or is over by the clock.
+async fn tell_glasses(mut known: Receiver<BreakGlass>, glasses: watch::Sender<Arc<Glasses>>) {
+    loop {
+        let now = Glasses::of(&known.borrow_and_update());
+        let next = now.changes_at(Timestamp::now());
+        glasses.send_replace(Arc::new(now));
+        tokio::select! {
+            () = glasses.closed() => return,
+            () = changed(&mut known) => {}
+            () = by_the_clock(next) => {}
+        }
+    }
+}
+
+/// Never waits long where there is something to wait for: clocks are set.
+async fn by_the_clock(next: Option<Timestamp>) {
+    let Some(next) = next else {
+        return std::future::pending().await;
+    };
+    let wait = Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default();
+    sleep(wait.min(LOOKS_EVERY)).await;
 }
 
 async fn tell_namespaces(

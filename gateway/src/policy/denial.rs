@@ -53,6 +53,28 @@ impl Denial {
         }
     }
 
+    /// What runs could print it.
+    pub(super) fn secret_behind_glass(secret: &str) -> Self {
+        Self {
+            rule: "built-in/break-glass-secret".into(),
+            reason: format!(
+                "what is to run would read the Secret {secret:?}, which no policy lets the agent read unmasked, and a \
+                 BreakGlass does not change that"
+            ),
+            hint: "Leave the Secret out, or have a person create it without going through the gateway.".into(),
+        }
+    }
+
+    /// It began while the glass was broken, and is of the calls that people decide on one by one.
+    pub fn glass_is_over(pending: &PendingPermit) -> Self {
+        Self {
+            rule: pending.rule().to_owned(),
+            reason: "the BreakGlass that let it pass is over, and the rule requires approval"
+                .into(),
+            hint: "Send it again: people are asked then.".into(),
+        }
+    }
+
     pub(super) fn by_default() -> Self {
         Self {
             rule: DEFAULT.into(),

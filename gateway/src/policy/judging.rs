@@ -13,19 +13,19 @@ use crate::{api::v1alpha1::agent_policy::Effect, identity::Attributes, request_i
 
 /// Whether more may be learned.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Facing {
+pub(super) enum Facing {
     More,
     /// What is not learned cannot be evaluated.
     End,
 }
 
-/// What the rules say of one request that none of them denies.
+/// What the rules say of one request.
 #[derive(Default)]
-struct Found<'r> {
-    hits: Vec<Hit<'r>>,
+pub(super) struct Found<'r> {
+    pub(super) hits: Vec<Hit<'r>>,
     /// Rules that may match once more is learned.
-    open: Vec<&'r Rule>,
-    wants: Wants,
+    pub(super) open: Vec<&'r Rule>,
+    pub(super) wants: Wants,
 }
 
 impl PolicySet {
@@ -116,7 +116,7 @@ impl PolicySet {
         Err(Denial::by_default())
     }
 
-    fn matching(&self, scope: &Scope<'_>, facing: Facing) -> Found<'_> {
+    pub(super) fn matching(&self, scope: &Scope<'_>, facing: Facing) -> Found<'_> {
         let mut found = Found::default();
         let attributes = scope.attributes();
         for rule in self.candidates(attributes.identity, attributes.request) {
@@ -197,7 +197,20 @@ impl<'r> Found<'r> {
         self.wants = self.wants.and(other.wants);
     }
 
-    fn may_name(&self, attributes: &Attributes<'_>) -> bool {
+    /// All that else matches, each once.
+    pub(super) fn join(&mut self, other: Self) {
+        let is_new =
+            |rule: &Rule, known: &[&Rule]| !known.iter().any(|one| std::ptr::eq(*one, rule));
+        let known: Vec<_> = self.hits.iter().map(|hit| hit.rule).collect();
+        let hits = other.hits.into_iter();
+        self.hits
+            .extend(hits.filter(|hit| is_new(hit.rule, &known)));
+        let open = other.open.into_iter();
+        let new: Vec<_> = open.filter(|rule| is_new(rule, &self.open)).collect();
+        self.open.extend(new);
+    }
+
+    pub(super) fn may_name(&self, attributes: &Attributes<'_>) -> bool {
         let hits = self.hits.iter().map(|hit| hit.rule);
         hits.chain(self.open.iter().copied())
             .any(|rule| rule.effect != Effect::Deny && running::names(rule, attributes))
@@ -213,7 +226,7 @@ fn matching(rule: &Rule, scope: &Scope<'_>, facing: Facing) -> Matching {
     }
 }
 
-fn get_secret(namespace: &str, name: &str) -> RequestInfo {
+pub(super) fn get_secret(namespace: &str, name: &str) -> RequestInfo {
     RequestInfo {
         is_resource_request: true,
         verb: "get".to_owned(),

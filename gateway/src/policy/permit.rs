@@ -1,16 +1,19 @@
-//! The proof that a call may go upstream. [`Permit`] has no other makers than [`decide`] and
-//! [`PendingPermit::approve`].
+//! The proof that a call may go upstream. [`Permit`] has no other makers than [`decide`], [`PendingPermit::approve`] and
+//! [`behind_glass`].
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 pub use self::approval::{NotApproved, usable};
-use super::{Denial, expression::Scope, obligations::Obligations, rule::Rule, terms::Terms};
+use super::{
+    Denial, Glass, expression::Scope, lifting::Lifted, obligations::Obligations, rule::Rule,
+    terms::Terms,
+};
 use crate::api::{
     approval_decision::{ApprovalDecision, Claim},
     v1alpha1::{
-        agent_policy::Effect,
+        agent_policy::{Effect, RecordLevel},
         approval_request::{self, Risk},
     },
 };
@@ -25,6 +28,8 @@ pub struct Permit {
     policy_digest: Arc<str>,
     obligations: Obligations,
     risk: Risk,
+    /// The name of the BreakGlass but for which the call would not pass.
+    glass: Option<Arc<str>>,
 }
 
 /// What a rule of a policy in `mode: Audit` would have done.
@@ -62,6 +67,11 @@ impl Permit {
 
     pub fn risk(&self) -> &Risk {
         &self.risk
+    }
+
+    /// The name of the BreakGlass but for which the call would not pass.
+    pub fn glass(&self) -> Option<&str> {
+        self.glass.as_deref()
     }
 }
 
@@ -157,6 +167,7 @@ pub(super) fn decide(hits: &[Hit<'_>], scope: &Scope<'_>, policy_digest: &Arc<st
         policy_digest: Arc::clone(policy_digest),
         obligations,
         risk: scope.risk(),
+        glass: None,
     };
     match (asking.first(), allowing) {
         (Some(rule), _) => {
@@ -173,5 +184,33 @@ pub(super) fn decide(hits: &[Hit<'_>], scope: &Scope<'_>, policy_digest: &Arc<st
         }
         (None, Some(rule)) => Decision::Allow(permit(rule, obligations)),
         (None, None) => Decision::Deny(Denial::by_default()),
+    }
+}
+
+/// Lets pass what policies do not, on the word of the two people who broke the glass. The caller is told, and everything
+/// is recorded.
+pub(super) fn behind_glass(
+    glass: &Glass,
+    Lifted(otherwise): &Lifted,
+    mut obligations: Obligations,
+    mut risk: Risk,
+    policy_digest: &Arc<str>,
+) -> Permit {
+    obligations.record = Some(RecordLevel::RequestResponse);
+    let until = glass
+        .ends_at()
+        .map_or_else(String::new, |until| format!(" until {until:.0}"));
+    let name = &glass.name;
+    obligations.warnings.push(format!(
+        "allowed by BreakGlass {name:?}{until}, although {otherwise}"
+    ));
+    risk.reasons
+        .push(format!("passes by BreakGlass {name:?} alone: {otherwise}"));
+    Permit {
+        rule: glass.rule().into(),
+        policy_digest: Arc::clone(policy_digest),
+        obligations,
+        risk,
+        glass: Some(name.as_str().into()),
     }
 }

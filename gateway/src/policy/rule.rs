@@ -294,6 +294,14 @@ fn service_account(identity: &Identity) -> Option<(&str, &str)> {
         .filter(|_| identity.issuer.is_none())
 }
 
+/// Whether people may mean this caller by `name`: its agent's as somebody else than the agent says it, or a user's as
+/// records have it.
+pub(super) fn is_called(identity: &Identity, name: &str) -> bool {
+    declared_agent(identity) == Some(name)
+        || identity.user.username == name
+        || identity.upstream_user.username == name
+}
+
 /// The agent's name where somebody else than the agent says so.
 pub(super) fn declared_agent(identity: &Identity) -> Option<&str> {
     let agent = identity.provenance.agent.as_ref()?;

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::{Denial, rule::declared_agent};
+use super::{Denial, rule::is_called};
 use crate::{
     api::v1alpha1::agent_stop::{AgentStop, StopTarget},
     identity::Identity,
@@ -113,11 +113,7 @@ impl Stop {
         match &self.target {
             StopTarget::All(_) => true,
             StopTarget::Session(id) => identity.session_id.as_ref() == Some(id),
-            StopTarget::Agent(name) => {
-                declared_agent(identity) == Some(name.as_str())
-                    || identity.user.username == *name
-                    || identity.upstream_user.username == *name
-            }
+            StopTarget::Agent(name) => is_called(identity, name),
         }
     }
 

@@ -13,6 +13,7 @@ mod creations;
 mod decisions;
 mod files;
 mod floor;
+mod glass;
 mod properties;
 mod shipped;
 

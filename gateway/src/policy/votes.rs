@@ -66,6 +66,11 @@ fn may_decide(vote: &Vote, requester: &Requester) -> bool {
     !(is_nobody || is_script || requested(&vote.by, requester))
 }
 
+/// Whether the API server can know a person by this name: no agent, and nothing that Kubernetes names itself.
+pub fn is_person(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with(AGENTS) && !name.starts_with("system:")
+}
+
 /// Whether the request is by `person` themselves, as far as anybody can tell.
 pub fn requested(person: &str, requester: &Requester) -> bool {
     let own = [&requester.username, &requester.upstream_user];

@@ -80,6 +80,19 @@ impl Alerts {
         });
     }
 
+    /// A call that policies do not let pass, and that passes because people broke the glass.
+    pub(super) fn behind_glass(&self, glass: &str, attributes: &Attributes<'_>) {
+        let user = &attributes.identity.upstream_user.username;
+        self.raise(Alert {
+            reason: Reason::BreakGlassUsed,
+            key: format!("{glass} {user}"),
+            note: format!(
+                "{user} does what policies do not let it, by BreakGlass {glass}; the record has each call under rule \
+                 BreakGlass/{glass}"
+            ),
+        });
+    }
+
     /// Nobody has a reason to read a decoy.
     pub(super) fn decoy_read(&self, record: &Record, decoy: &SecretName) {
         let user = record.user.as_ref().map(|user| user.username.as_str());

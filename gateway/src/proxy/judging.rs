@@ -97,14 +97,14 @@ impl Gateway {
         call: &mut Call<'_>,
         recording: &mut Recording,
     ) -> Result<Decision, Unlearned> {
-        let decision = match policies.judge(call.attributes, &call.content.facts) {
+        let decision = match self.judge_now(policies, call) {
             Judgement::Decided(decision) => decision,
             Judgement::Undecided(undecided) => {
                 // What is learned of a change may depend on what its caller must not read.
                 self.check_before_learning(call)?;
                 let wanted = Wanted::of(&undecided);
                 self.learn(wanted, call, recording).await?;
-                policies.conclude(call.attributes, &call.content.facts)
+                self.conclude_now(policies, call)
             }
         };
         match decision {
@@ -115,7 +115,7 @@ impl Gateway {
                 if is_set || !call.content.is_understood() {
                     self.understand(&pending, call, recording).await?;
                 }
-                Ok(policies.conclude(call.attributes, &call.content.facts))
+                Ok(self.conclude_now(policies, call))
             }
             decided => Ok(decided),
         }

@@ -28,6 +28,8 @@ pub struct Metrics {
     pub(super) upgraded: Gauge,
     pub(super) decoys_read: Counter,
     pub(super) audited: Counter,
+    pub(super) behind_glass: Counter,
+    pub(super) glasses_open: Gauge,
     connection_errors: Family<ConnectionError, Counter>,
     pub(super) captured_pods: Gauge,
     pub(super) captured_listeners: Gauge,
@@ -68,6 +70,8 @@ impl Metrics {
             upgraded: Gauge::default(),
             decoys_read: Counter::default(),
             audited: Counter::default(),
+            behind_glass: Counter::default(),
+            glasses_open: Gauge::default(),
             connection_errors: Family::default(),
             captured_pods: Gauge::default(),
             captured_listeners: Gauge::default(),
@@ -102,6 +106,16 @@ impl Metrics {
             "audited_rules",
             "Rules of policies in mode Audit that matched a call, and did not count",
             metrics.audited.clone(),
+        );
+        registry.register(
+            "break_glass_calls",
+            "Calls that passed by an open BreakGlass alone",
+            metrics.behind_glass.clone(),
+        );
+        registry.register(
+            "break_glass_open",
+            "BreakGlass objects that are open",
+            metrics.glasses_open.clone(),
         );
         registry.register(
             "decoys_read",

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use tokio::{
     sync::watch,
     time::{Instant, Sleep, sleep, timeout},
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{
     identity::{Attributes, Identity},
-    policy::{AgentNamespaces, Decision, Denial, Facts, Obligations, PolicySet, Stops},
+    policy::{AgentNamespaces, Decision, Denial, Facts, Glasses, Obligations, PolicySet, Stops},
     request_info::RequestInfo,
 };
 
@@ -58,6 +59,7 @@ pub(super) struct Bounds {
 pub(super) struct Sources {
     policies: watch::Receiver<Arc<PolicySet>>,
     stops: watch::Receiver<Arc<Stops>>,
+    glasses: watch::Receiver<Arc<Glasses>>,
     namespaces: watch::Receiver<Arc<AgentNamespaces>>,
 }
 
@@ -75,6 +77,8 @@ pub(super) struct Revocation<'a> {
     sources: Sources,
     /// Whatever the namespace's label says.
     is_own_namespace: bool,
+    /// Nobody has approved it.
+    is_behind_glass: bool,
 }
 
 /// A call that runs, and its bounds. It outlives its request.
@@ -86,6 +90,7 @@ pub(super) struct Running {
     namespace_is_agents: bool,
     facts: Facts,
     bounds: Bounds,
+    is_behind_glass: bool,
     sources: Sources,
     live: Option<LiveCall>,
 }
@@ -120,15 +125,22 @@ impl Gateway {
         Sources {
             policies: self.policies.clone(),
             stops: self.stops.clone(),
+            glasses: self.glasses.clone(),
             namespaces: self.namespaces.clone(),
         }
     }
 }
 
 impl<'a> Revocation<'a> {
-    fn new(sources: Sources, attributes: Attributes<'a>, facts: &'a Facts) -> Self {
+    fn new(
+        sources: Sources,
+        attributes: Attributes<'a>,
+        facts: &'a Facts,
+        is_behind_glass: bool,
+    ) -> Self {
         let is_labelled = sources.are_agents(&attributes.request.namespace);
         Self {
+            is_behind_glass,
             attributes,
             facts,
             sources,
@@ -136,7 +148,8 @@ impl<'a> Revocation<'a> {
         }
     }
 
-    /// What denies the call now. That it needs approval does not: it waits for it, or has it.
+    /// What denies the call now. That it needs approval does not: it waits for it, or has it, unless it passed by a
+    /// BreakGlass.
     pub(super) fn check(&mut self) -> Result<(), Denial> {
         let stops = Arc::clone(&self.sources.stops.borrow_and_update());
         stops.check(self.attributes.identity)?;
@@ -147,8 +160,11 @@ impl<'a> Revocation<'a> {
             ..self.attributes
         };
         let policies = Arc::clone(&self.sources.policies.borrow_and_update());
-        match policies.conclude(&attributes, self.facts) {
+        let glasses = Arc::clone(&self.sources.glasses.borrow_and_update());
+        let glass = glasses.open_for(&attributes, Timestamp::now());
+        match policies.conclude_behind(glass.map(|glass| &**glass), &attributes, self.facts) {
             Decision::Deny(denial) => Err(denial),
+            Decision::Hold(pending) if self.is_behind_glass => Err(Denial::glass_is_over(&pending)),
             Decision::Allow(_) | Decision::Hold(_) => Ok(()),
         }
     }
@@ -173,6 +189,7 @@ impl Sources {
         tokio::select! {
             Ok(()) = self.policies.changed() => {}
             Ok(()) = self.stops.changed() => {}
+            Ok(()) = self.glasses.changed() => {}
             Ok(()) = self.namespaces.changed() => {}
             else => std::future::pending().await,
         }
@@ -201,6 +218,7 @@ impl Running {
             namespace_is_agents,
             facts: call.content.facts,
             bounds: call.bounds,
+            is_behind_glass: call.is_behind_glass,
             sources: gateway.sources(),
             live: gateway.live.stream(recording, request),
         }
@@ -226,7 +244,8 @@ impl Running {
             dry_run: self.dry_run,
             namespace_is_agents: self.namespace_is_agents,
         };
-        let mut revocation = Revocation::new(self.sources, attributes, &self.facts);
+        let mut revocation =
+            Revocation::new(self.sources, attributes, &self.facts, self.is_behind_glass);
         tokio::select! {
             () = drained => Ending::Drain,
             ending = too_long(self.bounds.duration) => ending,

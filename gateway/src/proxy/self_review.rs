@@ -99,7 +99,9 @@ impl Gateway {
             namespace_is_agents: is_labelled || is_own_namespace(call.arrival, asked),
             ..Attributes::new(call.attributes.identity, asked)
         };
-        self.policies.borrow().judge(&attributes, &Facts::default())
+        let glass = self.open_glass(&attributes);
+        let policies = self.policies.borrow();
+        policies.judge_behind(glass.as_deref(), &attributes, &Facts::default())
     }
 }
 

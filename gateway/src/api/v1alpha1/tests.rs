@@ -78,6 +78,7 @@ fn the_printed_definitions_are_stable_and_complete() {
             "agents.sallyport.dev",
             "agentstops.sallyport.dev",
             "approvalrequests.sallyport.dev",
+            "breakglasses.sallyport.dev",
             "nodecoverages.sallyport.dev"
         ]
     );

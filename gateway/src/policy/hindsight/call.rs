@@ -57,6 +57,8 @@ pub enum NotJudged {
     Undecided,
     BeforePolicy,
     Stopped,
+    /// People had broken the glass for it.
+    BehindGlass,
     /// The gateway asked the API server something for a decision on another call.
     Aside,
 }
@@ -68,6 +70,7 @@ impl NotJudged {
             Self::Undecided => "have no decision in the record",
             Self::BeforePolicy => "were refused before policy was asked",
             Self::Stopped => "were of a stopped agent",
+            Self::BehindGlass => "passed by a BreakGlass, whatever policies say",
             Self::Aside => "were made by the gateway, to decide on others",
         }
     }
@@ -126,6 +129,9 @@ fn then(record: &Record) -> Result<Then, NotJudged> {
     }
     if rule.starts_with("AgentStop/") || rule == "built-in/not-heard" {
         return Err(NotJudged::Stopped);
+    }
+    if rule.starts_with("BreakGlass/") {
+        return Err(NotJudged::BehindGlass);
     }
     if decision == Some("allow") && matches!(rule, "built-in/lookup" | "built-in/dry-run") {
         return Err(NotJudged::Aside);

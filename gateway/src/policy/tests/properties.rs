@@ -137,12 +137,12 @@ fn fact() -> impl Strategy<Value = Fact> {
     ]
 }
 
-fn learned() -> impl Strategy<Value = Facts> {
+pub(super) fn learned() -> impl Strategy<Value = Facts> {
     let fact = || prop_oneof![1 => Just(Fact::Absent), 3 => json().prop_map(Fact::Known)];
     (fact(), fact()).prop_map(|(object, old_object)| Facts { object, old_object })
 }
 
-fn facts() -> impl Strategy<Value = Facts> {
+pub(super) fn facts() -> impl Strategy<Value = Facts> {
     (fact(), fact()).prop_map(|(object, old_object)| Facts { object, old_object })
 }
 
@@ -159,7 +159,11 @@ fn whole(
     })
 }
 
-fn with_attributes<T>(line: &str, agents: bool, then: impl FnOnce(&Attributes<'_>) -> T) -> T {
+pub(super) fn with_attributes<T>(
+    line: &str,
+    agents: bool,
+    then: impl FnOnce(&Attributes<'_>) -> T,
+) -> T {
     let (identity, request) = (bot(), request(&line.replacen("APPLY ", "PATCH ", 1)));
     then(&Attributes {
         applies: line.starts_with("APPLY "),
@@ -205,11 +209,11 @@ fn spec() -> impl Strategy<Value = AgentPolicySpec> {
     })
 }
 
-fn specs() -> impl Strategy<Value = Vec<AgentPolicySpec>> {
+pub(super) fn specs() -> impl Strategy<Value = Vec<AgentPolicySpec>> {
     prop::collection::vec(spec(), 0..4)
 }
 
-fn request_line() -> impl Strategy<Value = String> {
+pub(super) fn request_line() -> impl Strategy<Value = String> {
     let method = select(&["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "APPLY"][..]);
     let target = select(vec![
         "/version",
@@ -243,7 +247,7 @@ fn request_line() -> impl Strategy<Value = String> {
 }
 
 /// Names policies and rules by position, so that a permutation keeps its names.
-fn named(specs: Vec<AgentPolicySpec>) -> Vec<(String, AgentPolicySpec)> {
+pub(super) fn named(specs: Vec<AgentPolicySpec>) -> Vec<(String, AgentPolicySpec)> {
     let name_rules = |mut spec: AgentPolicySpec| {
         spec.rules
             .iter_mut()
@@ -258,7 +262,7 @@ fn named(specs: Vec<AgentPolicySpec>) -> Vec<(String, AgentPolicySpec)> {
         .collect()
 }
 
-fn compile(policies: &[(String, AgentPolicySpec)]) -> Result<PolicySet, PolicyError> {
+pub(super) fn compile(policies: &[(String, AgentPolicySpec)]) -> Result<PolicySet, PolicyError> {
     let manifest = |(name, spec): &(String, AgentPolicySpec)| Manifest {
         place: Place::File(format!("{name}.yaml").into()),
         name: name.clone(),

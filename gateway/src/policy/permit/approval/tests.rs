@@ -43,6 +43,7 @@ fn pending() -> PendingPermit {
         policy_digest: "sha256:0".into(),
         obligations: Default::default(),
         risk: risk(),
+        glass: None,
     };
     PendingPermit {
         permit,

@@ -1,0 +1,165 @@
+//! What becomes of a decision where two people have broken the glass for its call.
+//!
+//! Policies' denials and holds count for nothing then. The floor does, and whatever the rules that match say of how
+//! much is shown. A pod is given no Secret but one that policy lets its agent read as it is: what runs could print it.
+
+use super::{
+    Decision, Denial, Facts, Glass, Judgement, PolicySet, Undecided,
+    creation::Creation,
+    expression::Scope,
+    floor::{self, objects, running},
+    judging::{Facing, Found, get_secret},
+    permit,
+};
+use crate::{
+    api::v1alpha1::agent_policy::{AgentView, Effect},
+    identity::Attributes,
+};
+
+/// What would have been decided, in a sentence's end.
+pub(super) struct Lifted(pub(super) String);
+
+impl Lifted {
+    /// `None` where there is nothing to lift.
+    fn of(decision: &Decision) -> Option<Self> {
+        match decision {
+            Decision::Allow(_) => None,
+            Decision::Hold(pending) => {
+                Some(Self(format!("rule {:?} requires approval", pending.rule())))
+            }
+            Decision::Deny(denial) => Some(Self(format!("rule {:?} denies it", denial.rule))),
+        }
+    }
+}
+
+impl PolicySet {
+    /// As [`Self::judge`], where `glass` is open for the call.
+    pub fn judge_behind(
+        &self,
+        glass: Option<&Glass>,
+        attributes: &Attributes<'_>,
+        facts: &Facts,
+    ) -> Judgement {
+        match (self.judge(attributes, facts), glass) {
+            (Judgement::Decided(decision), Some(glass)) => {
+                let scope = Scope::new(attributes, facts);
+                self.lift(decision, glass, &scope, Facing::More)
+            }
+            (judgement, _) => judgement,
+        }
+    }
+
+    /// As [`Self::conclude`], where `glass` is open for the call.
+    pub fn conclude_behind(
+        &self,
+        glass: Option<&Glass>,
+        attributes: &Attributes<'_>,
+        facts: &Facts,
+    ) -> Decision {
+        let decision = self.conclude(attributes, facts);
+        let Some(glass) = glass else {
+            return decision;
+        };
+        let scope = Scope::new(attributes, facts);
+        match self.lift(decision, glass, &scope, Facing::End) {
+            Judgement::Decided(decision) => decision,
+            Judgement::Undecided(_) => Decision::Deny(objects::unlearned(attributes.request)),
+        }
+    }
+
+    fn lift(
+        &self,
+        decision: Decision,
+        glass: &Glass,
+        scope: &Scope<'_>,
+        facing: Facing,
+    ) -> Judgement {
+        let Some(lifted) = Lifted::of(&decision) else {
+            return Judgement::Decided(decision);
+        };
+        let decided = match (self.find_whatever_denies(scope, facing), decision) {
+            (Ok(found), _) if found.wants.any() => {
+                let digest = self.shared_digest();
+                let undecided = Undecided::new(scope.attributes(), found.wants, digest);
+                return Judgement::Undecided(undecided);
+            }
+            (Ok(found), _) => Decision::Allow(self.permit_behind(glass, &lifted, &found, scope)),
+            // People may still approve what it does not reach.
+            (Err(_), Decision::Hold(pending)) => Decision::Hold(pending),
+            (Err(denial), _) => Decision::Deny(denial),
+        };
+        Judgement::Decided(decided)
+    }
+
+    /// The floor, and the rules that match or may match, whatever their effect.
+    fn find_whatever_denies(&self, scope: &Scope<'_>, facing: Facing) -> Result<Found<'_>, Denial> {
+        let attributes = scope.attributes();
+        floor::check(attributes)?;
+        let mut found = self.matching(scope, facing);
+        if running::must_be_named(attributes) && !found.may_name(attributes) {
+            return Err(running::unnamed(attributes.request));
+        }
+        for creation in Creation::all_of(attributes) {
+            let created = Attributes {
+                request: &creation.request,
+                ..*attributes
+            };
+            found.join(self.matching(&scope.of(&created), facing));
+        }
+        // No rule decides any more, so what rules read does not matter.
+        found.wants = objects::wants(scope);
+        if !found.wants.any() {
+            objects::check(scope)?;
+            self.check_secrets(scope)?;
+        } else if facing == Facing::End {
+            return Err(objects::unlearned(attributes.request));
+        }
+        Ok(found)
+    }
+
+    fn check_secrets(&self, scope: &Scope<'_>) -> Result<(), Denial> {
+        let attributes = scope.attributes();
+        for name in objects::secrets(scope)? {
+            let request = get_secret(&attributes.request.namespace, &name);
+            let reading = Attributes {
+                applies: false,
+                dry_run: false,
+                request: &request,
+                ..*attributes
+            };
+            let reads = match self.conclude(&reading, &Facts::default()) {
+                Decision::Allow(permit) => permit.obligations().agent_view == AgentView::Clear,
+                Decision::Hold(_) | Decision::Deny(_) => false,
+            };
+            if !reads {
+                return Err(Denial::secret_behind_glass(&name));
+            }
+        }
+        Ok(())
+    }
+
+    fn permit_behind(
+        &self,
+        glass: &Glass,
+        lifted: &Lifted,
+        found: &Found<'_>,
+        scope: &Scope<'_>,
+    ) -> permit::Permit {
+        let mut obligations = super::Obligations::default();
+        let certain = found.hits.iter().map(|hit| hit.rule);
+        for rule in certain.clone().chain(found.open.iter().copied()) {
+            obligations.tighten(rule);
+        }
+        if !certain.clone().any(|rule| rule.effect != Effect::Deny) {
+            // No rule says what the agent may see.
+            obligations.agent_view = AgentView::Masked;
+        }
+        permit::behind_glass(
+            glass,
+            lifted,
+            obligations,
+            scope.risk(),
+            self.shared_digest(),
+        )
+    }
+}
