@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod agents;
 mod approvals;
 mod audit;
+mod break_glass;
 mod ca;
 mod controller;
 mod coverage;
@@ -77,6 +78,9 @@ enum Command {
     /// See which calls of agents wait for people, and decide on them.
     #[command(subcommand)]
     Approvals(approvals::Command),
+    /// Let agents do for a quarter of an hour what policies deny, with a second person; end it.
+    #[command(subcommand)]
+    BreakGlass(break_glass::Command),
     /// Wait until people have decided on a call.
     Wait(wait::Args),
     /// Read the record: list calls, show one in full.
@@ -117,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Rbac(command) => rbac::run(command),
         Command::Policy(command) => policy::run(command),
         Command::Approvals(command) => approvals::run(command),
+        Command::BreakGlass(command) => break_glass::run(command),
         Command::Wait(args) => wait::run(args),
         Command::Audit(command) => audit::run(command),
         Command::Trace(args) => trace::run(args),

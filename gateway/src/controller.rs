@@ -25,6 +25,7 @@ use self::{
     asking::Asking,
     decisions::{Callbacks, Endpoints, Outcomes, Voting},
     election::{Election, Leadership},
+    glasses::Glasses,
     metrics::Metrics,
     policies::{Policies, WrittenPolicy},
     webhooks::{Kind, Webhooks},
@@ -33,7 +34,8 @@ use crate::{
     api::{
         alert,
         v1alpha1::{
-            agent_stop::AgentStop, approval_request::ApprovalRequest, node_coverage::NodeCoverage,
+            agent_stop::AgentStop, approval_request::ApprovalRequest, break_glass::BreakGlass,
+            node_coverage::NodeCoverage,
         },
     },
     authn::FetchError,
@@ -50,6 +52,7 @@ mod decisions;
 mod election;
 #[cfg(test)]
 mod example;
+mod glasses;
 mod message;
 mod metrics;
 mod policies;
@@ -273,6 +276,12 @@ impl House {
             self.config.approvals.retention.0,
             leadership.clone(),
         );
+        let glasses = Glasses::new(
+            client(),
+            self.followed.glasses.clone(),
+            self.config.approvals.retention.0,
+            leadership.clone(),
+        );
         let policies = Policies::new(client(), self.followed.policies.clone(), leadership.clone());
         let asking = Asking::new(
             client(),
@@ -296,6 +305,7 @@ impl House {
         tokio::join!(
             self.announce_address(leadership),
             approvals.keep(),
+            glasses.keep(),
             policies.keep(),
             asking.keep(),
             writing.keep(),
@@ -330,6 +340,7 @@ struct Followed {
     approvals: watch::Receiver<Arc<Known<ApprovalRequest>>>,
     policies: watch::Receiver<Arc<Known<WrittenPolicy>>>,
     stops: watch::Receiver<Arc<Known<AgentStop>>>,
+    glasses: watch::Receiver<Arc<Known<BreakGlass>>>,
     coverages: watch::Receiver<Arc<Known<NodeCoverage>>>,
     events: watch::Receiver<Arc<Known<Event>>>,
 }
@@ -341,6 +352,7 @@ impl Followed {
             approvals: informer::follow(client),
             policies: informer::follow(client),
             stops: informer::follow(client),
+            glasses: informer::follow(client),
             coverages: informer::follow(client),
             events: informer::follow_in(client, namespace, &alerts),
         }
@@ -351,6 +363,7 @@ impl Followed {
             stops: self.stops.clone(),
             coverages: self.coverages.clone(),
             approvals: self.approvals.clone(),
+            glasses: self.glasses.clone(),
         }
     }
 }
@@ -360,6 +373,7 @@ async fn announce_synced(mut followed: Followed, starting: BlockReady) {
     synced(&mut followed.approvals).await;
     synced(&mut followed.policies).await;
     synced(&mut followed.stops).await;
+    synced(&mut followed.glasses).await;
     synced(&mut followed.coverages).await;
     synced(&mut followed.events).await;
     drop(starting);

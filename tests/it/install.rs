@@ -3,6 +3,7 @@
 mod agents;
 mod agents_namespace;
 mod approvals;
+mod break_glass;
 mod ca;
 mod controller;
 mod doctor;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 mod analysis;
 mod approvals;
 mod audit;
+mod break_glass;
 mod canary;
 #[cfg(target_os = "linux")]
 mod captured;

@@ -24,6 +24,7 @@ const FILES: &[&str] = &[
     include_str!("../../../deploy/install/admission-via.yaml"),
     include_str!("../../../deploy/install/admission-approvals.yaml"),
     include_str!("../../../deploy/install/admission-stops.yaml"),
+    include_str!("../../../deploy/install/admission-break-glass.yaml"),
     include_str!("../../../deploy/install/node.yaml"),
     include_str!("../../../deploy/install/gateway.yaml"),
     include_str!("../../../deploy/install/controller.yaml"),

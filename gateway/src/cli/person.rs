@@ -1,8 +1,11 @@
 //! The cluster as the person at this terminal reaches it.
 
-use std::path::PathBuf;
+use std::{
+    io::{self, BufRead as _, IsTerminal as _, Write},
+    path::PathBuf,
+};
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
     Api, Client, Config,
@@ -65,6 +68,25 @@ pub(super) async fn whoami(client: &Client) -> anyhow::Result<String> {
     let user = review.status.and_then(|status| status.user_info);
     user.and_then(|user| user.username)
         .context("the API server does not say who you are")
+}
+
+/// Asks on the terminal before `what` is done to what was shown.
+pub(super) fn confirm(what: &str, out: &mut impl Write) -> anyhow::Result<()> {
+    if !io::stdin().is_terminal() {
+        bail!(
+            "nobody can be asked here; give --yes to {}",
+            what.to_lowercase()
+        );
+    }
+    write!(out, "\n{what} this? [y/N] ")?;
+    out.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    ensure!(
+        matches!(answer.trim(), "y" | "Y" | "yes"),
+        "nothing was decided"
+    );
+    Ok(())
 }
 
 impl Access {

@@ -18,19 +18,21 @@ use tokio::{
 };
 
 pub(super) use self::telling::Telling;
-use self::{coverage::Coverages, requests::Requests, stops::Stops};
+use self::{coverage::Coverages, glasses::Glasses, requests::Requests, stops::Stops};
 use super::election::{Leadership, NotWritten, TRIES_AGAIN_AFTER};
 use crate::{
     api::{
         alert::Alert,
         v1alpha1::{
-            agent_stop::AgentStop, approval_request::ApprovalRequest, node_coverage::NodeCoverage,
+            agent_stop::AgentStop, approval_request::ApprovalRequest, break_glass::BreakGlass,
+            node_coverage::NodeCoverage,
         },
     },
     informer::Known,
 };
 
 mod coverage;
+mod glasses;
 mod requests;
 mod stops;
 mod telling;
@@ -82,12 +84,13 @@ pub(super) struct Sources {
     pub(super) stops: watch::Receiver<Arc<Known<AgentStop>>>,
     pub(super) coverages: watch::Receiver<Arc<Known<NodeCoverage>>>,
     pub(super) approvals: watch::Receiver<Arc<Known<ApprovalRequest>>>,
+    pub(super) glasses: watch::Receiver<Arc<Known<BreakGlass>>>,
 }
 
 /// Runs on every replica, until the objects are not followed any more.
 pub(super) async fn observe(mut sources: Sources, pending: Arc<Pending>) {
     let (mut stops, mut coverages) = (Stops::default(), Coverages::default());
-    let mut requests = Requests::default();
+    let (mut requests, mut glasses) = (Requests::default(), Glasses::default());
     loop {
         let now = Timestamp::now();
         let known = Arc::clone(&sources.stops.borrow_and_update());
@@ -96,10 +99,13 @@ pub(super) async fn observe(mut sources: Sources, pending: Arc<Pending>) {
         pending.add(coverages.see(&known, Instant::now()));
         let known = Arc::clone(&sources.approvals.borrow_and_update());
         pending.add(requests.see(&known, now));
+        let known = Arc::clone(&sources.glasses.borrow_and_update());
+        pending.add(glasses.see(&known, now));
         let heard = tokio::select! {
             heard = sources.stops.changed() => heard,
             heard = sources.coverages.changed() => heard,
             heard = sources.approvals.changed() => heard,
+            heard = sources.glasses.changed() => heard,
             () = sleep(LOOKS_EVERY) => Ok(()),
         };
         if heard.is_err() {

@@ -44,6 +44,8 @@ pub struct Glass {
     pub namespaces: Vec<String>,
     pub by: String,
     pub reason: String,
+    /// From the vote that opens it on.
+    pub lasts: SignedDuration,
     /// Those of people, in time, and denials; the earliest first.
     pub votes: Vec<Vote>,
     pub closed: Option<Closed>,
@@ -131,19 +133,20 @@ impl Glass {
             namespaces: spec.namespaces.clone(),
             by: spec.by.clone(),
             reason: spec.reason.clone(),
+            lasts: SignedDuration::from_secs(i64::from(spec.duration_seconds.min(LONGEST))),
             closed: status.closed.clone(),
             voted: Voted::Not,
             votes,
             made,
         };
         if is_person(&spec.by) && spec.via == Channel::Kubernetes && !is_going(object) {
-            glass.voted = glass.count(spec.duration_seconds);
+            glass.voted = glass.count();
         }
         glass
     }
 
     /// The second person opens it, however many come later.
-    fn count(&self, seconds: u16) -> Voted {
+    fn count(&self) -> Voted {
         let requester = Requester {
             username: self.by.clone(),
             ..Requester::default()
@@ -154,11 +157,10 @@ impl Glass {
             Standing::Approved { by, .. } => by,
         };
         let counted = self.votes.iter().filter(|vote| voters.contains(&vote.by));
-        let lasts = SignedDuration::from_secs(i64::from(seconds.min(LONGEST)));
         let first = counted.map(|vote| vote.at).min();
         first.map_or(Voted::Not, |at| Voted::Approved {
             at,
-            until: at.saturating_add(lasts).unwrap_or(at),
+            until: at.saturating_add(self.lasts).unwrap_or(at),
         })
     }
 

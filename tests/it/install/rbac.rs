@@ -217,7 +217,7 @@ fn gateway_hears_of_the_objects_that_count_and_changes_none() -> Result<()> {
         ("Content-Type", "application/json"),
     ];
     let objects = "/apis/sallyport.dev/v1alpha1";
-    for kind in ["agentpolicies", "agents", "agentstops"] {
+    for kind in ["agentpolicies", "agents", "agentstops", "breakglasses"] {
         let path = format!("{objects}/{kind}");
         ok(&site.client.request("GET", &path, &headers, &[])?)?;
         site.client

@@ -1,9 +1,6 @@
-use std::{
-    io::{self, BufRead, IsTerminal, Write},
-    process::ExitCode,
-};
+use std::{io, process::ExitCode};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use jiff::Timestamp;
 
 use super::{ApprovedFor, Named, block_on, show};
@@ -13,7 +10,10 @@ use crate::{
         approval_request::{ApprovalRequest, State, Verdict, Vote},
     },
     approval::{state, vote},
-    cli::{person::whoami, text::printable},
+    cli::{
+        person::{self, whoami},
+        text::printable,
+    },
     policy::requested,
 };
 
@@ -125,21 +125,7 @@ fn confirm(request: &ApprovalRequest, result: Verdict) -> anyhow::Result<()> {
         Verdict::Approved => "Approve",
         Verdict::Denied => "Deny",
     };
-    if !io::stdin().is_terminal() {
-        bail!(
-            "nobody can be asked here; give --yes to {}",
-            asks.to_lowercase()
-        );
-    }
-    write!(out, "\n{asks} this? [y/N] ")?;
-    out.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    ensure!(
-        matches!(answer.trim(), "y" | "Y" | "yes"),
-        "nothing was decided"
-    );
-    Ok(())
+    person::confirm(asks, &mut out)
 }
 
 fn tell(stored: &ApprovalRequest, ballot: &Vote) {

@@ -1,0 +1,92 @@
+//! `sallyport break-glass`: BreakGlass objects, with the credential of whoever asks, votes or closes.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow};
+use kube::{Api, Client, Resource as _};
+use serde_json::{Value, json};
+
+use super::person::block_on;
+use crate::api::v1alpha1::break_glass::BreakGlass;
+
+mod approve;
+mod close;
+mod list;
+mod open;
+
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum Command {
+    /// Ask that agents may do what policies deny; nothing changes until a second person approves.
+    #[command(after_help = OPEN_HELP)]
+    Open(open::Args),
+    /// Be the second person.
+    Approve(approve::Args),
+    /// End it at once, or before anybody approves.
+    Close(close::Args),
+    /// List those that wait or are open, and those that were.
+    List(list::Args),
+}
+
+const OPEN_HELP: &str = "\
+Examples:
+  sallyport break-glass open --agent fixer -n shop --reason 'incident 1234: the shop is down'
+  sallyport break-glass open --agent '*' -n '*' --for 5m --reason 'incident 1235'
+
+It makes a BreakGlass object, in your name. Once a second person has approved it, calls of these agents pass in these \
+namespaces although policies deny or hold them; -n '*' has what is in no namespace too. Nothing else changes: what no \
+policy can allow stays denied, stopped agents stay stopped, secrets stay masked where no rule shows them. Each call is \
+recorded in full under the name of the BreakGlass, and alerts tell of it.";
+
+pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let ran = match command {
+        Command::Open(args) => block_on(open::run(&args)),
+        Command::Approve(args) => block_on(approve::run(&args)),
+        Command::Close(args) => block_on(close::run(&args)),
+        Command::List(args) => block_on(list::run(&args)),
+    };
+    ran.map(|()| ExitCode::SUCCESS)
+}
+
+fn objects(client: &Client) -> Api<BreakGlass> {
+    Api::all(client.clone())
+}
+
+async fn read(client: &Client, name: &str) -> anyhow::Result<BreakGlass> {
+    let found = objects(client).get_opt(name).await;
+    found
+        .map_err(|error| refused(error, "read"))?
+        .with_context(|| {
+            format!(
+                "there is no BreakGlass {name}; `sallyport break-glass list` shows those that are"
+            )
+        })
+}
+
+/// Adds `value` at `path` of the object, whatever others write at the same time.
+async fn add(client: &Client, name: &str, path: &str, value: &Value) -> anyhow::Result<BreakGlass> {
+    let patch = json!([{"op": "add", "path": path, "value": value}]).to_string();
+    let url = BreakGlass::url_path(&(), None);
+    let request = http::Request::patch(format!("{url}/{name}/status"))
+        .header(http::header::CONTENT_TYPE, "application/json-patch+json")
+        .body(patch.into_bytes())?;
+    let written = client.request(request).await;
+    written.map_err(|error| refused(error, "change"))
+}
+
+fn refused(error: kube::Error, verb: &str) -> anyhow::Error {
+    match &error {
+        kube::Error::Api(status) if status.code == 404 => anyhow!(
+            "the cluster knows no {}: apply the output of `sallyport manifests` first",
+            BreakGlass::plural(&())
+        ),
+        kube::Error::Api(status) if status.code == 403 && status.message.contains("sallyport:") => {
+            anyhow!("{}", status.message)
+        }
+        kube::Error::Api(status) if status.code == 403 => anyhow!(
+            "you may not {verb} a BreakGlass ({}); an administrator can bind you to ClusterRole sallyport-break-glass",
+            status.message
+        ),
+        kube::Error::Api(status) => anyhow!("{}", status.message),
+        _ => anyhow!(error).context(format!("cannot {verb} a BreakGlass")),
+    }
+}

@@ -1,0 +1,84 @@
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+
+use super::objects;
+use crate::{
+    api::v1alpha1::break_glass::BreakGlass,
+    cli::{
+        output::Output,
+        person::Access,
+        reports::each_object,
+        table::{self, Column},
+        text::{Cut, printable},
+    },
+    policy::{Glass, Over, Phase},
+};
+
+#[derive(clap::Args, Debug)]
+pub(in crate::cli) struct Args {
+    #[command(flatten)]
+    access: Access,
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+}
+
+pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
+    let client = args.access.client().await?;
+    let mut found: Vec<BreakGlass> = Vec::new();
+    let what = "BreakGlass objects (breakglasses.sallyport.dev)";
+    each_object(&objects(&client), what, |object| found.push(object)).await?;
+    args.output.show(&found, |out| print(&found, out))
+}
+
+fn print(objects: &[BreakGlass], out: &mut dyn Write) -> io::Result<()> {
+    if objects.is_empty() {
+        return writeln!(out, "no BreakGlass");
+    }
+    let now = Timestamp::now();
+    let mut glasses: Vec<_> = objects.iter().map(Glass::of).collect();
+    glasses.sort_by_key(|glass| (rank(glass.phase(now)), std::cmp::Reverse(glass.made)));
+    let columns = [
+        Column::fixed("NAME"),
+        Column::fixed("STATE"),
+        Column::shortened("BY", 2, 12, Cut::End),
+        Column::shortened("VOTED", 2, 12, Cut::End),
+        Column::shortened("FOR", 1, 24, Cut::End),
+        Column::shortened("REASON", 0, 16, Cut::End),
+    ];
+    let rows: Vec<_> = glasses.iter().map(|glass| cells(glass, now)).collect();
+    table::print(&columns, &rows, Some(table::terminal_width()), out)
+}
+
+fn cells(glass: &Glass, now: Timestamp) -> Vec<String> {
+    let voted: Vec<_> = glass.votes.iter().map(|vote| vote.by.as_str()).collect();
+    vec![
+        glass.name.clone(),
+        state(glass.phase(now)),
+        printable(&glass.by),
+        match voted[..] {
+            [] => "-".to_owned(),
+            _ => printable(&voted.join(", ")),
+        },
+        printable(&glass.what()),
+        printable(&glass.reason),
+    ]
+}
+
+fn rank(phase: Phase) -> u8 {
+    match phase {
+        Phase::Open { .. } => 0,
+        Phase::Asked => 1,
+        Phase::Over(_) => 2,
+    }
+}
+
+fn state(phase: Phase) -> String {
+    match phase {
+        Phase::Asked => "Asked".to_owned(),
+        Phase::Open { until } => format!("Open until {until:.0}"),
+        Phase::Over(Over::Closed) => "Closed".to_owned(),
+        Phase::Over(Over::Expired) => "Expired".to_owned(),
+        Phase::Over(Over::Lapsed) => "Lapsed".to_owned(),
+    }
+}
