@@ -164,7 +164,7 @@ pub struct ResponseStatus {
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Approval {
-    /// Namespace and name of the ApprovalRequest.
+    /// Namespace and name of the ApprovalRequest, or the name of the BreakGlass.
     pub id: String,
     /// `pending`, `approved`, `denied`, `expired`, `withdrawn`, or why none was asked.
     pub state: &'static str,

@@ -40,7 +40,7 @@ pub struct ControllerConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Approvals {
-    /// How long an ApprovalRequest is kept once nothing can become of it any more.
+    /// How long an ApprovalRequest or a BreakGlass is kept once nothing can become of it any more.
     pub retention: HumanDuration,
 }
 

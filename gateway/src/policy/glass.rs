@@ -32,7 +32,10 @@ const SKEW: SignedDuration = SignedDuration::from_mins(1);
 
 /// All of them, in order of name, immutable.
 #[derive(Debug, Default)]
-pub struct Glasses(Vec<Arc<Glass>>);
+pub struct Glasses {
+    is_heard: bool,
+    glasses: Vec<Arc<Glass>>,
+}
 
 /// One object.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -89,25 +92,33 @@ pub enum Over {
 impl Glasses {
     pub fn of(known: &Known<BreakGlass>) -> Self {
         let glasses = known.valid().map(|(_, object)| Arc::new(Glass::of(object)));
-        Self(match known.synced {
-            true => glasses.collect(),
-            false => Vec::new(),
-        })
+        Self {
+            is_heard: known.synced,
+            glasses: match known.synced {
+                true => glasses.collect(),
+                false => Vec::new(),
+            },
+        }
     }
 
     /// The one that is open for this call, the first by name where there are several: each does the same.
     pub fn open_for(&self, attributes: &Attributes<'_>, now: Timestamp) -> Option<&Arc<Glass>> {
-        let mut open = self.0.iter().filter(|glass| glass.is_open(now));
+        let mut open = self.glasses.iter().filter(|glass| glass.is_open(now));
         open.find(|glass| glass.is_for(attributes))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Glass>> {
-        self.0.iter()
+        self.glasses.iter()
+    }
+
+    /// Whether the objects have been heard.
+    pub fn is_heard(&self) -> bool {
+        self.is_heard
     }
 
     /// When the next of them opens or is over by the clock alone.
     pub fn changes_at(&self, now: Timestamp) -> Option<Timestamp> {
-        let times = self.0.iter().flat_map(|glass| glass.times());
+        let times = self.glasses.iter().flat_map(|glass| glass.times());
         times.filter(|time| *time > now).min()
     }
 }

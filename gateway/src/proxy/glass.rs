@@ -46,12 +46,12 @@ impl Gateway {
         tracing::warn!(audit_id, glass, "a call passes by a BreakGlass alone");
     }
 
-    /// Records what becomes of each object, until the drain begins. What was over before this gateway heard of it is
-    /// in the records of others.
+    /// Records what becomes of each object, until the drain begins. What was over when this gateway started is in
+    /// records of before.
     pub async fn record_glasses(&self, drain: DrainWatcher) {
         let mut draining = std::pin::pin!(drain.draining());
         let mut glasses = self.glasses.clone();
-        let mut known = Known::new();
+        let mut known = None;
         loop {
             let heard = Arc::clone(&glasses.borrow_and_update());
             self.record_glass_changes(&heard, &mut known).await;
@@ -62,27 +62,29 @@ impl Gateway {
         }
     }
 
-    async fn record_glass_changes(&self, glasses: &Glasses, known: &mut Known) {
+    async fn record_glass_changes(&self, glasses: &Glasses, known: &mut Option<Known>) {
+        if !glasses.is_heard() {
+            return;
+        }
         let now = Timestamp::now();
         let open = glasses.iter().filter(|glass| is_open(glass, now)).count();
-        self.metrics()
-            .glasses_open
-            .set(i64::try_from(open).unwrap_or(i64::MAX));
-        let before = std::mem::take(known);
+        let open = i64::try_from(open).unwrap_or(i64::MAX);
+        self.metrics().glasses_open.set(open);
+        let is_first = known.is_none();
+        let mut before = known.take().unwrap_or_default();
+        let now_known = known.insert(Known::new());
         for glass in glasses.iter() {
             let seen = Seen::of(glass, now);
-            for change in seen.since(before.get(&glass.uid), glass) {
-                self.record_glass(glass, &change).await;
+            let was = before.remove(&glass.uid);
+            if !(is_first && seen.is_over()) {
+                for change in seen.since(was.as_ref()) {
+                    self.record_glass(glass, &change).await;
+                }
             }
-            known.insert(glass.uid.clone(), seen);
+            now_known.insert(glass.uid.clone(), seen);
         }
-        for (_, gone) in before
-            .into_iter()
-            .filter(|(uid, _)| !known.contains_key(uid))
-        {
-            if let Some((glass, change)) = gone.deleted() {
-                self.record_glass(&glass, &change).await;
-            }
+        for (glass, change) in before.into_values().filter_map(Seen::deleted) {
+            self.record_glass(&glass, &change).await;
         }
     }
 }
