@@ -210,11 +210,21 @@ impl<'r> Found<'r> {
         self.open.extend(new);
     }
 
-    pub(super) fn may_name(&self, attributes: &Attributes<'_>) -> bool {
-        let hits = self.hits.iter().map(|hit| hit.rule);
-        hits.chain(self.open.iter().copied())
-            .any(|rule| rule.effect != Effect::Deny && running::names(rule, attributes))
+    /// Whether a rule that matches names the namespace and lets pass.
+    pub(super) fn names(&self, attributes: &Attributes<'_>) -> bool {
+        let mut hits = self.hits.iter().map(|hit| hit.rule);
+        hits.any(|rule| lets_pass_by_name(rule, attributes))
     }
+
+    /// Or one that may match.
+    pub(super) fn may_name(&self, attributes: &Attributes<'_>) -> bool {
+        let mut open = self.open.iter();
+        self.names(attributes) || open.any(|rule| lets_pass_by_name(rule, attributes))
+    }
+}
+
+fn lets_pass_by_name(rule: &Rule, attributes: &Attributes<'_>) -> bool {
+    rule.effect != Effect::Deny && running::names(rule, attributes)
 }
 
 fn matching(rule: &Rule, scope: &Scope<'_>, facing: Facing) -> Matching {

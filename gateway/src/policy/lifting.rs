@@ -8,6 +8,7 @@ use super::{
     creation::Creation,
     expression::Scope,
     floor::{self, objects, running},
+    judgement::Wants,
     judging::{Facing, Found, get_secret},
     permit,
 };
@@ -96,9 +97,7 @@ impl PolicySet {
         let attributes = scope.attributes();
         floor::check(attributes)?;
         let mut found = self.matching(scope, facing);
-        if running::must_be_named(attributes) && !found.may_name(attributes) {
-            return Err(running::unnamed(attributes.request));
-        }
+        let naming = naming(&found, attributes)?;
         for creation in Creation::all_of(attributes) {
             let created = Attributes {
                 request: &creation.request,
@@ -106,8 +105,8 @@ impl PolicySet {
             };
             found.join(self.matching(&scope.of(&created), facing));
         }
-        // No rule decides any more, so what rules read does not matter.
-        found.wants = objects::wants(scope);
+        // No rule decides any more, so what the others read does not matter.
+        found.wants = objects::wants(scope).and(naming);
         if !found.wants.any() {
             objects::check(scope)?;
             self.check_secrets(scope)?;
@@ -161,5 +160,16 @@ impl PolicySet {
             scope.risk(),
             self.shared_digest(),
         )
+    }
+}
+
+/// What must be learned to know whether a rule names the namespace, where the floor asks for one that does.
+fn naming(found: &Found<'_>, attributes: &Attributes<'_>) -> Result<Wants, Denial> {
+    if !running::must_be_named(attributes) || found.names(attributes) {
+        return Ok(Wants::default());
+    }
+    match found.may_name(attributes) {
+        true => Ok(found.wants),
+        false => Err(running::unnamed(attributes.request)),
     }
 }

@@ -187,6 +187,29 @@ fn what_the_floor_must_know_is_learned_although_a_rule_denies() {
     assert_eq!(shown(late), "deny built-in/floor-unknown-object");
 }
 
+#[test]
+fn a_rule_that_may_name_the_namespace_is_looked_at_first() {
+    let naming = r#"name: a, effect: Allow, verbs: [update], apiGroups: [example.com], resources: ["*"], namespaces: [prod], names: ["*"], when: "object.kind == 'Widget'""#;
+    let denying = r#"name: d, effect: Deny, verbs: ["*"], apiGroups: ["*"], resources: ["*"], namespaces: ["*"], names: ["*"]"#;
+    let (set, glass) = (set(&[naming, denying]), glass("outage"));
+    let request = request("PUT /apis/example.com/v1/namespaces/prod/widgets/x");
+    let identity = bot();
+    let attributes = Attributes::new(&identity, &request);
+    let early = set.judge_behind(Some(&glass), &attributes, &Facts::default());
+    assert!(matches!(early, Judgement::Undecided(_)), "{early:?}");
+    for (kind, decided) in [
+        ("Widget", "allow BreakGlass/outage"),
+        ("Gadget", "deny built-in/floor-unnamed-namespace"),
+    ] {
+        let facts = writes(json!({"kind": kind}));
+        let late = set.judge_behind(Some(&glass), &attributes, &facts);
+        let Judgement::Decided(late) = late else {
+            panic!("everything is learned");
+        };
+        assert_eq!(shown(late), decided);
+    }
+}
+
 proptest! {
     #[test]
     fn a_glass_never_lowers_the_floor(
