@@ -366,6 +366,9 @@ pub struct Upgrades {
     /// An upgraded connection ends when nothing has passed on it for so long. The pings that clients send are
     /// traffic too.
     pub idle: HumanDuration,
+    /// Records what clients send to programs, too: a terminal's password prompt shows nothing, and what is typed at it
+    /// is here in the clear where no detector knows it.
+    pub record_stdin: bool,
 }
 
 impl Default for Upgrades {
@@ -373,6 +376,7 @@ impl Default for Upgrades {
         Self {
             allow: Vec::new(),
             idle: HumanDuration(Duration::from_secs(600)),
+            record_stdin: false,
         }
     }
 }

@@ -11,6 +11,7 @@
 //!   other byte as it came, and puts a placeholder where a value was.
 //! - `inspect` takes a last look at what fits into a record: values of environment variables, and what `detectors`
 //!   find anywhere.
+//! - `output` looks line by line for the same things in what a program prints, which has no structure.
 //! - [`BodyMasker`] is what the data path feeds; [`RecordedBody`] is what the record gets.
 //! - [`View`] is the same scanner with an agent's own placeholders: what it sees instead of the answer.
 //! - [`Placeholder`] finds either kind where somebody wrote it back.
@@ -25,9 +26,11 @@ pub use self::{
     detectors::Unusable,
     findings::{Findings, ObjectFacts, SecretPassed, StatusFacts},
     key::{Digest, Key, KeyError},
+    output::{OutputMasker, RecordedOutput},
     placeholder::{Kind as PlaceholderKind, Placeholder},
     quotes::unquoted,
     rule::{Decoys, Rule, SecretName},
+    session::{ExitStatus, session},
     text::{request_uri, request_uri_start, text, user_agent},
     view::{Issued, Shown, Unmaskable, View, Viewer},
 };
@@ -41,12 +44,14 @@ mod inspect;
 mod key;
 mod lexer;
 mod object;
+mod output;
 mod placeholder;
 mod quotes;
 mod release;
 mod rule;
 mod scanner;
 mod search;
+mod session;
 mod sink;
 mod spans;
 mod text;

@@ -86,6 +86,21 @@ impl RequestInfo {
         self.verb == "watch" || self.is_connect() || self.subresource == "log"
     }
 
+    /// Whether the call reads what a container has printed.
+    pub fn is_pod_log(&self) -> bool {
+        self.is_resource_request
+            && self.api_group.is_empty()
+            && (self.resource.as_str(), self.subresource.as_str()) == ("pods", "log")
+    }
+
+    /// Whether the call speaks to a program in a container: exec and attach.
+    pub fn is_session(&self) -> bool {
+        self.is_resource_request
+            && self.api_group.is_empty()
+            && self.resource == "pods"
+            && matches!(self.subresource.as_str(), "attach" | "exec")
+    }
+
     /// Whether the call opens a channel to something behind the API server instead of naming an object.
     pub fn is_connect(&self) -> bool {
         self.is_stream() || self.is_resource_request && self.subresource == "proxy"

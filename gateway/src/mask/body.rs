@@ -9,6 +9,7 @@ use super::{
     gzip::Gzip,
     inspect::inspect,
     key::{Digest, Key},
+    output::OutputMasker,
     rule::{Rule, SecretName},
     scanner::{Refused, Scanner},
     sink::Sink,
@@ -28,6 +29,8 @@ pub struct BodyMasker {
     decoder: Decoder,
     inline_limit: usize,
     scanner: Option<Scanner>,
+    /// In the place of both, where a program's output is kept.
+    output: Option<OutputMasker>,
     wanted: bool,
     refused: Option<DigestOnly>,
     /// A chunk is being read, or was when it panicked: what the scanner holds cannot be trusted.
@@ -86,10 +89,12 @@ impl BodyMasker {
         want_body: bool,
     ) -> Self {
         let decoder = Decoder::of(content_type);
+        let is_output = rule.is_output && is_text(content_type);
         let refused = match decoder {
             _ if !is_gzip(content_encoding) && !is_identity(content_encoding) => {
                 Some(DigestOnly::ContentEncoding)
             }
+            _ if is_output => None,
             Some(_) => None,
             None => Some(DigestOnly::MediaType),
         };
@@ -105,8 +110,9 @@ impl BodyMasker {
             gzip: is_gzip(content_encoding).then(Gzip::default),
             decoder: decoder.unwrap_or_default(),
             inline_limit,
-            scanner: refused
-                .is_none()
+            output: (refused.is_none() && is_output && want_body)
+                .then(|| OutputMasker::new(key, inline_limit)),
+            scanner: (refused.is_none() && !is_output)
                 .then(|| Scanner::new(Arc::clone(key), rule, sink)),
             wanted: want_body,
             refused,
@@ -125,6 +131,18 @@ impl BodyMasker {
         }
     }
 
+    /// The memory that output takes; what objects take is bounded by the inline limit.
+    pub fn size(&self) -> usize {
+        self.output.as_ref().map_or(0, OutputMasker::size)
+    }
+
+    /// Keeps no more of the output than there is.
+    pub fn cut(&mut self) {
+        if let Some(output) = &mut self.output {
+            output.cut();
+        }
+    }
+
     /// Decoys that came since the last call.
     pub fn take_decoys(&mut self) -> Vec<SecretName> {
         let scanner = self.scanner.as_mut();
@@ -134,7 +152,7 @@ impl BodyMasker {
     /// The body ended, or was cut; a cut body is found incomplete here.
     pub fn finish(mut self) -> RecordedBody {
         if self.unsettled {
-            self.scanner = None;
+            (self.scanner, self.output) = (None, None);
             self.refused = Some(DigestOnly::Failed);
         }
         if self.refused.is_none() {
@@ -147,6 +165,12 @@ impl BodyMasker {
             _ if self.bytes == 0 => Body::Empty,
             _ if !self.wanted => Body::Unwanted,
             Some(why) => Body::DigestOnly(why),
+            None if self.output.is_some() => {
+                let output = self.output.map(OutputMasker::finish);
+                let output = output.expect("it was there a line above");
+                findings.masked = output.masked;
+                Body::Inline(output.text)
+            }
             None if over_limit => Body::DigestOnly(DigestOnly::TooLarge),
             None => {
                 let (masked, found) = inspect(&self.key, masked.unwrap_or_default());
@@ -163,25 +187,34 @@ impl BodyMasker {
     }
 
     fn read(&mut self, chunk: &[u8]) -> Result<(), Refused> {
-        let Some(scanner) = &mut self.scanner else {
-            return Ok(());
-        };
-        let decoder = &mut self.decoder;
-        let mut plain = |plain: &[u8]| decoder.feed(plain, |json| scanner.feed(json));
-        match &mut self.gzip {
+        let Self {
+            scanner,
+            decoder,
+            output,
+            gzip,
+            ..
+        } = self;
+        let mut plain = |plain: &[u8]| read_plain(plain, scanner, decoder, output);
+        match gzip {
             None => plain(chunk),
             Some(gzip) => gzip.feed(chunk, plain),
         }
     }
 
     fn read_end(&mut self) -> Result<(), Refused> {
-        let Some(scanner) = &mut self.scanner else {
+        let Self {
+            scanner,
+            decoder,
+            output,
+            gzip,
+            ..
+        } = self;
+        if let Some(gzip) = gzip {
+            gzip.finish(|plain| read_plain(plain, scanner, decoder, output))?;
+        }
+        let Some(scanner) = scanner else {
             return Ok(());
         };
-        let decoder = &mut self.decoder;
-        if let Some(gzip) = &mut self.gzip {
-            gzip.finish(|plain| decoder.feed(plain, |json| scanner.feed(json)))?;
-        }
         decoder.finish(|json| scanner.feed(json))?;
         scanner.finish()
     }
@@ -191,6 +224,7 @@ impl BodyMasker {
         self.refused = Some(refused.into());
         self.gzip = None;
         self.decoder = Decoder::default();
+        self.output = None;
         if let Some(scanner) = &mut self.scanner {
             scanner.give_up_bytes();
         }
@@ -232,6 +266,22 @@ impl From<Refused> for DigestOnly {
     }
 }
 
+/// Bytes that are not compressed, or not any more.
+fn read_plain(
+    plain: &[u8],
+    scanner: &mut Option<Scanner>,
+    decoder: &mut Decoder,
+    output: &mut Option<OutputMasker>,
+) -> Result<(), Refused> {
+    if let Some(output) = output {
+        output.update(plain);
+    }
+    match scanner {
+        Some(scanner) => decoder.feed(plain, |json| scanner.feed(json)),
+        None => Ok(()),
+    }
+}
+
 /// A placeholder may be longer than what it stands for.
 fn inline(masked: Vec<u8>, limit: usize) -> Body {
     match String::from_utf8(masked) {
@@ -239,6 +289,11 @@ fn inline(masked: Vec<u8>, limit: usize) -> Body {
         Ok(_) => Body::DigestOnly(DigestOnly::TooLarge),
         Err(_) => Body::DigestOnly(DigestOnly::Malformed),
     }
+}
+
+fn is_text(content_type: Option<&str>) -> bool {
+    let media_type = content_type.unwrap_or_default().split(';').next();
+    media_type.is_some_and(|name| name.trim().eq_ignore_ascii_case("text/plain"))
 }
 
 /// RFC 9110 section 8.4.1.3 has two names for it.

@@ -16,6 +16,8 @@ pub struct Rule {
     pub(super) decoys: Arc<Decoys>,
     /// Refusals of these objects may quote environment variables.
     pub(super) has_environment: bool,
+    /// What is plain text is what a program printed.
+    pub(super) is_output: bool,
 }
 
 /// Secrets whose reads are told at once.
@@ -57,6 +59,7 @@ impl Rule {
             name: request.name.clone(),
             decoys: Arc::default(),
             has_environment: quotes::has_environment(request),
+            is_output: request.is_pod_log(),
         }
     }
 
@@ -76,6 +79,7 @@ impl Rule {
             name: String::new(),
             decoys: Arc::clone(&self.decoys),
             has_environment: self.has_environment,
+            is_output: false,
         }
     }
 

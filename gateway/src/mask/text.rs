@@ -7,7 +7,7 @@ use crate::request_info::RequestInfo;
 
 /// kube-apiserver's bound and suffix for user agents in audit events.
 const TEXT_LIMIT: usize = 1024;
-const TRUNCATED: &str = "...TRUNCATED";
+pub(super) const TRUNCATED: &str = "...TRUNCATED";
 
 /// Query keys whose values are secret, or may be: what `exec` runs is often a password on a command line.
 const SECRET_KEYS: [&str; 18] = [
@@ -168,7 +168,7 @@ fn replaced(key: &Key, text: &str, mut found: Vec<Range<usize>>) -> String {
 }
 
 /// As one where they overlap.
-fn joined(found: Vec<Range<usize>>) -> Vec<Range<usize>> {
+pub(super) fn joined(found: Vec<Range<usize>>) -> Vec<Range<usize>> {
     let mut joined: Vec<Range<usize>> = Vec::with_capacity(found.len());
     for next in found {
         match joined.last_mut() {

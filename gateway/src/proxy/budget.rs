@@ -62,6 +62,13 @@ impl ByteBudget {
         );
         acquired.await.ok()?.ok()
     }
+
+    fn try_take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let units = u32::try_from(bytes.div_ceil(UNIT)).ok()?;
+        Arc::clone(&self.kibibytes)
+            .try_acquire_many_owned(units)
+            .ok()
+    }
 }
 
 impl Share {
@@ -70,6 +77,13 @@ impl Share {
         let own = self.own.take(bytes).await.ok_or(NoRoom::InShare)?;
         let of = self.of.take(bytes).await.ok_or(NoRoom::AtAll)?;
         Ok(Room { own, of })
+    }
+
+    /// Room that is there now.
+    pub(super) fn try_take(&self, bytes: usize) -> Option<Room> {
+        let own = self.own.try_take(bytes)?;
+        let of = self.of.try_take(bytes)?;
+        Some(Room { own, of })
     }
 }
 

@@ -17,6 +17,7 @@ use http::{Response, header};
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::{
+    growing::Growing,
     recorder::wants_answer,
     recording::Recording,
     rejection::Rejection,
@@ -69,6 +70,8 @@ enum State {
 struct Following {
     recording: Recording,
     masker: BodyMasker,
+    /// What a container prints takes room as it comes.
+    growing: Option<Growing>,
     /// What the agent sees instead of the bytes as they come.
     view: Option<View>,
     read_lag: bool,
@@ -106,6 +109,7 @@ pub(super) async fn follow(
     let ends = endless.then(|| ends(&recording));
     let following = Following {
         masker: recording.recorder().masker(&head.headers, info, wanted),
+        growing: recording.growing().filter(|_| info.is_pod_log()),
         view,
         recording,
         read_lag,
@@ -194,14 +198,24 @@ impl Gathered {
 }
 
 impl Following {
+    fn read(&mut self, data: &[u8]) {
+        self.masker.update(data);
+        let size = self.masker.size();
+        if self.growing.as_mut().is_some_and(|room| !room.holds(size)) {
+            self.masker.cut();
+        }
+    }
+
     /// The answer is over, by itself or because the gateway ends it.
     async fn finish(self, ending: Option<Ending>) -> Result<(), NotRecorded> {
         let Self {
             mut recording,
             masker,
+            growing,
             view,
             read_lag,
         } = self;
+        recording.keep(growing.and_then(Growing::into_room));
         // Of a stream that was ended there is still a view.
         recording.showed_of(view);
         recording.answered(masker.finish());
@@ -231,9 +245,11 @@ impl Following {
         let Self {
             mut recording,
             masker,
+            growing,
             view,
             ..
         } = self;
+        recording.keep(growing.and_then(Growing::into_room));
         recording.showed_of(view);
         recording.answered(masker.finish());
     }
@@ -311,7 +327,7 @@ impl FollowedBody {
         let State::Streaming(following) = &mut self.state else {
             return Ok(Some(frame));
         };
-        following.masker.update(data);
+        following.read(data);
         following.recording.caught(following.masker.take_decoys());
         match &mut following.view {
             None => Ok(Some(frame)),

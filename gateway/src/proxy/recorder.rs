@@ -300,10 +300,16 @@ impl Recorder {
     }
 }
 
-/// Whether the answer's body belongs into the record. Events of a watch never do, as in `audit.k8s.io`; logs and
-/// what comes through a proxy are no objects and may last for hours.
+/// Whether the answer's body belongs into the record. Events of a watch never do, as in `audit.k8s.io`; what comes
+/// through a proxy is no object and may last for hours. Of what a container prints, the beginning does.
 pub(super) fn wants_answer(info: &RequestInfo, level: Level) -> bool {
-    level >= Level::RequestResponse && info.is_resource_request && !info.is_long_running()
+    let is_kept = !info.is_long_running() || info.is_pod_log();
+    level >= Level::RequestResponse && info.is_resource_request && is_kept
+}
+
+/// Whether what a program prints belongs into the record, which takes room as it comes.
+pub(super) fn wants_output(info: &RequestInfo, level: Level) -> bool {
+    level >= Level::RequestResponse && (info.is_pod_log() || info.is_session())
 }
 
 /// One column speaks for both bodies: digest-only as soon as one of them is.

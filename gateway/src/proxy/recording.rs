@@ -15,17 +15,20 @@ use super::{
     arrival::Arrival,
     aside::Aside,
     budget::{NoRoom, Room},
+    growing::Growing,
     metrics::Metrics,
     principals::Admission,
     recorder::{Append, Recorder, note_body_state, secrets_seen},
     rejection::Rejection,
+    upgrade::Heard,
     view::{self, AgentView},
 };
 use crate::{
     api::v1alpha1::approval_request::Risk,
     audit::{
         record::{
-            Approval, DecisionKind, Level, ObjectRef, Outcome, Record, ResponseStatus, Stage,
+            Approval, BodyState, DecisionKind, Level, ObjectRef, Outcome, Record, ResponseStatus,
+            Stage,
         },
         wal::NotRecorded,
     },
@@ -177,6 +180,12 @@ impl Recording {
             (Some(kept @ None), room) => *kept = room,
             _ => {}
         }
+    }
+
+    /// Room that what a program prints takes as it comes.
+    pub(super) fn growing(&self) -> Option<Growing> {
+        let held = self.held.as_ref()?;
+        Some(Growing::new(Arc::clone(&held.admission.principal)))
     }
 
     /// Records more than was known when the call came.
@@ -377,6 +386,43 @@ impl Recording {
                 status.message = message;
             }
         });
+    }
+
+    /// What a program and its client said on it, and how the program ended.
+    pub(super) fn heard(&mut self, heard: Option<Heard>) {
+        let Some(heard) = heard else { return };
+        self.keep(heard.room);
+        self.change(|record| {
+            let some = |bytes: Option<i64>| bytes.is_some_and(|bytes| bytes > 0);
+            record.request_digest = some(record.request_bytes).then_some(heard.digest_up);
+            record.response_digest = some(record.response_bytes).then_some(heard.digest_down);
+            record.masked_request = heard.masked_up.and_then(|count| i32::try_from(count).ok());
+            record.masked_response = i32::try_from(heard.masked_down).ok();
+            record.body_state = match heard.is_read {
+                true => heard.object.as_ref().map(|_| BodyState::Inline),
+                false => Some(BodyState::DigestOnly),
+            };
+            record.response_object = heard.object;
+            if let (Some(exit), Some(status)) = (heard.exit, &mut record.response_status) {
+                status.status = exit.status;
+                status.reason = exit.reason;
+                // Why the gateway ended it goes before.
+                status.message = status.message.take().or(exit.message);
+            }
+        });
+    }
+
+    /// Whether what a program says is recorded.
+    pub(super) fn wants_session(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| {
+            let is_session = |object: &ObjectRef| {
+                object.api_group.is_empty()
+                    && object.resource == "pods"
+                    && matches!(object.subresource.as_str(), "attach" | "exec")
+            };
+            record.level >= Level::RequestResponse
+                && record.object_ref.as_ref().is_some_and(is_session)
+        })
     }
 
     /// The gateway ended what it had begun to pass on.

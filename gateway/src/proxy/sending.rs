@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{
-    Call, Gateway, content, deny,
+    Call, Gateway, content, deny, growing,
     headers::{self, Ours},
     learning::refused::Refused,
     recorder,
@@ -85,7 +85,9 @@ impl Gateway {
         call: &Call<'_>,
         recording: &mut Recording,
     ) -> Result<(), Rejection> {
-        if recorder::wants_answer(call.attributes.request, call.level) {
+        if recorder::wants_output(call.attributes.request, call.level) {
+            recording.reserve(growing::STEP).await?;
+        } else if recorder::wants_answer(call.attributes.request, call.level) {
             recording.reserve(recorder::INLINE_LIMIT).await?;
         } else if recording.is_shown_as_view() {
             recording.reserve(view::ROOM).await?;

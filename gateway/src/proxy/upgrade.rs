@@ -3,6 +3,7 @@
 //! An upgrade is a call like any other up to the API server's 101: authenticated, recorded, judged, sent once for a
 //! permit. Then bytes pass as they are in both directions until one side ends, or the call may no longer be, and the
 //! outcome is recorded before the client sees the end. A terminal that people must decide on may have its own 101 before.
+//! A tap reads along what a program says.
 
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ pub(super) use self::{
     attendant::{Accepted, KEPT, Notice, Screen},
     early::ClientEnd,
     handshake::{Foreign, Handshake, Unusable},
+    tap::Heard,
 };
-use self::{handshake::Protocol, tunnel::Tunnel};
+use self::{handshake::Protocol, tap::Tap, tunnel::Tunnel};
 use super::{
     arrival::Arrival,
     follow::FollowedBody,
@@ -37,12 +39,14 @@ mod early;
 mod frames;
 mod handshake;
 mod splice;
+mod tap;
 mod tunnel;
 
 /// The upgraded connections of this gateway.
 pub(super) struct Upgrades {
     allowed: Vec<Upgradable>,
     idle: Duration,
+    record_stdin: bool,
     ending: CancellationToken,
     open: TaskTracker,
 }
@@ -62,6 +66,7 @@ impl Upgrades {
         Self {
             allowed: config.allow.clone(),
             idle: config.idle.0,
+            record_stdin: config.record_stdin,
             ending: CancellationToken::new(),
             open: TaskTracker::new(),
         }
@@ -141,7 +146,8 @@ impl Upgrades {
         let last_words = recording.approved().map(warning::allowed);
         let last_words = last_words.map(|text| format!("sallyport: {text}"));
         let peer = client.peer();
-        let tunnel = Tunnel::new(recording, connection, peer, idle);
+        let tap = Tap::of(&recording, &headers, self.record_stdin);
+        let tunnel = Tunnel::new(recording, connection, peer, idle, tap);
         running.counts(tunnel.counters());
         let (drained, gone) = (self.ending.clone().cancelled_owned(), peer.origin.gone());
         let stop = async move {

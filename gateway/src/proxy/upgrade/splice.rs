@@ -15,6 +15,9 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
+use super::tap::Tap;
+use crate::proxy::channels::Direction;
+
 /// One TLS record. Each direction has one.
 const BUFFER: usize = 16 << 10;
 
@@ -33,18 +36,20 @@ pub(super) enum End {
 }
 
 /// What has passed.
-#[derive(Debug)]
 pub(super) struct Traffic {
     pub(super) up: Arc<AtomicU64>,
     pub(super) down: Arc<AtomicU64>,
     began: Instant,
     /// Milliseconds from the beginning to the last byte.
     last: AtomicU64,
+    /// Hears all of it.
+    pub(super) tap: Tap,
 }
 
 impl Traffic {
-    pub(super) fn new() -> Self {
+    pub(super) fn tapped(tap: Tap) -> Self {
         Self {
+            tap,
             up: Arc::default(),
             down: Arc::default(),
             began: Instant::now(),
@@ -102,13 +107,15 @@ async fn both_ways(
     let (mut from_upstream, mut to_upstream) = split(upstream);
     let mut up = pin!(async {
         let note = |bytes| traffic.note(&traffic.up, bytes);
-        copy(&mut from_client, &mut to_upstream, note).await?;
+        let hear = |bytes: &[u8]| traffic.tap.hear(Direction::Up, bytes);
+        copy(&mut from_client, &mut to_upstream, hear, note).await?;
         // What is closed already cannot be closed.
         let _closed = to_upstream.shutdown().await;
         Ok(())
     });
     let note = |bytes| traffic.note(&traffic.down, bytes);
-    let mut down = pin!(copy(&mut from_upstream, &mut to_client, note));
+    let hear = |bytes: &[u8]| traffic.tap.hear(Direction::Down, bytes);
+    let mut down = pin!(copy(&mut from_upstream, &mut to_client, hear, note));
     tokio::select! {
         ended = &mut down => match ended {
             Ok(()) => End::InOrder,
@@ -141,6 +148,7 @@ async fn ended_in_order(other: impl Future<Output = Result<(), Broken>>, otherwi
 async fn copy(
     source: &mut (impl AsyncRead + Unpin),
     sink: &mut (impl AsyncWrite + Unpin),
+    hear: impl Fn(&[u8]),
     note: impl Fn(usize),
 ) -> Result<(), Broken> {
     let mut buffer = vec![0; BUFFER];
@@ -149,6 +157,7 @@ async fn copy(
         if length == 0 {
             return Ok(());
         }
+        hear(&buffer[..length]);
         pass(sink, &buffer[..length])
             .await
             .map_err(|_| Broken::Sink)?;

@@ -14,6 +14,7 @@ use tokio::{io::AsyncWriteExt, time::timeout};
 use super::{
     client::Client,
     splice::{End, Traffic, splice},
+    tap::Tap,
 };
 use crate::{
     audit::record::Outcome,
@@ -55,13 +56,14 @@ impl Tunnel {
         upstream: Upgraded,
         peer: &Arc<Peer>,
         idle: Duration,
+        tap: Tap,
     ) -> Self {
         let open = Open::new(&recording.recorder().metrics.upgraded);
         Self {
             recording,
             upstream: TokioIo::new(upstream),
             idle,
-            traffic: Traffic::new(),
+            traffic: Traffic::tapped(tap),
             _open: open,
             _peer: Arc::clone(peer),
         }
@@ -93,6 +95,7 @@ impl Tunnel {
         let (outcome, broken) = told(end, idle, ending.as_ref());
         let (up, down) = (traffic.up.load(Relaxed), traffic.down.load(Relaxed));
         recording.tunnelled(up, down, broken.as_deref());
+        recording.heard(traffic.tap.finish());
         let recorded = recording.finish(outcome).await;
         if let (Ok(()), End::InOrder, Some(mut client)) = (recorded, end, client) {
             // A client that is gone cannot be told.

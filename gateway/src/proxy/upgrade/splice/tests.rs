@@ -31,7 +31,7 @@ impl Scene {
     ) -> Self {
         let (upstream, mut near_upstream) = duplex(capacity);
         let splicing = tokio::spawn(async move {
-            let traffic = Traffic::new();
+            let traffic = Traffic::tapped(Tap::default());
             let end = splice(&mut near_client, &mut near_upstream, &traffic, IDLE, stop).await;
             let passed = |counter: &AtomicU64| counter.load(Relaxed);
             (end, passed(&traffic.up), passed(&traffic.down))

@@ -1,0 +1,190 @@
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use super::*;
+use crate::mask::text::hide;
+
+const LIMIT: usize = 1 << 20;
+const VALUE: &str = "0Zq1Xw2Cv3Bn4Ml5Kj6Hg7Fd8Sa9Po0Iu1Yt2";
+
+fn key() -> Arc<Key> {
+    Arc::new(Key::from_bytes([7; 32]))
+}
+
+fn recorded<'a>(limit: usize, chunks: impl IntoIterator<Item = &'a [u8]>) -> (String, u32) {
+    let mut masker = OutputMasker::new(&key(), limit);
+    chunks.into_iter().for_each(|chunk| masker.update(chunk));
+    let recorded = masker.finish();
+    (recorded.text.into_inner(), recorded.masked)
+}
+
+fn shown(text: &[u8]) -> String {
+    serde_json::from_str(&recorded(LIMIT, [text]).0).expect("a JSON string")
+}
+
+/// Each secret, and how a program prints it. Pieces are put together here, so that nobody who looks for secrets in these
+/// sources finds one.
+fn secrets() -> [(String, String); 6] {
+    let token = ["gh", "p_", VALUE].concat();
+    let web_token = ["eyJhbGciOiJub25lIn0", ".eyJzdWIiOiJhIn0", ".c2ln"].concat();
+    let lines = format!("{VALUE}\n").repeat(20);
+    let dashes = "-----";
+    let pem = format!("{dashes}BEGIN PRIVATE KEY{dashes}\n{lines}{dashes}END PRIVATE KEY{dashes}");
+    [
+        (token.clone(), token),
+        (web_token.clone(), web_token),
+        (VALUE.into(), format!("Authorization: Bearer {VALUE}")),
+        (VALUE.into(), format!("db.password =  \"{VALUE}\"")),
+        (VALUE.into(), format!("postgres://user:{VALUE}@db/shop")),
+        (lines, pem),
+    ]
+}
+
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    let secret = select(secrets().map(|(_, printed)| printed.into_bytes()).to_vec());
+    let lines = ["ab ", "ab\n", "\u{e9}\u{1f511} ", "{\"a\":1},"].map(str::as_bytes);
+    prop_oneof![
+        4 => secret,
+        2 => "[a-z \\n\u{e9}]{0,20}".prop_map(String::into_bytes),
+        1 => vec(1..=255_u8, 0..6),
+        1 => Just(b"\x1b[1;32mok\x1b[0m".to_vec()),
+        1 => (select(lines.to_vec()), 1..40_000_usize).prop_map(|(line, times)| line.repeat(times)),
+    ]
+}
+
+fn printed() -> impl Strategy<Value = Vec<u8>> {
+    let separator = select(vec![&b" "[..], b"\n", b"\r\n"]);
+    vec((piece(), separator), 0..8).prop_map(|pieces| {
+        let bytes = pieces
+            .into_iter()
+            .flat_map(|(piece, space)| [piece, space.to_vec()].concat());
+        bytes.collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn any_chunking_equals_whole_and_shows_no_secret(
+        text in printed(),
+        size in select(vec![1, 2, 3, 7, 61, 1024, 65_535, 65_536, 65_537]),
+        limit in select(vec![0, 40, 100, 5_000, LIMIT]),
+    ) {
+        let whole = recorded(limit, [&text[..]]);
+        prop_assert_eq!(&recorded(limit, text.chunks(size)), &whole);
+        prop_assert!(whole.0.len() <= limit.max(TRUNCATED.len() + 2), "{} bytes", whole.0.len());
+        let shown: String = serde_json::from_str(&whole.0).expect("a JSON string");
+        prop_assert!(!shown.contains(&VALUE[..12]), "{shown:.400}");
+    }
+
+    #[test]
+    fn lines_are_masked_as_short_texts_are(lines in vec("[ -~]{0,60}", 0..12)) {
+        let text = lines.join("\n");
+        prop_assert_eq!(shown(text.as_bytes()), hide(&key(), &text));
+    }
+}
+
+#[test]
+fn every_secret_is_replaced_and_the_rest_stays() {
+    for (secret, printed) in secrets() {
+        let text = format!("before\n{printed} after\n");
+        let (json, masked) = recorded(LIMIT, [text.as_bytes()]);
+        let shown: String = serde_json::from_str(&json).expect("a JSON string");
+        assert_eq!(masked, 1, "{shown}");
+        assert!(!shown.contains(&secret), "{shown}");
+        assert!(
+            shown.starts_with("before\n") && shown.ends_with(" after\n"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn a_secret_in_colour_is_found() {
+    let token = &secrets()[0].0;
+    for (before, after) in [
+        ("\x1b[01;31m\x1b[K", "\x1b[m"),
+        ("\x1b(B", ""),
+        ("\x1b]0;", "\x07"),
+    ] {
+        let shown = shown(format!("x {before}{token}{after} y").as_bytes());
+        let placeholder = key().placeholder(token.as_bytes());
+        assert_eq!(shown, format!("x {before}{placeholder}{after} y"));
+    }
+}
+
+#[test]
+fn what_is_longer_is_cut_and_its_beginning_stays() {
+    let token = &secrets()[0].0;
+    let text = format!("{} {token}", "word ".repeat(20));
+    for limit in 0..200 {
+        let shown: String =
+            serde_json::from_str(&recorded(limit, [text.as_bytes()]).0).expect("a JSON string");
+        let head = shown.strip_suffix(TRUNCATED);
+        assert_eq!(head.is_some(), limit < 166, "{limit}: {shown}");
+        assert!(!shown.contains(&token[..10]), "{shown}");
+        assert!(text.starts_with(head.unwrap_or_default().split(" masked").next().unwrap()));
+    }
+}
+
+#[test]
+fn a_cut_never_splits_an_escape() {
+    let text = "\u{1}\"\\\u{1f511}".repeat(20);
+    for limit in 0..200 {
+        let (json, _) = recorded(limit, [text.as_bytes()]);
+        let shown: String = serde_json::from_str(&json).expect("a JSON string");
+        assert!(
+            text.starts_with(shown.trim_end_matches(TRUNCATED)),
+            "{json}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_text_is_not_kept() {
+    let utf16: Vec<u8> = VALUE.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let text = [b"a line\n", &utf16[..], b"\nanother\n"].concat();
+    assert_eq!(shown(&text), format!("a line\n{TRUNCATED}"));
+    assert_eq!(shown(b"\xff\xfea \xf0\x9f"), "\u{fffd}\u{fffd}a \u{fffd}");
+}
+
+#[test]
+fn a_key_that_does_not_end_hides_the_rest() {
+    let begin = ["-----BEGIN RSA PRIV", "ATE KEY-----\n"].concat();
+    let text = format!("a\n{begin}{VALUE}\n{VALUE}\n");
+    assert_eq!(
+        shown(text.as_bytes()),
+        format!("a\n{}", key().placeholder(&text.as_bytes()[2..]))
+    );
+}
+
+#[test]
+fn a_word_that_never_ends_is_one_placeholder() {
+    let word = "0Zq1Xw2Cv3".repeat(30_000);
+    let shown = shown(format!("a {word} b {word}\nc").as_bytes());
+    let parts: Vec<_> = shown.split([' ', '\n']).collect();
+    assert_eq!(
+        (parts.len(), parts[0], parts[2], parts[4]),
+        (5, "a", "b", "c")
+    );
+    assert!(
+        parts[1].starts_with("masked:") && parts[3].starts_with("masked:"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn it_holds_no_more_than_it_keeps() {
+    let mut masker = OutputMasker::new(&key(), 256 << 10);
+    for _ in 0..64 {
+        masker.update(&b"some words of a program\n".repeat(1 << 10));
+        assert!(
+            masker.size() <= (256 << 10) + 4 * WINDOW,
+            "{}",
+            masker.size()
+        );
+    }
+    masker.cut();
+    let recorded = masker.finish().text.into_inner();
+    assert!(recorded.len() > 250 << 10 && recorded.ends_with("...TRUNCATED\""));
+}
