@@ -205,7 +205,7 @@ async fn gateway(
         namespaces: given.told.namespaces,
         levels: reload.levels(),
         log: given.log,
-        key: Arc::new(mask::Key::configured(&config.masking)?),
+        key: reload.key(),
         approvals: approvals(config, &upstream, &node, readiness)?,
         node,
         upstream: Upstream::new(&upstream)?,

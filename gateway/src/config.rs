@@ -335,6 +335,21 @@ pub struct Detector {
     /// Single ones and ranges, as `A-Za-z0-9_-`.
     pub characters: String,
     pub length: usize,
+    #[serde(default)]
+    pub check: Option<Check>,
+    /// Texts with such a secret in them. One in which none is found makes the detector wrong.
+    #[serde(default)]
+    pub must_match: Vec<String>,
+    /// Texts without one, that are close to it.
+    #[serde(default)]
+    pub must_not_match: Vec<String>,
+}
+
+/// What must be true of what stands behind the prefix.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+pub enum Check {
+    /// It looks as if nobody could have chosen it: digits and letters in no order.
+    LooksRandom,
 }
 
 /// `/metrics`, `/healthz` and `/readyz`.

@@ -23,7 +23,7 @@ use serde::Serialize;
 
 pub use self::{
     body::{Body, BodyMasker, DigestOnly, RecordedBody},
-    detectors::Unusable,
+    detectors::{OwnDetector, Problem as DetectorProblem, Unusable},
     findings::{Findings, ObjectFacts, SecretPassed, StatusFacts},
     key::{Digest, Key, KeyError},
     output::{OutputMasker, RecordedOutput},

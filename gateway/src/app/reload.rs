@@ -20,7 +20,7 @@ use super::{
 use crate::{
     audit::policies::PolicyArchive,
     config::watch::{Changed, FileWatch},
-    informer,
+    informer, mask,
     telemetry::causes,
     tls::Leaves,
 };
@@ -28,6 +28,7 @@ use crate::{
 pub(super) struct Reload {
     config: Config,
     policies: PolicySource,
+    key: Arc<mask::Key>,
     agents: AgentSource,
     objects: Option<Objects>,
     /// Whether there are valid policies and agents of all that counts.
@@ -57,8 +58,11 @@ impl Reload {
         let policies = config.policy.as_ref().map(|policy| &*policy.directory);
         let agents = config.agents.as_ref().map(|agents| &*agents.directory);
         let of = objects.as_ref();
+        let key = Arc::new(mask::Key::configured(&config.masking)?);
+        let policies = PolicySource::new(policies, of.map(|objects| objects.policies.clone()))?;
         Ok(Self {
-            policies: PolicySource::new(policies, of.map(|objects| objects.policies.clone()))?,
+            policies: policies.masking_with(&key),
+            key,
             agents: AgentSource::new(agents, of.map(|objects| objects.agents.clone()))?,
             in_force: watch::Sender::new(objects.is_none()),
             objects,
@@ -80,6 +84,11 @@ impl Reload {
 
     pub(super) fn policies(&self) -> watch::Receiver<Arc<PolicySet>> {
         self.policies.subscribe()
+    }
+
+    /// Looks for what the policies in force say.
+    pub(super) fn key(&self) -> Arc<mask::Key> {
+        Arc::clone(&self.key)
     }
 
     pub(super) fn agents(&self) -> watch::Receiver<Arc<AgentSet>> {

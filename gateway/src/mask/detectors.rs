@@ -1,7 +1,7 @@
 //! What a secret looks like wherever it stands: a table of shapes, each announced by a few fixed texts.
 //!
 //! A shape is either a prefix, the characters that follow it and how many of them, or a function that looks closer.
-//! `masking.detectors` of the configuration adds prefixes of one's own. Two more things hide in a text: a value behind
+//! `masking.detectors` of the configuration, and policies, add prefixes of one's own. Two more things hide in a text: a value behind
 //! a telling name, if it looks as if nobody could have chosen it, and that in the record alone.
 
 use std::{
@@ -13,13 +13,15 @@ use self::{
     prefixed::{ALPHANUMERIC, BASE32, BASE64, BASE64URL, Characters, HEX, Prefixed},
     shapes::Found,
 };
-use super::search::{SHORTEST, Search};
+use super::search::Search;
 use crate::config;
 
+mod own;
 mod prefixed;
 mod shapes;
 mod telling;
 
+pub use self::own::{OwnDetector, Problem};
 pub(super) use self::telling::{is_telling, looks_chosen_by_no_one};
 
 #[cfg(test)]
@@ -108,7 +110,7 @@ enum Announced {
 #[error("masking.detectors: detector {name:?} {problem}")]
 pub struct Unusable {
     name: String,
-    problem: &'static str,
+    problem: Problem,
 }
 
 impl Detectors {
@@ -116,16 +118,15 @@ impl Detectors {
         Arc::clone(&BUILT_IN)
     }
 
-    /// Those of the table and the configured ones.
-    pub(super) fn with(configured: &[config::Detector]) -> Result<Arc<Self>, Unusable> {
-        if configured.is_empty() {
-            return Ok(Self::built_in());
+    /// Those of the table and these.
+    pub(super) fn with(own: &[OwnDetector]) -> Arc<Self> {
+        match own {
+            [] => Self::built_in(),
+            own => Arc::new(Self::new(own)),
         }
-        let own: Result<Vec<_>, _> = configured.iter().map(usable).collect();
-        Ok(Arc::new(Self::new(&own?)))
     }
 
-    fn new(own: &[(String, Prefixed)]) -> Self {
+    fn new(own: &[OwnDetector]) -> Self {
         let mut texts: Vec<&str> = Vec::new();
         let mut announced = Vec::new();
         for (_, prefixes, characters, length) in PREFIXED {
@@ -142,15 +143,15 @@ impl Detectors {
                 announced.push(Announced::Shape(*shape));
             }
         }
-        for (prefix, prefixed) in own {
-            texts.push(prefix);
-            announced.push(Announced::Prefixed(prefixed.clone()));
+        for detector in own {
+            texts.push(&detector.prefix);
+            announced.push(Announced::Prefixed(detector.prefixed.clone()));
         }
         Self {
             search: Search::new(texts),
             announced,
             telling: Search::new(telling::WORDS),
-            own: (!own.is_empty()).then(|| Search::new(own.iter().map(|(prefix, _)| &**prefix))),
+            own: (!own.is_empty()).then(|| Search::new(own.iter().map(|own| &*own.prefix))),
         }
     }
 
@@ -213,29 +214,13 @@ impl Detectors {
     }
 }
 
-fn usable(configured: &config::Detector) -> Result<(String, Prefixed), Unusable> {
-    let unusable = |problem| Unusable {
-        name: configured.name.clone(),
-        problem,
-    };
-    let config::Detector {
-        prefix,
-        characters,
-        length,
-        ..
-    } = configured;
-    if prefix.len() < SHORTEST || !prefix.is_ascii() {
-        return Err(unusable(
-            "has a prefix of less than four ASCII characters; give more of it, or it would be found everywhere",
-        ));
-    }
-    if !(8..=4096).contains(length) {
-        return Err(unusable(
-            "has a length that is not between 8 and 4096; give the least number of characters behind the prefix",
-        ));
-    }
-    let set = Prefixed::characters(characters).ok_or_else(|| {
-        unusable("has characters that are no set; write single ones and ranges, as A-Za-z0-9_-")
-    })?;
-    Ok((prefix.clone(), Prefixed::with(prefix, set, *length)))
+/// What the configuration adds.
+pub(super) fn configured(written: &[config::Detector]) -> Result<Vec<OwnDetector>, Unusable> {
+    let checked = written.iter().map(|detector| {
+        OwnDetector::new(detector).map_err(|problem| Unusable {
+            name: detector.name.clone(),
+            problem,
+        })
+    });
+    checked.collect()
 }

@@ -5,13 +5,15 @@
 //!
 //! - literal values of environment variables: `value` in the objects of any list named `env`, and in JSON Patches;
 //! - what a [detector](super::detectors) finds in a string;
-//! - strings that look random behind a name like `password`.
+//! - strings that look random behind a name like `password`;
+//! - cells of Tables that print one of these.
 //!
 //! All other bytes stay as they came.
 
 use std::{ops::Range, sync::LazyLock};
 
-use self::patches::operations;
+pub(super) use self::tables::Column;
+use self::{patches::operations, tables::columns};
 use super::{
     detectors::{Detectors, is_telling, looks_chosen_by_no_one},
     key::Key,
@@ -21,41 +23,62 @@ use super::{
 };
 
 mod patches;
+mod tables;
 
 #[cfg(test)]
 mod tests;
 
 /// As a member's name, with its quotes.
 const ENV: &str = "\"env\"";
+const COLUMNS: &str = "\"columnDefinitions\"";
+const ROWS: &str = "\"rows\"";
 /// An escape of an ASCII character: what hides behind it is seen only once it is read.
 const ESCAPE: &str = "\\u00";
 
 /// The texts of all detectors, so that one search is enough; those of the configuration are searched for apart.
-static TEXTS: LazyLock<Search> =
-    LazyLock::new(|| Search::new([ENV, ESCAPE].into_iter().chain(Detectors::texts())));
+static TEXTS: LazyLock<Search> = LazyLock::new(|| {
+    let names = [ENV, COLUMNS, ROWS, ESCAPE];
+    Search::new(names.into_iter().chain(Detectors::texts()))
+});
 
 /// What is put in the place of something.
 type Edit = (Range<usize>, String);
 
 /// Whole JSON documents with placeholders for what was found, and how many.
 pub(super) fn inspect(key: &Key, json: Vec<u8>) -> (Vec<u8>, u32) {
-    looked_at(key, json, true)
+    looked_at(key, json, true, &[])
 }
 
 /// Without what only a telling name gives away: an agent could not work with what it guesses wrong.
 pub(super) fn inspect_known(key: &Key, json: Vec<u8>) -> (Vec<u8>, u32) {
-    looked_at(key, json, false)
+    looked_at(key, json, false, &[])
 }
 
-fn looked_at(key: &Key, json: Vec<u8>, by_name: bool) -> (Vec<u8>, u32) {
+/// A row of a Table with these columns, in the same way.
+pub(super) fn inspect_row(key: &Key, json: Vec<u8>, columns: &[Column]) -> (Vec<u8>, u32) {
+    looked_at(key, json, false, columns)
+}
+
+/// What the array in `json` defines.
+pub(super) fn columns_of(json: &[u8]) -> Vec<Column> {
+    columns(json, spans::past_space(json, 0))
+}
+
+/// `of_row`: the columns, where it is one row.
+fn looked_at(key: &Key, json: Vec<u8>, by_name: bool, of_row: &[Column]) -> (Vec<u8>, u32) {
     let mut inspection = Inspection {
         key,
         by_name,
         json: &json,
+        columns: of_row.to_vec(),
         edits: Vec::new(),
     };
+    if !of_row.is_empty() {
+        inspection.row(spans::past_space(&json, 0));
+    }
     inspection.strings(&TEXTS);
-    if let Some(own) = key.detectors().own_texts() {
+    let detectors = key.detectors();
+    if let Some(own) = detectors.own_texts() {
         inspection.strings(own);
     }
     inspection.operations();
@@ -72,6 +95,8 @@ struct Inspection<'a> {
     /// What telling names give away counts too.
     by_name: bool,
     json: &'a [u8],
+    /// Of the Table that is read.
+    columns: Vec<Column>,
     edits: Vec<Edit>,
 }
 
@@ -116,6 +141,8 @@ impl Inspection<'_> {
     fn member(&mut self, name: &str, value: usize) {
         match self.json.get(value) {
             Some(b'[') if name == "env" => self.variables(value),
+            Some(b'[') if name == "columnDefinitions" => self.columns = columns(self.json, value),
+            Some(b'[') if name == "rows" && !self.columns.is_empty() => self.rows(value),
             Some(b'"') if is_telling(name.as_bytes()) => {
                 self.told(value..spans::value_end(self.json, value))
             }

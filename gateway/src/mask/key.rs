@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use aws_lc_rs::{digest, hmac};
@@ -13,7 +13,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{
-    detectors::{Detectors, Unusable},
+    detectors::{Detectors, OwnDetector, Unusable, configured},
     value::{Encoding, ValueDigest},
 };
 use crate::{config, hex};
@@ -34,7 +34,13 @@ pub struct Key {
     secrets: hmac::Key,
     views: hmac::Key,
     /// What is looked for in texts, to be replaced with this key's placeholders.
-    detectors: Arc<Detectors>,
+    detectors: Arc<InForce>,
+}
+
+/// What is looked for now: the built-in detectors, those of the configuration, and those of the policies in force.
+struct InForce {
+    configured: Vec<OwnDetector>,
+    all: RwLock<Arc<Detectors>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +63,7 @@ impl Key {
     /// The key and the detectors of a configuration.
     pub fn configured(masking: &config::Masking) -> Result<Self, KeyError> {
         Ok(Self {
-            detectors: Detectors::with(&masking.detectors)?,
+            detectors: InForce::new(configured(&masking.detectors)?),
             ..Self::from_file(&masking.key_file)?
         })
     }
@@ -92,7 +98,7 @@ impl Key {
             bodies: derived(&root, b"sallyport bodies"),
             secrets: derived(&root, b"sallyport secrets"),
             views: derived(&root, b"sallyport views"),
-            detectors: Detectors::built_in(),
+            detectors: InForce::new(Vec::new()),
         }
     }
 
@@ -119,8 +125,20 @@ impl Key {
         }
     }
 
-    pub(super) fn detectors(&self) -> &Detectors {
-        &self.detectors
+    /// From now on these are looked for, beside those that are built in or configured, by every user of this key.
+    pub fn look_for(&self, of_policies: &[OwnDetector]) {
+        let own = [&self.detectors.configured, of_policies].concat();
+        let mut all = self
+            .detectors
+            .all
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *all = Detectors::with(&own);
+    }
+
+    pub(super) fn detectors(&self) -> Arc<Detectors> {
+        let all = self.detectors.all.read();
+        Arc::clone(&all.unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn value_digest(&self, encoding: Encoding) -> ValueDigest {
@@ -166,6 +184,13 @@ impl Key {
         let mut digest = self.value_digest(encoding);
         digest.update(value);
         self.placeholder_from(digest.finish().as_ref())
+    }
+}
+
+impl InForce {
+    fn new(configured: Vec<OwnDetector>) -> Arc<Self> {
+        let all = RwLock::new(Detectors::with(&configured));
+        Arc::new(Self { configured, all })
     }
 }
 

@@ -9,6 +9,8 @@ pub(super) const LAST_APPLIED: &[u8] = b"kubectl.kubernetes.io/last-applied-conf
 pub(super) enum Place {
     /// Nothing in it matters.
     Opaque,
+    /// What a Table's cells are.
+    Columns,
     /// A Kubernetes object, a list, a Table, a watch event, a patch: they are told apart by their members.
     Object,
     /// A JSON Patch.
@@ -29,6 +31,8 @@ pub(super) enum Place {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Slot {
     Opaque,
+    /// `columnDefinitions` of a Table.
+    Columns,
     Top,
     Inside(Place),
     /// A text, number or literal that is never secret; anything else there may be.
@@ -154,7 +158,8 @@ impl Object {
             b"immutable" | b"gracePeriodSeconds" | b"propagationPolicy" | b"orphanDependents" => {
                 return Slot::Scalar;
             }
-            b"preconditions" | b"dryRun" | b"columnDefinitions" => Slot::Opaque,
+            b"preconditions" | b"dryRun" => Slot::Opaque,
+            b"columnDefinitions" => Slot::Columns,
             b"op" | b"from" if self.operation => return Slot::Scalar,
             b"path" if self.operation => return Slot::Field(Field::Path),
             b"value" if self.operation => self.operand(),

@@ -281,6 +281,12 @@ impl Scanner {
             (Slot::Top, Shape::Array) => self.enter(chunk, start, Place::Operations),
             (Slot::Top, Shape::Object) => self.enter(chunk, start, Place::Object),
             (Slot::Emptied, Shape::Array) => self.empty(chunk, start),
+            (Slot::Columns, Shape::Array) if self.eyes.is_some() => {
+                self.expose();
+                self.lexer.skip();
+                self.hold_back(chunk, start);
+                self.places.push(Place::Columns);
+            }
             (Slot::Inside(place), _) if place.has_shape(shape) => self.enter(chunk, start, place),
             (slot, _) if shape != Shape::Null && self.must_replace(slot) => {
                 self.replace(chunk, start, shape, Encoding::Plain)
@@ -351,6 +357,7 @@ impl Scanner {
             Place::Items | Place::Rows if self.is_first_object() => {
                 self.items = Some(self.items.unwrap_or(0))
             }
+            Place::Row => self.hold_back(chunk, start),
             _ => {}
         }
         self.places.push(place);
@@ -487,6 +494,8 @@ impl Scanner {
                 self.task = Task::Copy;
             }
             _ if place == Some(Place::Object) => self.close_object(chunk, at)?,
+            _ if place == Some(Place::Columns) => self.end_columns(chunk, at),
+            _ if place == Some(Place::Row) => self.end_row(chunk, at),
             _ => {}
         }
         self.end_value();
@@ -535,7 +544,7 @@ impl Place {
     fn has_shape(self, shape: Shape) -> bool {
         match self {
             Self::Operations | Self::Items | Self::Rows => shape == Shape::Array,
-            Self::Opaque => false,
+            Self::Opaque | Self::Columns => false,
             _ => shape == Shape::Object,
         }
     }

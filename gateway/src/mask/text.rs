@@ -143,8 +143,9 @@ fn hex_pair(pair: &[u8; 2]) -> Option<u8> {
 /// With placeholders for what [detectors](super::detectors) find, and for what telling names give away.
 pub(super) fn hide(key: &Key, text: &str) -> String {
     let bytes = text.as_bytes();
-    let mut found = key.detectors().secrets(bytes);
-    found.extend(key.detectors().told(bytes));
+    let detectors = key.detectors();
+    let mut found = detectors.secrets(bytes);
+    found.extend(detectors.told(bytes));
     replaced(key, text, found)
 }
 

@@ -13,10 +13,12 @@ use crate::{
         agent_policy::{self, AgentPolicySpec, MAX_ITEMS, Mode, Subject},
         matching::{ANY, OidcMatch, ServiceAccountMatch},
     },
+    mask::OwnDetector,
     request_info::RESOURCE_VERBS,
 };
 
 mod consequences;
+mod detectors;
 
 /// One wrong field.
 #[derive(Debug)]
@@ -28,7 +30,13 @@ pub(super) struct Wrong {
 
 const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch", "delete"];
 
-pub(super) fn rules(policy: &str, spec: &AgentPolicySpec) -> Result<Vec<Rule>, Vec<Wrong>> {
+/// What a policy comes to.
+pub(super) struct Checked {
+    pub(super) rules: Vec<Rule>,
+    pub(super) detectors: Vec<OwnDetector>,
+}
+
+pub(super) fn policy(policy: &str, spec: &AgentPolicySpec) -> Result<Checked, Vec<Wrong>> {
     let mut wrong = Vec::new();
     check_count("spec.subjects", spec.subjects.len(), &mut wrong);
     check_count("spec.rules", spec.rules.len(), &mut wrong);
@@ -53,8 +61,9 @@ pub(super) fn rules(policy: &str, spec: &AgentPolicySpec) -> Result<Vec<Rule>, V
         let id = format!("{policy}/{}", rule.name);
         rules.extend(parts.compiled(id, rule, spec.mode, &subjects));
     }
+    let detectors = detectors::of(spec, &mut wrong);
     if wrong.is_empty() {
-        Ok(rules)
+        Ok(Checked { rules, detectors })
     } else {
         Err(wrong)
     }

@@ -7,7 +7,7 @@ use crate::api::v1alpha1::agent_policy::AgentPolicySpec;
 pub fn problems(name: &str, spec: &AgentPolicySpec) -> Vec<String> {
     let reserved = (name == builtin::POLICY)
         .then(|| "metadata.name: this name is reserved; choose another".to_owned());
-    let wrong = check::rules(name, spec).err().unwrap_or_default();
+    let wrong = check::policy(name, spec).err().unwrap_or_default();
     let wrong = wrong
         .into_iter()
         .map(|wrong| format!("{}: {}", wrong.field, wrong.message));

@@ -16,8 +16,12 @@ use crate::{
     },
     hex,
     identity::Identity,
+    mask::OwnDetector,
     request_info::RequestInfo,
 };
+
+/// Each costs a little of every text that is looked at.
+const DETECTORS_MOST: usize = 256;
 
 #[derive(Debug)]
 pub struct PolicySet {
@@ -25,6 +29,7 @@ pub struct PolicySet {
     rules: Index,
     digest: Arc<str>,
     content: Arc<str>,
+    detectors: Vec<OwnDetector>,
     /// Whether a policy is in `mode: Audit`.
     has_audited: bool,
 }
@@ -55,6 +60,11 @@ impl PolicySet {
     /// What the digest is of: a line of JSON per policy, its name and its spec.
     pub fn content(&self) -> &str {
         &self.content
+    }
+
+    /// What its policies look for in records.
+    pub(super) fn detectors(&self) -> &[OwnDetector] {
+        &self.detectors
     }
 
     pub(super) fn has_audited(&self) -> bool {
@@ -102,7 +112,7 @@ impl PolicySet {
         manifests: &[Manifest<AgentPolicySpec>],
         mut problems: Vec<Problem>,
     ) -> Result<Self, PolicyError> {
-        let mut rules = Vec::new();
+        let (mut rules, mut detectors) = (Vec::new(), Vec::new());
         let mut names: BTreeMap<&str, &Place> = BTreeMap::new();
         for policy in manifests {
             if let Some(taken) = taken(policy, names.insert(&policy.name, &policy.place)) {
@@ -115,14 +125,24 @@ impl PolicySet {
                     "must be a lower-case RFC 1123 subdomain",
                 ));
             }
-            match check::rules(&policy.name, &policy.spec) {
-                Ok(checked) => rules.extend(checked),
+            match check::policy(&policy.name, &policy.spec) {
+                Ok(checked) => {
+                    rules.extend(checked.rules);
+                    detectors.extend(checked.detectors);
+                }
                 Err(wrong) => problems.extend(
                     wrong
                         .iter()
                         .map(|wrong| problem(policy, &wrong.field, &wrong.message)),
                 ),
             }
+        }
+        let count = detectors.len();
+        if let Some(last) = manifests.last().filter(|_| count > DETECTORS_MOST) {
+            let message = format!(
+                "all policies together have {count} detectors, and may have {DETECTORS_MOST}; leave some out"
+            );
+            problems.push(problem(last, "spec.detectors", &message));
         }
         if !problems.is_empty() {
             return Err(PolicyError::Invalid(problems));
@@ -135,6 +155,7 @@ impl PolicySet {
                 .iter()
                 .any(|policy| policy.spec.mode == Mode::Audit),
             rules: Index::new(rules),
+            detectors,
             digest: digest_of(&content).into(),
             content: content.into(),
         })
@@ -163,6 +184,7 @@ fn content(manifests: &[Manifest<AgentPolicySpec>]) -> String {
     let canonical = |policy: &Manifest<AgentPolicySpec>| {
         let mut spec = policy.spec.clone();
         spec.rules.sort_by(|a, b| a.name.cmp(&b.name));
+        spec.detectors.sort_by(|a, b| a.name.cmp(&b.name));
         let line = serde_json::to_string(&(&policy.name, spec))
             .expect("plain data with text keys is JSON");
         (policy.name.clone(), line)

@@ -15,6 +15,7 @@ use crate::{
     },
     config::watch::Changed,
     informer::Known,
+    mask,
 };
 
 type Objects = watch::Receiver<Arc<Known<AgentPolicy>>>;
@@ -25,6 +26,8 @@ pub struct PolicySource {
     directory: Option<PathBuf>,
     objects: Option<Objects>,
     current: watch::Sender<Arc<PolicySet>>,
+    /// Looks for what the policies in force say.
+    key: Option<Arc<mask::Key>>,
     /// Whether there has been a valid set. Held from reading to publishing, so that what was read earlier is never
     /// published later.
     is_in_force: Mutex<bool>,
@@ -44,9 +47,19 @@ impl PolicySource {
             directory: directory.map(Path::to_owned),
             objects,
             current: watch::Sender::new(Arc::new(set)),
+            key: None,
             is_in_force,
         };
         Ok(source)
+    }
+
+    /// Masks with `key`, which looks for what the policies in force say.
+    pub fn masking_with(self, key: &Arc<mask::Key>) -> Self {
+        key.look_for(self.current.borrow().detectors());
+        Self {
+            key: Some(Arc::clone(key)),
+            ..self
+        }
     }
 
     /// Reads everything again. On an error the set in force stays in force. It reads files, so call it where
@@ -63,6 +76,10 @@ impl PolicySource {
         let replaced = self.current.send_if_modified(|current| {
             let differs = current.digest() != set.digest();
             if differs {
+                // Before its rules count.
+                if let Some(key) = &self.key {
+                    key.look_for(set.detectors());
+                }
                 *current = Arc::new(set);
             }
             differs

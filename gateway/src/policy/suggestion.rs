@@ -267,6 +267,7 @@ fn manifest(name: &str, agent: &str, drafts: &[Draft]) -> Manifest<AgentPolicySp
             subjects: vec![Subject::Agent(subject)],
             mode: Mode::Enforce,
             rules: drafts.iter().map(Draft::rule).collect(),
+            detectors: Vec::new(),
         },
         outline: Outline::default(),
     }

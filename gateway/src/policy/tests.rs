@@ -11,6 +11,7 @@ use crate::{
 mod conditions;
 mod creations;
 mod decisions;
+mod detectors;
 mod files;
 mod floor;
 mod glass;

@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +11,7 @@ use base64::{
     Engine,
     prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD},
 };
-use harness::{GoClient, Kubectl, Tools};
+use harness::{GoClient, Kubectl, Tools, eventually};
 use serde_json::{Value, json};
 
 use super::Scene;
@@ -126,6 +126,100 @@ fn a_token_among_subprotocols_is_in_no_log_record_or_metric() -> Result<()> {
         scene.kubectl()?.ok(&["get", "secrets"])?;
     }
     sweep(scene, &[&canary, &token, &encoded])
+}
+
+/// What a container prints comes as a log and over both protocols of exec, and is recorded without the secrets in it.
+#[test]
+fn a_secret_that_a_program_prints_is_in_no_log_record_or_metric() -> Result<()> {
+    let scene = Scene::new()?;
+    let canary = canary();
+    let directory = tempfile::tempdir()?;
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    fs::write(path("printed"), printed(&canary))?;
+    let print = format!("cat {}", path("printed"));
+    let container = format!(
+        "{print}; until [ -e {} ]; do sleep 0.1; done; {print}",
+        path("end")
+    );
+    let command = json!({"command": ["sh", "-c", container]});
+    scene.namespace.create_running_pod("shell", &command)?;
+    eventually("what the program prints", Duration::from_secs(10), || {
+        let said = scene.kubectl()?.ok(&["logs", "shell"])?;
+        Ok(said.contains(OF_THE_PROGRAM).then_some(()))
+    })?;
+    // Once more at the end, which ends it.
+    let following = scene.kubectl()?.follow(&["logs", "-f", "shell"])?;
+    following.wait_for("the log", |line| line.contains(OF_THE_PROGRAM))?;
+    let script = format!("{print}; {print} >&2; echo {canary} >/dev/null; exit 7");
+    for websockets in ["true", "false"] {
+        let kubectl = scene
+            .kubectl()?
+            .with_variable("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", websockets);
+        let ran = kubectl.run(&["exec", "shell", "--", "sh", "-c", &script])?;
+        ensure!(ran.status == 7 && ran.stdout.contains(&canary), "{ran:?}");
+    }
+    fs::write(path("end"), "")?;
+
+    let log = |times: usize| {
+        scene.outcome_of("the record of a log", move |call| {
+            let said = object(call);
+            let said = said.as_str().unwrap_or_default();
+            call["objectRef"]["subresource"] == "log"
+                && said.matches(OF_THE_PROGRAM).count() == times
+        })
+    };
+    for times in [1, 2] {
+        let call = log(times)?;
+        let hidden = json!(SECRETS_PRINTED * times);
+        assert_eq!(
+            (&call["maskedResponse"], &call["bodyState"]),
+            (&hidden, &json!("inline")),
+            "{call}"
+        );
+    }
+    for verb in ["get", "create"] {
+        let call = scene.outcome_of("the record of an exec", |call| {
+            call["objectRef"]["subresource"] == "exec" && call["verb"] == verb
+        })?;
+        let said = object(&call);
+        let stream = |name: &str| said[name].as_str().unwrap_or_default().to_owned();
+        assert!(stream("stdout").contains(OF_THE_PROGRAM), "{call}");
+        assert_eq!(stream("stdout"), stream("stderr"), "{call}");
+        assert_eq!(said["exitStatus"]["exitCode"], 7, "{call}");
+        assert_eq!(
+            (
+                &call["responseStatus"]["code"],
+                &call["responseStatus"]["reason"]
+            ),
+            (&json!(101), &json!("NonZeroExitCode")),
+            "{call}"
+        );
+        assert_eq!(call["maskedResponse"], json!(2 * SECRETS_PRINTED), "{call}");
+        assert_eq!(call["bodyState"], "inline", "{call}");
+    }
+    // What the sweep shows call by call.
+    for _ in 0..4 {
+        scene.kubectl()?.ok(&["get", "secrets"])?;
+    }
+    sweep(scene, &[&canary])
+}
+
+/// As programs print secrets that only their looks give away.
+fn printed(canary: &str) -> String {
+    let key = format!("-----BEGIN PRIVATE KEY-----\n{canary}\n-----END PRIVATE KEY-----");
+    format!(
+        "Authorization: Bearer {canary}\ndb.password={canary}\npostgres://user:{canary}@db/shop\n{key}\n{OF_THE_PROGRAM}\n"
+    )
+}
+
+/// In what [`printed`] makes.
+const SECRETS_PRINTED: usize = 4;
+const OF_THE_PROGRAM: &str = "and an ordinary line";
+
+/// The body of a record's answer.
+fn object(call: &Value) -> Value {
+    let text = call["responseObject"].as_str().unwrap_or_default();
+    serde_json::from_str(text).unwrap_or_default()
 }
 
 /// Each where Kubernetes keeps it, in each format that its API server speaks.

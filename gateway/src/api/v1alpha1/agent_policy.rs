@@ -25,6 +25,8 @@
 //!   `resources` names the subresource.
 //! - What runs in a namespace that is no agents' namespace is out of the gateway's sight: pods, what makes them, kinds
 //!   that Kubernetes does not define, exec, attach and port-forward need a rule that names the namespace, not `"*"`.
+//! - `detectors` say what secrets of one's own look like. They add to what every gateway knows, for the records of all
+//!   calls while the policy is in force; none takes anything away.
 //! - `when` and `unless` are CEL expressions over `request`, `user`, `workload`, `provenance`, `risk`, `object` and
 //!   `oldObject`. Where one cannot be evaluated, an `Allow` does not match, and `Deny` and `RequireApproval` do.
 
@@ -33,6 +35,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::matching::{OidcMatch, ServiceAccountMatch};
+
+/// The most detectors of one policy.
+pub const MAX_DETECTORS: usize = 64;
 
 /// The most subjects and the most rules of one policy.
 pub const MAX_ITEMS: usize = 1000;
@@ -64,6 +69,45 @@ pub struct AgentPolicySpec {
     pub mode: Mode,
     #[schemars(length(min = 1, max = "MAX_ITEMS"))]
     pub rules: Vec<Rule>,
+    /// What secrets of one's own look like, beside those that every gateway knows: hidden in the records of all calls of
+    /// all callers, and where an agent sees secrets masked, in any mode.
+    #[schemars(length(max = "MAX_DETECTORS"))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub detectors: Vec<Detector>,
+}
+
+/// A secret that begins with a fixed text.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+pub struct Detector {
+    /// Unique in the policy.
+    #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"))]
+    pub name: String,
+    /// How every such secret begins, with its case; ASCII alone.
+    #[schemars(length(min = 4, max = 64))]
+    pub prefix: String,
+    /// What follows: single characters and ranges, as `A-Za-z0-9_-`.
+    #[schemars(length(min = 1, max = 128))]
+    pub characters: String,
+    /// How many of them follow at least.
+    #[schemars(range(min = 8, max = 4096), extend("format" = "int32"))]
+    pub length: u16,
+    /// What must be true of them besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
+    /// Texts with such a secret in them, made up: the policy is refused where the detector finds none.
+    #[schemars(length(min = 1, max = 16), inner(length(max = 8192)))]
+    pub must_match: Vec<String>,
+    /// Texts that look like one and are none: the policy is refused where the detector finds one.
+    #[schemars(length(min = 1, max = 16), inner(length(max = 8192)))]
+    pub must_not_match: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Check {
+    /// They look as if nobody could have chosen them: digits and letters in no order.
+    LooksRandom,
 }
 
 /// What the controller makes of it, for people's eyes: gateways judge for themselves.

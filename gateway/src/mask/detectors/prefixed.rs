@@ -1,6 +1,9 @@
 //! A secret that begins with a prefix which says what it is.
 
-use super::shapes::{Found, is_word, run};
+use super::{
+    looks_chosen_by_no_one,
+    shapes::{Found, is_word, run},
+};
 
 /// Ranges of characters, written as in a character class.
 pub(super) type Characters = &'static str;
@@ -16,6 +19,8 @@ pub(super) struct Prefixed {
     prefix: Vec<u8>,
     characters: Box<[bool; 256]>,
     length: usize,
+    /// What stands behind the prefix is a secret only if it looks random.
+    pub(super) must_look_random: bool,
 }
 
 impl Prefixed {
@@ -29,6 +34,7 @@ impl Prefixed {
             prefix: prefix.as_bytes().to_vec(),
             characters,
             length,
+            must_look_random: false,
         }
     }
 
@@ -57,7 +63,9 @@ impl Prefixed {
             return Found::NothingBefore(start + 1);
         }
         let end = run(text, prefix_end, |byte| self.characters[usize::from(byte)]);
-        match end - prefix_end >= self.length {
+        let value = &text[prefix_end..end];
+        let looks_right = !self.must_look_random || looks_chosen_by_no_one(value);
+        match value.len() >= self.length && looks_right {
             true => Found::Secret(start..end),
             false => Found::NothingBefore(start + 1),
         }

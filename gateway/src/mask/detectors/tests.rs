@@ -218,7 +218,10 @@ fn every_detector_has_examples() {
         .chain(SHAPES.iter().map(|(name, ..)| *name))
         .collect();
     assert_eq!(tested, all);
-    assert!(Detectors::texts().all(|text| text.len() >= SHORTEST && text.is_ascii()));
+    assert!(
+        Detectors::texts()
+            .all(|text| text.len() >= crate::mask::search::SHORTEST && text.is_ascii())
+    );
 }
 
 #[test]
@@ -249,39 +252,80 @@ fn what_a_telling_name_holds_is_hidden_if_it_looks_random() {
     }
 }
 
-fn configured(prefix: &str, characters: &str, length: usize) -> config::Detector {
+fn written(prefix: &str, characters: &str, length: usize) -> config::Detector {
     config::Detector {
         name: "ours".into(),
         prefix: prefix.into(),
         characters: characters.into(),
         length,
+        check: None,
+        must_match: Vec::new(),
+        must_not_match: Vec::new(),
     }
 }
 
 #[test]
-fn a_configured_detector_finds_what_it_says() {
-    let ours = [configured("acme-", "a-z0-9-", 8)];
-    let detectors = Detectors::with(&ours).unwrap();
+fn a_detector_of_ones_own_finds_what_it_says() {
+    let ours = configured(&[written("acme-", "a-z0-9-", 8)]).expect("a detector");
+    let detectors = Detectors::with(&ours);
     assert_eq!(
         detectors.secrets(b"x acme-12345678-z! acme-1234567 ACME-12345678"),
         std::slice::from_ref(&(2..17))
     );
     for (prefix, characters, length, problem) in [
         ("acm", "a-z", 8, "prefix"),
-        ("ácme", "a-z", 8, "prefix"),
+        ("\u{e1}cme", "a-z", 8, "prefix"),
         ("acme", "z-a", 8, "characters"),
         ("acme", "", 8, "characters"),
         ("acme", "a- ", 8, "characters"),
         ("acme", "a-z", 7, "length"),
     ] {
-        let error = Detectors::with(&[configured(prefix, characters, length)])
-            .unwrap_err()
-            .to_string();
+        let error = configured(&[written(prefix, characters, length)]).unwrap_err();
+        let error = error.to_string();
         assert!(
             error.contains(problem) && error.contains("\"ours\""),
             "{error}"
         );
     }
+}
+
+#[test]
+fn a_detector_whose_examples_are_not_as_it_says_is_wrong() {
+    let with = |must_match: &[&str], must_not_match: &[&str]| {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        OwnDetector::new(&config::Detector {
+            check: Some(config::Check::LooksRandom),
+            must_match: texts(must_match),
+            must_not_match: texts(must_not_match),
+            ..written("acme-", "A-Za-z0-9-", 8)
+        })
+        .map(drop)
+    };
+    assert_eq!(
+        with(&["x acme-4fK9zQ2m"], &["acme-short", "acme-production-eu"]),
+        Ok(())
+    );
+    assert_eq!(
+        with(&["acme-4fK9zQ2m", "acme-production-eu"], &[]),
+        Err(Problem::Misses(1))
+    );
+    assert_eq!(with(&[], &["acme-4fK9zQ2m"]), Err(Problem::FindsTooMuch(0)));
+    assert_eq!(with(&["acme-4fK9zQ2m"; 17], &[]), Err(Problem::Examples));
+}
+
+#[test]
+fn what_policies_look_for_comes_and_goes_and_the_rest_stays() {
+    let key = key();
+    let token = ["gh", "p_", ALNUM].concat();
+    let text = format!("acme-4fK9zQ2m {token}");
+    let ours = OwnDetector::new(&written("acme-", "A-Za-z0-9", 8)).expect("a detector");
+    let user = key.clone();
+    let before = hide(&user, &text);
+    key.look_for(&[ours]);
+    assert_eq!(hide(&user, &text).matches("masked:").count(), 2);
+    key.look_for(&[]);
+    assert_eq!(hide(&user, &text), before);
+    assert_eq!(before.matches("masked:").count(), 1);
 }
 
 #[test]

@@ -214,3 +214,45 @@ proptest! {
         prop_assert_eq!(count == 0, masked == text);
     }
 }
+
+const TABLE: &str = r#"{"kind":"Table","columnDefinitions":[
+    {"name":"Name","type":"string","description":"Name must be unique"},
+    {"name":"Greeting","description":"Custom resource definition column (in JSONPath format): .spec.env[?(@.name==\"A\")].value"},
+    {"name":"Variable","description":"Custom resource definition column (in JSONPath format): .spec.env[0].name"},
+    {"name":"Applied","description":"Custom resource definition column (in JSONPath format): .metadata.annotations.kubectl\\.kubernetes\\.io/last-applied-configuration"},
+    {"name":"Key","description":"Custom resource definition column (in JSONPath format): .spec.apiToken"},
+    {"name":"Spec","description":"in words"},
+    {"name":"Age","type":"date","description":"x"}],
+  "rows":[{"cells":["n","hunter2","A","{}","CELL","{\"env\":[{\"name\":\"A\",\"value\":\"hunter2\"}]}","5d"],"object":{"metadata":{"name":"n"}}},
+    {"cells":["m",7,"B",null,"changeme","text {","1h"],"object":null}]}"#;
+
+#[test]
+fn cells_show_nothing_that_their_objects_hide() {
+    let token = "Xk29fLm2Qp4Zr8";
+    let (masked, count) = inspected(&TABLE.replace("CELL", token));
+    let table: Value = serde_json::from_str(&masked).expect("JSON");
+    let spec = json!({"env": [{"name": "A", "value": placeholder("hunter2")}]});
+    assert_eq!(
+        table["rows"][0]["cells"],
+        json!([
+            "n",
+            placeholder("hunter2"),
+            "A",
+            placeholder("{}"),
+            placeholder(token),
+            spec.to_string(),
+            "5d"
+        ])
+    );
+    assert_eq!(
+        table["rows"][1]["cells"],
+        json!(["m", placeholder("7"), "B", null, "changeme", "text {", "1h"])
+    );
+    assert_eq!(count, 5);
+}
+
+#[test]
+fn a_table_without_columns_stays_as_it_is() {
+    let text = r#"{"kind":"Table","columnDefinitions":null,"rows":[{"cells":["n","hunter2"]},7]}"#;
+    assert_eq!(inspected(text), (text.to_owned(), 0));
+}

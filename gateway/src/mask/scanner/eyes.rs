@@ -9,7 +9,7 @@ use memchr::memmem::Finder;
 use super::{
     super::{
         Placeholder,
-        inspect::inspect_known,
+        inspect::{Column, columns_of, inspect_known, inspect_row},
         object::{Object, Place, Slot},
         release,
         rule::Secret,
@@ -33,6 +33,10 @@ pub(in crate::mask) struct Eyes {
     within: Vec<u8>,
     /// Objects so far, for those without a name.
     objects: u64,
+    /// Of the last Table.
+    columns: Vec<Column>,
+    /// A row, or what defines the columns, is read: in how many containers it is, and where it begins in the output.
+    read_whole: Option<(usize, usize)>,
     issued: Issued,
 }
 
@@ -46,6 +50,8 @@ impl Scanner {
             member: Vec::new(),
             within: Vec::new(),
             objects: 0,
+            columns: Vec::new(),
+            read_whole: None,
             issued: Issued::default(),
         }));
     }
@@ -62,8 +68,10 @@ impl Scanner {
             .find(|object| object.is_held())
             .map(|object| object.mark);
         let end = self.sink.len();
+        let read_whole = self.eyes.as_ref().and_then(|eyes| eyes.read_whole);
         let end = end
             .min(open.unwrap_or(end))
+            .min(read_whole.map_or(end, |(_, start)| start))
             .min(self.examined().unwrap_or(end));
         Ok(self.sink.hand_on(end))
     }
@@ -83,6 +91,8 @@ impl Scanner {
             member: Vec::new(),
             within: [&self.seen_object()[..], &eyes.member].join(&0),
             objects: 0,
+            columns: Vec::new(),
+            read_whole: None,
             issued: Issued::default(),
         }))
     }
@@ -148,6 +158,60 @@ impl Scanner {
         if let Some(eyes) = &mut self.eyes {
             eyes.told = mark;
             eyes.member.clear();
+        }
+        self.translate();
+    }
+
+    /// A row or the definition of columns begins, which is looked at once it is whole.
+    pub(super) fn hold_back(&mut self, chunk: &[u8], start: usize) {
+        if self
+            .eyes
+            .as_ref()
+            .is_some_and(|eyes| eyes.read_whole.is_none())
+        {
+            self.emit(chunk, start);
+            let place = (self.places.len(), self.sink.len());
+            self.eyes
+                .iter_mut()
+                .for_each(|eyes| eyes.read_whole = Some(place));
+        }
+    }
+
+    /// Where what ends now began, if it was held back.
+    fn held_back(&mut self, chunk: &[u8], at: usize) -> Option<usize> {
+        let eyes = self.eyes.as_mut()?;
+        let (depth, start) = eyes.read_whole?;
+        if depth != self.places.len() {
+            return None;
+        }
+        eyes.read_whole = None;
+        self.emit(chunk, at);
+        self.sink.is_open().then_some(start)
+    }
+
+    pub(super) fn end_columns(&mut self, chunk: &[u8], at: usize) {
+        let start = self.held_back(chunk, at);
+        let columns = start.map(|start| columns_of(self.sink.since(start)));
+        // Later events of a watch define none.
+        let columns = columns.filter(|columns| !columns.is_empty());
+        if let (Some(columns), Some(eyes)) = (columns, &mut self.eyes) {
+            eyes.columns = columns;
+        }
+    }
+
+    /// Its cells show nothing that its object hides.
+    pub(super) fn end_row(&mut self, chunk: &[u8], at: usize) {
+        let Some(start) = self.held_back(chunk, at) else {
+            return;
+        };
+        let row = self.sink.take_from(start);
+        let columns = self.eyes.as_ref().map(|eyes| &*eyes.columns);
+        let (row, found) = inspect_row(&self.key, row, columns.unwrap_or_default());
+        self.sink.push(&row);
+        self.count_masked(found);
+        if let Some(eyes) = &mut self.eyes {
+            eyes.told = start;
+            eyes.member = b"-cells".to_vec();
         }
         self.translate();
     }

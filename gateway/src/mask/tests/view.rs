@@ -285,6 +285,39 @@ fn what_is_a_secret_by_its_looks_or_its_place_is_hidden_outside_of_secrets_too()
 }
 
 #[test]
+fn cells_of_a_table_show_no_more_than_its_objects() {
+    let columns = r#"[{"name":"Name"},{"name":"Greeting","description":"Custom resource definition column (in JSONPath format): .spec.env[0].value"},{"name":"Age"}]"#;
+    let row = |name: &str, value: &str| {
+        format!(
+            r#"{{"cells":["{name}",{},"5d"],"object":{{"kind":"PartialObjectMetadata","metadata":{{"name":"{name}"}}}}}}"#,
+            json(value)
+        )
+    };
+    let table = |columns: &str, rows: &[String]| {
+        let rows = rows.join(",");
+        format!(r#"{{"kind":"Table","columnDefinitions":{columns},"rows":[{rows}]}}"#)
+    };
+    let event = |table: String| format!(r#"{{"type":"ADDED","object":{table}}}"#);
+    let values = [CANARIES[0], "", CANARIES[1]];
+    let rows: Vec<_> = values.iter().map(|value| row("n", value)).collect();
+    let whole = table(columns, &rows);
+    let events = rows.iter().enumerate().map(|(index, row)| {
+        let columns = if index == 0 { columns } else { "null" };
+        event(table(columns, std::slice::from_ref(row)))
+    });
+    for text in [whole, events.collect()] {
+        for size in SIZES {
+            let (seen, shown) =
+                show(others(), text.as_bytes().chunks(size)).expect("it can be shown");
+            assert_no_canary(&seen);
+            assert_eq!((shown.masked, shown.issued.digests.len()), (2, 2), "{seen}");
+            assert_eq!(seen.matches("sallyport-masked-").count(), 2, "{seen}");
+            assert_eq!(seen.matches(r#""5d"],"object""#).count(), 3, "{seen}");
+        }
+    }
+}
+
+#[test]
 fn a_refusal_that_quotes_nothing_is_read_as_it_is() {
     let original: Value = serde_json::from_str(NOT_FOUND).unwrap();
     assert_eq!(shown(secrets(), NOT_FOUND), original);

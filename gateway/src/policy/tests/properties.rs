@@ -205,6 +205,7 @@ fn spec() -> impl Strategy<Value = AgentPolicySpec> {
             subjects: vec![subject],
             mode,
             rules,
+            detectors: Vec::new(),
         }
     })
 }
@@ -300,6 +301,7 @@ fn extended(
             subjects: vec![subject],
             mode: Mode::Enforce,
             rules: vec![rule],
+            detectors: Vec::new(),
         },
     );
     policies.iter().cloned().chain([added]).collect()
