@@ -18,17 +18,21 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use self::webhooks::WebhookError;
 use self::{
     alerts::{Pending, Sources, Telling, Writing},
     approvals::Approvals,
     asking::Asking,
     decisions::{Callbacks, Endpoints, Outcomes, Voting},
     election::{Election, Leadership},
+    evidence::Evidence,
     glasses::Glasses,
     metrics::Metrics,
     policies::{Policies, WrittenPolicy},
     webhooks::{Kind, Webhooks},
+};
+pub use self::{
+    evidence::{EvidenceError, query},
+    webhooks::WebhookError,
 };
 use crate::{
     api::{
@@ -50,6 +54,7 @@ mod approvals;
 mod asking;
 mod decisions;
 mod election;
+mod evidence;
 #[cfg(test)]
 mod example;
 mod glasses;
@@ -69,6 +74,8 @@ pub struct Parts<'a> {
     pub registry: &'a mut Registry,
     /// Where callbacks come in, and the certificate that they are shown.
     pub decisions: Option<(TcpListener, Arc<ServerConfig>)>,
+    /// Where people read the evidence, likewise.
+    pub evidence: Option<(TcpListener, Arc<ServerConfig>)>,
     /// Let go once the objects are known.
     pub starting: BlockReady,
 }
@@ -81,6 +88,7 @@ pub struct Controller {
     alerts: Arc<Webhooks>,
     outcomes: Option<Arc<Outcomes>>,
     decisions: Option<(TcpListener, Arc<ServerConfig>)>,
+    evidence: Option<(Evidence, (TcpListener, Arc<ServerConfig>))>,
     /// Of the leader, for the Service of decisions.
     address: Option<SocketAddr>,
     starting: BlockReady,
@@ -91,6 +99,8 @@ pub struct Controller {
 pub enum ControllerError {
     #[error(transparent)]
     Webhook(#[from] WebhookError),
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
     #[error("decisions.caFile cannot be used")]
     Outcomes(#[source] FetchError),
     #[error("decisions.secretFile: cannot read {}", path.display())]
@@ -108,6 +118,9 @@ pub fn check(config: &ControllerConfig) -> Result<(), ControllerError> {
     let metrics = Metrics::default();
     Webhooks::open(Kind::Ask, &config.webhooks.ask, metrics.clone())?;
     Webhooks::open(Kind::Alert, &config.webhooks.alerts, metrics)?;
+    if let Some(evidence) = &config.evidence {
+        Evidence::open(evidence)?;
+    }
     outcomes(config).map(drop)
 }
 
@@ -135,8 +148,10 @@ impl Controller {
             }
             _ => None,
         };
+        let evidence = config.evidence.as_ref().map(Evidence::open).transpose()?;
         Ok(Self {
             address,
+            evidence: evidence.zip(parts.evidence),
             outcomes: outcomes(&config)?,
             asks: Arc::new(asks),
             alerts: Arc::new(alerts),
@@ -161,6 +176,10 @@ impl Controller {
         let released = CancellationToken::new();
         let electing = tokio::spawn(election.run(released.clone()));
 
+        if let Some((evidence, listening)) = self.evidence {
+            let (client, metrics) = (self.client.clone(), self.metrics.clone());
+            tokio::spawn(evidence.serve(listening, client, metrics, shutdown.clone()));
+        }
         let (trigger, drain) = drain::channel();
         if let (Some(listening), Some(outcomes)) = (self.decisions, self.outcomes) {
             let taking = Taking {

@@ -11,9 +11,14 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-pub use self::{client_certificates::ClientCertificates, leaves::Leaves};
+pub use self::{
+    both_ways::{client_with_certificate, with_optional_client_certificates},
+    client_certificates::ClientCertificates,
+    leaves::Leaves,
+};
 
 mod authority;
+mod both_ways;
 mod client_certificates;
 mod leaves;
 mod local;

@@ -1,6 +1,7 @@
 //! Composes the controller, as [`run`](super::run) does the gateway.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -8,16 +9,13 @@ use std::{
 use anyhow::Context;
 use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{listen, stop_signal, upstream_config};
 use crate::{
     admin::{self, Admin},
-    config::{
-        Tls, Upstream,
-        controller::{ControllerConfig, Decisions},
-        watch::FileWatch,
-    },
+    config::{Tls, Upstream, controller::ControllerConfig, watch::FileWatch},
     controller::{self, Controller, Parts},
     readiness::Readiness,
     telemetry::causes,
@@ -35,23 +33,27 @@ pub async fn run_controller(path: &Path) -> anyhow::Result<()> {
         Some(admin) => Some(listen("admin", admin.listen).await?),
         None => None,
     };
-    let leaves = leaves(&config)?;
-    let decisions = match (&config.decisions, &leaves) {
-        (Some(decisions), Some(leaves)) => {
-            let listener = listen("decisions", decisions.listen).await?;
-            Some((listener, server(decisions, leaves)?))
-        }
-        _ => None,
-    };
     let (stopping, shutdown) = (CancellationToken::new(), CancellationToken::new());
-    if let (Some(decisions), Some(leaves)) = (&config.decisions, leaves) {
-        tokio::spawn(renew(decisions.tls.clone(), leaves, shutdown.clone()));
-    }
+    let decisions = match &config.decisions {
+        Some(decisions) => {
+            let (listen, tls) = (decisions.listen, &decisions.tls);
+            Some(serving("decisions", listen, tls, &shutdown).await?)
+        }
+        None => None,
+    };
+    let evidence = match &config.evidence {
+        Some(evidence) => {
+            let (listen, tls) = (evidence.listen, &evidence.tls);
+            Some(serving("evidence", listen, tls, &shutdown).await?)
+        }
+        None => None,
+    };
     let controller = Controller::new(Parts {
         client: client(&config).await?,
         config,
         registry: &mut registry,
         decisions,
+        evidence,
         starting,
     })?;
 
@@ -82,13 +84,16 @@ pub async fn check_controller(path: &Path) -> anyhow::Result<String> {
     client(&config).await?;
     controller::check(&config)?;
     let decisions = config.decisions.as_ref();
-    // A CA of our own is made by a start, and changes nothing before.
-    if decisions.is_some_and(|decisions| !decisions.tls.files().is_empty()) {
-        leaves(&config)?;
+    let evidence = config.evidence.as_ref();
+    if let Some(decisions) = decisions {
+        check_leaves("decisions", &decisions.tls)?;
+    }
+    if let Some(evidence) = evidence {
+        check_leaves("evidence", &evidence.tls)?;
     }
     let (asks, alerts) = (&config.webhooks.ask, &config.webhooks.alerts);
     Ok(format!(
-        "{}: valid\n  namespace  {}\n  webhooks   {} asked, {} alerted\n  decisions  {}",
+        "{}: valid\n  namespace  {}\n  webhooks   {} asked, {} alerted\n  decisions  {}\n  evidence   {}",
         path.display(),
         config.namespace,
         asks.len(),
@@ -101,22 +106,38 @@ pub async fn check_controller(path: &Path) -> anyhow::Result<String> {
                 decisions.users.len()
             ),
         ),
+        evidence.map_or_else(
+            || "in the store alone".to_owned(),
+            |evidence| format!("on {}", evidence.listen),
+        ),
     ))
 }
 
-fn leaves(config: &ControllerConfig) -> anyhow::Result<Option<Leaves>> {
-    let Some(decisions) = &config.decisions else {
-        return Ok(None);
-    };
-    let leaves = Leaves::load(&decisions.tls).context("preparing the certificate of decisions")?;
-    Ok(Some(leaves))
+/// A CA of our own is made by a start, and changes nothing before.
+fn check_leaves(name: &str, tls: &Tls) -> anyhow::Result<()> {
+    if !tls.files().is_empty() {
+        leaves(name, tls)?;
+    }
+    Ok(())
 }
 
-/// What callbacks are served with: a connection is for one of them, so HTTP/1.1 alone.
-fn server(decisions: &Decisions, leaves: &Leaves) -> anyhow::Result<Arc<ServerConfig>> {
-    let mut server = ServerConfig::clone(&*leaves.explicit(&decisions.tls)?);
+fn leaves(name: &str, tls: &Tls) -> anyhow::Result<Leaves> {
+    Leaves::load(tls).with_context(|| format!("preparing the certificate of {name}"))
+}
+
+/// A listener of HTTP/1.1, with a certificate that is renewed until `shutdown`.
+async fn serving(
+    name: &str,
+    address: SocketAddr,
+    tls: &Tls,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<(TcpListener, Arc<ServerConfig>)> {
+    let leaves = leaves(name, tls)?;
+    let listener = listen(name, address).await?;
+    let mut server = ServerConfig::clone(&*leaves.explicit(tls)?);
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(server))
+    tokio::spawn(renew(tls.clone(), leaves, shutdown.clone()));
+    Ok((listener, Arc::new(server)))
 }
 
 /// Shows a new certificate when its files have changed, until `shutdown`.

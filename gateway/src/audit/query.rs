@@ -31,6 +31,7 @@ mod live;
 mod newest;
 mod record;
 mod show;
+mod told;
 
 /// Where the record is kept.
 #[derive(Clone, Debug)]

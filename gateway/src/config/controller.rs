@@ -12,9 +12,13 @@ use std::{
 
 use serde::Deserialize;
 
-pub use self::webhook::{Url, Webhook};
+pub use self::{
+    evidence::{Evidence, Gateways, Places, Pods},
+    webhook::{Url, Webhook},
+};
 use super::{Admin, ConfigError, HumanDuration, Tls, address, file, yaml_problem};
 
+mod evidence;
 mod webhook;
 
 /// `controller.yaml`. Unknown fields are refused.
@@ -33,6 +37,9 @@ pub struct ControllerConfig {
     /// Where people's decisions come in; none where absent, and then people decide with kubectl.
     #[serde(default)]
     pub decisions: Option<Decisions>,
+    /// Where people read the evidence; nowhere where absent, and then they read the store with rights of their own.
+    #[serde(default)]
+    pub evidence: Option<Evidence>,
     #[serde(default)]
     pub admin: Option<Admin>,
 }
@@ -134,6 +141,7 @@ impl ControllerConfig {
         }
         webhook::check("webhooks.ask", &self.webhooks.ask)?;
         webhook::check("webhooks.alerts", &self.webhooks.alerts)?;
+        self.evidence.as_ref().map_or(Ok(()), Evidence::check)?;
         self.decisions.as_ref().map_or(Ok(()), Decisions::check)
     }
 
@@ -147,6 +155,9 @@ impl ControllerConfig {
             join(&mut decisions.secret_file);
             decisions.ca_file.iter_mut().for_each(join);
             decisions.tls.resolve(base);
+        }
+        if let Some(evidence) = &mut self.evidence {
+            evidence.resolve(base);
         }
     }
 }

@@ -12,6 +12,7 @@ pub(super) struct Metrics {
     deliveries: Family<Delivery, Counter>,
     callbacks: Family<Callback, Counter>,
     votes: Family<Counted, Counter>,
+    evidence: Family<Counted, Counter>,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -53,7 +54,16 @@ impl Metrics {
             "Votes that callbacks brought, by what became of them: written, or why they were not",
             metrics.votes.clone(),
         );
+        registry.register(
+            "controller_evidence_calls",
+            "Calls of people for evidence by what became of them: answered, or why nothing was shown",
+            metrics.evidence.clone(),
+        );
         metrics
+    }
+
+    pub(super) fn evidence(&self, outcome: &'static str) {
+        self.evidence.get_or_create(&Counted { outcome }).inc();
     }
 
     pub(super) fn delivery(&self, kind: &'static str, outcome: &'static str) {

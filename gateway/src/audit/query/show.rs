@@ -46,6 +46,16 @@ pub enum Digest {
 }
 
 impl Found {
+    pub fn is_empty(&self) -> bool {
+        self.intent.is_none() && self.outcome.is_none()
+    }
+
+    /// In the order in which they were appended.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        let all = self.intent.iter().chain(&self.holds).chain(&self.outcome);
+        all.map(|evidence| &evidence.record)
+    }
+
     /// Both records came from files: nothing is left to look for.
     fn is_sealed(&self) -> bool {
         let sealed = |evidence: &Option<Evidence>| {
@@ -92,7 +102,7 @@ impl Digest {
 }
 
 impl Evidence {
-    fn new(stored: Stored, source: &str) -> Self {
+    pub(super) fn new(stored: Stored, source: &str) -> Self {
         Self {
             digest: check(&stored),
             record: stored.record,

@@ -15,6 +15,15 @@ decisions:
   secretFile: slack
   users:
     U0123: {username: alice@example.com, groups: [approvers]}
+evidence:
+  listen: 0.0.0.0:8444
+  tls: {files: {certFile: tls.crt, keyFile: tls.key}}
+  gateways:
+    pods: {namespace: sallyport-system, selector: app.kubernetes.io/name=sallyport-gateway, port: 9443}
+    caFile: ca.crt
+    certFile: tls.crt
+    keyFile: tls.key
+  store: {directory: calls}
 admin: {listen: 0.0.0.0:9090}
 "#;
 
@@ -37,6 +46,11 @@ fn paths_are_relative_to_the_file() {
     assert_eq!(config.webhooks.alerts[0].ca_file, Some(at("ca.crt")));
     assert_eq!(decisions.secret_file, at("slack"));
     assert_eq!(decisions.tls.files(), [at("tls.crt"), at("tls.key")]);
+    let evidence = config.evidence.expect("there is one");
+    assert_eq!(evidence.gateways.ca_file, at("ca.crt"));
+    assert!(
+        matches!(evidence.store, Some(crate::config::Store::Directory(path)) if path == at("calls"))
+    );
     assert_eq!(decisions.response_hosts, ["hooks.slack.com"]);
 }
 
@@ -48,6 +62,18 @@ fn what_nobody_reads_is_refused_where_it_stands() {
         (FULL.replace("groups:", "group:"), "group"),
         (FULL.replace("retention: 24h", "retention: 1s"), "retention"),
         (FULL.replace("name: ops", "name: ''"), "webhooks.ask"),
+        (
+            FULL.replace("certFile: tls.crt\n", "cert: tls.crt\n"),
+            "cert",
+        ),
+        (
+            FULL.replace("pods: {", "addresses: []\n    pods: {"),
+            "one of pods",
+        ),
+        (
+            FULL.replace("app.kubernetes.io/name=sallyport-gateway", "''"),
+            "evidence.gateways.pods",
+        ),
     ] {
         let problem = ControllerConfig::parse(&broken).expect_err("it is refused");
         assert!(problem.contains(named), "{problem}");
