@@ -15,6 +15,7 @@ mod credential;
 mod debug;
 mod discover;
 mod doctor;
+mod evidence;
 mod gateway;
 mod kubeconfig;
 mod manifests;
@@ -27,6 +28,7 @@ mod prepare;
 mod rbac;
 mod reports;
 mod start_gate;
+mod streams;
 mod table;
 mod text;
 mod trace;
@@ -83,9 +85,12 @@ enum Command {
     BreakGlass(break_glass::Command),
     /// Wait until people have decided on a call.
     Wait(wait::Args),
-    /// Read the record: list calls, show one in full.
+    /// Read the record: list calls, show one in full, follow what happens.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// See what runs through the gateways now, and end it.
+    #[command(subcommand)]
+    Streams(streams::Command),
     /// Find the calls that a placeholder in a chat, a log or a pull request was given to.
     Trace(trace::Args),
     /// Show which pods are captured, and why others are not.
@@ -124,6 +129,7 @@ pub fn main() -> ExitCode {
         Command::BreakGlass(command) => break_glass::run(command),
         Command::Wait(args) => wait::run(args),
         Command::Audit(command) => audit::run(command),
+        Command::Streams(command) => streams::run(command),
         Command::Trace(args) => trace::run(args),
         Command::Coverage(args) => coverage::run(args),
         Command::Discover(args) => discover::run(args),

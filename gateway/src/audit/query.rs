@@ -16,6 +16,7 @@ pub use self::{
     filter::{Filter, Status},
     record::Record,
     show::{Digest, Evidence, Found, show},
+    told::NotTold,
 };
 use self::{
     file::{Columns, Window},

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{table, text};
+use super::{evidence::Connection, table, text};
 use crate::{
     audit::{
         query::{Report, Sources, is_contained},
@@ -18,10 +18,11 @@ use crate::{
     config::{self, Config},
 };
 
-pub(super) use self::list::print_wide;
+pub(super) use self::list::{object, print_wide};
 
 mod list;
 mod show;
+mod tail;
 
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
@@ -29,6 +30,8 @@ pub(super) enum Command {
     List(Box<list::Args>),
     /// Show one call in full, with the masked request and response, and check its digests.
     Show(show::Args),
+    /// Follow calls of all gateways as they happen.
+    Tail(tail::Args),
 }
 
 /// Exit code 0: everything was read. 1: something could not be read, was not found, or is not what was
@@ -38,6 +41,7 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
     let outcome = match command {
         Command::List(args) => list::run(*args),
         Command::Show(args) => show::run(args),
+        Command::Tail(args) => tail::run(&args),
     };
     match outcome {
         Err(error) if is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
@@ -50,6 +54,25 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
 #[group(skip)]
 #[command(group(clap::ArgGroup::new("location").required(true).args(["config", "store"])))]
 pub(super) struct Location {
+    #[command(flatten)]
+    files: Files,
+}
+
+/// The record itself, or the controller that reads it out.
+#[derive(clap::Args, Debug)]
+#[group(skip)]
+#[command(group(clap::ArgGroup::new("place").args(["config", "store", "server"])))]
+struct Place {
+    #[command(flatten)]
+    files: Files,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// The record as files.
+#[derive(clap::Args, Debug)]
+#[group(skip)]
+struct Files {
     /// The gateway's configuration; the store and the write-ahead log that it names are read.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -69,6 +92,16 @@ pub(super) struct Location {
 
 impl Location {
     pub(super) fn sources(self) -> anyhow::Result<Sources> {
+        self.files.sources()
+    }
+}
+
+impl Files {
+    fn are_named(&self) -> bool {
+        self.config.is_some() || self.store.is_some()
+    }
+
+    fn sources(self) -> anyhow::Result<Sources> {
         if let Some(path) = self.config {
             let recording = Config::load(&path)?.recording;
             return Ok(Sources {

@@ -99,6 +99,11 @@ impl Access {
     }
 
     pub(super) async fn client(&self) -> anyhow::Result<Client> {
+        Client::try_from(self.config().await?).context("using the kubeconfig")
+    }
+
+    /// What the kubeconfig says, for a client that goes elsewhere.
+    pub(super) async fn config(&self) -> anyhow::Result<Config> {
         tls::install_provider();
         let kubeconfig = match &self.kubeconfig {
             Some(path) => Kubeconfig::read_from(path),
@@ -108,12 +113,11 @@ impl Access {
             context: self.context.clone(),
             ..KubeConfigOptions::default()
         };
-        let config = Config::from_custom_kubeconfig(
+        Config::from_custom_kubeconfig(
             kubeconfig.context("reading the kubeconfig; name one with --kubeconfig")?,
             &options,
         )
         .await
-        .context("using the kubeconfig")?;
-        Client::try_from(config).context("using the kubeconfig")
+        .context("using the kubeconfig")
     }
 }

@@ -1,6 +1,6 @@
 //! Which calls are asked for.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use jiff::Timestamp;
 
@@ -48,6 +48,15 @@ impl FromStr for Status {
                     "{text:?} is not a status: write a code such as 404, or a class such as 4xx"
                 )
             })
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "{code}"),
+            Self::Class(class) => write!(f, "{class}xx"),
+        }
     }
 }
 

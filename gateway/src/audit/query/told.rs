@@ -8,7 +8,7 @@ use crate::hex;
 /// This is not what [`Found::to_json`] makes.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} is missing, or not what it should be")]
-pub struct NotFound(&'static str);
+pub struct NotTold(&'static str);
 
 impl Found {
     pub fn to_json(&self) -> Value {
@@ -19,12 +19,12 @@ impl Found {
         })
     }
 
-    pub fn from_json(value: &Value) -> Result<Self, NotFound> {
+    pub fn from_json(value: &Value) -> Result<Self, NotTold> {
         let end = |name: &'static str| match &value[name] {
             Value::Null => Ok(None),
             value => read(value, name).map(Some),
         };
-        let holds = value["holds"].as_array().ok_or(NotFound("holds"))?;
+        let holds = value["holds"].as_array().ok_or(NotTold("holds"))?;
         let holds = holds.iter().map(|hold| read(hold, "a hold"));
         Ok(Self {
             intent: end("intent")?,
@@ -57,17 +57,17 @@ fn digest(digest: Digest) -> Value {
     }
 }
 
-fn read(value: &Value, name: &'static str) -> Result<Evidence, NotFound> {
-    let row: &Map<String, Value> = value["record"].as_object().ok_or(NotFound(name))?;
+fn read(value: &Value, name: &'static str) -> Result<Evidence, NotTold> {
+    let row: &Map<String, Value> = value["record"].as_object().ok_or(NotTold(name))?;
     let digest = match &value["digest"]["recorded"] {
         Value::Null => None,
-        digits => Some(decoded(digits).ok_or(NotFound("a digest"))?),
+        digits => Some(decoded(digits).ok_or(NotTold("a digest"))?),
     };
     let stored = Stored {
         record: Record(row.clone()),
         digest,
     };
-    let source = value["source"].as_str().ok_or(NotFound("a source"))?;
+    let source = value["source"].as_str().ok_or(NotTold("a source"))?;
     Ok(Evidence::new(stored, source))
 }
 

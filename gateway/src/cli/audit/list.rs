@@ -4,15 +4,20 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::{Context, ensure};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use super::{
-    Location, code, complain,
+    Place, code, complain,
     table::{self, Column},
     text::{Cut, printable},
     time,
 };
-use crate::audit::query::{Filter, Record, Report, Sources, Status, every_call, newest_calls};
+use crate::{
+    audit::query::{Filter, Record, Report, Sources, Status, every_call, newest_calls},
+    cli::person::block_on,
+    controller::query,
+};
 
 const COLUMNS: [Column; 9] = [
     Column::fixed("TIME"),
@@ -38,8 +43,9 @@ const WIDE: [Column; 4] = [
 #[command(after_help = AFTER_HELP, after_long_help = AFTER_HELP)]
 pub(in crate::cli) struct Args {
     #[command(flatten)]
-    location: Location,
-    /// Calls received since then: 10m, 2h or 7d ago, or an RFC 3339 time such as 2026-01-31T08:00:00Z.
+    place: Place,
+    /// Calls received since then: 10m, 2h or 7d ago, or an RFC 3339 time such as 2026-01-31T08:00:00Z. Through the
+    /// controller it is the last hour where it is not said.
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// Calls received until then, written likewise.
@@ -78,6 +84,10 @@ pub(in crate::cli) struct Args {
 }
 
 const AFTER_HELP: &str = "\
+Where neither --config nor --store is named, the controller is asked, at --server or by a port-forward with your \
+kubeconfig: it reads the store (evidence.store in controller.yaml) for those who may list records.sallyport.dev, and \
+that you read is recorded. Named, files are read with your own rights to them.
+
 Filters add up: a call is listed if all of them match. Times are UTC, and calls of today are shown without \
 the date. MODEL (BY) says who names the model: oidc (a claim of the verified token), operator (an Agent \
 object) or self (the agent itself). Where the terminal is narrow, columns are shortened or left out.
@@ -87,6 +97,7 @@ ended first. Lists hold no bodies and, as table, no audit ids: `audit show` has 
 ndjson the other. With --limit 0, ndjson is streamed, newest file first; the rest is sorted by time.
 
 Examples:
+  sallyport audit list --since 2h --decision deny
   sallyport audit list --config gateway.yaml --since 1h --decision deny
   sallyport audit list --config gateway.yaml --agent coder --resource secrets --verb get -o wide
   sallyport audit list --store ./store --limit 0 -o ndjson | jq -r .auditID
@@ -114,9 +125,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         today: now.to_zoned(TimeZone::UTC).date(),
         namespace: args.namespace.clone(),
     };
-    let filter = args.filter(now)?;
-    let sources = args.location.sources()?;
     let mut out = BufWriter::new(io::stdout().lock());
+    if !args.place.files.are_named() {
+        let listed = through_the_controller(&args, now)?;
+        print(&listed.calls, output, &view, &mut out)?;
+        out.flush()?;
+        return Ok(listed.told());
+    }
+    let filter = args.filter(now)?;
+    let sources = args.place.files.sources()?;
     if limit == 0 && matches!(output, Output::Ndjson) {
         return stream(&sources, &filter, &mut out);
     }
@@ -137,6 +154,35 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 impl Args {
+    /// The filter, as the controller takes it.
+    fn parameters(&self, now: Timestamp) -> anyhow::Result<Vec<(&'static str, String)>> {
+        ensure!(
+            self.limit > 0,
+            "the controller answers 500 calls at most: write --limit 1 to 500, and go on with --until"
+        );
+        let time = |text: &Option<String>| -> anyhow::Result<_> {
+            let time = text.as_deref().map(|text| time(text, now)).transpose()?;
+            Ok(time.map(|time| time.to_string()))
+        };
+        let all = [
+            ("since", time(&self.since)?),
+            ("until", time(&self.until)?),
+            ("limit", Some(self.limit.to_string())),
+            ("agent", self.agent.clone()),
+            ("user", self.user.clone()),
+            ("verb", self.verb.clone()),
+            ("resource", self.resource.clone()),
+            ("namespace", self.namespace.clone()),
+            ("name", self.name.clone()),
+            ("decision", self.decision.clone()),
+            ("status", self.status.map(|status| status.to_string())),
+        ];
+        let given = all.into_iter();
+        Ok(given
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect())
+    }
+
     fn filter(&self, now: Timestamp) -> anyhow::Result<Filter> {
         let time = |text: &Option<String>| text.as_deref().map(|text| time(text, now)).transpose();
         Ok(Filter {
@@ -152,6 +198,50 @@ impl Args {
             status: self.status,
         })
     }
+}
+
+/// What the controller has read out.
+struct Listed {
+    calls: Vec<Record>,
+    problems: Vec<String>,
+    is_truncated: bool,
+}
+
+impl Listed {
+    /// What is left to say on stderr.
+    fn told(&self) -> ExitCode {
+        for problem in &self.problems {
+            eprintln!("error: cannot read all of {}", printable(problem));
+        }
+        if self.calls.is_empty() {
+            eprintln!(
+                "No recorded call matches. Calls of the last minute may still be in the gateways' logs: `audit tail` \
+                 shows them; --since reaches further back."
+            );
+        } else if self.is_truncated {
+            eprintln!("Only the newest are shown; go on with --until, or narrow it.");
+        }
+        code(!self.problems.is_empty())
+    }
+}
+
+fn through_the_controller(args: &Args, now: Timestamp) -> anyhow::Result<Listed> {
+    let parameters = args.parameters(now)?;
+    let parameters = parameters
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()));
+    let path = format!("/v1/records{}", query(parameters));
+    let mut answer = block_on(async { args.place.connection.open().await?.get(&path).await })?;
+    let calls: Vec<serde_json::Map<String, serde_json::Value>> =
+        serde_json::from_value(answer["items"].take())
+            .context("the controller answered no list")?;
+    let problems: Vec<String> = serde_json::from_value(answer["problems"].take())
+        .context("the controller answered no list")?;
+    Ok(Listed {
+        is_truncated: answer["truncated"] == true || calls.len() == args.limit,
+        calls: calls.into_iter().map(Record).collect(),
+        problems,
+    })
 }
 
 fn stream(sources: &Sources, filter: &Filter, out: &mut impl Write) -> anyhow::Result<ExitCode> {
@@ -281,7 +371,7 @@ fn none() -> String {
     "-".to_owned()
 }
 
-fn received(call: &Record) -> String {
+pub(super) fn received(call: &Record) -> String {
     call.received().map_or_else(none, |time| {
         let time = time.to_zoned(TimeZone::UTC);
         time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
@@ -334,7 +424,7 @@ fn ci_run(call: &Record) -> String {
 }
 
 /// As kubectl writes it: `deployments.apps/web/scale -n shop`; the path where it is no resource.
-pub(super) fn object(call: &Record) -> String {
+pub(in crate::cli) fn object(call: &Record) -> String {
     let part = |name: &str| {
         call.text(&["objectRef", name])
             .filter(|text| !text.is_empty())

@@ -3,13 +3,12 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::bail;
-use serde_json::{Value, json};
+use anyhow::{Context, bail};
 
-use super::{Location, code, complain, text::printable};
+use super::{Connection, Files, Place, code, complain, text::printable};
 use crate::{
-    audit::query::{self, Digest, Evidence, Found, Record},
-    hex,
+    audit::query::{self, Digest, Found, Record},
+    cli::person::block_on,
 };
 
 pub(super) mod sections;
@@ -18,7 +17,7 @@ pub(super) mod sections;
 #[command(after_help = AFTER_HELP, after_long_help = AFTER_HELP)]
 pub(in crate::cli) struct Args {
     #[command(flatten)]
-    location: Location,
+    place: Place,
     /// The call's audit id: from `audit list -o wide`, the Audit-ID header of its response, or the cluster's own
     /// audit log.
     audit_id: String,
@@ -28,6 +27,9 @@ pub(in crate::cli) struct Args {
 }
 
 const AFTER_HELP: &str = "\
+Where neither --config nor --store is named, the controller is asked, as by `audit list`; digests are computed here, \
+from what it answers.
+
 In the place of a masked value stands `masked:<key id>:<keyed digest>`; equal values have equal digests as \
 long as the gateway's masking key stays the same.
 
@@ -46,25 +48,52 @@ enum Output {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let sources = args.location.sources()?;
-    let (found, report) = query::show(&sources, &args.audit_id);
+    let (found, incomplete) = if args.place.files.are_named() {
+        in_files(args.place.files, &args.audit_id)?
+    } else {
+        through_the_controller(&args.place.connection, &args.audit_id)?
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    match args.output {
+        Output::Text => sections::print(&found, &mut out)?,
+        Output::Json => writeln!(out, "{:#}", found.to_json())?,
+    }
+    out.flush()?;
+    Ok(code(incomplete || is_altered(&found)))
+}
+
+/// And whether something could not be read.
+fn in_files(files: Files, audit_id: &str) -> anyhow::Result<(Found, bool)> {
+    let sources = files.sources()?;
+    let (found, report) = query::show(&sources, audit_id);
     let incomplete = complain(&report);
-    if found.intent.is_none() && found.outcome.is_none() {
+    if found.is_empty() {
         bail!(
             "no record of {} in {} of {} files of {}; check the id (audit list -o wide) and that this is the gateway's store",
-            printable(&args.audit_id),
+            printable(audit_id),
             report.files_read,
             report.files,
             sources.store
         );
     }
-    let mut out = BufWriter::new(io::stdout().lock());
-    match args.output {
-        Output::Text => sections::print(&found, &mut out)?,
-        Output::Json => writeln!(out, "{:#}", as_json(&found))?,
+    Ok((found, incomplete))
+}
+
+/// Digests are computed again here.
+fn through_the_controller(
+    connection: &Connection,
+    audit_id: &str,
+) -> anyhow::Result<(Found, bool)> {
+    let mut path = "/v1/records/".to_owned();
+    path.push_str(audit_id);
+    let answer = block_on(async { connection.open().await?.get(&path).await })?;
+    let problems = answer["problems"].as_array().map_or(&[][..], Vec::as_slice);
+    for problem in problems {
+        let problem = problem.as_str().unwrap_or_default();
+        eprintln!("error: cannot read all of {}", printable(problem));
     }
-    out.flush()?;
-    Ok(code(incomplete || is_altered(&found)))
+    let found = Found::from_json(&answer).context("reading the controller's answer")?;
+    Ok((found, !problems.is_empty()))
 }
 
 fn is_altered(found: &Found) -> bool {
@@ -73,36 +102,6 @@ fn is_altered(found: &Found) -> bool {
         .flatten()
         .chain(&found.holds)
         .any(|one| matches!(one.digest, Digest::Differs { .. } | Digest::NotComputable))
-}
-
-fn as_json(found: &Found) -> Value {
-    let one = |evidence: &Evidence| {
-        json!({
-            "record": evidence.record,
-            "source": evidence.source,
-            "digest": digest_json(evidence.digest),
-        })
-    };
-    json!({
-        "intent": found.intent.as_ref().map(one),
-        "holds": found.holds.iter().map(one).collect::<Vec<_>>(),
-        "outcome": found.outcome.as_ref().map(one),
-    })
-}
-
-fn digest_json(digest: Digest) -> Value {
-    match digest {
-        Digest::Matches(digest) => {
-            json!({"state": "matches", "recorded": hex::encode(&digest), "computed": hex::encode(&digest)})
-        }
-        Digest::Differs { recorded, computed } => {
-            json!({"state": "differs", "recorded": hex::encode(&recorded), "computed": hex::encode(&computed)})
-        }
-        Digest::NotYetRecorded(computed) => {
-            json!({"state": "not-yet-recorded", "computed": hex::encode(&computed)})
-        }
-        Digest::NotComputable => json!({"state": "not-computable"}),
-    }
 }
 
 /// The record that says most: the outcome and what is recorded of a hold repeat the request.

@@ -23,7 +23,7 @@ fn now() -> Timestamp {
 #[test]
 fn a_directory_that_is_not_there_is_not_an_empty_record() {
     let directory = tempfile::tempdir().unwrap();
-    let location = |store: &str, wal: Option<&str>| Location {
+    let location = |store: &str, wal: Option<&str>| Files {
         config: None,
         store: Some(directory.path().join(store).display().to_string()),
         wal: wal.map(|wal| directory.path().join(wal)),
