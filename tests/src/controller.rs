@@ -47,17 +47,21 @@ impl Controller {
     pub fn start(cluster: &Cluster, config: &Value, files: &[(&str, &str)]) -> Result<Self> {
         let binary = environment::file("SALLYPORT_TEST_GATEWAY")?;
         let directory = write(cluster, config, files)?;
-        let takes_decisions = config["decisions"].is_object();
+        let listeners: &[_] = match (
+            config["decisions"].is_object(),
+            config["evidence"].is_object(),
+        ) {
+            (true, true) => &["admin", "decisions", "evidence"],
+            (true, false) => &["admin", "decisions"],
+            (false, true) => &["admin", "evidence"],
+            (false, false) => &["admin"],
+        };
         let server = Server::start(Launch {
             binary,
             directory: directory.path().to_owned(),
             subcommand: "controller",
             config: "controller.yaml",
-            listeners: if takes_decisions {
-                &["admin", "decisions"]
-            } else {
-                &["admin"]
-            },
+            listeners,
         })?;
         server.wait_until_ready()?;
         Ok(Self { directory, server })
@@ -81,6 +85,11 @@ impl Controller {
     /// Where callbacks come in.
     pub fn decisions(&self) -> SocketAddr {
         self.server.address("decisions")
+    }
+
+    /// Where people read the evidence.
+    pub fn evidence(&self) -> SocketAddr {
+        self.server.address("evidence")
     }
 
     pub fn leads(&self) -> Result<bool> {

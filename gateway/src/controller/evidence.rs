@@ -91,3 +91,6 @@ impl Evidence {
 fn whole(bytes: Bytes) -> Answer {
     Full::new(bytes).boxed_unsync()
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 mod decisions;
 mod election;
+mod evidence;
 mod objects;
 mod webhooks;
 
