@@ -22,7 +22,7 @@ use rcgen::{
 };
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 
-mod internal;
+mod control;
 
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
@@ -32,8 +32,8 @@ pub(super) enum Command {
     /// Make another intermediate from the root in a directory: the old one ends, or other names are needed.
     Renew(Args),
     /// Make the certificates between controller and gateways, which people read the evidence by.
-    #[command(after_help = internal::HELP)]
-    Internal(internal::Args),
+    #[command(after_help = control::HELP)]
+    Control(control::Args),
 }
 
 const CREATE_HELP: &str = "\
@@ -79,7 +79,7 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Create(args) => create(&args)?,
         Command::Renew(args) => renew(&args)?,
-        Command::Internal(args) => internal::create(&args)?,
+        Command::Control(args) => control::create(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -46,9 +46,7 @@ pub(super) enum Call {
 impl Asked {
     pub(super) fn parse(method: &Method, target: &str, now: Timestamp) -> Result<Self, Refusal> {
         let path = target.split('?').next().unwrap_or_default();
-        let parameters = request_info::parameters(target)
-            .map_err(|ambiguous| Refusal::Malformed(ambiguous.to_string()))?;
-        let mut parameters = Parameters(parameters);
+        let mut parameters = Parameters::parse(target)?;
         let namespace = parameters.take("namespace")?;
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         let call = match (method, segments.as_slice()) {
@@ -96,6 +94,19 @@ fn name(segment: &str) -> Result<String, Refusal> {
 struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
+    fn parse(target: &str) -> Result<Self, Refusal> {
+        let read = request_info::parameters(target)
+            .map_err(|ambiguous| Refusal::Malformed(ambiguous.to_string()))?;
+        let query = target.split_once('?').map_or("", |(_, query)| query);
+        // Go passes over a pair that it cannot read, and so does what reads it here.
+        if read.len() != query.split('&').filter(|pair| !pair.is_empty()).count() {
+            return Err(Refusal::Malformed(
+                "the query has a ';', or a '%' without two hexadecimal digits behind it".to_owned(),
+            ));
+        }
+        Ok(Self(read))
+    }
+
     fn take(&mut self, name: &str) -> Result<Option<String>, Refusal> {
         let Some(at) = self.0.iter().position(|(known, _)| known == name) else {
             return Ok(None);
@@ -284,6 +295,8 @@ mod tests {
             "/v1/records?limit=501",
             "/v1/records?status=abc",
             "/v1/streams?user=a",
+            "/v1/streams?namespace=a;b",
+            "/v1/streams?namespace=%zz",
             "/v1/records/a%2Fb",
             "/v1/records/",
         ] {

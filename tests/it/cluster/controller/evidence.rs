@@ -6,14 +6,14 @@ use harness::{Gateway, RawClient, Response, Sallyport, Settings};
 
 use super::*;
 
-/// What `sallyport ca internal` makes, a directory of it.
+/// What `sallyport ca control` makes, a directory of it.
 fn certificates(site: &Site) -> Result<std::path::PathBuf> {
-    let directory = site.directory.path().join("internal");
+    let directory = site.directory.path().join("control");
     if !directory.exists() {
         let person = Sallyport::with_kubeconfig(&site.cluster.kubeconfig)?;
         let place = directory.display().to_string();
         person
-            .run(&["ca", "internal", "--directory", &place])?
+            .run(&["ca", "control", "--directory", &place])?
             .success()?;
     }
     Ok(directory)
@@ -31,16 +31,16 @@ impl Evidence {
         gateways: &[std::net::SocketAddr],
         store: Option<&std::path::Path>,
     ) -> Result<Self> {
-        let internal = certificates(site)?;
+        let made = certificates(site)?;
         let mut config = site.config();
         config["evidence"] = json!({
             "listen": "127.0.0.1:0",
             "tls": {"local": {"directory": "tls", "names": ["127.0.0.1", "controller.sallyport.dev"]}},
             "gateways": {
                 "addresses": gateways,
-                "caFile": internal.join("ca.crt"),
-                "certFile": internal.join("controller.crt"),
-                "keyFile": internal.join("controller.key"),
+                "caFile": made.join("ca.crt"),
+                "certFile": made.join("controller.crt"),
+                "keyFile": made.join("controller.key"),
             },
         });
         if let Some(store) = store {
@@ -65,6 +65,22 @@ impl Site {
         self.namespace.create_service_account(name)?;
         let audience = &self.cluster.service_account_issuer;
         self.namespace.token(name, audience, None)
+    }
+
+    /// The terminal of somebody with this token.
+    fn terminal(&self, token: &str) -> Result<Sallyport> {
+        let cluster = &self.cluster;
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "person",
+            "clusters": [{"name": "cluster", "cluster": {
+                "server": cluster.server, "certificate-authority": cluster.ca_file,
+            }}],
+            "users": [{"name": "person", "user": {"token": token}}],
+            "contexts": [{"name": "person", "context": {"cluster": "cluster", "user": "person"}}],
+        });
+        let path = self.directory.path().join("person");
+        fs::write(&path, kubeconfig.to_string())?;
+        Sallyport::with_kubeconfig(&path)
     }
 
     fn username(&self, name: &str) -> String {
@@ -120,5 +136,294 @@ fn nobody_is_shown_anything_whom_the_api_server_does_not_know_or_no_gateway_reco
         metrics.contains(r#"sallyport_controller_evidence_calls_total{outcome="not_recorded"} 1"#),
         "{metrics}"
     );
+    Ok(())
+}
+
+/// An agent at work behind a real gateway, and people before the controller.
+struct Scene {
+    site: Site,
+    gateway: Gateway,
+    /// The agent's token.
+    coder: String,
+    evidence: Evidence,
+}
+
+impl Scene {
+    fn new() -> Result<Self> {
+        let site = Site::new()?;
+        let (_, coder) = site.namespace.create_coder()?;
+        let made = certificates(&site)?;
+        let mut settings = Settings::new(&site.cluster).with_policy(
+            "developer.yaml",
+            &crate::slice::developer_policy(&site.namespace.name),
+        );
+        settings.config["control"] = json!({
+            "listen": "127.0.0.1:0",
+            "tls": {"files": {"certFile": made.join("gateway.crt"), "keyFile": made.join("gateway.key")}},
+            "clientCaFile": made.join("ca.crt"),
+        });
+        let gateway = Gateway::start(&settings)?;
+        let evidence = Evidence::before(&site, &[gateway.control()], Some(&gateway.path("store")))?;
+        Ok(Self {
+            site,
+            gateway,
+            coder,
+            evidence,
+        })
+    }
+
+    fn namespace(&self) -> &str {
+        &self.site.namespace.name
+    }
+
+    /// A call of the agent that everybody who may sees.
+    fn create(&self, name: &str) -> Result<()> {
+        let bearer = format!("Bearer {}", self.coder);
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("Content-Type", "application/json"),
+        ];
+        let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}})
+            .to_string();
+        let path = self.site.namespace.path("configmaps");
+        let answer = self
+            .gateway
+            .client()?
+            .request("POST", &path, &headers, body.as_bytes())?;
+        anyhow::ensure!(answer.status == 201, "{}: {}", answer.status, answer.text());
+        Ok(())
+    }
+
+    /// A watch of the agent, which runs until it is ended.
+    fn watch(&self) -> Result<harness::Exchange> {
+        let bearer = format!("Bearer {}", self.coder);
+        let path = self.site.namespace.path("configmaps?watch=true");
+        let client = self.gateway.client()?;
+        let mut watch = client.start("GET", &path, &[("Authorization", bearer.as_str())], &[])?;
+        anyhow::ensure!(watch.head()?.status == 200, "the watch");
+        Ok(watch)
+    }
+
+    fn direct(&self) -> [String; 4] {
+        let url = format!("https://{}", self.evidence.controller.evidence());
+        let ca = self
+            .evidence
+            .controller
+            .path("tls/ca.crt")
+            .display()
+            .to_string();
+        ["--server".to_owned(), url, "--server-ca".to_owned(), ca]
+    }
+
+    /// A person's right here, until it counts.
+    fn grant(&self, name: &str, token: &str, rules: &Value, target: &str) -> Result<()> {
+        self.site
+            .namespace
+            .grant(&self.site.username(name), rules)?;
+        eventually("the right", LIMIT, || {
+            Ok((self.evidence.get(token, target)?.status != 403).then_some(()))
+        })
+    }
+
+    /// What is recorded of one person's reads: verb, resource and decision.
+    fn reads(&self, name: &str) -> Result<Vec<[String; 3]>> {
+        let calls = self
+            .gateway
+            .audit_list(&["--user", &self.site.username(name)])?;
+        let cell = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let read = |call: &Value| {
+            let resource = format!(
+                "{}.{}",
+                cell(&call["objectRef"]["resource"]),
+                cell(&call["objectRef"]["apiGroup"])
+            );
+            [cell(&call["verb"]), resource, cell(&call["decision"])]
+        };
+        Ok(calls.iter().map(read).collect())
+    }
+}
+
+#[test]
+fn people_see_and_end_what_they_may_and_that_they_did_is_recorded() -> Result<()> {
+    let scene = Scene::new()?;
+    let (alice, bob) = (scene.site.person("alice")?, scene.site.person("bob")?);
+    let here = format!("?namespace={}", scene.namespace());
+    let streams = format!("/v1/streams{here}");
+
+    // Without the right: refused in words, and the refusal is a row of its own.
+    let refused = scene.evidence.get(&bob, &streams)?.refusal(403)?;
+    let said = text(&refused["message"], "message")?;
+    for part in [
+        "list streams.sallyport.dev of namespace",
+        "sallyport-stream-operator",
+        "create rolebinding",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    let row = |verb: &str, resource: &str, decision: &str| {
+        [verb, &format!("{resource}.sallyport.dev"), decision].map(str::to_owned)
+    };
+    assert_eq!(scene.reads("bob")?, [row("list", "streams", "deny")]);
+
+    // With it: in that namespace, and in no other.
+    let rules = json!([
+        {"apiGroups": ["sallyport.dev"], "resources": ["records"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["sallyport.dev"], "resources": ["streams"], "verbs": ["list", "delete"]},
+    ]);
+    scene.grant("alice", &alice, &rules, &streams)?;
+    for elsewhere in [
+        "/v1/streams",
+        "/v1/records?follow=true",
+        "/v1/records?namespace=default",
+    ] {
+        scene.evidence.get(&alice, elsewhere)?.refusal(403)?;
+    }
+
+    let (person, direct) = (scene.site.terminal(&alice)?, scene.direct());
+    let direct: Vec<&str> = direct.iter().map(String::as_str).collect();
+    let at = |arguments: &[&'static str]| {
+        let place = ["-n", scene.namespace()];
+        [arguments, &place, &direct]
+            .concat()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    let tail = at(&["audit", "tail", "-o", "json"]);
+    let tail = person.follow(&tail.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let mut made = 0;
+    let line = eventually("a call in the tail", LIMIT, || {
+        scene.create(&format!("made-{made}"))?;
+        made += 1;
+        Ok(tail
+            .wait_for("a call", |line| line.contains("configmaps"))
+            .ok())
+    })?;
+    let line: Value = serde_json::from_str(&line)?;
+    assert_eq!(line["objectRef"]["namespace"], scene.namespace());
+
+    // What runs, and its end.
+    let mut watch = scene.watch()?;
+    let run = |arguments: &[&'static str]| -> Result<harness::Output> {
+        let arguments = at(arguments);
+        person.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let listed: Value = serde_json::from_str(&run(&["streams", "list", "-o", "json"])?.success()?)?;
+    let stream = &listed["items"][0];
+    assert_eq!(
+        (&stream["kind"], &stream["verb"]),
+        (&json!("watch"), &json!("watch")),
+        "{listed}"
+    );
+    let id = text(&stream["auditID"], "auditID")?.to_owned();
+    let mut end = at(&["streams", "end", "--reason", "it watches too much"]);
+    end.push(id.clone());
+    let ended = person
+        .run(&end.iter().map(String::as_str).collect::<Vec<_>>())?
+        .success()?;
+    assert!(ended.contains("ended on gateway"), "{ended}");
+    eventually("the end of the watch", LIMIT, || {
+        Ok(watch.is_closed().then_some(()))
+    })?;
+
+    // The finished record, with its digests computed at the person's own.
+    let shown = eventually("the record in the store", LIMIT, || {
+        let target = format!("/v1/records/{id}{here}");
+        let answer = scene.evidence.get(&alice, &target)?;
+        Ok((answer.status == 200)
+            .then(|| answer.json())
+            .transpose()?
+            .filter(|found| found["outcome"].is_object()))
+    })?;
+    let outcome = shown["outcome"]["record"].to_string();
+    assert!(
+        outcome.contains(&scene.site.username("alice")) && outcome.contains("it watches too much"),
+        "{outcome}"
+    );
+    let calls: Value = serde_json::from_str(&run(&["audit", "list", "-o", "json"])?.success()?)?;
+    assert!(
+        calls
+            .as_array()
+            .is_some_and(|calls| calls.iter().any(|call| call["auditID"] == id.as_str())),
+        "{calls}"
+    );
+
+    let reads = scene.reads("alice")?;
+    for read in [
+        row("watch", "records", "allow"),
+        row("list", "streams", "allow"),
+        row("delete", "streams", "allow"),
+        row("get", "records", "allow"),
+        row("list", "records", "allow"),
+        row("watch", "records", "deny"),
+    ] {
+        assert!(reads.contains(&read), "{read:?} is not in {reads:?}");
+    }
+    Ok(())
+}
+
+/// A pod that runs on this machine stands for the controller's: its port is the controller's own.
+#[test]
+fn people_come_by_a_port_forward_with_rights_of_their_own() -> Result<()> {
+    let site = Site::new()?;
+    let nowhere = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let evidence = Evidence::before(&site, &[nowhere], None)?;
+    let carol = site.person("carol")?;
+    let person = site.terminal(&carol)?;
+    let list = [
+        "streams",
+        "list",
+        "--system-namespace",
+        &site.namespace.name,
+    ];
+    let refused = person.run(&list)?.failure()?;
+    assert!(
+        refused.contains("you may not list pods") && refused.contains("sallyport-evidence-access"),
+        "{refused}"
+    );
+
+    let rules = json!([
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+        {"apiGroups": [""], "resources": ["pods/portforward"], "verbs": ["get", "create"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["sallyport-evidence-ca"], "verbs": ["get"]},
+    ]);
+    site.namespace.grant(&site.username("carol"), &rules)?;
+    let missing = eventually("the right", LIMIT, || {
+        Ok(Some(person.run(&list)?.failure()?).filter(|said| !said.contains("you may not")))
+    })?;
+    assert!(
+        missing.contains("no pod of the controller is ready"),
+        "{missing}"
+    );
+
+    let port = json!({"ports": [{"name": "evidence", "containerPort": evidence.controller.evidence().port()}]});
+    site.namespace.create_running_pod("controller", &port)?;
+    let labels =
+        json!({"metadata": {"labels": {"app.kubernetes.io/name": "sallyport-controller"}}});
+    site.api()
+        .patch(&site.namespace.path("pods/controller"), &labels)?;
+    let unknown = person.run(&list)?.failure()?;
+    assert!(
+        unknown.contains("has no ConfigMap sallyport-evidence-ca"),
+        "{unknown}"
+    );
+
+    let ca = fs::read_to_string(evidence.controller.path("tls/ca.crt"))?;
+    let map = json!({"metadata": {"name": "sallyport-evidence-ca"}, "data": {"ca.crt": ca}});
+    site.api()
+        .create(&site.namespace.path("configmaps"), &map)?;
+    let reached = person.run(&list)?.failure()?;
+    assert!(
+        reached.contains("may not list streams.sallyport.dev")
+            || reached.contains("no gateway could record"),
+        "{reached}"
+    );
+
+    // Whoever sits between is not believed.
+    let other = certificates(&site)?.join("ca.crt").display().to_string();
+    let refused = person
+        .run(&[&list[..], &["--server-ca", &other]].concat())?
+        .failure()?;
+    assert!(refused.contains("TLS handshake"), "{refused}");
     Ok(())
 }

@@ -19,7 +19,7 @@ const GATEWAY: (&str, &str) = ("gateway", "gateway.sallyport.dev");
 
 pub(super) const HELP: &str = "\
 Example:
-  sallyport ca internal --directory internal --name evidence.prod.example
+  sallyport ca control --directory control --name evidence.prod.example
 
 They are good for two years. To renew them, make them anew in another directory and replace all that is printed: while \
 the controller and a gateway have different ones, that gateway cannot be asked and no agent notices.";
@@ -46,7 +46,7 @@ pub(super) fn create(args: &Args) -> anyhow::Result<()> {
         names.push(dns_name(name)?.to_owned());
     }
     fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
-    let mut params = authority("sallyport internal CA", ISSUER_DAYS)?;
+    let mut params = authority("sallyport control CA", ISSUER_DAYS)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     let key = KeyPair::generate()?;
     write(directory, CA, &params.self_signed(&key)?.pem(), 0o644)?;
@@ -120,7 +120,7 @@ mod tests {
     fn made(names: &[&str]) -> (tempfile::TempDir, anyhow::Result<()>) {
         let directory = tempfile::tempdir().expect("a directory");
         let args = Args {
-            directory: directory.path().join("internal"),
+            directory: directory.path().join("control"),
             name: names.iter().map(|name| (*name).to_owned()).collect(),
         };
         let outcome = create(&args);
@@ -131,7 +131,7 @@ mod tests {
     fn the_controller_can_come_with_its_own_and_keys_are_their_owners_alone() {
         let (directory, outcome) = made(&["evidence.prod.example"]);
         outcome.expect("it is made");
-        let at = |name: &str| directory.path().join("internal").join(name);
+        let at = |name: &str| directory.path().join("control").join(name);
         tls::client_with_certificate(&at(CA), &at("controller.crt"), &at("controller.key"))
             .expect("a client");
         tls::client_with_certificate(&at(CA), &at("gateway.crt"), &at("controller.key"))
@@ -141,7 +141,7 @@ mod tests {
             assert_eq!(mode & 0o777, 0o600);
         }
         let again = Args {
-            directory: directory.path().join("internal"),
+            directory: directory.path().join("control"),
             name: Vec::new(),
         };
         create(&again).expect_err("nothing is overwritten");
@@ -151,6 +151,6 @@ mod tests {
     fn a_name_that_is_none_is_refused_before_anything_is_written() {
         let (directory, outcome) = made(&["https://evidence.example"]);
         outcome.expect_err("no DNS name");
-        assert!(!directory.path().join("internal").exists());
+        assert!(!directory.path().join("control").exists());
     }
 }
