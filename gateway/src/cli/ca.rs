@@ -22,8 +22,6 @@ use rcgen::{
 };
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 
-mod control;
-
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
     /// Make a root and an issuing intermediate in a directory.
@@ -31,9 +29,6 @@ pub(super) enum Command {
     Create(Args),
     /// Make another intermediate from the root in a directory: the old one ends, or other names are needed.
     Renew(Args),
-    /// Make the certificates between controller and gateways, which people read the evidence by.
-    #[command(after_help = control::HELP)]
-    Control(control::Args),
 }
 
 const CREATE_HELP: &str = "\
@@ -79,7 +74,6 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Create(args) => create(&args)?,
         Command::Renew(args) => renew(&args)?,
-        Command::Control(args) => control::create(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
