@@ -260,10 +260,11 @@ impl Gateway {
         let (client, accepted) = ClientEnd::new(upgrade, peer);
         let gateway = Arc::clone(self);
         let call = async move {
-            let answered = gateway.pipeline(arrival, Rest { body, client }).await;
+            // Boxed: the future of a whole request is large, and most of a connection's life holds none.
+            let answered = Box::pin(gateway.pipeline(arrival, Rest { body, client }));
+            let answered = answered.await;
             answered.inspect_err(|rejection| gateway.metrics().rejected(rejection.label()))
         };
-        // Boxed: the future of a whole request is large, and most of a connection's life holds none.
         let mut call: BoxFuture<'static, _> = Box::pin(call.instrument(span));
         let answered = tokio::select! {
             biased;
@@ -283,8 +284,8 @@ impl Gateway {
     /// Request info, authenticate, record the intent, evaluate, let people decide, send, follow to the outcome.
     ///
     /// The intent comes before the judgement, so that what was denied is recorded as fully as what
-    /// was allowed. A [`Permit`](crate::policy::Permit) is made only by the evaluation, or by an approval of what that left to people, and is used
-    /// up by the one send.
+    /// was allowed. A [`Permit`](crate::policy::Permit) is made only by the evaluation, or by an approval of what that
+    /// left to people, and is used up by the one send.
     async fn pipeline(
         &self,
         arrival: Arrival,
@@ -339,10 +340,9 @@ impl Gateway {
             Ok(Answer::Switched(switched)) => {
                 let client = call.client.take();
                 let running = Running::new(self, call, &recording);
-                let taken = self
-                    .upgrades
-                    .take_over(recording, switched, client, running);
-                taken.await
+                let upgrades = &self.upgrades;
+                let taken = upgrades.take_over(recording, switched, client, running);
+                Box::pin(taken).await
             }
             Err(rejection) => {
                 if matches!(rejection, Rejection::Denied(_)) {
@@ -380,8 +380,9 @@ impl Gateway {
             let (permit, may_repeat) = match judged {
                 Judged::Allowed(permit) => (permit, attempt < JUDGEMENTS),
                 Judged::Held(pending) => {
-                    let settled = self.settle_approval(pending, call, recording).await?;
-                    (settled, false)
+                    // Boxed: few calls are held, and what holds one is large.
+                    let settled = Box::pin(self.settle_approval(pending, call, recording));
+                    (settled.await?, false)
                 }
             };
             self.bind(&permit, call, recording).await?;

@@ -117,7 +117,7 @@ fn a_secret_in_colour_is_found() {
 fn what_is_longer_is_cut_and_its_beginning_stays() {
     let token = &secrets()[0].0;
     let text = format!("{} {token}", "word ".repeat(20));
-    let whole = self::shown(text.as_bytes());
+    let whole = shown(text.as_bytes());
     for limit in 0..200 {
         let shown: String =
             serde_json::from_str(&recorded(limit, [text.as_bytes()]).0).expect("a JSON string");

@@ -131,7 +131,7 @@ fn nobody_waits_for_ever_and_one_vote_against_it_ends_it() {
     let denial = with(vote("eve", -5), "result", "Denied");
     for votes in [
         [vote("bob", 10), denial.clone()],
-        [denial.clone(), vote("bob", 10)],
+        [denial, vote("bob", 10)],
     ] {
         assert!(open(&asked(&votes)).is_empty());
     }

@@ -39,7 +39,7 @@ fn heard<'c>(
         let read = channels.feed(direction, chunk, &mut |channel, bytes| {
             said.entry(channel).or_default().extend_from_slice(bytes);
         });
-        end = end.or(read.err());
+        end = end.or_else(|| read.err());
     }
     (said, end)
 }

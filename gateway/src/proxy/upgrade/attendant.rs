@@ -93,7 +93,8 @@ impl Attendant {
             () = ending => return,
             ended = &mut call => ended,
         };
-        match (ended, wanted.try_recv()) {
+        let wanted = wanted.try_recv();
+        match (ended, wanted) {
             (Ok(_), Ok(wanted)) => guest.let_through(wanted, room).await,
             (Err(rejection), _) => guest.dismiss(&rejection).await,
             // Broken off, as what is behind it was.

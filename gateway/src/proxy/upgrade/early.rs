@@ -115,21 +115,16 @@ impl ClientEnd {
     }
 
     /// The connection, once it has left HTTP; none where the client is gone. `last_words` are for one that has waited.
-    pub(super) fn open(
-        self,
-        last_words: Option<String>,
-    ) -> impl Future<Output = Option<Client>> + Send {
-        async move {
-            match self.state {
-                State::Waits { client, .. } => client.await.ok().map(Client::new),
-                State::Accepted(want) => {
-                    let (reply, client) = oneshot::channel();
-                    let wanted = Wanted { last_words, reply };
-                    want.send(wanted).ok()?;
-                    client.await.ok()
-                }
-                State::Taken => None,
+    pub(super) async fn open(self, last_words: Option<String>) -> Option<Client> {
+        match self.state {
+            State::Waits { client, .. } => client.await.ok().map(Client::new),
+            State::Accepted(want) => {
+                let (reply, client) = oneshot::channel();
+                let wanted = Wanted { last_words, reply };
+                want.send(wanted).ok()?;
+                client.await.ok()
             }
+            State::Taken => None,
         }
     }
 }
