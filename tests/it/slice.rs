@@ -15,6 +15,7 @@ mod break_glass;
 mod canary;
 #[cfg(target_os = "linux")]
 mod captured;
+mod control;
 mod drain;
 mod floor;
 mod full_log;

@@ -38,12 +38,16 @@ impl Gateway {
             .prefix("sallyport-gateway-")
             .tempdir()?;
         settings.write(directory.path())?;
+        let listeners: &[_] = match settings.config.get("control") {
+            Some(_) => &["explicit", "admin", "control"],
+            None => &["explicit", "admin"],
+        };
         let server = Server::start(Launch {
             binary: binary.clone(),
             directory: directory.path().to_owned(),
             subcommand: "gateway",
             config: "gateway.yaml",
-            listeners: &["explicit", "admin"],
+            listeners,
         })?;
         server.wait_until_ready()?;
         Ok(Self {
@@ -74,6 +78,25 @@ impl Gateway {
     /// The CA of the gateway's own certificate.
     pub fn ca_file(&self) -> PathBuf {
         self.path("tls/ca.crt")
+    }
+
+    /// The control API, as the controller whose files are in this directory; the gateway's certificate is of its
+    /// own CA.
+    pub fn control(&self, controller: &Path) -> Result<RawClient> {
+        self.control_trusting(&controller.join("ca.crt"), controller)
+    }
+
+    /// Likewise, by a client that trusts another CA than that of its own certificate.
+    pub fn control_trusting(&self, ca_file: &Path, client: &Path) -> Result<RawClient> {
+        let read =
+            |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
+        let url = format!("https://{}", self.server.address("control"));
+        let (certificate, key) = (
+            read(&client.join("tls.crt"))?,
+            read(&client.join("tls.key"))?,
+        );
+        let identity = Some((&*certificate, &*key));
+        RawClient::named(&url, "gateway.sallyport.dev", &read(ca_file)?, identity)
     }
 
     pub fn client(&self) -> Result<RawClient> {

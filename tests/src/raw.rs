@@ -26,6 +26,8 @@ pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
 #[derive(Clone)]
 pub struct RawClient {
     pub(crate) authority: String,
+    /// What the server's certificate is for, where that is not its address.
+    name: Option<&'static str>,
     tls: Arc<ClientConfig>,
 }
 
@@ -52,7 +54,21 @@ impl RawClient {
             .context("the URL is not https")?;
         Ok(Self {
             authority: authority.trim_end_matches('/').to_owned(),
+            name: None,
             tls: Arc::new(tls(ca, identity)?),
+        })
+    }
+
+    /// Likewise, of a server whose certificate is for `name`.
+    pub fn named(
+        url: &str,
+        name: &'static str,
+        ca: &[u8],
+        identity: Option<(&[u8], &[u8])>,
+    ) -> Result<Self> {
+        Ok(Self {
+            name: Some(name),
+            ..Self::new(url, ca, identity)?
         })
     }
 
@@ -165,11 +181,16 @@ impl RawClient {
             .authority
             .rsplit_once(':')
             .context("the URL names no port")?;
-        Ok(ServerName::try_from(host.to_owned())?)
+        Ok(ServerName::try_from(self.name.unwrap_or(host).to_owned())?)
     }
 }
 
 impl Exchange {
+    /// The next chunk of a body that is sent in chunks, while there may be more; empty at its end.
+    pub fn chunk(&mut self) -> Result<Vec<u8>> {
+        read_chunk(&mut self.stream)
+    }
+
     /// The whole response.
     pub fn response(&mut self) -> Result<Response> {
         let mut response = self.head()?;
@@ -344,22 +365,29 @@ fn read_body(stream: &mut impl BufRead, response: &Response) -> Result<Vec<u8>> 
 fn read_chunks(stream: &mut impl BufRead) -> Result<Vec<u8>> {
     let mut body = Vec::new();
     loop {
-        let line = read_line(stream)?;
-        let size = line.split(';').next().unwrap_or_default().trim();
-        let size =
-            u64::from_str_radix(size, 16).with_context(|| format!("not a chunk size: {line:?}"))?;
-        let before = body.len();
-        stream.take(size).read_to_end(&mut body)?;
-        ensure!(
-            (body.len() - before) as u64 == size,
-            "the response ended within a chunk"
-        );
-        let end = read_line(stream)?;
-        if size == 0 {
+        let chunk = read_chunk(stream)?;
+        if chunk.is_empty() {
             return Ok(body);
         }
-        ensure!(end.is_empty(), "a chunk runs over its size");
+        body.extend(chunk);
     }
+}
+
+/// Empty for the last.
+fn read_chunk(stream: &mut impl BufRead) -> Result<Vec<u8>> {
+    let line = read_line(stream)?;
+    let size = line.split(';').next().unwrap_or_default().trim();
+    let size =
+        u64::from_str_radix(size, 16).with_context(|| format!("not a chunk size: {line:?}"))?;
+    let mut chunk = Vec::new();
+    stream.take(size).read_to_end(&mut chunk)?;
+    ensure!(
+        chunk.len() as u64 == size,
+        "the response ended within a chunk"
+    );
+    let end = read_line(stream)?;
+    ensure!(size == 0 || end.is_empty(), "a chunk runs over its size");
+    Ok(chunk)
 }
 
 /// A peer that closes without `close_notify` has also ended a body of no stated length.

@@ -1,4 +1,4 @@
-//! `sallyport ca`: the authority of the certificates that the gateway shows to agents.
+//! `sallyport ca`: the authority of the certificates that the gateway shows to agents, and that of the controller.
 //!
 //! Agents' pods trust a root whose key never enters the cluster. The gateway issues with an intermediate that can
 //! vouch for the API server's names and addresses and for nothing else, so whoever takes it cannot pretend to agents
@@ -22,6 +22,8 @@ use rcgen::{
 };
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 
+mod control;
+
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
     /// Make a root and an issuing intermediate in a directory.
@@ -29,6 +31,9 @@ pub(super) enum Command {
     Create(Args),
     /// Make another intermediate from the root in a directory: the old one ends, or other names are needed.
     Renew(Args),
+    /// Make the certificates by which the controller and the gateways know each other.
+    #[command(after_help = control::HELP)]
+    Control(control::Args),
 }
 
 const CREATE_HELP: &str = "\
@@ -74,6 +79,7 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Create(args) => create(&args)?,
         Command::Renew(args) => renew(&args)?,
+        Command::Control(args) => control::create(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -22,8 +22,8 @@ const SOON: Duration = Duration::from_secs(30);
 const API: &str = "/apis/sallyport.dev/v1alpha1";
 
 /// An agent whose ConfigMaps people decide on, and the requests for their approval.
-struct Asked {
-    scene: Scene,
+pub(super) struct Asked {
+    pub(super) scene: Scene,
     person: Kubectl,
     settings: Settings,
 }
@@ -34,7 +34,10 @@ impl Asked {
         Self::with_settings(terms, |settings| settings)
     }
 
-    fn with_settings(terms: &str, change: impl FnOnce(Settings) -> Settings) -> Result<Self> {
+    pub(super) fn with_settings(
+        terms: &str,
+        change: impl FnOnce(Settings) -> Settings,
+    ) -> Result<Self> {
         let mut used = None;
         let scene = Scene::with(|mut settings, namespace| {
             install_definitions(&settings)?;
@@ -54,7 +57,7 @@ impl Asked {
     }
 
     /// The agent's kubectl, which goes on meanwhile.
-    fn agent_runs<'s, 'e>(
+    pub(super) fn agent_runs<'s, 'e>(
         &'e self,
         threads: &'s Scope<'s, 'e>,
         arguments: &'e [&'e str],

@@ -1,0 +1,99 @@
+//! `sallyport ca control`: the certificates by which the controller and the gateways know each other.
+//!
+//! Their CA vouches for these two names and is used up with that: its key is never written, so nobody can ever make a
+//! certificate that the gateways' control API takes, and no other CA counts there.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, ensure};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+
+use super::{ISSUER_DAYS, authority, write};
+use crate::control::{CONTROLLER, GATEWAY};
+
+pub(super) const HELP: &str = "\
+Example:
+  sallyport ca control --directory control
+
+It makes control/gateway and control/controller, for a Secret each. The CA's key is thrown away: before the two years
+are over, make others in another directory and replace both Secrets, which gateways and controllers read again. From the
+one to the other they do not know each other, and people read no evidence.";
+
+#[derive(clap::Args, Debug)]
+pub(in crate::cli) struct Args {
+    /// Where the files go; made, and refused if it exists.
+    #[arg(long)]
+    directory: PathBuf,
+}
+
+const CERTIFICATE_DAYS: u32 = ISSUER_DAYS;
+
+pub(super) fn create(args: &Args) -> anyhow::Result<()> {
+    let directory = &args.directory;
+    ensure!(
+        !directory.exists(),
+        "{} exists; choose another directory",
+        directory.display()
+    );
+    let key = KeyPair::generate()?;
+    let mut ca = authority("sallyport control CA", CERTIFICATE_DAYS)?;
+    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let certificate = ca.self_signed(&key)?.pem();
+    let issuer = Issuer::new(ca, key);
+    for (role, name, usage) in [
+        ("gateway", GATEWAY, ExtendedKeyUsagePurpose::ServerAuth),
+        (
+            "controller",
+            CONTROLLER,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ),
+    ] {
+        let own = directory.join(role);
+        fs::create_dir_all(&own).with_context(|| format!("making {}", own.display()))?;
+        let (leaf, leaf_key) = leaf(name, usage, &issuer)?;
+        write(&own, "tls.key", &leaf_key, 0o600)?;
+        write(&own, "tls.crt", &leaf, 0o644)?;
+        write(&own, "ca.crt", &certificate, 0o644)?;
+    }
+    println!("{}", next(directory));
+    Ok(())
+}
+
+/// A certificate and its key, PEM.
+fn leaf(
+    name: &str,
+    usage: ExtendedKeyUsagePurpose,
+    issuer: &Issuer<'_, KeyPair>,
+) -> anyhow::Result<(String, String)> {
+    let dates = authority(name, CERTIFICATE_DAYS)?;
+    let mut params = CertificateParams::new([name.to_owned()])?;
+    params.not_before = dates.not_before;
+    params.not_after = dates.not_after;
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.extended_key_usages = vec![usage];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate()?;
+    let certificate = params.signed_by(&key, issuer)?;
+    Ok((certificate.pem(), key.serialize_pem()))
+}
+
+fn next(directory: &Path) -> String {
+    let directory = directory.display();
+    format!(
+        "wrote to {directory}, for two years
+  gateway     what gateways show, and the CA by which they know the controller
+  controller  what the controller shows, and the CA by which it knows gateways
+
+Make a Secret of each, then take the directory away:
+
+  kubectl -n sallyport-system create secret generic sallyport-gateway-control --from-file={directory}/gateway
+  kubectl -n sallyport-system create secret generic sallyport-controller-control --from-file={directory}/controller"
+    )
+}
