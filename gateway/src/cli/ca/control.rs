@@ -21,9 +21,10 @@ pub(super) const HELP: &str = "\
 Example:
   sallyport ca control --directory control
 
-It makes control/gateway and control/controller, for a Secret each. The CA's key is thrown away: before the two years
-are over, make others in another directory and replace both Secrets, which gateways and controllers read again. From the
-one to the other they do not know each other, and people read no evidence.";
+It makes control/gateway and control/controller, for a Secret each. The controller shows its certificate to gateways and
+to people. The CA's key is thrown away: before the two years are over, make others in another directory and replace both
+Secrets and the ConfigMap. Gateways and controllers read them again; between the one and the other they do not know each
+other, and nobody reads evidence.";
 
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Args {
@@ -46,17 +47,17 @@ pub(super) fn create(args: &Args) -> anyhow::Result<()> {
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     let certificate = ca.self_signed(&key)?.pem();
     let issuer = Issuer::new(ca, key);
-    for (role, name, usage) in [
-        ("gateway", GATEWAY, ExtendedKeyUsagePurpose::ServerAuth),
-        (
-            "controller",
-            CONTROLLER,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ),
+    let both = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    for (role, name, usages) in [
+        ("gateway", GATEWAY, both[..1].to_vec()),
+        ("controller", CONTROLLER, both),
     ] {
         let own = directory.join(role);
         fs::create_dir_all(&own).with_context(|| format!("making {}", own.display()))?;
-        let (leaf, leaf_key) = leaf(name, usage, &issuer)?;
+        let (leaf, leaf_key) = leaf(name, usages, &issuer)?;
         write(&own, "tls.key", &leaf_key, 0o600)?;
         write(&own, "tls.crt", &leaf, 0o644)?;
         write(&own, "ca.crt", &certificate, 0o644)?;
@@ -68,7 +69,7 @@ pub(super) fn create(args: &Args) -> anyhow::Result<()> {
 /// A certificate and its key, PEM.
 fn leaf(
     name: &str,
-    usage: ExtendedKeyUsagePurpose,
+    usages: Vec<ExtendedKeyUsagePurpose>,
     issuer: &Issuer<'_, KeyPair>,
 ) -> anyhow::Result<(String, String)> {
     let dates = authority(name, CERTIFICATE_DAYS)?;
@@ -76,7 +77,7 @@ fn leaf(
     params.not_before = dates.not_before;
     params.not_after = dates.not_after;
     params.distinguished_name.push(DnType::CommonName, name);
-    params.extended_key_usages = vec![usage];
+    params.extended_key_usages = usages;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
     let key = KeyPair::generate()?;
@@ -91,9 +92,10 @@ fn next(directory: &Path) -> String {
   gateway     what gateways show, and the CA by which they know the controller
   controller  what the controller shows, and the CA by which it knows gateways
 
-Make a Secret of each, then take the directory away:
+Make a Secret of each, and show people the CA; then take the directory away:
 
   kubectl -n sallyport-system create secret generic sallyport-gateway-control --from-file={directory}/gateway
-  kubectl -n sallyport-system create secret generic sallyport-controller-control --from-file={directory}/controller"
+  kubectl -n sallyport-system create secret generic sallyport-controller-tls --from-file={directory}/controller
+  kubectl -n sallyport-system create configmap sallyport-evidence-ca --from-file={directory}/controller/ca.crt"
     )
 }
