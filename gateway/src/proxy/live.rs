@@ -224,7 +224,7 @@ impl Ended {
     pub(super) fn denial(&self) -> Denial {
         Denial {
             rule: "built-in/ended".into(),
-            reason: format!("the call was held, and {self}"),
+            reason: format!("the call waited for approval, and {self}"),
             hint: "It was not sent. Do not repeat it; ask whoever ended it if you need it.".into(),
         }
     }
@@ -233,7 +233,7 @@ impl Ended {
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { by, via, reason } = self;
-        write!(f, "{by:?} ended it by {via}: {reason:?}")
+        write!(f, "{by:?} ended it: {reason:?} ({via})")
     }
 }
 

@@ -286,6 +286,16 @@ impl Ends {
     }
 }
 
+impl Ending {
+    /// Its client has to know of it, since it can try the same again.
+    pub(super) fn is_a_decision(&self) -> bool {
+        match self {
+            Self::Revoked(_) | Self::Ended(_) | Self::TooLong(_) => true,
+            Self::Drain | Self::PodGone | Self::Idle(_) => false,
+        }
+    }
+}
+
 impl Bounds {
     pub(super) fn of(obligations: &Obligations) -> Self {
         Self {

@@ -17,7 +17,7 @@ pub(super) use self::{
     handshake::{Foreign, Handshake, Unusable},
     tap::Heard,
 };
-use self::{handshake::Protocol, tap::Tap, tunnel::Tunnel};
+use self::{farewell::Messages, handshake::Protocol, tap::Tap, tunnel::Tunnel};
 use super::{
     arrival::Arrival,
     follow::FollowedBody,
@@ -36,6 +36,7 @@ use crate::{
 mod attendant;
 mod client;
 mod early;
+mod farewell;
 mod frames;
 mod handshake;
 mod splice;
@@ -156,7 +157,10 @@ impl Upgrades {
                 () = gone => Ending::PodGone,
             }
         };
-        self.open.spawn(tunnel.run(client.open(last_words), stop));
+        let messages = Messages::of(&headers);
+        let client = client.open(last_words);
+        let client = async { client.await.map(|client| client.told(messages)) };
+        self.open.spawn(tunnel.run(client, stop));
         Ok(switching(headers))
     }
 

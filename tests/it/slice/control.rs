@@ -7,7 +7,7 @@ use harness::{Exchange, Gateway, RawClient, Sallyport, Settings, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Scene, approvals::Asked};
+use super::{Scene, approvals::Asked, stops::told};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -231,7 +231,11 @@ fn what_runs_is_listed_and_ended_and_the_record_says_by_whom() -> Result<()> {
         assert_eq!(end(&controller, stream, "incident 7")?, 200, "{stream:#}");
     }
     watch.body(&watch_head).context("the watch ends in order")?;
-    shell.rest()?;
+    let said = told(&mut shell)?;
+    assert!(
+        said.contains("alice") && said.contains("incident 7"),
+        "{said}"
+    );
     for id in [&exec["auditID"], &json!(watch_head.header("audit-id"))] {
         let outcome = scene.outcome_of("what ran", |call| call["auditID"] == *id)?;
         let why = outcome["responseStatus"]["message"].to_string();

@@ -61,6 +61,18 @@ impl Scene {
     }
 }
 
+/// What a session is told at its end, on the channel of errors.
+pub(super) fn told(shell: &mut WebSocket) -> Result<String> {
+    let mut said = shell.rest()?;
+    let status = said
+        .remove(&3)
+        .context("no word on the channel of errors")?;
+    ensure!(said.is_empty(), "something else: {said:?}");
+    let status: Value = serde_json::from_slice(&status)?;
+    ensure!(status["status"] == "Failure", "{status}");
+    Ok(status["message"].to_string())
+}
+
 /// A stop that is lifted at the latest when the test ends.
 pub(super) struct Stopped {
     api: Api,
@@ -117,7 +129,7 @@ fn a_stop_denies_what_is_new_and_ends_what_runs_until_it_is_lifted() -> Result<(
         assert!(message.contains(part), "{part}: {message}");
     }
     watch.body(&watch_head).context("the watch ends in order")?;
-    assert!(shell.rest()?.is_empty());
+    assert!(told(&mut shell)?.contains("it loops"));
     for (verb, resource) in [("watch", "configmaps"), ("get", "pods")] {
         let call = scene.outcome_of("what ran", |call| {
             call["verb"] == verb && call["objectRef"]["resource"] == resource
@@ -288,7 +300,8 @@ impl<'a> Busy<'a> {
         let (mut watch, head) = self.watch;
         watch.body(&head).context("the watch ends in order")?;
         let mut shell = self.shell;
-        ensure!(shell.rest()?.is_empty(), "the shell said something");
+        let said = told(&mut shell)?;
+        ensure!(said.contains("incident 7"), "the shell is told {said}");
         self.scene.eventually_denied("new calls").map(drop)
     }
 }

@@ -99,3 +99,48 @@ Make a Secret of each, and show people the CA; then take the directory away:
   kubectl -n sallyport-system create configmap sallyport-evidence-ca --from-file={directory}/controller/ca.crt"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    use x509_parser::{certificate::X509Certificate, prelude::FromDer};
+
+    use super::*;
+    use crate::{config::Tls, tls::ClientCertificates};
+
+    #[test]
+    fn a_gateway_takes_its_own_and_nobody_can_make_a_third() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path().join("control");
+        let args = Args { directory };
+        create(&args).unwrap();
+        let path = |name: &str| args.directory.join(name);
+        let tls = Tls::Files {
+            cert_file: path("gateway/tls.crt"),
+            key_file: path("gateway/tls.key"),
+        };
+        ClientCertificates::load(&tls, GATEWAY, &path("gateway/ca.crt"), CONTROLLER).unwrap();
+
+        let read = |name: &str| CertificateDer::from_pem_file(path(name)).unwrap();
+        let ca = read("controller/ca.crt");
+        assert_eq!(ca, read("gateway/ca.crt"));
+        let (_, ca) = X509Certificate::from_der(&ca).unwrap();
+        for role in ["gateway", "controller"] {
+            let own = read(&format!("{role}/tls.crt"));
+            let (_, own) = X509Certificate::from_der(&own).unwrap();
+            assert_eq!(own.issuer(), ca.subject());
+            let usage = own.extended_key_usage().unwrap().unwrap().value;
+            assert_eq!(usage.client_auth, role == "controller");
+            let key = path(role).join("tls.key");
+            assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+            let key = KeyPair::from_pem(&fs::read_to_string(key).unwrap()).unwrap();
+            assert_ne!(
+                key.public_key_raw(),
+                &*ca.public_key().subject_public_key.data
+            );
+        }
+        assert!(create(&args).is_err(), "it writes over what is there");
+    }
+}

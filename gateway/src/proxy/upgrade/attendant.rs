@@ -24,7 +24,7 @@ pub(in crate::proxy) const KEPT: usize = 128 << 10;
 
 const BUFFER: usize = 16 << 10;
 /// Where a `Status` is the end of the call.
-const ERROR: u8 = 3;
+pub(super) const ERROR: u8 = 3;
 /// It is told again that it waits.
 const AGAIN: Duration = Duration::from_secs(30);
 /// kubectl gives up a connection without a pong for 60 s, and pings behind what is not read are not seen.

@@ -3,7 +3,7 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes};
@@ -11,6 +11,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::farewell::Messages;
 use crate::proxy::budget::Room;
 
 /// What the client said while it waited is read first.
@@ -20,6 +21,8 @@ pub(super) struct Client {
     kept: Bytes,
     /// Of what is kept.
     room: Option<Room>,
+    /// What it is told, where it can be told more.
+    messages: Option<Messages>,
 }
 
 impl Client {
@@ -32,7 +35,18 @@ impl Client {
             io,
             kept: kept.into(),
             room,
+            messages: None,
         }
+    }
+
+    /// Its protocol has a place for a last word.
+    pub(super) fn told(self, messages: Option<Messages>) -> Self {
+        Self { messages, ..self }
+    }
+
+    /// Whether there is such a place now.
+    pub(super) fn can_be_told(&self) -> bool {
+        self.messages.as_ref().is_some_and(Messages::are_whole)
     }
 }
 
@@ -59,7 +73,11 @@ impl AsyncWrite for Client {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
+        if let Some(messages) = &mut self.messages {
+            messages.passed(&bytes[..written]);
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -13,16 +13,20 @@ use tokio::{io::AsyncWriteExt, time::timeout};
 
 use super::{
     client::Client,
+    farewell,
     splice::{End, Traffic, splice},
     tap::Tap,
 };
 use crate::{
     audit::record::Outcome,
-    proxy::{listener::Peer, live::Counters, recording::Recording, revocation::Ending},
+    proxy::{
+        listener::Peer, live::Counters, recording::Recording, rejection::Rejection,
+        revocation::Ending,
+    },
 };
 
 /// For the client to take the end of the connection.
-const CLOSING: Duration = Duration::from_secs(5);
+pub(super) const CLOSING: Duration = Duration::from_secs(5);
 
 pub(super) struct Tunnel {
     recording: Recording,
@@ -74,8 +78,8 @@ impl Tunnel {
         [&self.traffic.up, &self.traffic.down].map(Arc::clone)
     }
 
-    /// Passes bytes until an end, and records it before the client sees it. An end that is out of order, or that
-    /// could not be recorded, is a connection that breaks off.
+    /// Passes bytes until an end, and records it before the client sees it. An end that is out of order and nobody's
+    /// decision, or that could not be recorded, is a connection that breaks off.
     pub(super) async fn run(
         self,
         client: impl Future<Output = Option<Client>>,
@@ -97,9 +101,18 @@ impl Tunnel {
         recording.tunnelled(up, down, broken.as_deref());
         recording.heard(traffic.tap.finish());
         let recorded = recording.finish(outcome).await;
-        if let (Ok(()), End::InOrder, Some(mut client)) = (recorded, end, client) {
-            // A client that is gone cannot be told.
-            let _told = timeout(CLOSING, client.shutdown()).await;
+        let (Ok(()), Some(mut client)) = (recorded, client) else {
+            return;
+        };
+        match (end, ending) {
+            (End::InOrder, _) => {
+                // A client that is gone cannot be told.
+                let _told = timeout(CLOSING, client.shutdown()).await;
+            }
+            (End::Stopped, Some(ending)) if ending.is_a_decision() => {
+                farewell::tell(client, &Rejection::Denied(ending.to_string())).await;
+            }
+            _ => {}
         }
     }
 }
