@@ -251,14 +251,15 @@ fn what_runs_is_listed_and_ended_and_the_record_says_by_whom() -> Result<()> {
     Ok(())
 }
 
+const HELD: [&str; 4] = ["create", "configmap", "held", "--from-literal=a=b"];
+
 #[test]
 fn a_held_call_is_ended_before_anybody_decides() -> Result<()> {
     let certificates = Certificates::new()?;
     let asked = Asked::with_settings("{}", |settings| certificates.serve(settings))?;
     let controller = certificates.controller(&asked.scene.gateway)?;
     thread::scope(|threads| {
-        let arguments = ["create", "configmap", "held", "--from-literal=a=b"];
-        let agent = asked.agent_runs(threads, &arguments)?;
+        let agent = asked.agent_runs(threads, &HELD)?;
         let held = stream(&controller, "held")?;
         assert_eq!(end(&controller, &held, "not today")?, 200);
         let said = agent.join().expect("no panic")?;
