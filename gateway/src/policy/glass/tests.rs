@@ -129,10 +129,7 @@ fn nobody_waits_for_ever_and_one_vote_against_it_ends_it() {
     assert_eq!(glass.phase(at(waits - 1)), Phase::Asked);
     assert_eq!(glass.phase(at(waits)), Phase::Over(Over::Lapsed));
     let denial = with(vote("eve", -5), "result", "Denied");
-    for votes in [
-        [vote("bob", 10), denial.clone()],
-        [denial, vote("bob", 10)],
-    ] {
+    for votes in [[vote("bob", 10), denial.clone()], [denial, vote("bob", 10)]] {
         assert!(open(&asked(&votes)).is_empty());
     }
 }
