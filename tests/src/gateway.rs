@@ -80,20 +80,20 @@ impl Gateway {
         self.path("tls/ca.crt")
     }
 
-    /// The control API, as the controller whose files are in this directory; the gateway's certificate is of its
-    /// own CA.
-    pub fn control(&self, controller: &Path) -> Result<RawClient> {
-        self.control_trusting(&controller.join("ca.crt"), controller)
+    /// Where the controller calls.
+    pub fn control(&self) -> SocketAddr {
+        self.server.address("control")
     }
 
-    /// Likewise, by a client that trusts another CA than that of its own certificate.
-    pub fn control_trusting(&self, ca_file: &Path, client: &Path) -> Result<RawClient> {
+    /// A client of the control API, by the CA of the gateway's own certificate, and its certificate and key without
+    /// their `.crt` and `.key`.
+    pub fn control_client(&self, ca_file: &Path, client: &Path) -> Result<RawClient> {
         let read =
             |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
-        let url = format!("https://{}", self.server.address("control"));
+        let url = format!("https://{}", self.control());
         let (certificate, key) = (
-            read(&client.join("tls.crt"))?,
-            read(&client.join("tls.key"))?,
+            read(&client.with_extension("crt"))?,
+            read(&client.with_extension("key"))?,
         );
         let identity = Some((&*certificate, &*key));
         RawClient::named(&url, "gateway.sallyport.dev", &read(ca_file)?, identity)

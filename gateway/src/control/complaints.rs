@@ -21,7 +21,8 @@ struct Told {
 
 impl Complaints {
     pub(super) fn refused(&self, client: SocketAddr, error: &io::Error) {
-        match self.count(Instant::now()) {
+        let told = is_of_certificate(error).then(|| self.count(Instant::now()));
+        match told.flatten() {
             Some(untold) => tracing::warn!(
                 %client,
                 %error,
@@ -47,9 +48,27 @@ impl Complaints {
     }
 }
 
+/// Whoever connects and leaves, as a check of the port does, shows nothing that could be refused.
+fn is_of_certificate(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(
+        inner,
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_certificates_are_complained_of() {
+        let of = |error: rustls::Error| io::Error::new(io::ErrorKind::InvalidData, error);
+        assert!(is_of_certificate(&of(
+            rustls::CertificateError::NotValidForName.into()
+        )));
+        assert!(!is_of_certificate(&io::ErrorKind::UnexpectedEof.into()));
+    }
 
     #[test]
     fn many_refusals_are_one_line_that_counts_them() {

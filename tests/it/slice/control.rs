@@ -35,16 +35,16 @@ impl Certificates {
         settings.config["control"] = json!({
             "listen": "127.0.0.1:0",
             "tls": {"files": {
-                "certFile": self.path("gateway/tls.crt"),
-                "keyFile": self.path("gateway/tls.key"),
+                "certFile": self.path("gateway.crt"),
+                "keyFile": self.path("gateway.key"),
             }},
-            "clientCaFile": self.path("gateway/ca.crt"),
+            "clientCaFile": self.path("ca.crt"),
         });
         settings
     }
 
     fn controller(&self, gateway: &Gateway) -> Result<RawClient> {
-        gateway.control(&self.path("controller"))
+        gateway.control_client(&self.path("ca.crt"), &self.path("controller"))
     }
 }
 
@@ -173,11 +173,9 @@ fn the_controller_follows_what_is_recorded_once_and_masked() -> Result<()> {
 /// Another CA's controller, and this CA's gateway.
 fn refuses_strangers(gateway: &Gateway, certificates: &Certificates) -> Result<()> {
     let others = Certificates::new()?;
-    let stranger = gateway.control_trusting(
-        &certificates.path("gateway/ca.crt"),
-        &others.path("controller"),
-    )?;
-    let gateway_itself = gateway.control(&certificates.path("gateway"))?;
+    let ca = certificates.path("ca.crt");
+    let stranger = gateway.control_client(&ca, &others.path("controller"))?;
+    let gateway_itself = gateway.control_client(&ca, &certificates.path("gateway"))?;
     for client in [stranger, gateway_itself] {
         let answer = client.request("GET", "/v1/streams", &[], &[]);
         assert!(answer.is_err(), "it was let in: {answer:?}");

@@ -14,15 +14,14 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-use super::{ISSUER_DAYS, authority, write};
+use super::{ISSUER_DAYS, ROOT_CERTIFICATE, authority, write};
 use crate::control::{CONTROLLER, GATEWAY};
 
 pub(super) const HELP: &str = "\
 Example:
   sallyport ca control --directory control
 
-It makes control/gateway and control/controller, for a Secret each. The controller shows its certificate to gateways and
-to people. The CA's key is thrown away: before the two years are over, make others in another directory and replace both
+It makes one for gateways and one for the controller, which shows its own to gateways and to people. The CA's key is thrown away: before the two years are over, make others in another directory and replace both
 Secrets and the ConfigMap. Gateways and controllers read them again; between the one and the other they do not know each
 other, and nobody reads evidence.";
 
@@ -51,17 +50,16 @@ pub(super) fn create(args: &Args) -> anyhow::Result<()> {
         ExtendedKeyUsagePurpose::ServerAuth,
         ExtendedKeyUsagePurpose::ClientAuth,
     ];
+    fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
     for (role, name, usages) in [
         ("gateway", GATEWAY, both[..1].to_vec()),
         ("controller", CONTROLLER, both),
     ] {
-        let own = directory.join(role);
-        fs::create_dir_all(&own).with_context(|| format!("making {}", own.display()))?;
         let (leaf, leaf_key) = leaf(name, usages, &issuer)?;
-        write(&own, "tls.key", &leaf_key, 0o600)?;
-        write(&own, "tls.crt", &leaf, 0o644)?;
-        write(&own, "ca.crt", &certificate, 0o644)?;
+        write(directory, &format!("{role}.key"), &leaf_key, 0o600)?;
+        write(directory, &format!("{role}.crt"), &leaf, 0o644)?;
     }
+    write(directory, ROOT_CERTIFICATE, &certificate, 0o644)?;
     println!("{}", next(directory));
     Ok(())
 }
@@ -89,14 +87,19 @@ fn next(directory: &Path) -> String {
     let directory = directory.display();
     format!(
         "wrote to {directory}, for two years
-  gateway     what gateways show, and the CA by which they know the controller
-  controller  what the controller shows, and the CA by which it knows gateways
+  gateway.crt     what gateways show, with gateway.key
+  controller.crt  what the controller shows, with controller.key
+  ca.crt          by which they know each other; its key is nowhere
 
 Make a Secret of each, and show people the CA; then take the directory away:
 
-  kubectl -n sallyport-system create secret generic sallyport-gateway-control --from-file={directory}/gateway
-  kubectl -n sallyport-system create secret generic sallyport-controller-tls --from-file={directory}/controller
-  kubectl -n sallyport-system create configmap sallyport-evidence-ca --from-file={directory}/controller/ca.crt"
+  kubectl -n sallyport-system create secret generic sallyport-gateway-control \\
+    --from-file=ca.crt={directory}/ca.crt --from-file=tls.crt={directory}/gateway.crt \\
+    --from-file=tls.key={directory}/gateway.key
+  kubectl -n sallyport-system create secret generic sallyport-controller-tls \\
+    --from-file=ca.crt={directory}/ca.crt --from-file=tls.crt={directory}/controller.crt \\
+    --from-file=tls.key={directory}/controller.key
+  kubectl -n sallyport-system create configmap sallyport-evidence-ca --from-file={directory}/ca.crt"
     )
 }
 
@@ -118,22 +121,21 @@ mod tests {
         create(&args).unwrap();
         let path = |name: &str| args.directory.join(name);
         let tls = Tls::Files {
-            cert_file: path("gateway/tls.crt"),
-            key_file: path("gateway/tls.key"),
+            cert_file: path("gateway.crt"),
+            key_file: path("gateway.key"),
         };
-        ClientCertificates::load(&tls, GATEWAY, &path("gateway/ca.crt"), CONTROLLER).unwrap();
+        ClientCertificates::load(&tls, GATEWAY, &path("ca.crt"), CONTROLLER).unwrap();
 
         let read = |name: &str| CertificateDer::from_pem_file(path(name)).unwrap();
-        let ca = read("controller/ca.crt");
-        assert_eq!(ca, read("gateway/ca.crt"));
+        let ca = read("ca.crt");
         let (_, ca) = X509Certificate::from_der(&ca).unwrap();
         for role in ["gateway", "controller"] {
-            let own = read(&format!("{role}/tls.crt"));
+            let own = read(&format!("{role}.crt"));
             let (_, own) = X509Certificate::from_der(&own).unwrap();
             assert_eq!(own.issuer(), ca.subject());
             let usage = own.extended_key_usage().unwrap().unwrap().value;
             assert_eq!(usage.client_auth, role == "controller");
-            let key = path(role).join("tls.key");
+            let key = path(&format!("{role}.key"));
             assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
             let key = KeyPair::from_pem(&fs::read_to_string(key).unwrap()).unwrap();
             assert_ne!(
