@@ -81,10 +81,15 @@ impl Asked {
 }
 
 fn send(api: &Api, user: &str, method: &str, path: &str, object: &Value) -> Result<Response> {
-    let headers = [
+    let mut headers = vec![
         ("Impersonate-User", user),
         ("Impersonate-Group", "system:masters"),
     ];
+    if user.starts_with("sallyport:") {
+        // As the gateway sends it.
+        headers.push(("Impersonate-Group", "sallyport:agents"));
+        headers.push(("Impersonate-Extra-sallyport.dev%2Fvia", "node-1"));
+    }
     api.answer(method, path, &headers, object)
 }
 
