@@ -49,7 +49,7 @@ pub struct Glass {
     pub reason: String,
     /// From the vote that opens it on.
     pub lasts: SignedDuration,
-    /// Those of people, in time, and denials; the earliest first.
+    /// Those of people by their own credential, in time, and denials; the earliest first.
     pub votes: Vec<Vote>,
     pub closed: Option<Closed>,
     /// `None` where the API server does not say.
@@ -132,7 +132,7 @@ impl Glass {
             .votes
             .iter()
             .filter(|vote| vote.result == Verdict::Denied || is_in_time(vote, made))
-            .filter(|vote| is_person(&vote.by))
+            .filter(|vote| vote.via == Channel::Kubernetes && is_person(&vote.by))
             .cloned()
             .collect();
         // Not by who was stored first: of one person under two names, the first vote counts.
