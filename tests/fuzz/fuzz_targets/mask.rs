@@ -12,19 +12,21 @@ use serde_json::Value;
 
 static KEY: LazyLock<Arc<Key>> = LazyLock::new(|| Arc::new(Key::from_bytes([7; 32])));
 
-const FORMATS: [&str; 5] = [
+const FORMATS: [&str; 6] = [
     "application/json",
     "application/vnd.kubernetes.protobuf",
     "application/vnd.kubernetes.protobuf;stream=watch",
     "application/yaml",
     "application/apply-patch+yaml",
+    "text/plain",
 ];
 
 /// What each kind of rule is selected by.
-const TARGETS: [(&str, &str); 5] = [
+const TARGETS: [(&str, &str); 6] = [
     ("GET", "/api/v1/namespaces/shop/secrets/db"),
     ("PATCH", "/api/v1/namespaces/shop/secrets/db"),
     ("GET", "/api/v1/namespaces/shop/pods"),
+    ("GET", "/api/v1/namespaces/shop/pods/web/log"),
     (
         "POST",
         "/api/v1/namespaces/shop/serviceaccounts/default/token",

@@ -131,7 +131,7 @@ fn a_token_among_subprotocols_is_in_no_log_record_or_metric() -> Result<()> {
 /// What a container prints comes as a log and over both protocols of exec, and is recorded without the secrets in it.
 #[test]
 fn a_secret_that_a_program_prints_is_in_no_log_record_or_metric() -> Result<()> {
-    let scene = Scene::new()?;
+    let scene = Scene::with(|settings, _| Ok(settings.with_policy("acme.yaml", OWN_DETECTOR)))?;
     let canary = canary();
     let directory = tempfile::tempdir()?;
     let path = |name: &str| directory.path().join(name).display().to_string();
@@ -143,12 +143,13 @@ fn a_secret_that_a_program_prints_is_in_no_log_record_or_metric() -> Result<()> 
     );
     let command = json!({"command": ["sh", "-c", container]});
     scene.namespace.create_running_pod("shell", &command)?;
+    let kubectl = scene.kubectl()?;
     eventually("what the program prints", Duration::from_secs(10), || {
-        let said = scene.kubectl()?.ok(&["logs", "shell"])?;
+        let said = kubectl.ok(&["logs", "shell"])?;
         Ok(said.contains(OF_THE_PROGRAM).then_some(()))
     })?;
     // Once more at the end, which ends it.
-    let following = scene.kubectl()?.follow(&["logs", "-f", "shell"])?;
+    let following = kubectl.follow(&["logs", "-f", "shell"])?;
     following.wait_for("the log", |line| line.contains(OF_THE_PROGRAM))?;
     let script = format!("{print}; {print} >&2; echo {canary} >/dev/null; exit 7");
     for websockets in ["true", "false"] {
@@ -204,16 +205,34 @@ fn a_secret_that_a_program_prints_is_in_no_log_record_or_metric() -> Result<()> 
     sweep(scene, &[&canary])
 }
 
+/// Allows nothing that is not allowed anyway.
+const OWN_DETECTOR: &str = r#"apiVersion: sallyport.dev/v1alpha1
+kind: AgentPolicy
+metadata: {name: acme}
+spec:
+  subjects: [{all: "*"}]
+  rules:
+  - {name: version, effect: Allow, verbs: [get], nonResourceURLs: [/version]}
+  detectors:
+  - name: acme-token
+    prefix: acme_
+    characters: A-Za-z0-9
+    length: 12
+    check: LooksRandom
+    mustMatch: ["acme_4fK9zQ2mX7pL8wRt"]
+    mustNotMatch: [acme_productionwest]
+"#;
+
 /// As programs print secrets that only their looks give away.
 fn printed(canary: &str) -> String {
     let key = format!("-----BEGIN PRIVATE KEY-----\n{canary}\n-----END PRIVATE KEY-----");
     format!(
-        "Authorization: Bearer {canary}\ndb.password={canary}\npostgres://user:{canary}@db/shop\n{key}\n{OF_THE_PROGRAM}\n"
+        "Authorization: Bearer {canary}\nacme_{canary}\ndb.password={canary}\npostgres://user:{canary}@db/shop\n{key}\n{OF_THE_PROGRAM}\n"
     )
 }
 
 /// In what [`printed`] makes.
-const SECRETS_PRINTED: usize = 4;
+const SECRETS_PRINTED: usize = 5;
 const OF_THE_PROGRAM: &str = "and an ordinary line";
 
 /// The body of a record's answer.

@@ -11,7 +11,7 @@ use std::{
 use http::HeaderMap;
 
 use crate::{
-    mask::{self, Digest, ExitStatus, Masked, OutputMasker, RecordedOutput},
+    mask::{self, Digest, ExitStatus, Masked, OutputMasker},
     proxy::{
         budget::Room,
         channels::{Channel, Channels, Direction, Unreadable},
@@ -35,12 +35,17 @@ struct Ear {
     /// `None` where the connection speaks nothing that is read.
     channels: Option<Channels>,
     unreadable: Option<Unreadable>,
+    said: Said,
+    growing: Growing,
+    has_failed: bool,
+}
+
+/// By channel.
+struct Said {
     stdin: Option<OutputMasker>,
     stdout: OutputMasker,
     stderr: OutputMasker,
     error: Vec<u8>,
-    growing: Growing,
-    has_failed: bool,
 }
 
 /// What the record gets.
@@ -82,18 +87,13 @@ impl Tap {
 impl Ear {
     fn new(recording: &Recording, growing: Growing, answer: &HeaderMap, with_stdin: bool) -> Self {
         let key = recording.key();
-        let streams = if with_stdin { 3 } else { 2 };
-        let masker = || OutputMasker::new(key, INLINE_LIMIT / streams);
         Self {
             key: Arc::clone(key),
             digest_up: key.digest(),
             digest_down: key.digest(),
             channels: Channels::of(answer),
             unreadable: None,
-            stdin: with_stdin.then(masker),
-            stdout: masker(),
-            stderr: masker(),
-            error: Vec::new(),
+            said: Said::new(key, with_stdin),
             growing,
             has_failed: false,
         }
@@ -104,85 +104,83 @@ impl Ear {
             Direction::Up => self.digest_up.update(bytes),
             Direction::Down => self.digest_down.update(bytes),
         }
-        let Self {
-            channels: Some(channels),
-            stdin,
-            stdout,
-            stderr,
-            error,
-            ..
-        } = self
-        else {
+        let Some(channels) = &mut self.channels else {
             return;
         };
-        let mut said = |channel: Channel, said: &[u8]| match channel {
-            Channel::Stdin => stdin.iter_mut().for_each(|stdin| stdin.update(said)),
-            Channel::Stdout => stdout.update(said),
-            Channel::Stderr => stderr.update(said),
-            Channel::Error => {
-                let room = STATUS_MOST - error.len();
-                error.extend_from_slice(&said[..said.len().min(room)]);
-            }
-        };
-        if let Err(unreadable) = channels.feed(direction, bytes, &mut said) {
+        let mut hear = |channel, bytes: &[u8]| self.said.hear(channel, bytes);
+        if let Err(unreadable) = channels.feed(direction, bytes, &mut hear) {
             self.unreadable.get_or_insert(unreadable);
         }
-        self.keep_within_room();
-    }
-
-    fn keep_within_room(&mut self) {
-        let Self {
-            stdin,
-            stdout,
-            stderr,
-            growing,
-            ..
-        } = self;
-        let mut maskers: Vec<_> = stdin.iter_mut().chain([stdout, stderr]).collect();
-        let size = maskers.iter().map(|masker| masker.size()).sum();
-        if !growing.holds(size) {
-            maskers.iter_mut().for_each(|masker| masker.cut());
+        if !self.growing.holds(self.said.size()) {
+            self.said.cut();
         }
     }
 
     fn finish(self) -> Heard {
-        let is_read = self.channels.is_some() && self.unreadable.is_none() && !self.has_failed;
-        let (digest_up, digest_down) = (self.digest_up.finish(), self.digest_down.finish());
-        let room = self.growing.into_room();
-        if self.channels.is_none() || self.has_failed {
-            return Heard {
-                object: None,
-                is_read,
-                exit: None,
-                masked_up: None,
-                masked_down: 0,
-                digest_up,
-                digest_down,
-                room,
-            };
+        let is_heard = self.channels.is_some() && !self.has_failed;
+        let mut heard = Heard {
+            object: None,
+            is_read: is_heard && self.unreadable.is_none(),
+            exit: None,
+            masked_up: None,
+            masked_down: 0,
+            digest_up: self.digest_up.finish(),
+            digest_down: self.digest_down.finish(),
+            room: self.growing.into_room(),
+        };
+        if is_heard {
+            self.said.tell(&self.key, self.unreadable, &mut heard);
         }
-        let exit = ExitStatus::read(&self.key, &self.error);
+        heard
+    }
+}
+
+impl Said {
+    fn new(key: &Arc<mask::Key>, with_stdin: bool) -> Self {
+        let streams = if with_stdin { 3 } else { 2 };
+        let masker = || OutputMasker::new(key, INLINE_LIMIT / streams);
+        Self {
+            stdin: with_stdin.then(masker),
+            stdout: masker(),
+            stderr: masker(),
+            error: Vec::new(),
+        }
+    }
+
+    fn hear(&mut self, channel: Channel, bytes: &[u8]) {
+        match channel {
+            Channel::Stdin => self.stdin.iter_mut().for_each(|stdin| stdin.update(bytes)),
+            Channel::Stdout => self.stdout.update(bytes),
+            Channel::Stderr => self.stderr.update(bytes),
+            Channel::Error => {
+                let room = STATUS_MOST - self.error.len();
+                self.error
+                    .extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+        }
+    }
+
+    fn size(&self) -> usize {
+        let stdin = self.stdin.as_ref().map_or(0, OutputMasker::size);
+        stdin + self.stdout.size() + self.stderr.size()
+    }
+
+    fn cut(&mut self) {
+        self.stdin.iter_mut().for_each(OutputMasker::cut);
+        self.stdout.cut();
+        self.stderr.cut();
+    }
+
+    fn tell(self, key: &mask::Key, unreadable: Option<Unreadable>, heard: &mut Heard) {
         let stdin = self.stdin.map(OutputMasker::finish);
-        let outputs = [self.stdout, self.stderr].map(OutputMasker::finish);
-        let masked = |output: &RecordedOutput| output.masked;
-        let masked_up = stdin.as_ref().map(masked);
-        let masked_down = outputs.iter().map(masked).sum();
-        let [stdout, stderr] = outputs;
-        let said = stdin
-            .map(|stdin| ("stdin", stdin))
-            .into_iter()
-            .chain([("stdout", stdout), ("stderr", stderr)])
-            .collect();
-        let unread = self.unreadable.map(|unreadable| unreadable.to_string());
-        Heard {
-            object: mask::session(&self.key, said, exit.as_ref(), unread.as_deref()),
-            is_read,
-            exit,
-            masked_up,
-            masked_down,
-            digest_up,
-            digest_down,
-            room,
-        }
+        let (stdout, stderr) = (self.stdout.finish(), self.stderr.finish());
+        heard.masked_up = stdin.as_ref().map(|stdin| stdin.masked);
+        heard.masked_down = stdout.masked.saturating_add(stderr.masked);
+        heard.exit = ExitStatus::read(key, &self.error);
+        let stdin = stdin.map(|stdin| ("stdin", stdin));
+        let said = [("stdout", stdout), ("stderr", stderr)];
+        let said = stdin.into_iter().chain(said).collect();
+        let unread = unreadable.map(|unreadable| unreadable.to_string());
+        heard.object = mask::session(key, said, heard.exit.as_ref(), unread.as_deref());
     }
 }

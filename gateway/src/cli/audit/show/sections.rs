@@ -183,8 +183,12 @@ fn body(out: &mut impl Write, title: &str, call: &Record, column: &str) -> io::R
     let Some(text) = call.text(&[column]) else {
         return Ok(());
     };
-    let pretty = serde_json::from_str::<Value>(text)
-        .map_or_else(|_| text.to_owned(), |value| format!("{value:#}"));
+    let pretty = match serde_json::from_str(text) {
+        // What a container printed.
+        Ok(Value::String(printed)) => printed,
+        Ok(value) => format!("{value:#}"),
+        Err(_) => text.to_owned(),
+    };
     writeln!(out, "  {title}")?;
     pretty
         .lines()
