@@ -41,8 +41,8 @@ pub(in crate::cli) struct Args {
 }
 
 const AFTER_HELP: &str = "\
-Each record is shown once it is durable, from now on, of every gateway, until it is interrupted. A gateway that cannot \
-be followed is named on stderr, and tried again. As table each call is one line, at its end, and each hold one more; as \
+Each record is shown once it is durable, from now on, of every gateway, until it is interrupted. On stderr \
+are the gateways that are followed, and those that cannot be, which are tried again. As table each call is one line, at its end, and each hold one more; as \
 json every record is a line, also what a call began with. It takes the right to watch records.sallyport.dev \
 (ClusterRole sallyport-evidence-reader), in all namespaces or in that of -n, and that you follow is recorded.
 
@@ -75,7 +75,9 @@ async fn follow(args: &Args) -> anyhow::Result<ExitCode> {
         let line = line?;
         let row: Map<String, Value> =
             serde_json::from_slice(&line).context("the controller sent what is no record")?;
-        if let Some(named) = row.get("unreachable") {
+        if let Some(named) = row.get("following") {
+            eprintln!("following gateway {}", named_gateway(named));
+        } else if let Some(named) = row.get("unreachable") {
             complain(named);
         } else if let Some(error) = row.get("error") {
             bail!("{}", printable(error.as_str().unwrap_or_default()));
@@ -104,12 +106,15 @@ impl Args {
 }
 
 fn complain(named: &Value) {
-    let text = |name: &str| printable(named[name].as_str().unwrap_or_default());
     eprintln!(
         "warning: gateway {} is not followed, and its calls are not shown: {}",
-        text("gateway"),
-        text("error")
+        named_gateway(named),
+        printable(named["error"].as_str().unwrap_or_default())
     );
+}
+
+fn named_gateway(named: &Value) -> String {
+    printable(named["gateway"].as_str().unwrap_or_default())
 }
 
 fn show(output: Output, line: &[u8], record: Record) -> io::Result<()> {

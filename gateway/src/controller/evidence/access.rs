@@ -38,6 +38,7 @@ impl fmt::Display for Attributes {
 impl Attributes {
     /// What gives the right, for whoever may give it.
     pub(super) fn remedy(&self, user: &str) -> String {
+        let user = shell_word(user);
         let role = match self.resource {
             STREAMS => "sallyport-stream-operator",
             _ => "sallyport-evidence-reader",
@@ -78,6 +79,16 @@ impl Attributes {
     }
 }
 
+/// A name goes into a command that somebody may copy.
+fn shell_word(name: &str) -> &str {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:@/".contains(&byte);
+    if name.bytes().all(plain) {
+        name
+    } else {
+        "USER"
+    }
+}
+
 /// What the API server's authorizers say, now.
 pub(super) async fn may(
     client: &Client,
@@ -111,6 +122,7 @@ mod tests {
                 .remedy("bob")
                 .contains("-n shop create rolebinding sallyport-evidence-reader")
         );
+        assert!(asked.remedy("bob; rm x").contains("--user=USER`"));
         asked.namespace = None;
         asked.resource = STREAMS;
         assert!(

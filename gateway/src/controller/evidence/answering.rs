@@ -4,7 +4,10 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
+use http::{
+    HeaderValue, Request, Response,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
 use http_body_util::{BodyExt as _, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use jiff::Timestamp;
@@ -103,7 +106,7 @@ impl Answering {
             Err(refusal) => {
                 let outcome = refusal.label();
                 self.metrics.evidence(outcome);
-                tracing::info!(outcome, error = causes(&refusal), "nothing was shown");
+                tracing::debug!(outcome, error = causes(&refusal), "nothing was shown");
                 refusal.response()
             }
         }
@@ -245,6 +248,8 @@ fn lines(lines: mpsc::Receiver<Bytes>, turn: Turn) -> Response<Answer> {
 fn typed(body: Answer, kind: &'static str) -> Response<Answer> {
     let mut response = Response::new(body);
     let kind = HeaderValue::from_static(kind);
-    response.headers_mut().insert(CONTENT_TYPE, kind);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, kind);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -10,7 +10,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::JoinSet,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
@@ -53,7 +53,11 @@ pub(super) async fn serve(
                     drop(place);
                 });
             }
-            Err(error) => tracing::warn!(%error, "a connection of a person could not be accepted"),
+            Err(error) => {
+                tracing::warn!(%error, "a connection of a person could not be accepted");
+                // Out of file descriptors, mostly.
+                sleep(Duration::from_millis(100)).await;
+            }
         }
     }
     let ended = timeout(ENDING, async { while open.join_next().await.is_some() {} });

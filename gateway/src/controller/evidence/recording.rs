@@ -64,7 +64,7 @@ impl<'a> Read<'a> {
     }
 }
 
-/// Begins with the gateway that recorded last.
+/// Begins with the gateway that recorded last, and after those that could not.
 #[derive(Default)]
 pub(super) struct Recorder {
     first: AtomicUsize,
@@ -93,6 +93,8 @@ impl Recorder {
 
     async fn try_each(&self, reach: &Reach, read: &Value, failed: &mut Vec<String>) -> bool {
         let first = self.first.load(Ordering::Relaxed) % reach.gateways.len();
+        // Where they only hang there is not the time to try them all: the next read goes on with the others.
+        self.first.store(first + 1, Ordering::Relaxed);
         let (before, from) = reach.gateways.split_at(first);
         for (at, gateway) in from.iter().chain(before).enumerate() {
             match record_at(reach, gateway, read).await {
@@ -102,6 +104,7 @@ impl Recorder {
                 }
                 Err(error) => {
                     tracing::warn!(gateway = gateway.name, error, "a gateway recorded no read");
+                    self.first.store(first + at + 1, Ordering::Relaxed);
                     failed.push(format!("{}: {error}", gateway.name));
                 }
             }

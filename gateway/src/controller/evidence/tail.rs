@@ -1,5 +1,5 @@
 //! Records as they become durable, of all gateways in one answer. A gateway that cannot be followed is named in it, and
-//! tried again until it can be, or is there no more.
+//! tried again until it can be, or is there no more; from when on it is followed is said too, so that a gap has two ends.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -190,6 +190,10 @@ impl Following {
         lines: &mpsc::Sender<Bytes>,
     ) -> Result<String, CallError> {
         let response = reach.start(gateway, Method::GET, &self.path, None).await?;
+        let following = json!({ "following": { "gateway": gateway.name } });
+        if lines.send(line_of(&following)).await.is_err() {
+            return Ok("nobody reads any more".to_owned());
+        }
         let (mut body, mut whole) = (response.into_body(), Lines::default());
         loop {
             let frame = match timeout(SILENT_FOR, body.frame()).await {

@@ -320,12 +320,18 @@ async fn a_tail_is_of_all_gateways_and_names_the_one_that_is_missing() {
     let two = site.gateway(|_| tailing("{\"auditID\":\"2\"}\n")).await;
     let gone = nowhere().await;
     let mut tail = follow(&site, &[one, gone, two], None);
-    let found = lines(&mut tail, 3).await;
+    let found = lines(&mut tail, 5).await;
     assert_eq!(
         found[..2],
         [json!({"auditID": "1"}), json!({"auditID": "2"})]
     );
-    assert_eq!(found[2]["unreachable"]["gateway"], gone.to_string());
+    let followed = [&found[2], &found[3]].map(|line| line["following"]["gateway"].clone());
+    assert!(
+        [one, two]
+            .iter()
+            .all(|gateway| followed.contains(&json!(gateway.to_string())))
+    );
+    assert_eq!(found[4]["unreachable"]["gateway"], gone.to_string());
 }
 
 #[tokio::test]
@@ -336,7 +342,8 @@ async fn a_tail_of_a_namespace_shows_no_other_and_says_where_it_has_a_gap() {
                 {\"error\":\"this reader fell behind\"}\n";
     let gateway = site.gateway(move |_| tailing(rows)).await;
     let mut tail = follow(&site, &[gateway], Some("shop"));
-    let found = lines(&mut tail, 2).await;
+    let found = lines(&mut tail, 3).await;
     assert_eq!(found[0]["auditID"], "2");
-    assert_eq!(found[1]["unreachable"]["error"], "this reader fell behind");
+    assert_eq!(found[1]["following"]["gateway"], gateway.to_string());
+    assert_eq!(found[2]["unreachable"]["error"], "this reader fell behind");
 }

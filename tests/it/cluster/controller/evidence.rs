@@ -1,6 +1,9 @@
 //! People who read the evidence: whom the API server knows, whom RBAC lets, and that it is recorded.
 
-use std::process::Command;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use harness::{Gateway, RawClient, Response, Sallyport, Settings};
 
@@ -38,9 +41,9 @@ impl Evidence {
             "tls": {"local": {"directory": "tls", "names": ["127.0.0.1", "controller.sallyport.dev"]}},
             "gateways": {
                 "addresses": gateways,
-                "caFile": made.join("ca.crt"),
-                "certFile": made.join("controller.crt"),
-                "keyFile": made.join("controller.key"),
+                "caFile": made.join("controller/ca.crt"),
+                "certFile": made.join("controller/tls.crt"),
+                "keyFile": made.join("controller/tls.key"),
             },
         });
         if let Some(store) = store {
@@ -159,11 +162,15 @@ impl Scene {
         );
         settings.config["control"] = json!({
             "listen": "127.0.0.1:0",
-            "tls": {"files": {"certFile": made.join("gateway.crt"), "keyFile": made.join("gateway.key")}},
-            "clientCaFile": made.join("ca.crt"),
+            "tls": {"files": {"certFile": made.join("gateway/tls.crt"), "keyFile": made.join("gateway/tls.key")}},
+            "clientCaFile": made.join("gateway/ca.crt"),
         });
         let gateway = Gateway::start(&settings)?;
-        let evidence = Evidence::before(&site, &[gateway.control()], Some(&gateway.path("store")))?;
+        let control = gateway
+            .control(&made.join("controller"))?
+            .authority()
+            .parse()?;
+        let evidence = Evidence::before(&site, &[control], Some(&gateway.path("store")))?;
         Ok(Self {
             site,
             gateway,
@@ -192,6 +199,27 @@ impl Scene {
             .request("POST", &path, &headers, body.as_bytes())?;
         anyhow::ensure!(answer.status == 201, "{}: {}", answer.status, answer.text());
         Ok(())
+    }
+
+    /// What comes of `wait` while the agent makes one object after another.
+    fn meanwhile_creating<T>(&self, wait: impl FnOnce() -> Result<T>) -> Result<T> {
+        let enough = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let creating = scope.spawn(|| {
+                for number in 0.. {
+                    if enough.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    self.create(&format!("made-{number}"))?;
+                    thread::sleep(Duration::from_millis(100));
+                }
+                anyhow::Ok(())
+            });
+            let waited = wait();
+            enough.store(true, Ordering::Relaxed);
+            creating.join().ok().context("the agent panicked")??;
+            waited
+        })
     }
 
     /// A watch of the agent, which runs until it is ended.
@@ -291,14 +319,8 @@ fn people_see_and_end_what_they_may_and_that_they_did_is_recorded() -> Result<()
     };
     let tail = at(&["audit", "tail", "-o", "json"]);
     let tail = person.follow(&tail.iter().map(String::as_str).collect::<Vec<_>>())?;
-    let mut made = 0;
-    let line = eventually("a call in the tail", LIMIT, || {
-        scene.create(&format!("made-{made}"))?;
-        made += 1;
-        Ok(tail
-            .wait_for("a call", |line| line.contains("configmaps"))
-            .ok())
-    })?;
+    let line =
+        scene.meanwhile_creating(|| tail.wait_for("a call", |line| line.contains("configmaps")))?;
     let line: Value = serde_json::from_str(&line)?;
     assert_eq!(line["objectRef"]["namespace"], scene.namespace());
 
@@ -420,7 +442,10 @@ fn people_come_by_a_port_forward_with_rights_of_their_own() -> Result<()> {
     );
 
     // Whoever sits between is not believed.
-    let other = certificates(&site)?.join("ca.crt").display().to_string();
+    let other = certificates(&site)?
+        .join("controller/ca.crt")
+        .display()
+        .to_string();
     let refused = person
         .run(&[&list[..], &["--server-ca", &other]].concat())?
         .failure()?;
