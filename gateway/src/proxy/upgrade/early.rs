@@ -5,8 +5,9 @@
 //! handshake is held and a refusal is a 403. What the client was promised is all that the API server is asked for then: of
 //! its subprotocols the first, if that is one with such an error channel.
 
-use std::{mem, sync::Arc};
+use std::{future::ready, mem, sync::Arc};
 
+use futures_util::future::BoxFuture;
 use http::header;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::oneshot;
@@ -115,16 +116,18 @@ impl ClientEnd {
     }
 
     /// The connection, once it has left HTTP; none where the client is gone. `last_words` are for one that has waited.
-    pub(super) async fn open(self, last_words: Option<String>) -> Option<Client> {
+    /// Who looks after that one is asked at once: it lets the client through when the call's part is over.
+    pub(super) fn open(self, last_words: Option<String>) -> BoxFuture<'static, Option<Client>> {
         match self.state {
-            State::Waits { client, .. } => client.await.ok().map(Client::new),
+            State::Waits { client, .. } => {
+                Box::pin(async move { client.await.ok().map(Client::new) })
+            }
             State::Accepted(want) => {
                 let (reply, client) = oneshot::channel();
-                let wanted = Wanted { last_words, reply };
-                want.send(wanted).ok()?;
-                client.await.ok()
+                let _gone = want.send(Wanted { last_words, reply });
+                Box::pin(async move { client.await.ok() })
             }
-            State::Taken => None,
+            State::Taken => Box::pin(ready(None)),
         }
     }
 }

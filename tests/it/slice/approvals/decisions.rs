@@ -199,7 +199,7 @@ fn apply_does_not_overwrite_what_was_made_meanwhile() -> Result<()> {
         api.create(&asked.scene.configmaps(), &map("red"))?;
         asked.vote(&request, &approval("ann"))?;
         let refused = agent.join().expect("kubectl ran")?.failure()?;
-        assert!(refused.contains("(Conflict)"), "{refused}");
+        assert!(refused.contains("has been modified"), "{refused}");
         let path = format!("{}/web", asked.scene.configmaps());
         assert_eq!(api.get(&path)?["data"]["colour"], "red");
 

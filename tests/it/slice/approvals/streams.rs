@@ -194,7 +194,9 @@ fn exec_is_refused_in_a_pod_that_was_replaced_meanwhile() -> Result<()> {
     thread::scope(|threads| {
         let agent = asked.agent_runs(threads, &run)?;
         let request = asked.open_request()?;
-        asked.person.ok(&["delete", "pod", "shell"])?;
+        let namespace = &asked.scene.namespace.name;
+        let delete = ["delete", "pod", "shell", "-n", namespace];
+        asked.person.ok(&delete)?;
         asked
             .scene
             .namespace
