@@ -188,28 +188,42 @@ fn exec_by_spdy_uses_what_was_approved_for_websocket() -> Result<()> {
 
 /// One of the same name is not the one that people were asked about.
 #[test]
-fn exec_is_refused_in_a_pod_that_was_replaced_meanwhile() -> Result<()> {
+fn what_was_approved_for_a_pod_is_refused_in_another_of_its_name() -> Result<()> {
     let asked = Asked::with_shell("{hold: 60s}")?;
+    let namespace = &asked.scene.namespace;
+    let asked_about = |subresource: &str| {
+        asked.request(subresource, |one| {
+            one["spec"]["call"]["subresource"] == subresource && one["status"]["votes"] == json!([])
+        })
+    };
     let run = [&EXEC[..], &["echo out"]].concat();
+    let container = json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": "registry.invalid/debug:1"}]}});
     thread::scope(|threads| {
+        let mut debug = asked.scene.start(
+            "PATCH",
+            &namespace.path("pods/shell/ephemeralcontainers"),
+            &[("Content-Type", "application/strategic-merge-patch+json")],
+            container.to_string().as_bytes(),
+        )?;
+        let to_debug = asked_about("ephemeralcontainers")?;
         let agent = asked.agent_runs(threads, &run)?;
-        let request = asked.open_request()?;
-        let namespace = &asked.scene.namespace.name;
-        let delete = ["delete", "pod", "shell", "-n", namespace];
+        let to_run = asked_about("exec")?;
+        let delete = ["delete", "pod", "shell", "-n", &namespace.name];
         asked.person.ok(&delete)?;
-        asked
-            .scene
-            .namespace
-            .create_running_pod("shell", &json!({}))?;
-        asked.vote(&request, &approval("ann"))?;
+        namespace.create_running_pod("shell", &json!({}))?;
+        for request in [&to_debug, &to_run] {
+            asked.vote(request, &approval("ann"))?;
+        }
         let refused = agent.join().expect("kubectl ran")?.failure()?;
         assert!(
             refused.contains("that people were asked about is gone"),
             "{refused}"
         );
+        assert_eq!(debug.response()?.status, 409);
+
         let agent = asked.agent_runs(threads, &run)?;
-        let again = asked.open_request()?;
-        assert_ne!(again["spec"]["digest"], request["spec"]["digest"]);
+        let again = asked_about("exec")?;
+        assert_ne!(again["spec"]["digest"], to_run["spec"]["digest"]);
         asked.vote(&again, &approval("ann"))?;
         assert_eq!(agent.join().expect("kubectl ran")?.success()?, "out\n");
         Ok(())
