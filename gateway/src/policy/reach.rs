@@ -62,7 +62,7 @@ fn is_cluster_scoped(api_group: &str, resource: &str) -> bool {
         "node.k8s.io" => &["runtimeclasses"],
         "rbac.authorization.k8s.io" => &["clusterrolebindings", "clusterroles"],
         "resource.k8s.io" => &["deviceclasses", "devicetaintrules", "resourceslices"],
-        "sallyport.dev" => &["agentpolicies", "agents"],
+        "sallyport.dev" => &["agentpolicies", "agents", "agentstops", "nodecoverages"],
         "scheduling.k8s.io" => &["priorityclasses"],
         "storage.k8s.io" => &[
             "csidrivers",
@@ -75,4 +75,30 @@ fn is_cluster_scoped(api_group: &str, resource: &str) -> bool {
         _ => &[],
     };
     known.contains(&resource)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn every_cluster_scoped_kind_of_ours_is_known() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds");
+        let mut scopes = Vec::new();
+        for file in fs::read_dir(directory).expect("the definitions") {
+            let text = fs::read_to_string(file.expect("a file").path()).expect("text");
+            let definition: Value = serde_saphyr::from_str(&text).expect("YAML");
+            let spec = &definition["spec"];
+            let group = spec["group"].as_str().expect("a group");
+            let plural = spec["names"]["plural"].as_str().expect("a plural");
+            let is_cluster = spec["scope"] == "Cluster";
+            assert_eq!(is_cluster_scoped(group, plural), is_cluster, "{plural}");
+            scopes.push(is_cluster);
+        }
+        assert!(scopes.contains(&true) && scopes.contains(&false));
+    }
 }
