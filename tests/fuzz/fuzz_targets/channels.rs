@@ -59,7 +59,7 @@ fn heard<'a>(
         let read = channels.feed(direction, chunk, &mut |channel, bytes| {
             said.entry(channel).or_default().extend_from_slice(bytes);
         });
-        end = end.or(read.err());
+        end = end.or_else(|| read.err());
     }
     (said, end)
 }
