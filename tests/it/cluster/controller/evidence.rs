@@ -325,7 +325,7 @@ fn people_see_and_end_what_they_may_and_that_they_did_is_recorded() -> Result<()
     assert_eq!(line["objectRef"]["namespace"], scene.namespace());
 
     // What runs, and its end.
-    let mut watch = scene.watch()?;
+    let _watch = scene.watch()?;
     let run = |arguments: &[&'static str]| -> Result<harness::Output> {
         let arguments = at(arguments);
         person.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
@@ -345,7 +345,8 @@ fn people_see_and_end_what_they_may_and_that_they_did_is_recorded() -> Result<()
         .success()?;
     assert!(ended.contains("ended on gateway"), "{ended}");
     eventually("the end of the watch", LIMIT, || {
-        Ok(watch.is_closed().then_some(()))
+        let listed = run(&["streams", "list", "-o", "json"])?.success()?;
+        Ok((!listed.contains(&id)).then_some(()))
     })?;
 
     // The finished record, with its digests computed at the person's own.
