@@ -41,9 +41,10 @@ pub(in crate::cli) struct Args {
 }
 
 const AFTER_HELP: &str = "\
-Each record is shown once it is durable, from now on, of every gateway, until it is interrupted. On stderr \
-are the gateways that are followed, and those that cannot be, which are tried again. As table each call is one line, at its end, and each hold one more; as \
-json every record is a line, also what a call began with. It takes the right to watch records.sallyport.dev \
+Each record is shown once it is durable, from now on, of every gateway, until it is interrupted. On stderr are the \
+gateways that are followed, and those that cannot be, which are tried again. As table each call is one line, at its \
+end, and each hold one more; as json every record is a line, also what a call began with. It takes the right to watch \
+records.sallyport.dev \
 (ClusterRole sallyport-evidence-reader), in all namespaces or in that of -n, and that you follow is recorded.
 
 Examples:
