@@ -166,11 +166,7 @@ impl Scene {
             "clientCaFile": made.join("gateway/ca.crt"),
         });
         let gateway = Gateway::start(&settings)?;
-        let control = gateway
-            .control(&made.join("controller"))?
-            .authority()
-            .parse()?;
-        let evidence = Evidence::before(&site, &[control], Some(&gateway.path("store")))?;
+        let evidence = Evidence::before(&site, &[gateway.control()], Some(&gateway.path("store")))?;
         Ok(Self {
             site,
             gateway,
