@@ -31,6 +31,8 @@ const AGAIN: Duration = Duration::from_secs(30);
 const ALIVE: Duration = Duration::from_secs(10);
 /// For the client to take what it is told.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For the client to close as well.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// Where a client shows text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,12 +95,15 @@ impl Attendant {
             () = ending => return,
             ended = &mut call => ended,
         };
-        let wanted = wanted.try_recv();
-        match (ended, wanted) {
-            (Ok(_), Ok(wanted)) => guest.let_through(wanted, room).await,
-            (Err(rejection), _) => guest.dismiss(&rejection).await,
-            // Broken off, as what is behind it was.
-            (Ok(_), Err(_)) => {}
+        match ended {
+            Err(rejection) => guest.dismiss(&rejection).await,
+            Ok(_) => {
+                // Where nobody asks for it, it is broken off as what is behind it was.
+                let Ok(wanted) = wanted.try_recv() else {
+                    return;
+                };
+                guest.let_through(wanted, room).await;
+            }
         }
     }
 }
@@ -188,18 +193,27 @@ impl<Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Guest<Io> {
         Ok(())
     }
 
-    /// Ends the call with a `Status`, and the connection in order. Who goes on speaking is heard no longer.
+    /// Ends the call with a `Status`, and the connection in order.
     async fn dismiss(mut self, why: &Rejection) {
         self.unsent.extend(frames::message(ERROR, &why.body()));
         self.unsent.extend(frames::close());
-        let closing = async {
-            self.flush().await?;
-            let mut nothing = [0; 1 << 10];
-            while self.io.read(&mut nothing).await? > 0 {}
-            self.io.shutdown().await
-        };
         // A client that is gone cannot be told.
-        let _told = timeout(PATIENCE, closing).await;
+        if self.flush_in_time().await.is_ok() {
+            let _left = timeout(CLOSING, self.leave()).await;
+            let _closed = timeout(CLOSING, self.io.shutdown()).await;
+        }
+    }
+
+    /// Resolves when the client has closed too. What else it says is for nobody.
+    async fn leave(&mut self) {
+        let mut buffer = [0; 1 << 10];
+        while let Ok(length @ 1..) = self.io.read(&mut buffer).await {
+            if self.hear(&buffer[..length]).is_err() {
+                return;
+            }
+            self.said.forget();
+            self.unsent.clear();
+        }
     }
 
     async fn flush_in_time(&mut self) -> Result<(), Left> {

@@ -70,6 +70,11 @@ impl ClientFrames {
         Ok(said)
     }
 
+    /// Drops what is kept.
+    pub(super) fn forget(&mut self) {
+        self.kept.clear();
+    }
+
     /// What the API server is to hear, in order. What follows on the connection is the rest of it.
     pub(super) fn into_kept(mut self) -> Vec<u8> {
         self.kept.append(&mut self.part);

@@ -49,7 +49,7 @@ impl Asked {
 }
 
 /// What an exec that did not run is told.
-fn refusal(socket: &mut WebSocket) -> Result<String> {
+fn refusal(mut socket: WebSocket) -> Result<String> {
     let said = socket.rest()?.remove(&ERROR).context("no error")?;
     let status: Value = serde_json::from_slice(&said)?;
     assert_eq!(
@@ -250,7 +250,7 @@ fn whatever_ends_a_held_terminal_is_said_on_its_error_channel() -> Result<()> {
         "{call}"
     );
 
-    let mut socket = asked.held_terminal()?;
+    let socket = asked.held_terminal()?;
     asked.open_request()?;
     let asking = asking(&asked.scene.namespace.name, "{hold: 120s}");
     let deny = asking
@@ -258,7 +258,7 @@ fn whatever_ends_a_held_terminal_is_said_on_its_error_channel() -> Result<()> {
         .replace("    approval: {hold: 120s}\n", "");
     asked.scene.gateway.write_policy("ask.yaml", &deny)?;
     asked.scene.gateway.reload()?;
-    let message = refusal(&mut socket)?;
+    let message = refusal(socket)?;
     assert!(message.contains("denied by rule \"ask/maps\""), "{message}");
 
     eventually("that nobody is asked any more", SOON, || {
@@ -267,10 +267,10 @@ fn whatever_ends_a_held_terminal_is_said_on_its_error_channel() -> Result<()> {
     })?;
     asked.scene.gateway.write_policy("ask.yaml", &asking)?;
     asked.scene.gateway.reload()?;
-    let mut socket = asked.held_terminal()?;
+    let socket = asked.held_terminal()?;
     let request = asked.open_request()?;
     asked.scene.gateway.terminate()?;
-    let message = refusal(&mut socket)?;
+    let message = refusal(socket)?;
     assert!(message.contains("this gateway is going down"), "{message}");
     asked.scene.gateway.wait_for_end()?;
     assert!(asked.again(&request)?["status"]["withdrawnAt"].is_null());

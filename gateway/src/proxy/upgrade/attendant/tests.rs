@@ -120,6 +120,9 @@ async fn refusal_is_a_status_on_the_error_channel_and_a_close() {
     );
     assert_eq!(status["message"], "sallyport: not today");
     heard(&mut client, b"\x88\x02\x03\xe8").await;
-    drop(client);
+    // Input that was on its way, and the answer to the close.
+    let last = [masked(0x82, b"\0late"), masked(0x88, &[3, 0xe8])].concat();
+    client.write_all(&last).await.expect("room");
+    assert_eq!(client.read(&mut [0]).await.expect("its end"), 0);
     dismissed.await.expect("it ends");
 }
