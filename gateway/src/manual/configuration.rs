@@ -52,12 +52,14 @@
 //! | `recording.flush.urgentInterval` | `5s` | the same after a denied call |
 //! | `recording.flush.size` | `64MiB` | or as soon as this much of the log waits |
 //! | `masking.keyFile` | required | 32 random bytes in base64, mode 0600; equal values get equal placeholders under it |
-//! | `masking.detectors` | none | secrets of your own: `name`, a `prefix` of four characters or more, the `characters` behind it (as `A-Za-z0-9_-`), and the least `length` of them (8 to 4096) |
+//! | `masking.detectors` | none | secrets of your own: `name`, a `prefix` of 4 to 64 characters, the `characters` behind it (as `A-Za-z0-9_-`), the least `length` of them (8 to 4096), perhaps `check: LooksRandom`, and examples in `mustMatch` and `mustNotMatch` |
 //! | `decoys.secrets` | none | Secrets (`namespace`, `name`) that nobody has a reason to read: [decoys](super::gate#decoys) |
 //! | `decoys.stopSession` | `false` | stop the session that reads one |
 //! | `admin.listen` | not served | `/metrics`, `/healthz` and `/readyz` in plain HTTP |
 //! | `upgrades.allow` | nothing | what may be upgraded beside exec, attach and port-forward of pods: `watch`, `pods/log`, `pods/proxy`, `services/proxy`, `nodes/proxy`; [upgraded connections](super::request_life#upgraded-connections) |
 //! | `upgrades.idle` | `10m` | an upgraded connection ends when nothing has passed for so long |
+//! | `upgrades.recordStdin` | `false` | record what clients send to programs; what is typed at a password prompt is then in the record wherever no detector knows it |
+//! | `control.listen`, `.tls`, `.clientCaFile` | not served | lets the controller follow what is recorded, see what runs and end one call; whoever has a certificate of that CA for `controller.sallyport.dev` is the controller: [people read the evidence](super::gate#people-read-the-evidence) |
 //! | `limits.bufferedBytes` | `256MiB` | what all bodies in memory may take together |
 //! | `limits.perPrincipal.bufferedBytes` | `64MiB` | what those of one user may take of it: [shares](super::request_life#shares) |
 //! | `limits.perPrincipal.recordBytesPerSecond` | `16MiB` | what one user's calls may write to the log on average; ten seconds' worth may come at once |

@@ -34,6 +34,19 @@
 //! length; of one that becomes longer, or is compressed in another way than by gzip, the record has length
 //! and digest alone.
 //!
+//! What passes in exec and attach is read beside the bytes, over WebSocket and SPDY. What cannot be read is not
+//! guessed: `bodyState` is `digest-only`, and `unread` says why. How the program ended is in `responseStatus` beside
+//! code 101, without the command, which may hold a password. What is typed is not recorded unless
+//! `upgrades.recordStdin` says so. An agent can print a MiB of nothing first; `responseBytes` and `responseDigest`
+//! cover what passed on the connection.
+//!
+//! Who follows the record sees a row once it is on disk, as it is in the log. A reader that falls behind 4 MiB is
+//! told in a last line and given up; no call waits for a reader. Each read of evidence is a record of its own
+//! (`objectRef.apiGroup` `sallyport.dev`, rule `built-in/subject-access-review`), durable before anything is shown.
+//! `audit list` and `audit show` take the controller where neither `--config` nor `--store` is named; they read the
+//! store that its `evidence.store` names, and calls of the last minute may still be in a gateway's log, where `audit
+//! tail` shows them. `audit show` computes digests again at your own terminal.
+//!
 //! `entry` says how a call came in. A `captured` one has `workload` and, where the kernel told in time, `process`; it has
 //! no `sourceIPs`, since the pod's loopback would say nothing, and the API server is told no client address either. One
 //! record is of no call at all: `authentication/client_rejected_certificate` counts the handshakes that a captured pod's

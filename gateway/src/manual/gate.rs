@@ -30,10 +30,20 @@
 //! Identical calls of one caller share a request. An approval is for one call unless it says more: `SameRequest` until it
 //! expires, `Command` for the rest of one kubectl command, `Session` for the rule in this CI run or pod; each use is in
 //! `status.uses`. A wider approval covers no call of a higher risk, none that other rules ask for as well, and none under
-//! other policies; of critical risk every call is asked for by itself, and no chat decides. An exec is bound to the pod's
-//! name, not to its uid. Requests that nobody voted on are deleted five minutes after they end, and an agent may have 100
+//! other policies; of critical risk every call is asked for by itself, and no chat decides. exec, attach and
+//! port-forward are bound to the pod's uid, so their agent needs `get pods`; the pod is looked up once more before the call
+//! is sent, and between that and the kubelet lies one new connection. Requests that nobody voted on are deleted five minutes after they end, and an agent may have 100
 //! of them. A use is written there, by compare-and-swap, before the call is forwarded: a gateway that dies in between
 //! leaves an approval that is used up and a call whose outcome is unknown, never a call sent twice.
+//!
+//! kubectl's exec and attach over WebSocket are accepted while they wait: the terminal shows what it waits for and
+//! how to approve it, keeps up to 128 KiB of input, and runs, or ends with the reason and exit status 1. Other
+//! clients see nothing until the decision and then a 403, because some take a refusal on an open connection for
+//! success.
+//!
+//! An answer after an approval carries the warning `allowed by approval NAMESPACE/NAME (by WHOM)`; with
+//! `--warnings-as-errors` kubectl then fails although the change is made. A call that was judged when its object did
+//! not exist is held to that: if one is made meanwhile, the API server answers 409 and nothing is overwritten.
 //!
 //! Votes only grow, and each is its writer's: the admission policies `sallyport-approval-*` check that `by` is who writes,
 //! that groups are those the rule asks for, that only gateways ask and use, and that agents, ServiceAccounts and whoever
@@ -65,7 +75,8 @@
 //! server knows are left out of records; in a request that has to be judged they are refused. Environment variables are
 //! recorded by name, never by their literal values. Every string is searched for what looks like a secret: tokens, private
 //! keys, passwords in URLs, and values that look random behind a name like `password`. `managedFields` are empty. CBOR, YAML
-//! over 1 MiB and YAML whose aliases multiply are recorded by length and digest alone.
+//! over 1 MiB and YAML whose aliases multiply are recorded by length and digest alone. A cell of a table that prints an
+//! environment variable or what kubectl applied holds a placeholder, if its column names its path.
 //!
 //! ## Decoys
 //!
@@ -83,6 +94,31 @@
 //!
 //! What runs is judged again whenever policies, stops or agents' namespaces change, and every 5 minutes. A watch or log
 //! ends with a clean end of body; an upgraded connection is closed. The record says which rule ended it.
+//!
+//! A person can end one watch, followed log, terminal, port-forward or held call: `sallyport streams list` and
+//! `streams end`. Its outcome says who, why and by which way. An exec or attach over WebSocket gets a `Status` on its
+//! error channel, also when a stop or a policy ends it; a SPDY session breaks off. A held call that is ended is
+//! denied and its question withdrawn. Nothing keeps the agent from beginning anew: a stop does.
+//!
+//! ## Break glass
+//!
+//! A `BreakGlass` object lets named agents do in named namespaces, for at most 15 minutes, what policies deny or
+//! hold. One person makes it (`sallyport break-glass open --agent fixer -n shop --reason TEXT`) and another one votes
+//! for it within 15 minutes (`break-glass approve NAME`); a ServiceAccount, a node, an agent, or a user whose name
+//! begins with `system:` is neither. Each gateway judges that again, by its own clock, and takes two names of which
+//! one is the other behind an issuer's prefix for one person. What it did not hear of, or cannot understand, opens
+//! nothing. `break-glass close NAME --reason TEXT` ends it at once, and with it every watch and terminal that only it
+//! allowed.
+//!
+//! What is in no namespace, or in more than one, asks for `"*"`; so does a Namespace itself. The floor, stops,
+//! authentication, recording and the write-back guard are as before, and where the floor asks for a rule that names
+//! the namespace, a BreakGlass is no such rule. Secrets are shown as the rules that match say, and masked where no
+//! rule lets the call pass. A pod is given no Secret that policy does not let its agent read unmasked.
+//!
+//! A call that passes by it is recorded with `decision` allow, `rule` `BreakGlass/NAME`, level RequestResponse, and
+//! in `riskReasons` what would have been decided; its caller gets a `Warning`. Asking, each vote, opening and end are
+//! rows of their own, and alerts. ClusterRole `sallyport-break-glass` is bound to nobody by the install; who may
+//! impersonate users can be both people. Nobody deletes a BreakGlass but the controller, after `approvals.retention`.
 //!
 //! ## The controller
 //!
@@ -102,6 +138,23 @@
 //! A callback must be signed, within five minutes, new, and of a user whom `decisions.users` names. It is accepted at once;
 //! the vote is written afterwards, with `via: Webhook`, only where the rule's channels have it and never for critical risk.
 //! What became of it is said at the callback's URL, if `decisions.responseHosts` has its host.
+//!
+//! ## People read the evidence
+//!
+//! `sallyport audit tail`, `audit list`, `audit show` and `streams list|end` go through the controller, over a
+//! port-forward with your own kubeconfig or with `--server`. Who asks is known by the API server (a token it accepts,
+//! or a certificate of its client CA), may by RBAC on `records` and `streams` of `sallyport.dev`, and is recorded by
+//! a gateway before anything is answered; without a gateway that records, nothing is shown. A right in one namespace
+//! reads calls on objects of that one. Every gateway is asked, and one that cannot be is named: a silent one would
+//! look like a quiet one. A right that ends, ends a tail within a minute.
+//!
+//! `sallyport ca control` makes the certificates and throws the key of their CA away;
+//! `deploy/install/examples/evidence.yaml` shows the rest. Before their two years are over, make others and replace
+//! both Secrets and the ConfigMap. ClusterRoles `sallyport-evidence-reader` and `sallyport-stream-operator` say what,
+//! Role `sallyport-evidence-access` gives the way there by port-forward; all are bound to nobody. There is no
+//! APIService: a dead one would block the deletion of namespaces for everybody.
+//!
+//! ## Alerts
 //!
 //! Alerts are Events in `sallyport-system` (`kubectl get events -n sallyport-system`), named by what they are about, so two
 //! leaders write one. A gateway writes the same alert at most once a minute and counts; a flood is counted in

@@ -22,6 +22,8 @@
 //! | `sallyport_wal_commits_total` | counter | – | writes to the log, each with one `fdatasync` for all records that waited |
 //! | `sallyport_audited_rules_total` | counter | – | rules of policies in `mode: Audit` that matched a call |
 //! | `sallyport_decoys_read_total` | counter | – | decoys in answers to agents |
+//! | `sallyport_break_glass_calls_total` | counter | – | calls that passed by a BreakGlass alone |
+//! | `sallyport_break_glass_open` | gauge | – | BreakGlass objects that are open |
 //! | `sallyport_alerts_lost_total` | counter | – | alerts that could not be written |
 //! | `sallyport_reload_refused` | gauge | `part` (`policies`, `agents`, `record levels`, `serving certificate`) | 1 while the newest state is refused and the last good one stays |
 //! | `sallyport_store_pending_files` | gauge | – | files cut from the log but not in the store yet |

@@ -92,3 +92,10 @@
 //!
 //! `None` is raised to `Metadata` unless `recording.allowNone` is set. No level turns masking off, and none makes a
 //! denied call disappear. A body over 1 MiB, and one that is not JSON, is kept as type, length and digest.
+//! Of what a program prints the first MiB is kept: logs as a text, exec and attach as an object with `stdout`,
+//! `stderr` and `exitStatus`, 512 KiB each. What is longer, or no text, ends in `...TRUNCATED`.
+//!
+//! `detectors` in a policy say what secrets of your own look like: `name`, `prefix`, `characters`, `length`, perhaps
+//! `check: LooksRandom`, and made-up examples in `mustMatch` and `mustNotMatch`. While the policy is in force they
+//! are looked for in the records of all callers, and where an agent sees secrets masked, in any mode. A detector that
+//! does not do what its examples say makes the policy refused. None takes anything away.
