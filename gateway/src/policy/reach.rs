@@ -62,7 +62,13 @@ fn is_cluster_scoped(api_group: &str, resource: &str) -> bool {
         "node.k8s.io" => &["runtimeclasses"],
         "rbac.authorization.k8s.io" => &["clusterrolebindings", "clusterroles"],
         "resource.k8s.io" => &["deviceclasses", "devicetaintrules", "resourceslices"],
-        "sallyport.dev" => &["agentpolicies", "agents", "agentstops", "nodecoverages"],
+        "sallyport.dev" => &[
+            "agentpolicies",
+            "agents",
+            "agentstops",
+            "breakglasses",
+            "nodecoverages",
+        ],
         "scheduling.k8s.io" => &["priorityclasses"],
         "storage.k8s.io" => &[
             "csidrivers",
