@@ -41,9 +41,9 @@ impl Evidence {
             "tls": {"local": {"directory": "tls", "names": ["127.0.0.1", "controller.sallyport.dev"]}},
             "gateways": {
                 "addresses": gateways,
-                "caFile": made.join("controller/ca.crt"),
-                "certFile": made.join("controller/tls.crt"),
-                "keyFile": made.join("controller/tls.key"),
+                "caFile": made.join("ca.crt"),
+                "certFile": made.join("controller.crt"),
+                "keyFile": made.join("controller.key"),
             },
         });
         if let Some(store) = store {
@@ -162,8 +162,8 @@ impl Scene {
         );
         settings.config["control"] = json!({
             "listen": "127.0.0.1:0",
-            "tls": {"files": {"certFile": made.join("gateway/tls.crt"), "keyFile": made.join("gateway/tls.key")}},
-            "clientCaFile": made.join("gateway/ca.crt"),
+            "tls": {"files": {"certFile": made.join("gateway.crt"), "keyFile": made.join("gateway.key")}},
+            "clientCaFile": made.join("ca.crt"),
         });
         let gateway = Gateway::start(&settings)?;
         let evidence = Evidence::before(&site, &[gateway.control()], Some(&gateway.path("store")))?;
@@ -439,10 +439,7 @@ fn people_come_by_a_port_forward_with_rights_of_their_own() -> Result<()> {
     );
 
     // Whoever sits between is not believed.
-    let other = certificates(&site)?
-        .join("controller/ca.crt")
-        .display()
-        .to_string();
+    let other = certificates(&site)?.join("ca.crt").display().to_string();
     let refused = person
         .run(&[&list[..], &["--server-ca", &other]].concat())?
         .failure()?;

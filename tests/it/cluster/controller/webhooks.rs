@@ -40,14 +40,26 @@ fn wait_until_told(site: &Site, name: &str) -> Result<()> {
     })
 }
 
-/// Until so many alerts say that they were told: a leader that ends before that lets the next one tell them again.
-fn wait_until_marked(site: &Site, alerts: usize) -> Result<()> {
+/// Until alerts for these reasons say that they were told: a leader that ends before that lets the next one tell them
+/// again. Stops of other tests are alerted here, too.
+fn wait_until_marked(site: &Site, reasons: &[&str]) -> Result<()> {
     let events = site.namespace.path("events");
+    let is_ours = |event: &Value| {
+        let message = event["message"].as_str();
+        message.is_some_and(|message| message.contains(&site.namespace.name))
+    };
     eventually("the marks of the alerts that were told", LIMIT, || {
         let list = site.api().get(&events)?;
         let events = list["items"].as_array().into_iter().flatten();
-        let marks = events.map(|event| &event["metadata"]["annotations"]["sallyport.dev/told"]);
-        Ok((marks.filter(|mark| mark.is_string()).count() == alerts).then_some(()))
+        let told: Vec<_> = events
+            .filter(|event| is_ours(event))
+            .filter(|event| event["metadata"]["annotations"]["sallyport.dev/told"].is_string())
+            .filter_map(|event| event["reason"].as_str())
+            .collect();
+        Ok(reasons
+            .iter()
+            .all(|reason| told.contains(reason))
+            .then_some(()))
     })
 }
 
@@ -135,7 +147,7 @@ fn stop_its_end_and_a_critical_request_are_alerted_once() -> Result<()> {
     site.api().create(&site.requests(), &critical)?;
     receiver.wait_for("the critical request", 1, alerts("CriticalRequested", name))?;
 
-    wait_until_marked(&site, 2)?;
+    wait_until_marked(&site, &["AgentsStopped", "CriticalRequested"])?;
     first.stop()?;
     let second = start(&site, &receiver)?;
     second.wait_until_it_leads()?;
