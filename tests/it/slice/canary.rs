@@ -103,14 +103,15 @@ fn a_token_among_subprotocols_is_in_no_log_record_or_metric() -> Result<()> {
     let token = scene.token.clone();
     let encoded = BASE64_URL_SAFE_NO_PAD.encode(&token);
     let bearer = format!("base64url.bearer.authorization.k8s.io.{encoded}, v4.channel.k8s.io");
-    let target = format!("pods/shell/exec?command=echo&command={canary}&stdout=true");
+    let target = format!("pods/shell/exec?command=test&command=-n&command={canary}&stdout=true");
     let target = scene.namespace.path(&target);
     let said = scene
         .gateway
         .client()?
         .websocket(&target, &[("Sec-WebSocket-Protocol", &bearer)])?
         .rest()?;
-    assert_eq!(said[&1], format!("{canary}\n").into_bytes());
+    let status: Value = serde_json::from_slice(&said[&3])?;
+    assert_eq!(status["status"], "Success");
     for headers in [
         &[("Sec-WebSocket-Protocol", &*bearer.to_uppercase())][..],
         &[
