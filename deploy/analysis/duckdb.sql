@@ -72,3 +72,22 @@ SELECT
     outcome
 FROM calls
 ORDER BY time;
+
+-- What enforcing would deny or leave to people, of calls that passed because policies are only observed.
+CREATE OR REPLACE VIEW only_observed AS
+SELECT
+    requestReceivedTimestamp AS time,
+    agent.name AS agent,
+    workload.namespace AS pod_namespace,
+    workload.pod AS pod,
+    verb,
+    objectRef.resource AS resource,
+    objectRef.namespace AS namespace,
+    objectRef.name AS name,
+    decision,
+    rule,
+    policyDigest,
+    responseStatus.code AS code
+FROM calls
+WHERE enforcement = 'observe' AND decision IN ('deny', 'hold')
+ORDER BY time;

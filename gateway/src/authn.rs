@@ -172,7 +172,8 @@ impl Authenticator {
         self.identity(headers, None).await
     }
 
-    /// The same on a connection that the kernel says is `pod`'s: the token must be that pod's.
+    /// The same on a connection that the kernel says is `pod`'s: a ServiceAccount's token must be that pod's. A user's
+    /// token proves no pod; policy must name the two together.
     pub async fn authenticate_captured(
         &self,
         headers: &HeaderMap,
@@ -204,15 +205,12 @@ impl Authenticator {
             }
         };
         self.check_entry(principal.is_service_account(), pod)?;
-        if let Some(pod) = pod {
-            principal.check_pod(&pod.workload)?;
+        let pod = pod.map(|pod| &pod.workload);
+        if let Some(pod) = pod.filter(|_| principal.is_service_account()) {
+            principal.check_pod(pod)?;
         }
         let agents = Arc::clone(&self.agents.borrow());
-        let mut identity = principal.identity(&agents, &self.gateway)?;
-        if let Some(pod) = pod {
-            identity.workload = Some(pod.workload.clone());
-        }
-        Ok(identity)
+        principal.identity(&agents, &self.gateway, pod)
     }
 
     /// Whether tokens of this kind are taken where this one was shown.
@@ -221,12 +219,9 @@ impl Authenticator {
         is_service_account: bool,
         pod: Option<&CapturedPod>,
     ) -> Result<(), Unauthenticated> {
-        match (is_service_account, pod) {
-            (true, None) if !self.allow_service_account_tokens => {
-                Err(Unauthenticated::ServiceAccountTokenNotAccepted)
-            }
-            (false, Some(_)) => Err(Unauthenticated::OidcTokenFromPod),
-            _ => Ok(()),
+        match is_service_account && pod.is_none() && !self.allow_service_account_tokens {
+            true => Err(Unauthenticated::ServiceAccountTokenNotAccepted),
+            false => Ok(()),
         }
     }
 

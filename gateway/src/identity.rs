@@ -164,11 +164,18 @@ pub struct Identity {
     /// The verified token's claims as text: the one value of a string, number or boolean, or those of a list.
     /// Never empty, without nested objects and lists. Policy subjects match on these.
     pub claims: BTreeMap<String, Vec<String>>,
-    /// The pod that a ServiceAccount token is bound to.
+    /// The pod that a ServiceAccount token is bound to, or that the kernel saw an OIDC token come out of.
     pub workload: Option<Workload>,
     pub provenance: Provenance,
     /// CI run and attempt, else pod UID, prefixed by the principal; `None` where neither is known.
     pub session_id: Option<String>,
+}
+
+impl Identity {
+    /// The captured pod out of which a user's token came: the caller is the two together.
+    pub fn pod_of_user(&self) -> Option<&Workload> {
+        self.workload.as_ref().filter(|_| self.issuer.is_some())
+    }
 }
 
 /// The only input of policy: Kubernetes' authorizer attributes with our identity.

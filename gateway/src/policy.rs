@@ -1,7 +1,7 @@
 //! The judgement: may this caller do this, and how much of it is recorded.
 //!
 //! [`PolicySet::judge`] and [`PolicySet::conclude`] are the only makers of a [`Permit`] without people, and nothing is
-//! forwarded without one. Whom [`Stops`] name is not even judged. Then the order is: the [`floor`], which no policy
+//! forwarded without one; where policies are only observed, [`PolicySet::observe`] makes one of what they decide. Whom [`Stops`] name is not even judged. Then the order is: the [`floor`], which no policy
 //! lowers; then every rule of every policy whose subject is the caller, the strictest effect winning; then the built-in
 //! rule for discovery; and `Deny` for the rest.
 //!
@@ -18,12 +18,14 @@ pub use self::{
     glass::{Glass, Glasses, Over, Phase},
     judgement::{DryRunPermit, Judgement, LookupPermit, Undecided},
     level::LevelPolicy,
+    namespaces::AgentNamespaces,
     obligations::Obligations,
-    permit::{Audited, Decision, NotApproved, PendingPermit, Permit, usable},
+    observing::protect,
+    permit::{Audited, Decision, NotApproved, PendingPermit, Permit, Unenforced, usable},
     problems::problems,
     set::PolicySet,
     source::PolicySource,
-    stops::{AgentNamespaces, Stop, Stops},
+    stops::{Stop, Stops},
     terms::Terms,
     votes::{Standing, is_person, requested, standing},
 };
@@ -48,6 +50,7 @@ mod lifting;
 mod matching;
 mod namespaces;
 mod obligations;
+mod observing;
 mod permit;
 mod pods;
 mod resources;

@@ -160,8 +160,8 @@ struct Call<'a> {
     bounds: Bounds,
     /// What its rules tell the caller.
     warnings: Vec<String>,
-    /// Whether it passes by a BreakGlass alone.
-    is_behind_glass: bool,
+    /// Whether it passes by a BreakGlass alone, or because policies are only observed: nobody has approved it.
+    is_unasked: bool,
 }
 
 /// The parts of a [`Gateway`], built by the app.
@@ -253,7 +253,8 @@ impl Gateway {
         let (head, body) = request.into_parts();
         // The first call gives a drain leave to end the connection.
         let _was_called = peer.called.set(());
-        let arrival = Arrival::new(&peer.origin, peer.origin.process().await, head);
+        let process = peer.origin.process().await;
+        let arrival = Arrival::new(&peer.origin, process, &self.namespaces.borrow(), head);
         let span = tracing::debug_span!("request", audit_id = arrival.audit_id);
         let audit_id = arrival.audit_id.clone();
         let is_discovery = arrival.is_discovery();
@@ -328,7 +329,7 @@ impl Gateway {
             bounds: Bounds::default(),
             warnings: Vec::new(),
             client,
-            is_behind_glass: false,
+            is_unasked: false,
         };
         match self.judge_and_send(&mut call, &mut recording).await {
             Ok(Answer::Response(answer)) => {

@@ -16,6 +16,7 @@ use crate::{
             agent::Agent, agent_policy::AgentPolicy, agent_stop::AgentStop, break_glass::BreakGlass,
         },
     },
+    audit::record::Enforcement,
     config::Config,
     informer::{self, Known, changed},
     policy::{AgentNamespaces, Glasses, Stops},
@@ -168,9 +169,9 @@ async fn tell_namespaces(
 }
 
 fn of_agents(known: &Known<Namespace>) -> AgentNamespaces {
-    let labelled = known.valid().filter(|(_, namespace)| {
-        let label = namespace.labels().get(AGENTS_LABEL);
-        label.is_some_and(|value| value == "enforce" || value == "observe")
+    let labelled = known.valid().filter_map(|((_, name), namespace)| {
+        let label = namespace.labels().get(AGENTS_LABEL)?;
+        Some((name.clone(), Enforcement::of_label(label)?))
     });
-    labelled.map(|((_, name), _)| name.clone()).collect()
+    labelled.collect()
 }

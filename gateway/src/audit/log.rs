@@ -10,7 +10,7 @@ use self::tail::{Reader, Tail};
 use crate::{
     audit::{
         canonical,
-        record::{BodyState, DecisionKind, Record, Stage},
+        record::{BodyState, DecisionKind, Enforcement, Record, Stage},
         ship::Shipper,
         store::{Store, StoreError},
         wal::{
@@ -222,7 +222,7 @@ impl Encoded {
                 after,
                 headroom: headroom(record),
             },
-            urgent: record.decision == Some(DecisionKind::Deny) || record.approval.is_some(),
+            urgent: is_refused(record) || record.approval.is_some(),
             readers: Vec::new(),
         }
     }
@@ -232,11 +232,18 @@ impl Encoded {
     }
 }
 
+/// Where policies are only observed, what they would have denied is traffic as any other.
+fn is_refused(record: &Record) -> bool {
+    record.decision == Some(DecisionKind::Deny) && record.enforcement == Enforcement::Enforce
+}
+
 /// The outcome of a call that was forwarded may use what intents leave: it was forwarded because its intent
 /// fitted. Nothing was forwarded of a call that was denied.
 fn headroom(record: &Record) -> Headroom {
+    let observed = record.enforcement == Enforcement::Observe;
     match (record.stage, record.decision) {
         (Stage::ResponseComplete, Some(DecisionKind::Allow)) => Headroom::Use,
+        (Stage::ResponseComplete, Some(_)) if observed => Headroom::Use,
         _ => Headroom::Spare,
     }
 }

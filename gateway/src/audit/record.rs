@@ -47,6 +47,7 @@ pub enum Outcome {
 #[serde(rename_all = "lowercase")]
 pub enum Enforcement {
     Enforce,
+    /// The decision is what policies would have made of the call, which was forwarded.
     Observe,
 }
 
@@ -80,6 +81,13 @@ impl Stage {
 }
 
 impl Enforcement {
+    /// Of the label `sallyport.dev/agents` of a namespace.
+    pub fn of_label(value: &str) -> Option<Self> {
+        [Self::Enforce, Self::Observe]
+            .into_iter()
+            .find(|known| known.as_str() == value)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Enforce => "enforce",

@@ -111,15 +111,18 @@ impl Principal {
         }
     }
 
-    /// The caller as everything behind sees it; `gateway` is the name that the API server's log shows.
+    /// The caller as everything behind sees it, in the pod that the kernel saw; `gateway` is the name that the API
+    /// server's log shows.
     pub(super) fn identity(
         &self,
         agents: &AgentSet,
         gateway: &str,
+        pod: Option<&Workload>,
     ) -> Result<Identity, Unauthenticated> {
-        let provenance = self.provenance(agents)?;
+        let pod = pod.or(self.workload());
+        let provenance = self.provenance(agents, pod)?;
         let session_id = self
-            .piece_of_work()
+            .piece_of_work(pod)
             .map(|work| format!("{}/{work}", self.user.username));
         Ok(Identity {
             upstream_user: upstream_user(
@@ -131,13 +134,17 @@ impl Principal {
             user: self.user.clone(),
             issuer: self.issuer().map(str::to_owned),
             claims: self.claims.clone(),
-            workload: self.workload().cloned(),
+            workload: pod.cloned(),
             provenance,
             session_id,
         })
     }
 
-    fn provenance(&self, agents: &AgentSet) -> Result<Provenance, Unauthenticated> {
+    fn provenance(
+        &self,
+        agents: &AgentSet,
+        pod: Option<&Workload>,
+    ) -> Result<Provenance, Unauthenticated> {
         let agent = agents.resolve(self.subject())?;
         let (model, model_source) =
             match (self.claimed_model(), agent.and_then(|agent| agent.model())) {
@@ -146,7 +153,7 @@ impl Principal {
                 (None, None) => (None, None),
             };
         Ok(Provenance {
-            agent: agent.map(|agent| agent.identity(self.piece_of_work())),
+            agent: agent.map(|agent| agent.identity(self.piece_of_work(pod))),
             gen_ai: model,
             cicd: self.cicd().cloned(),
             source: ProvenanceSource {
@@ -182,10 +189,10 @@ impl Principal {
     }
 
     /// The CI run and attempt, or the pod.
-    fn piece_of_work(&self) -> Option<String> {
+    fn piece_of_work(&self, pod: Option<&Workload>) -> Option<String> {
         self.cicd()
             .map(run_name)
-            .or_else(|| self.workload().map(|workload| workload.pod_uid.clone()))
+            .or_else(|| pod.map(|pod| pod.pod_uid.clone()))
     }
 
     fn issuer(&self) -> Option<&str> {

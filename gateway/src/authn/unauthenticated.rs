@@ -50,8 +50,6 @@ pub enum Unauthenticated {
     NotBoundToPod,
     #[error("the pod is older than its namespace's label, and its token is the API server's own")]
     PredatesSallyport,
-    #[error("OIDC tokens are not accepted from captured pods")]
-    OidcTokenFromPod,
     #[error("the API server could not be asked about the token")]
     AuthorityUnavailable(#[source] Arc<ReviewError>),
     #[error("the keys of the token's issuer are not to be had")]
@@ -83,7 +81,6 @@ impl Unauthenticated {
             Self::PodMismatch(_) => "pod_mismatch",
             Self::NotBoundToPod => "not_bound_to_pod",
             Self::PredatesSallyport => "needs_recreate",
-            Self::OidcTokenFromPod => "oidc_from_pod",
             Self::AuthorityUnavailable(_) => "authority_unavailable",
             Self::KeysUnavailable(_) => "keys_unavailable",
         }
@@ -188,10 +185,6 @@ impl Unauthenticated {
             Self::PredatesSallyport => {
                 "this pod was created before its namespace was labelled for agents, so its token is for the API \
                  server, not for the gateway; recreate the pod (kubectl delete pod, or kubectl rollout restart)"
-            }
-            Self::OidcTokenFromPod => {
-                "OIDC tokens are not accepted from inside of a captured pod; \
-                 use the ServiceAccount token that is mounted into the pod"
             }
             Self::AuthorityUnavailable(_) => {
                 "the API server could not be asked whether the token is still valid; try again shortly"

@@ -49,7 +49,8 @@ made anew.";
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     namespace: String,
-    /// Label it `observe`, which can be raised to `enforce` later. In this version policy counts in both.
+    /// Label it `observe`, which can be raised to `enforce` later: what policies deny passes, and the record says so.
+    /// Authentication, recording, masked views, stops and what protects Sallyport itself count in both.
     #[arg(long)]
     observe: bool,
     /// What agents shall trust: `ca.crt` of `sallyport ca create`. Needed once per namespace.

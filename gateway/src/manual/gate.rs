@@ -61,7 +61,8 @@
 //! Answers to writes, and refusals of them, show no more than the caller may read: what is read only masked is masked there
 //! too, and a refusal then gives code and reason without the API server's words. What is left: a server-side apply
 //! without `--force-conflicts` conflicts only where the value differs, and replacing a value tests one guess; each try is a
-//! recorded write. A pod is given the Secrets that it names, and may write them to its log.
+//! recorded write. A pod is given no Secret that its maker sees only masked, whether in volumes or in variables, unless the
+//! rule that masks it says `secretReferences: Allow`: then whoever chooses the pod's image can have it print the values.
 //!
 //! helm can install, list and, up to helm 3, show releases under a masked view. `upgrade`, `rollback` and `uninstall` fail
 //! before they change anything; do not add `--no-hooks`.

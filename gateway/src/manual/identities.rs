@@ -25,16 +25,19 @@
 //! with the accepted socket (`SO_NETNS_COOKIE`) that it is so; a socket of another namespace is closed. Addresses are
 //! never identity: all pods come from their loopback.
 //!
-//! The token must agree. It is a ServiceAccount token of audience `sallyport` that is bound to exactly that pod, or the
-//! answer is 401:
+//! The token must agree. A ServiceAccount token has the audience `sallyport` and is bound to exactly that pod, or the answer
+//! is 401:
 //!
 //! | reason | what was shown |
 //! |---|---|
 //! | `pod_mismatch` | another pod's token. The record has both, the pod that connected as `workload` and whose token it was as `user` |
 //! | `not_bound_to_pod` | a token that `kubectl create token` made: it proves no pod |
-//! | `oidc_from_pod` | an OIDC token: policy cannot name a user and a pod together yet |
 //! | `needs_recreate` | the API server's own token, in a pod that was made before its namespace was labelled: recreate it |
 //! | `wrong_audience` | a token for something else |
+//!
+//! An OIDC token is verified as on the explicit listener. It proves no pod, and whoever stole it could show it in any: the
+//! caller is the user and the pod together, `user` and `workload` in the record, and only a rule whose subject is a
+//! `workload` allows it anything ([`policies`](super::policies)). Its session is the CI run, else the pod.
 //!
 //! The pod is compared for every request, also where TokenReview's answer about the token is known already, so no pod
 //! profits from what another has shown. `explicit.allowServiceAccountTokens` is not asked. `workload` is what the node

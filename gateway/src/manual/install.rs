@@ -46,7 +46,7 @@
 //!    ```
 //!
 //! 5. **Policies and agents**, as ConfigMaps of `*.yaml` files ([`policies`](super::policies)). Without them every call
-//!    but discovery is denied.
+//!    but discovery is denied, unless its namespace is only observed.
 //!
 //!    ```text
 //!    kubectl -n sallyport-system create configmap sallyport-policies --from-file=policies/
@@ -56,8 +56,8 @@
 //!    `AgentPolicy` and `Agent` objects of the cluster count as well ([`policies`](super::policies)). ClusterRole
 //!    `sallyport-approver` is for people who decide, `sallyport-operator` for people on call; both are bound to nobody.
 //!
-//! 6. **A namespace.** `--observe` labels it `observe`, which can be raised to `enforce`; in this version policy counts in
-//!    both. The command refuses a namespace in which a Secret holds a ServiceAccount token, checks by a pod that
+//! 6. **A namespace.** `--observe` labels it `observe`, which can be raised to `enforce`: what policies deny passes, and is
+//!    recorded as what it would have been ([`policies`](super::policies#only-observed)). The command refuses a namespace in which a Secret holds a ServiceAccount token, checks by a pod that
 //!    is never made that admission acts, puts the CA there, labels, and lists the pods that must be made anew.
 //!
 //!    ```text
@@ -65,6 +65,9 @@
 //!    sallyport rbac generate -n coders | kubectl apply -f -
 //!    kubectl -n coders rollout restart deployment
 //!    ```
+//!
+//!    Without `--observe` the same command raises it, once `sallyport audit list --enforcement observe --decision deny` lists
+//!    nothing that should pass.
 //!
 //! A pod in any other namespace becomes an agent's by the label `sallyport.dev/agent: "true"` when it is created. The
 //! ConfigMap `sallyport-ca` must be there (`kubectl create configmap sallyport-ca --from-file=ca.crt`), or the pod waits.

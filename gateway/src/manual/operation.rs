@@ -20,6 +20,7 @@
 //! | `sallyport_wal_failing` | gauge | – | 1 while records cannot be made durable, and so nothing is forwarded |
 //! | `sallyport_wal_last_sequence` | gauge | – | sequence number of the newest record |
 //! | `sallyport_wal_commits_total` | counter | – | writes to the log, each with one `fdatasync` for all records that waited |
+//! | `sallyport_observed_total` | counter | decision (`deny`, `hold`) | calls that policies would have denied or held, and that passed in an observed namespace |
 //! | `sallyport_audited_rules_total` | counter | – | rules of policies in `mode: Audit` that matched a call |
 //! | `sallyport_decoys_read_total` | counter | – | decoys in answers to agents |
 //! | `sallyport_break_glass_calls_total` | counter | – | calls that passed by a BreakGlass alone |

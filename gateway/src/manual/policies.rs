@@ -11,12 +11,15 @@
 //! 0. An [`AgentStop`](crate::api::v1alpha1::agent_stop) for the caller: everything is denied
 //!    ([the stop](super::gate#the-stop)).
 //! 1. The floor, which is code: no token of an audience that the API server would accept (TokenRequests, Secrets of
-//!    type `kubernetes.io/service-account-token`, signing requests for client or kubelet certificates), no change to
-//!    objects of `sallyport.dev` or their definitions, no JSON Patch that tests or copies what a Secret holds, nothing
-//!    whose verb is not known. Where only the body shows it, a body that cannot be read is refused. What runs outside
+//!    type `kubernetes.io/service-account-token`, signing requests for client or kubelet certificates; in volumes a
+//!    `serviceAccountToken` of another audience than `sallyport`, and any `podCertificate`, that was not there before), no
+//!    change to objects of `sallyport.dev` or their definitions, no JSON Patch that tests or copies what a Secret holds,
+//!    nothing whose verb is not known. Where only the body shows it, a body that cannot be read is refused. What runs outside
 //!    of agents' namespaces is out of the gateway's sight: pods, what makes them, kinds that Kubernetes does not define,
 //!    exec, attach and port-forward need a rule that names the namespace, not `"*"`. Whoever makes a pod reads the
-//!    Secrets that it names, so the rules on `get` of those Secrets count; Secrets that only pull images do not.
+//!    Secrets that it names, so the rules on `get` of those Secrets count; Secrets that only pull images do not. A Secret
+//!    that the agent would see only masked is given to no pod, unless every rule that masks it has `secretReferences:
+//!    Allow`.
 //! 2. A `Deny` that matches. Neither file order nor a broader `Allow` changes that.
 //! 3. A `RequireApproval` that matches: [a person decides](super::gate), also on what no `Allow` allows.
 //! 4. An `Allow` that matches.
@@ -50,6 +53,11 @@
 //! `deploy/policies` has policies to begin with, `read-only`, `developer-agent`, `ci-deployer` and `guardrails`, each with
 //! its cases. A policy in `mode: Audit` decides nothing.
 //!
+//! A captured pod may present a user's OIDC token instead of its own. Such a token proves no pod, so an `Allow` counts only
+//! with a subject `workload`, which names both: `serviceAccount`, as the kernel saw the pod, and either `oidc` or `agent`.
+//! What is denied, or left to people, for the user or for the pod alone, is so for the two together, and a stop of the pod's
+//! ServiceAccount stops the user there.
+//!
 //! Policy comes on top of RBAC, which the API server asks of the synthetic user as of anybody. `kubectl auth can-i`
 //! through the gateway answers for RBAC and policy: a no names the rule. Of a yes that needs approval the answer's `reason`
 //! says so, which kubectl does not print. `--list` shows RBAC's rules and says that policy allows less.
@@ -76,6 +84,32 @@
 //! | `sallyport policy explain` | per rule, why it matches one call or which selector does not |
 //! | `sallyport policy simulate` | which recorded calls another set would decide otherwise; what the record cannot tell is `undecidable` |
 //! | `sallyport policy suggest` | the least that allows what an agent did, with its cases |
+//!
+//! ## Only observed
+//!
+//! In a namespace labelled `sallyport.dev/agents=observe` the effect of policies is lowered, and nothing else, for its own
+//! captured pods: what policies deny, or would hold, is forwarded, nobody is asked, and no watch is ended by a policy. The
+//! record has `enforcement` `observe`, the decision as it would have been and its rule; the log has the reason, and
+//! `sallyport_observed_total` counts. What enforcing would change:
+//!
+//! ```text
+//! sallyport audit list --config gateway.yaml --enforcement observe --decision deny
+//! sallyport audit list --config gateway.yaml --enforcement observe --decision hold
+//! ```
+//!
+//! `simulate` and `suggest` take such a call for one that passed. `kubectl auth can-i` says yes, and in `reason` which rule
+//! would say no. What is not lowered, there as everywhere, and has `enforcement` `enforce` in the record:
+//!
+//! - authentication, quotas, stops, and recording: what cannot be recorded is not forwarded here either;
+//! - masked views, the guard against writing placeholders back, and with them what compares values that are masked; where a
+//!   rule denies and another one masks, the answer is masked;
+//! - what the floor protects: Sallyport's own objects, namespace, labels and keys, the ways around the gateway, and the API
+//!   server's credentials. What it must look at for that is learned; what cannot be learned is denied, such as an update of
+//!   a Deployment by an agent that the API server does not let `get` it.
+//!
+//! That a rule must name the namespace, and that a Secret in a pod counts as a read, asks for rules: these parts of the floor
+//! are effects of policies, and lowered. Which namespaces are observed the gateway hears from the cluster, so that needs
+//! `objects` in its configuration; until it has heard, policies count. Raised to `enforce`, what runs is judged at once.
 //!
 //! ## How much of it is kept
 //!

@@ -14,6 +14,12 @@ use crate::api::v1alpha1::{
 /// Policies cannot take this name.
 pub(super) const POLICY: &str = "built-in";
 
+/// Whether a rule of this id is one of these.
+pub(super) fn is_built_in(rule: &str) -> bool {
+    rule.split_once('/')
+        .is_some_and(|(policy, _)| policy == POLICY)
+}
+
 /// Allowed unless a `Deny` matches. Below `/api` and `/apis` only discovery is no resource request.
 pub(super) fn discovery() -> [Rule; 2] {
     let paths = [

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     api::v1alpha1::{
-        agent_policy::{self, AgentPolicySpec, MAX_ITEMS, Mode, Subject},
+        agent_policy::{self, AgentPolicySpec, MAX_ITEMS, Mode, Subject, WorkloadSubject},
         matching::{ANY, OidcMatch, ServiceAccountMatch},
     },
     mask::OwnDetector,
@@ -128,22 +128,11 @@ fn check_count(field: &str, count: usize, wrong: &mut Vec<Wrong>) {
 fn check_subject(field: &str, subject: &Subject, wrong: &mut Vec<Wrong>) {
     let texts: Vec<&str> = match subject {
         Subject::ServiceAccount(ServiceAccountMatch { namespace, name }) => vec![namespace, name],
-        Subject::Oidc(OidcMatch { issuer, claims }) => {
-            if claims.is_empty() {
-                let message =
-                    "must name at least one claim: a public issuer signs for everyone".into();
-                wrong.push(Wrong {
-                    field: format!("{field}.oidc.claims"),
-                    message,
-                });
-            }
-            claims
-                .iter()
-                .flat_map(|(claim, value)| [claim.as_str(), value])
-                .chain([issuer.as_str()])
-                .collect()
-        }
+        Subject::Oidc(oidc) => oidc_texts(&format!("{field}.oidc"), oidc, wrong),
         Subject::Agent(agent) => vec![&agent.name],
+        Subject::Workload(workload) => {
+            return check_workload(&format!("{field}.workload"), workload, wrong);
+        }
         Subject::All(_) => Vec::new(),
     };
     if texts.iter().any(|text| text.is_empty()) {
@@ -151,6 +140,39 @@ fn check_subject(field: &str, subject: &Subject, wrong: &mut Vec<Wrong>) {
             field: field.into(),
             message: "no value may be empty; \"*\" matches everything".into(),
         });
+    }
+}
+
+fn oidc_texts<'s>(field: &str, oidc: &'s OidcMatch, wrong: &mut Vec<Wrong>) -> Vec<&'s str> {
+    if oidc.claims.is_empty() {
+        let message = "must name at least one claim: a public issuer signs for everyone".into();
+        wrong.push(Wrong {
+            field: format!("{field}.claims"),
+            message,
+        });
+    }
+    oidc.claims
+        .iter()
+        .flat_map(|(claim, value)| [claim.as_str(), value])
+        .chain([oidc.issuer.as_str()])
+        .collect()
+}
+
+/// A pod and a user, each as if it were a subject of its own.
+fn check_workload(field: &str, workload: &WorkloadSubject, wrong: &mut Vec<Wrong>) {
+    let user = match (&workload.oidc, &workload.agent) {
+        (Some(oidc), None) => Subject::Oidc(oidc.clone()),
+        (None, Some(agent)) => Subject::Agent(agent.clone()),
+        _ => {
+            return wrong.push(Wrong {
+                field: field.into(),
+                message: "must name its user by either oidc or agent".into(),
+            });
+        }
+    };
+    let account = Subject::ServiceAccount(workload.service_account.clone());
+    for subject in [account, user] {
+        check_subject(field, &subject, wrong);
     }
 }
 

@@ -7,7 +7,11 @@ use super::{
     reach::Reach,
     rule::{Rule, Target},
 };
-use crate::{api::v1alpha1::matching::ANY, identity::Attributes, request_info::RequestInfo};
+use crate::{
+    api::v1alpha1::matching::ANY,
+    identity::{Attributes, UserInfo, Workload},
+    request_info::RequestInfo,
+};
 
 /// The rule of a denial where no rule matches; the id of a rule has a `/`.
 const DEFAULT: &str = "default";
@@ -58,18 +62,19 @@ impl Denial {
         Self {
             rule: "built-in/break-glass-secret".into(),
             reason: format!(
-                "what is to run would read the Secret {secret:?}, which no policy lets the agent read unmasked, and a \
+                "what is to run would read the Secret {secret:?}, which policies give to no pod of the agent, and a \
                  BreakGlass does not change that"
             ),
             hint: "Leave the Secret out, or have a person create it without going through the gateway.".into(),
         }
     }
 
-    /// It began while the glass was broken, and is of the calls that people decide on one by one.
-    pub fn glass_is_over(pending: &PendingPermit) -> Self {
+    /// It began where nobody was asked, and is of the calls that people decide on one by one.
+    pub fn unasked(pending: &PendingPermit) -> Self {
         Self {
             rule: pending.rule().to_owned(),
-            reason: "the BreakGlass that let it pass is over, and the rule requires approval"
+            reason: "the rule requires approval, and it began unasked: by a BreakGlass that is over, or where policies \
+                     were only observed"
                 .into(),
             hint: "Send it again: people are asked then.".into(),
         }
@@ -80,6 +85,22 @@ impl Denial {
             rule: DEFAULT.into(),
             reason: "no rule of any AgentPolicy allows it".into(),
             hint: "Ask whoever owns the policies for a rule that allows it.".into(),
+        }
+    }
+
+    /// No rule lets this user pass out of this pod, whatever each may do alone.
+    pub(super) fn of_user_in_pod(user: &UserInfo, pod: &Workload) -> Self {
+        let (namespace, account) = (&pod.namespace, &pod.service_account);
+        Self {
+            reason: format!(
+                "the token of {:?} came out of a pod of ServiceAccount {namespace}/{account}, and no rule of any AgentPolicy \
+                 with a subject that names both allows it",
+                user.username
+            ),
+            hint: "Use the pod's own token, or ask whoever owns the policies for a rule whose subject is a workload: \
+                   this ServiceAccount together with this user."
+                .into(),
+            ..Self::by_default()
         }
     }
 
@@ -114,6 +135,18 @@ impl Denial {
             hint: "Leave the Secret out, or ask whoever owns the policies to allow get of it."
                 .into(),
             ..self
+        }
+    }
+
+    /// `rule` shows the Secret only masked, and a pod would be given it as it is.
+    pub(super) fn masked_reference(rule: &Rule, secret: &str) -> Self {
+        Self {
+            rule: rule.id.to_string(),
+            reason: format!(
+                "what is to run would be given the Secret {secret:?}, which the rule shows only masked"
+            ),
+            hint: "Leave the Secret out, or ask whoever owns the policy to set secretReferences: Allow in that rule."
+                .into(),
         }
     }
 

@@ -10,7 +10,10 @@ use super::{
     rule::{Matching, Rule, Selector, Target},
 };
 use crate::{
-    api::v1alpha1::agent_policy::{Effect, Subject},
+    api::v1alpha1::{
+        agent_policy::{Effect, Subject, WorkloadSubject},
+        matching::OidcMatch,
+    },
     identity::Attributes,
     request_info::RequestInfo,
 };
@@ -63,7 +66,9 @@ impl PolicySet {
 
 fn explain(rule: &Rule, scope: &Scope<'_>) -> RuleExplanation {
     let attributes = scope.attributes();
-    let mismatch = if rule.is_for(attributes.identity) {
+    let caller = attributes.identity;
+    let counts = rule.effect != Effect::Allow || rule.may_allow(caller);
+    let mismatch = if rule.is_for(caller) && counts {
         rule.mismatch(attributes.request)
     } else {
         Some(Selector::Subjects)
@@ -162,7 +167,14 @@ fn namespace(request: &RequestInfo) -> String {
 }
 
 fn caller(attributes: &Attributes<'_>) -> String {
-    attributes.identity.user.username.clone()
+    let user = &attributes.identity.user.username;
+    match attributes.identity.pod_of_user() {
+        Some(pod) => format!(
+            "{user} in a pod of ServiceAccount {}/{}",
+            pod.namespace, pod.service_account
+        ),
+        None => user.clone(),
+    }
 }
 
 fn subjects(subjects: &[Subject]) -> String {
@@ -170,17 +182,33 @@ fn subjects(subjects: &[Subject]) -> String {
         Subject::ServiceAccount(account) => {
             format!("ServiceAccount {}/{}", account.namespace, account.name)
         }
-        Subject::Oidc(oidc) => {
-            let claims = oidc
-                .claims
-                .iter()
-                .map(|(claim, value)| format!("{claim}={value}"));
-            format!("{} {}", oidc.issuer, claims.collect::<Vec<_>>().join(" "))
-        }
+        Subject::Oidc(oidc) => claims(oidc),
         Subject::Agent(agent) => format!("agent {}", agent.name),
+        Subject::Workload(workload) => in_pod(workload),
         Subject::All(_) => "all".to_owned(),
     });
     named.collect::<Vec<_>>().join(", ")
+}
+
+fn claims(oidc: &OidcMatch) -> String {
+    let claims = oidc
+        .claims
+        .iter()
+        .map(|(claim, value)| format!("{claim}={value}"));
+    format!("{} {}", oidc.issuer, claims.collect::<Vec<_>>().join(" "))
+}
+
+fn in_pod(workload: &WorkloadSubject) -> String {
+    let account = &workload.service_account;
+    let agent = workload.agent.as_ref();
+    let agent = agent.map(|agent| format!("agent {}", agent.name));
+    let user = workload.oidc.as_ref().map(claims).or(agent);
+    format!(
+        "{} in a pod of ServiceAccount {}/{}",
+        user.unwrap_or_default(),
+        account.namespace,
+        account.name
+    )
 }
 
 fn list(entries: &[String]) -> String {

@@ -1,11 +1,16 @@
 //! What no policy can allow, and what only a rule that names its namespace can.
 //!
-//! `check` reads the request line, `objects` what is written. The rest are judgements on bodies that whoever has read
-//! one asks for.
+//! `check` reads the request line, `objects` and `credentials` what is written. The rest are judgements on bodies that
+//! whoever has read one asks for.
+//!
+//! Two things are kept apart. What is *protected* are Sallyport's own objects, namespace and labels, and the API server's
+//! credentials: that stays where policies are only observed. That a namespace must be named, and that a Secret in a pod
+//! is a read of it, asks for rules, and is an effect of policies as any other.
 
-use super::{Denial, namespaces, reach::Reach};
+use super::{Denial, expression::Scope, namespaces, reach::Reach};
 use crate::{AUDIENCE, identity::Attributes, request_info::RequestInfo};
 
+mod credentials;
 pub(super) mod objects;
 pub(super) mod running;
 
@@ -36,6 +41,13 @@ pub(super) fn check(attributes: &Attributes<'_>) -> Result<(), Denial> {
             "Send the request to the gateway itself.",
         ));
     }
+    if asks_for_pod_certificate(request) {
+        return Err(denial(
+            "floor-signer",
+            "a certificate for a pod may be a credential of the cluster itself, and only kubelets ask for one",
+            "Use a CertificateSigningRequest of a signer of your own.",
+        ));
+    }
     if reads_every_secret(request) {
         return Err(denial(
             "floor-own-secrets",
@@ -44,6 +56,22 @@ pub(super) fn check(attributes: &Attributes<'_>) -> Result<(), Denial> {
         ));
     }
     Ok(())
+}
+
+/// Judges what is written. What [`objects::wants`] is learned.
+pub(super) fn check_objects(scope: &Scope<'_>) -> Result<(), Denial> {
+    objects::check(scope)?;
+    credentials::check(scope)
+}
+
+/// Everything that is protected whether policies are enforced or only observed.
+pub(super) fn protect(scope: &Scope<'_>) -> Result<(), Denial> {
+    let attributes = scope.attributes();
+    check(attributes)?;
+    if objects::wants(scope).any() {
+        return Err(objects::unlearned(attributes.request));
+    }
+    check_objects(scope)
 }
 
 /// Judges a TokenRequest (`create` of `serviceaccounts/token`) by the audiences in its body. Without
@@ -78,6 +106,14 @@ fn is_own_object(request: &RequestInfo) -> bool {
 fn is_in_own_namespace(request: &RequestInfo) -> bool {
     let reads_harmless = request.is_read_only() && !is_of_secrets(request);
     request.is_resource_request && request.namespace == namespaces::OWN && !reads_harmless
+}
+
+fn asks_for_pod_certificate(request: &RequestInfo) -> bool {
+    let writes = matches!(request.verb.as_str(), "create" | "patch" | "update");
+    writes
+        && request.api_group == "certificates.k8s.io"
+        && request.resource == "podcertificaterequests"
+        && request.subresource.is_empty()
 }
 
 fn reads_every_secret(request: &RequestInfo) -> bool {

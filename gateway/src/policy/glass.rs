@@ -12,7 +12,7 @@ use kube::ResourceExt as _;
 use super::{
     matching::lists,
     reach::Reach,
-    rule::is_called,
+    rule::{is_account, is_called},
     votes::{Standing, is_person, standing},
 };
 use crate::{
@@ -221,11 +221,18 @@ impl Glass {
         matches!(self.phase(now), Phase::Open { .. })
     }
 
+    /// A user's token in a pod is the two together, and both are named, as in a rule that allows.
     fn is_for(&self, attributes: &Attributes<'_>) -> bool {
         let identity = attributes.identity;
-        let mut agents = self.agents.iter();
-        agents.any(|name| name == ANY || is_called(identity, name))
+        let names_pod = |pod| self.names(|name| is_account(name, pod));
+        self.names(|name| is_called(identity, name))
+            && identity.pod_of_user().is_none_or(names_pod)
             && self.reaches(attributes.request)
+    }
+
+    fn names(&self, is_called: impl Fn(&str) -> bool) -> bool {
+        let mut agents = self.agents.iter();
+        agents.any(|name| name == ANY || is_called(name))
     }
 
     /// What is in no namespace, or in more than one, asks for all of them.

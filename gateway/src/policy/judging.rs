@@ -85,7 +85,7 @@ impl PolicySet {
         self.add_creations(&mut found, attributes, scope, facing)?;
         let wants = objects::wants(scope);
         if !wants.any() {
-            objects::check(scope)?;
+            floor::check_objects(scope)?;
             self.add_secrets(&mut found, scope, facing)?;
         } else if facing == Facing::End {
             return Err(objects::unlearned(attributes.request));
@@ -105,15 +105,19 @@ impl PolicySet {
             let request = scope.attributes().request;
             return Err(Denial::by_rule(rule, request, problem.as_deref()));
         }
+        let caller = scope.attributes().identity;
         let mut passing = found
             .hits
             .iter()
             .map(|hit| hit.rule)
             .chain(found.open.iter().copied());
-        if passing.any(|rule| rule.effect != Effect::Deny) {
+        if passing.any(|rule| rule.effect != Effect::Deny && rule.may_allow(caller)) {
             return Ok(found);
         }
-        Err(Denial::by_default())
+        Err(match caller.pod_of_user() {
+            Some(pod) => Denial::of_user_in_pod(&caller.user, pod),
+            None => Denial::by_default(),
+        })
     }
 
     pub(super) fn matching(&self, scope: &Scope<'_>, facing: Facing) -> Found<'_> {
@@ -155,7 +159,8 @@ impl PolicySet {
         Ok(())
     }
 
-    /// Whoever makes a pod reads what the pod is given, so the rules on `get` of its Secrets count.
+    /// Whoever makes a pod reads what the pod is given, so the rules on `get` of its Secrets count. What they show only
+    /// masked, a pod is given where they say so.
     fn add_secrets<'s>(
         &'s self,
         found: &mut Found<'s>,
@@ -172,12 +177,23 @@ impl PolicySet {
                 request: &request,
                 ..*attributes
             };
-            match self.undenied(&Scope::new(&reading, &facts), facing) {
-                Ok(read) => found.add(read, false),
-                Err(denial) => return Err(denial.of_reference(&name)),
+            let reading = Scope::new(&reading, &facts);
+            let read = self.undenied(&reading, facing);
+            let read = read.map_err(|denial| denial.of_reference(&name))?;
+            if let Some(rule) = self.withholding(&reading) {
+                return Err(Denial::masked_reference(rule, &name));
             }
+            found.add(read, false);
         }
         Ok(())
+    }
+
+    /// A rule that shows the Secret only masked, or may once more is known of it, and gives it to no pod.
+    pub(super) fn withholding(&self, reading: &Scope<'_>) -> Option<&Rule> {
+        let found = self.matching(reading, Facing::More);
+        let certain = found.hits.iter().map(|hit| hit.rule);
+        let mut rules = certain.chain(found.open.iter().copied());
+        rules.find(|rule| rule.obligations.withholds_secrets)
     }
 }
 
@@ -228,6 +244,9 @@ fn lets_pass_by_name(rule: &Rule, attributes: &Attributes<'_>) -> bool {
 }
 
 fn matching(rule: &Rule, scope: &Scope<'_>, facing: Facing) -> Matching {
+    if rule.effect == Effect::Allow && !rule.may_allow(scope.attributes().identity) {
+        return Matching::No;
+    }
     match rule.matching(scope) {
         Matching::Unknown(_) if facing == Facing::End => {
             rule.failed("the object that it reads could not be learned".to_owned())

@@ -1,7 +1,7 @@
 //! What becomes of a decision where two people have broken the glass for its call.
 //!
 //! Policies' denials and holds count for nothing then. The floor does, and whatever the rules that match say of how
-//! much is shown. A pod is given no Secret but one that policy lets its agent read as it is: what runs could print it.
+//! much is shown. A pod is given no Secret but one that policy gives it without a BreakGlass: what runs could print it.
 
 use super::{
     Decision, Denial, Facts, Glass, Judgement, PolicySet, Undecided,
@@ -108,7 +108,7 @@ impl PolicySet {
         // No rule decides any more, so what the others read does not matter.
         found.wants = objects::wants(scope).and(naming);
         if !found.wants.any() {
-            objects::check(scope)?;
+            floor::check_objects(scope)?;
             self.check_secrets(scope)?;
         } else if facing == Facing::End {
             return Err(objects::unlearned(attributes.request));
@@ -118,6 +118,7 @@ impl PolicySet {
 
     fn check_secrets(&self, scope: &Scope<'_>) -> Result<(), Denial> {
         let attributes = scope.attributes();
+        let facts = Facts::default();
         for name in objects::secrets(scope)? {
             let request = get_secret(&attributes.request.namespace, &name);
             let reading = Attributes {
@@ -126,11 +127,9 @@ impl PolicySet {
                 request: &request,
                 ..*attributes
             };
-            let reads = match self.conclude(&reading, &Facts::default()) {
-                Decision::Allow(permit) => permit.obligations().agent_view == AgentView::Clear,
-                Decision::Hold(_) | Decision::Deny(_) => false,
-            };
-            if !reads {
+            let is_read = matches!(self.conclude(&reading, &facts), Decision::Allow(_));
+            let reading = Scope::new(&reading, &facts);
+            if !is_read || self.withholding(&reading).is_some() {
                 return Err(Denial::secret_behind_glass(&name));
             }
         }

@@ -9,6 +9,8 @@ use crate::api::v1alpha1::agent_policy::{AgentView, RecordLevel};
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Obligations {
     pub agent_view: AgentView,
+    /// What the view masks is given to no pod either.
+    pub withholds_secrets: bool,
     /// At least so much is recorded.
     pub record: Option<RecordLevel>,
     /// The idle limit of a stream.
@@ -23,6 +25,7 @@ impl Obligations {
     pub(super) fn tighten(&mut self, rule: &Rule) {
         let other = &rule.obligations;
         self.agent_view = self.agent_view.max(other.agent_view);
+        self.withholds_secrets |= other.withholds_secrets;
         self.record = self.record.max(other.record);
         self.idle = shorter(self.idle, other.idle);
         self.duration = shorter(self.duration, other.duration);

@@ -1,5 +1,5 @@
-//! The proof that a call may go upstream. [`Permit`] has no other makers than [`decide`], [`PendingPermit::approve`] and
-//! [`behind_glass`].
+//! The proof that a call may go upstream. [`Permit`] has no other makers than [`decide`], [`PendingPermit::approve`],
+//! [`behind_glass`] and [`Permit::unenforced`].
 
 use std::sync::Arc;
 
@@ -10,12 +10,15 @@ use super::{
     Denial, Glass, expression::Scope, lifting::Lifted, obligations::Obligations, rule::Rule,
     terms::Terms,
 };
-use crate::api::{
-    approval_decision::{ApprovalDecision, Claim},
-    v1alpha1::{
-        agent_policy::{Effect, RecordLevel},
-        approval_request::{self, Risk},
+use crate::{
+    api::{
+        approval_decision::{ApprovalDecision, Claim},
+        v1alpha1::{
+            agent_policy::{Effect, RecordLevel},
+            approval_request::{self, Risk},
+        },
     },
+    audit::record::DecisionKind,
 };
 
 mod approval;
@@ -30,6 +33,14 @@ pub struct Permit {
     risk: Risk,
     /// The name of the BreakGlass but for which the call would not pass.
     glass: Option<Arc<str>>,
+    unenforced: Option<Unenforced>,
+}
+
+/// What becomes of a call where policies count, of one that passes because they are only observed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unenforced {
+    pub decision: DecisionKind,
+    pub reason: String,
 }
 
 /// What a rule of a policy in `mode: Audit` would have done.
@@ -50,7 +61,30 @@ impl Audited {
 }
 
 impl Permit {
-    /// The rule that allowed the call: `<policy>/<rule>`, or a built-in rule's name.
+    /// For a call that policies deny or leave to people, and that passes because they are only observed.
+    pub(super) fn unenforced(
+        rule: String,
+        policy_digest: &Arc<str>,
+        obligations: Obligations,
+        risk: Risk,
+        unenforced: Unenforced,
+    ) -> Self {
+        Self {
+            rule: rule.into(),
+            policy_digest: Arc::clone(policy_digest),
+            obligations,
+            risk,
+            glass: None,
+            unenforced: Some(unenforced),
+        }
+    }
+
+    /// What policies would have made of the call, where they did not count.
+    pub fn would_be(&self) -> Option<&Unenforced> {
+        self.unenforced.as_ref()
+    }
+
+    /// The rule that allowed the call, or would not have: `<policy>/<rule>`, or a built-in rule's name.
     pub fn rule(&self) -> &str {
         &self.rule
     }
@@ -67,6 +101,11 @@ impl Permit {
 
     pub fn risk(&self) -> &Risk {
         &self.risk
+    }
+
+    /// Whether it passes although policies deny it or leave it to people.
+    pub fn is_unasked(&self) -> bool {
+        self.glass.is_some() || self.unenforced.is_some()
     }
 
     /// The name of the BreakGlass but for which the call would not pass.
@@ -168,6 +207,7 @@ pub(super) fn decide(hits: &[Hit<'_>], scope: &Scope<'_>, policy_digest: &Arc<st
         obligations,
         risk: scope.risk(),
         glass: None,
+        unenforced: None,
     };
     match (asking.first(), allowing) {
         (Some(rule), _) => {
@@ -212,5 +252,6 @@ pub(super) fn behind_glass(
         obligations,
         risk,
         glass: Some(name.as_str().into()),
+        unenforced: None,
     }
 }

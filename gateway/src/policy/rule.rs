@@ -3,6 +3,7 @@
 use std::{slice, sync::Arc};
 
 use super::{
+    builtin::is_built_in,
     expression::{Expression, Outcome, Scope},
     floor::proxied_name,
     judgement::Wants,
@@ -13,10 +14,10 @@ use super::{
 };
 use crate::{
     api::v1alpha1::{
-        agent_policy::{Effect, Subject},
-        matching::ANY,
+        agent_policy::{AgentSubject, Effect, Subject},
+        matching::{ANY, OidcMatch},
     },
-    identity::{Identity, Source},
+    identity::{Identity, Source, Workload},
     request_info::RequestInfo,
 };
 
@@ -75,8 +76,19 @@ pub(super) enum Matching {
 }
 
 impl Rule {
+    /// Whether a subject is the caller, or a part of it: a user's token in a pod is both.
     pub(super) fn is_for(&self, identity: &Identity) -> bool {
         is_for(&self.subjects, identity)
+    }
+
+    /// Whether the rule can let the caller pass: of a user's token in a pod a subject must name both.
+    pub(super) fn may_allow(&self, identity: &Identity) -> bool {
+        let names_both = |subject: &Subject| {
+            matches!(subject, Subject::Workload(_)) && is_caller(subject, identity)
+        };
+        identity.pod_of_user().is_none()
+            || is_built_in(&self.id)
+            || self.subjects.iter().any(names_both)
     }
 
     /// Where the caller is one of the rule's subjects.
@@ -101,6 +113,19 @@ impl Rule {
                 (!self.matches_path(paths, &request.path)).then_some(Selector::NonResourceUrls)
             }
         }
+    }
+
+    /// Whether it matches, or would if its expressions could be evaluated.
+    pub(super) fn may_match(&self, scope: &Scope<'_>) -> bool {
+        let is = |expression: &Option<Expression>, value| {
+            let evaluated = expression
+                .as_ref()
+                .map(|expression| expression.evaluate(scope));
+            evaluated == Some(Outcome::Is(value))
+        };
+        self.mismatch(scope.attributes().request).is_none()
+            && !is(&self.when, false)
+            && !is(&self.unless, true)
     }
 
     /// An expression that cannot be evaluated keeps an `Allow` from matching, and nothing else.
@@ -276,15 +301,34 @@ fn is_caller(subject: &Subject, identity: &Identity) -> bool {
             .issuer
             .as_ref()
             .is_some_and(|issuer| oidc.matches(issuer, &identity.claims)),
-        Subject::Agent(agent) => {
-            declared_agent(identity).is_some_and(|name| agent.name == ANY || agent.name == name)
+        Subject::Agent(agent) => is_agent(agent, identity),
+        Subject::Workload(workload) => {
+            let pod = identity.pod_of_user();
+            let account = &workload.service_account;
+            let has_claims = |oidc: &OidcMatch| {
+                let issuer = identity.issuer.as_ref();
+                issuer.is_some_and(|issuer| oidc.matches(issuer, &identity.claims))
+            };
+            pod.is_some_and(|pod| account.matches(&pod.namespace, &pod.service_account))
+                && workload.oidc.as_ref().is_none_or(has_claims)
+                && workload
+                    .agent
+                    .as_ref()
+                    .is_none_or(|agent| is_agent(agent, identity))
         }
         Subject::All(_) => true,
     }
 }
 
+fn is_agent(agent: &AgentSubject, identity: &Identity) -> bool {
+    declared_agent(identity).is_some_and(|name| agent.name == ANY || agent.name == name)
+}
+
 /// An OIDC subject may look like a ServiceAccount's name, so the issuer decides first.
 fn service_account(identity: &Identity) -> Option<(&str, &str)> {
+    if let Some(pod) = identity.pod_of_user() {
+        return Some((&pod.namespace, &pod.service_account));
+    }
     let account = identity
         .user
         .username
@@ -300,6 +344,13 @@ pub(super) fn is_called(identity: &Identity, name: &str) -> bool {
     declared_agent(identity) == Some(name)
         || identity.user.username == name
         || identity.upstream_user.username == name
+}
+
+/// Whether `name` is the user that the pod's own token is of.
+pub(super) fn is_account(name: &str, pod: &Workload) -> bool {
+    let account = name.strip_prefix("system:serviceaccount:");
+    let account = account.and_then(|account| account.split_once(':'));
+    account == Some((&pod.namespace, &pod.service_account))
 }
 
 /// The agent's name where somebody else than the agent says so.

@@ -83,10 +83,8 @@ impl PolicySet {
     /// Each rule that names an OIDC issuer, with the name.
     pub fn issuers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.rules().flat_map(|rule| {
-            let issuers = rule.subjects.iter().filter_map(|subject| match subject {
-                Subject::Oidc(oidc) => Some(oidc.issuer.as_str()),
-                _ => None,
-            });
+            let named = rule.subjects.iter().filter_map(Subject::oidc);
+            let issuers = named.map(|oidc| oidc.issuer.as_str());
             issuers.map(|issuer| (&*rule.id, issuer))
         })
     }

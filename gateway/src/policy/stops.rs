@@ -2,20 +2,20 @@
 //!
 //! Asked before everything else. What cannot be known or understood stops everyone.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::{Denial, rule::is_called};
+use super::{
+    Denial,
+    rule::{is_account, is_called},
+};
 use crate::{
     api::v1alpha1::agent_stop::{AgentStop, StopTarget},
     identity::Identity,
     informer::Known,
 };
-
-/// The namespaces that are agents', by their label.
-pub type AgentNamespaces = BTreeSet<String>;
 
 /// All stops, immutable.
 #[derive(Debug, Default)]
@@ -109,11 +109,15 @@ impl Stop {
         rule(&self.name)
     }
 
-    fn is_for(&self, identity: &Identity) -> bool {
+    pub(super) fn is_for(&self, identity: &Identity) -> bool {
         match &self.target {
             StopTarget::All(_) => true,
             StopTarget::Session(id) => identity.session_id.as_ref() == Some(id),
-            StopTarget::Agent(name) => is_called(identity, name),
+            // A user's token in a pod is no way around a stop of the pod's own account.
+            StopTarget::Agent(name) => {
+                let is_pods = |pod| is_account(name, pod);
+                is_called(identity, name) || identity.pod_of_user().is_some_and(is_pods)
+            }
         }
     }
 

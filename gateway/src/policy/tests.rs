@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     identity::{
         AgentIdentity, Attributes, Identity, Provenance, ProvenanceSource, Source, UserInfo,
+        Workload,
     },
     request_info::RequestInfo,
 };
@@ -15,8 +16,11 @@ mod detectors;
 mod files;
 mod floor;
 mod glass;
+mod observing;
 mod properties;
+mod references;
 mod shipped;
+mod workloads;
 
 fn identity(username: &str) -> Identity {
     Identity {

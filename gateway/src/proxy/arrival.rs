@@ -8,8 +8,10 @@ use uuid::Uuid;
 
 use super::origin::Origin;
 use crate::{
+    audit::record::Enforcement,
     handover::CapturedPod,
     identity::{Entry, Identity, Process, Workload},
+    policy::AgentNamespaces,
 };
 
 /// client-go reads the answers to these as bytes, and shows nothing of a refusal's body.
@@ -25,6 +27,8 @@ pub(super) struct Arrival {
     /// The pod that the connection is from, as the kernel says.
     pub(super) pod: Option<Arc<CapturedPod>>,
     pub(super) process: Option<Process>,
+    /// Whether policies count, or are only observed.
+    pub(super) enforcement: Enforcement,
     pub(super) version: Version,
     pub(super) method: Method,
     pub(super) target: String,
@@ -32,19 +36,34 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    pub(super) fn new(origin: &Origin, process: Option<Process>, request: Parts) -> Self {
+    pub(super) fn new(
+        origin: &Origin,
+        process: Option<Process>,
+        namespaces: &AgentNamespaces,
+        request: Parts,
+    ) -> Self {
+        let pod = origin.pod();
+        let enforcement = pod.as_ref().map_or(Enforcement::Enforce, |pod| {
+            namespaces.enforcement(&pod.workload.namespace)
+        });
         Self {
+            enforcement,
             audit_id: Uuid::now_v7().to_string(),
             received: Timestamp::now(),
             started: Instant::now(),
             client: origin.client(),
-            pod: origin.pod(),
+            pod,
             process,
             version: request.version,
             method: request.method,
             target: target(&request.uri),
             headers: request.headers,
         }
+    }
+
+    /// Policies are only observed: what they deny passes, and nobody is asked.
+    pub(super) fn is_observed(&self) -> bool {
+        self.enforcement == Enforcement::Observe
     }
 
     pub(super) fn entry(&self) -> Entry {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::{arrival::Arrival, origin::Captive, recorder::Recorder, rejection::Rejection};
 use crate::{
-    audit::record::{DecisionKind, Level, Outcome, Record, ResponseStatus, Stage},
+    audit::record::{DecisionKind, Enforcement, Level, Outcome, Record, ResponseStatus, Stage},
     drain::DrainWatcher,
     identity::{Identity, UserInfo},
     mask,
@@ -174,6 +174,7 @@ fn refused(
         user: rejection.user().cloned().or(begun.user),
         stage: Stage::ResponseComplete,
         outcome: Some(Outcome::Complete),
+        enforcement: Enforcement::Enforce,
         decision: Some(DecisionKind::Deny),
         rule: Some(format!("{stage}/{reason}")),
         response_status: Some(ResponseStatus {

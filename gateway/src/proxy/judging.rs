@@ -13,7 +13,9 @@ use super::{
     token_request,
 };
 use crate::{
-    policy::{Audited, Decision, Denial, Judgement, PendingPermit, Permit, PolicySet, risk},
+    policy::{
+        Audited, Decision, Denial, Judgement, PendingPermit, Permit, PolicySet, Unenforced, risk,
+    },
     request_info::RequestInfo,
 };
 
@@ -53,6 +55,7 @@ impl Gateway {
         self.note_audited(&policies, call);
         match decision {
             Decision::Allow(permit) => {
+                note_unenforced(&permit, call.arrival);
                 recording.allowed(&permit);
                 Ok(Judged::Allowed(permit))
             }
@@ -91,7 +94,31 @@ impl Gateway {
         self.try_to_decide(policies, call, recording).await
     }
 
+    /// Where policies are only observed, what they decide otherwise passes.
     async fn try_to_decide(
+        &self,
+        policies: &PolicySet,
+        call: &mut Call<'_>,
+        recording: &mut Recording,
+    ) -> Result<Decision, Unlearned> {
+        let decided = self.try_to_judge(policies, call, recording).await;
+        if !call.arrival.is_observed() {
+            return decided;
+        }
+        let decision = match decided {
+            Err(Unlearned::Denied(denial)) => Decision::Deny(denial),
+            decided => decided?,
+        };
+        self.check_before_learning(call)?;
+        if let Some(undecided) = policies.protecting(call.attributes, &call.content.facts) {
+            let wanted = Wanted::of(&undecided);
+            self.learn(wanted, call, recording).await?;
+        }
+        let permit = policies.observe(decision, call.attributes, &call.content.facts)?;
+        Ok(Decision::Allow(permit))
+    }
+
+    async fn try_to_judge(
         &self,
         policies: &PolicySet,
         call: &mut Call<'_>,
@@ -108,7 +135,7 @@ impl Gateway {
             }
         };
         match decision {
-            Decision::Hold(pending) => {
+            Decision::Hold(pending) if !call.arrival.is_observed() => {
                 // What the body floor denies is not worth a person's time, nor a lookup.
                 self.check_before_learning(call)?;
                 let is_set = call.attributes.request.verb == "deletecollection";
@@ -124,6 +151,17 @@ impl Gateway {
     fn check_before_learning(&self, call: &Call<'_>) -> Result<(), Denial> {
         beyond_policy(call.arrival, call.attributes.request, call.body)?;
         self.check_guesses(call)
+    }
+}
+
+/// The record has the decision and its rule; why, is in the log.
+fn note_unenforced(permit: &Permit, arrival: &Arrival) {
+    if let Some(Unenforced { decision, reason }) = permit.would_be() {
+        let (audit_id, decision) = (&arrival.audit_id, decision.as_str());
+        tracing::info!(
+            target: "access", audit_id, decision, rule = permit.rule(), reason,
+            "passes because policies are only observed here"
+        );
     }
 }
 

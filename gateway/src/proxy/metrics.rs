@@ -15,7 +15,7 @@ use prometheus_client::{
 
 use super::fault::Fault;
 use crate::{
-    audit::record::{DecisionKind, Record},
+    audit::record::{DecisionKind, Enforcement, Record},
     request_info::RESOURCE_VERBS,
 };
 
@@ -30,6 +30,7 @@ pub struct Metrics {
     pub(super) audited: Counter,
     pub(super) behind_glass: Counter,
     pub(super) glasses_open: Gauge,
+    observed: Family<Observed, Counter>,
     connection_errors: Family<ConnectionError, Counter>,
     pub(super) captured_pods: Gauge,
     pub(super) captured_listeners: Gauge,
@@ -41,6 +42,11 @@ struct Call {
     verb: &'static str,
     decision: &'static str,
     code: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct Observed {
+    decision: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -72,6 +78,7 @@ impl Metrics {
             audited: Counter::default(),
             behind_glass: Counter::default(),
             glasses_open: Gauge::default(),
+            observed: Family::default(),
             connection_errors: Family::default(),
             captured_pods: Gauge::default(),
             captured_listeners: Gauge::default(),
@@ -118,6 +125,11 @@ impl Metrics {
             metrics.glasses_open.clone(),
         );
         registry.register(
+            "observed",
+            "Calls that policies would have denied or held, and that passed because their namespace is only observed",
+            metrics.observed.clone(),
+        );
+        registry.register(
             "decoys_read",
             "Decoy Secrets in answers to agents",
             metrics.decoys_read.clone(),
@@ -156,6 +168,10 @@ impl Metrics {
                 .map_or("none", |status| class(status.code)),
         };
         self.calls.get_or_create(&labels).inc();
+        let decision = labels.decision;
+        if record.enforcement == Enforcement::Observe && matches!(decision, "deny" | "hold") {
+            self.observed.get_or_create(&Observed { decision }).inc();
+        }
         self.duration
             .get_or_create(&Verb { verb })
             .observe(duration.as_secs_f64());

@@ -223,6 +223,7 @@ impl Recorder {
             span_id: trace.map(|(_, span)| span.to_owned()),
             level,
             entry: arrival.entry(),
+            enforcement: arrival.enforcement,
             verb: info.verb.clone(),
             user_agent: arrival
                 .header(&header::USER_AGENT)

@@ -27,8 +27,8 @@ use crate::{
     api::v1alpha1::approval_request::Risk,
     audit::{
         record::{
-            Approval, BodyState, DecisionKind, Level, ObjectRef, Outcome, Record, ResponseStatus,
-            Stage,
+            Approval, BodyState, DecisionKind, Enforcement, Level, ObjectRef, Outcome, Record,
+            ResponseStatus, Stage,
         },
         wal::NotRecorded,
     },
@@ -218,9 +218,12 @@ impl Recording {
         &self.recorder
     }
 
+    /// The call may be sent. Where policies are only observed, its record says what they would have made of it.
     pub(super) fn allowed(&mut self, permit: &Permit) {
+        let would_be = permit.would_be();
+        let decision = would_be.map_or(DecisionKind::Allow, |would_be| would_be.decision);
         self.change(|record| {
-            record.decision = Some(DecisionKind::Allow);
+            record.decision = Some(decision);
             record.rule = Some(permit.rule().to_owned());
             record.policy_digest = Some(permit.policy_digest().to_owned());
         });
@@ -235,8 +238,10 @@ impl Recording {
         });
     }
 
+    /// Nothing is sent, also where policies are only observed.
     pub(super) fn denied(&mut self, denial: &Denial) {
         self.change(|record| {
+            record.enforcement = Enforcement::Enforce;
             record.decision = Some(DecisionKind::Deny);
             record.rule = Some(denial.rule.clone());
         });
@@ -456,7 +461,10 @@ impl Recording {
         let message = mask::text(&self.recorder.key, &rejection.message());
         self.change(|record| {
             record.level = record.level.max(Level::Metadata);
-            record.decision.get_or_insert(DecisionKind::Deny);
+            if record.decision.is_none() {
+                record.enforcement = Enforcement::Enforce;
+                record.decision = Some(DecisionKind::Deny);
+            }
             record
                 .rule
                 .get_or_insert_with(|| format!("gateway/{}", rejection.label()));

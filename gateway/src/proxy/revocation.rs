@@ -24,8 +24,11 @@ use super::{
     rejection::Rejection,
 };
 use crate::{
+    audit::record::Enforcement,
     identity::{Attributes, Identity},
-    policy::{AgentNamespaces, Decision, Denial, Facts, Glasses, Obligations, PolicySet, Stops},
+    policy::{
+        AgentNamespaces, Decision, Denial, Facts, Glasses, Obligations, PolicySet, Stops, protect,
+    },
     request_info::RequestInfo,
 };
 
@@ -78,7 +81,9 @@ pub(super) struct Revocation<'a> {
     /// Whatever the namespace's label says.
     is_own_namespace: bool,
     /// Nobody has approved it.
-    is_behind_glass: bool,
+    is_unasked: bool,
+    /// Of the captured pod that called.
+    pod_namespace: Option<&'a str>,
 }
 
 /// A call that runs, and its bounds. It outlives its request.
@@ -90,9 +95,10 @@ pub(super) struct Running {
     namespace_is_agents: bool,
     facts: Facts,
     bounds: Bounds,
-    is_behind_glass: bool,
+    is_unasked: bool,
     sources: Sources,
     live: Option<LiveCall>,
+    pod_namespace: Option<String>,
 }
 
 impl Gateway {
@@ -136,20 +142,21 @@ impl<'a> Revocation<'a> {
         sources: Sources,
         attributes: Attributes<'a>,
         facts: &'a Facts,
-        is_behind_glass: bool,
+        is_unasked: bool,
+        pod_namespace: Option<&'a str>,
     ) -> Self {
         let is_labelled = sources.are_agents(&attributes.request.namespace);
         Self {
-            is_behind_glass,
+            is_unasked,
             attributes,
             facts,
             sources,
             is_own_namespace: attributes.namespace_is_agents && !is_labelled,
+            pod_namespace,
         }
     }
 
-    /// What denies the call now. That it needs approval does not: it waits for it, or has it, unless it passed by a
-    /// BreakGlass.
+    /// What denies the call now. That it needs approval does not: it has it, unless nobody was asked.
     pub(super) fn check(&mut self) -> Result<(), Denial> {
         let stops = Arc::clone(&self.sources.stops.borrow_and_update());
         stops.check(self.attributes.identity)?;
@@ -161,10 +168,13 @@ impl<'a> Revocation<'a> {
         };
         let policies = Arc::clone(&self.sources.policies.borrow_and_update());
         let glasses = Arc::clone(&self.sources.glasses.borrow_and_update());
+        if self.sources.are_observed(self.pod_namespace) {
+            return protect(&attributes, self.facts);
+        }
         let glass = glasses.open_for(&attributes, Timestamp::now());
         match policies.conclude_behind(glass.map(|glass| &**glass), &attributes, self.facts) {
             Decision::Deny(denial) => Err(denial),
-            Decision::Hold(pending) if self.is_behind_glass => Err(Denial::glass_is_over(&pending)),
+            Decision::Hold(pending) if self.is_unasked => Err(Denial::unasked(&pending)),
             Decision::Allow(_) | Decision::Hold(_) => Ok(()),
         }
     }
@@ -195,6 +205,12 @@ impl Sources {
         }
     }
 
+    /// Whether policies are only observed for the pods of the namespace.
+    fn are_observed(&self, namespace: Option<&str>) -> bool {
+        let namespaces = self.namespaces.borrow();
+        namespace.is_some_and(|name| namespaces.enforcement(name) == Enforcement::Observe)
+    }
+
     fn are_agents(&self, namespace: &str) -> bool {
         self.namespaces.borrow().contains(namespace)
     }
@@ -210,6 +226,7 @@ impl Running {
             dry_run,
             namespace_is_agents,
         } = call.attributes;
+        let pod = call.arrival.pod.as_ref();
         Self {
             identity: identity.clone(),
             request: request.clone(),
@@ -218,9 +235,10 @@ impl Running {
             namespace_is_agents,
             facts: call.content.facts,
             bounds: call.bounds,
-            is_behind_glass: call.is_behind_glass,
+            is_unasked: call.is_unasked,
             sources: gateway.sources(),
             live: gateway.live.stream(recording, request),
+            pod_namespace: pod.map(|pod| pod.workload.namespace.clone()),
         }
     }
 
@@ -244,8 +262,14 @@ impl Running {
             dry_run: self.dry_run,
             namespace_is_agents: self.namespace_is_agents,
         };
-        let mut revocation =
-            Revocation::new(self.sources, attributes, &self.facts, self.is_behind_glass);
+        let namespace = self.pod_namespace.as_deref();
+        let mut revocation = Revocation::new(
+            self.sources,
+            attributes,
+            &self.facts,
+            self.is_unasked,
+            namespace,
+        );
         tokio::select! {
             () = drained => Ending::Drain,
             ending = too_long(self.bounds.duration) => ending,

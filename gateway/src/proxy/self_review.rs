@@ -3,6 +3,8 @@
 //! The answer repeats the question as the API server understood it, so that is what is judged. What cannot be judged is
 //! answered with no: `kubectl auth can-i` may say less than is true, never more.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::{BodyExt, Limited};
@@ -16,7 +18,7 @@ use super::{
 use crate::{
     api::v1alpha1::matching::ANY,
     identity::Attributes,
-    policy::{Decision, Denial, Facts, Judgement},
+    policy::{Decision, Denial, Facts, Judgement, Unenforced},
     request_info::RequestInfo,
 };
 
@@ -71,7 +73,8 @@ impl Gateway {
         let Some(review) = Review::of(attributes.request) else {
             return Ok(response);
         };
-        if !response.status().is_success() {
+        let is_all_true = review == Review::Rules && call.arrival.is_observed();
+        if !response.status().is_success() || is_all_true {
             return Ok(response);
         }
         let (mut head, body) = response.into_parts();
@@ -99,9 +102,21 @@ impl Gateway {
             namespace_is_agents: is_labelled || is_own_namespace(call.arrival, asked),
             ..Attributes::new(call.attributes.identity, asked)
         };
+        let facts = Facts::default();
         let glass = self.open_glass(&attributes);
-        let policies = self.policies.borrow();
-        policies.judge_behind(glass.as_deref(), &attributes, &Facts::default())
+        let policies = Arc::clone(&self.policies.borrow());
+        match policies.judge_behind(glass.as_deref(), &attributes, &facts) {
+            Judgement::Decided(decision) if call.arrival.is_observed() => {
+                let passes = || policies.observe(decision, &attributes, &facts);
+                match policies.protecting(&attributes, &facts) {
+                    Some(undecided) => Judgement::Undecided(undecided),
+                    None => {
+                        Judgement::Decided(passes().map_or_else(Decision::Deny, Decision::Allow))
+                    }
+                }
+            }
+            judgement => judgement,
+        }
     }
 }
 
@@ -178,7 +193,16 @@ fn said(spec: Spec, judge: impl FnOnce(&RequestInfo) -> Judgement) -> Said {
         Err(why) => return Said::no(format!("sallyport: {why}")),
     };
     match judge(&asked) {
-        Judgement::Decided(Decision::Allow(_)) => Said::yes(None),
+        Judgement::Decided(Decision::Allow(permit)) => {
+            let would_be = permit.would_be();
+            Said::yes(would_be.map(|Unenforced { decision, .. }| {
+                format!(
+                    "sallyport: policies are only observed here; enforced, rule {:?} would {} it",
+                    permit.rule(),
+                    decision.as_str()
+                )
+            }))
+        }
         Judgement::Decided(Decision::Hold(pending)) => Said::yes(Some(format!(
             "sallyport: needs approval by rule {:?}",
             pending.rule()

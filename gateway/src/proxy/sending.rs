@@ -41,7 +41,7 @@ impl Gateway {
         let obligations = permit.obligations();
         call.bounds = Bounds::of(obligations);
         call.warnings = obligations.warnings.clone();
-        call.is_behind_glass = permit.glass().is_some();
+        call.is_unasked = permit.is_unasked();
         self.note_glass(permit, call);
         if let Some(least) = obligations.record {
             self.record_at_least(least, call, recording).await?;

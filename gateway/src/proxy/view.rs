@@ -14,6 +14,7 @@ use serde_json::json;
 use super::{Call, Gateway, token_request, upstream::UpstreamBody, warning};
 use crate::{
     api::v1alpha1::agent_policy::AgentView as Extent,
+    audit::record::Enforcement,
     identity::Attributes,
     mask::{self, Rule, Unmaskable, View, Viewer},
     policy::{Decision, Denial, Permit, PolicySet},
@@ -52,8 +53,7 @@ impl Gateway {
         upgrades: bool,
     ) -> Result<Option<AgentView>, Denial> {
         let info = call.attributes.request;
-        let masked = permit.obligations().agent_view == Extent::Masked
-            || self.writes_unseen(call.attributes);
+        let masked = permit.obligations().agent_view == Extent::Masked || self.writes_unseen(call);
         if !masked || !answers_with_objects(info) {
             return Ok(None);
         }
@@ -64,42 +64,54 @@ impl Gateway {
         Ok(Some(AgentView::of(call, &self.recorder.key)))
     }
 
-    pub(super) fn writes_unseen(&self, attributes: &Attributes<'_>) -> bool {
-        writes_unseen(&Arc::clone(&self.policies.borrow()), attributes)
+    pub(super) fn writes_unseen(&self, call: &Call<'_>) -> bool {
+        let policies = Arc::clone(&self.policies.borrow());
+        writes_unseen(&policies, call.attributes, call.arrival.enforcement)
     }
 
     /// As [`Self::agent_view`] refuses it, before a decision that looks at the object after the change would answer a
     /// guess.
     pub(super) fn check_guesses(&self, call: &Call<'_>) -> Result<(), Denial> {
-        let policies = Arc::clone(&self.policies.borrow());
         let content_type = super::content_type(call.arrival);
-        check_guesses(&policies, call.attributes, content_type, &call.body.bytes)
+        let body = &call.body.bytes;
+        check_guesses(call.attributes, content_type, body, || {
+            self.writes_unseen(call)
+        })
     }
 }
 
 fn check_guesses(
-    policies: &PolicySet,
     attributes: &Attributes<'_>,
     content_type: Option<&[u8]>,
     body: &[u8],
+    writes_unseen: impl FnOnce() -> bool,
 ) -> Result<(), Denial> {
     match check_oracles(attributes.request, content_type, body) {
-        Err(denial) if writes_unseen(policies, attributes) => Err(denial),
+        Err(denial) if writes_unseen() => Err(denial),
         _ => Ok(()),
     }
 }
 
 /// Whether the call writes an object that its caller may read only masked, or not at all. The answer to a write, even to
 /// one that changes nothing, is the object, and a refusal may quote it.
-fn writes_unseen(policies: &PolicySet, attributes: &Attributes<'_>) -> bool {
+fn writes_unseen(
+    policies: &PolicySet,
+    attributes: &Attributes<'_>,
+    enforcement: Enforcement,
+) -> bool {
     let info = attributes.request;
     !info.is_read_only()
         && answers_with_objects(info)
         && !is_review(info)
-        && reads_masked(policies, attributes)
+        && reads_masked(policies, attributes, enforcement)
 }
 
-fn reads_masked(policies: &PolicySet, attributes: &Attributes<'_>) -> bool {
+/// Where policies are only observed, a read that they deny is shown as its rules say.
+fn reads_masked(
+    policies: &PolicySet,
+    attributes: &Attributes<'_>,
+    enforcement: Enforcement,
+) -> bool {
     let mut read = attributes.request.clone();
     read.verb = if read.name.is_empty() { "list" } else { "get" }.to_owned();
     let reading = Attributes {
@@ -107,6 +119,9 @@ fn reads_masked(policies: &PolicySet, attributes: &Attributes<'_>) -> bool {
         applies: false,
         ..*attributes
     };
+    if enforcement == Enforcement::Observe {
+        return policies.observed_obligations(&reading).agent_view == Extent::Masked;
+    }
     match policies.evaluate(&reading) {
         Decision::Allow(permit) => permit.obligations().agent_view == Extent::Masked,
         Decision::Hold(_) | Decision::Deny(_) => true,

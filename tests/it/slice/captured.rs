@@ -102,6 +102,37 @@ impl Node {
         self.list_at(self.address, &self.token)
     }
 
+    /// Any call with the pod's own token; no body where it is null.
+    fn call(&self, method: &str, target: &str, body: &Value) -> Result<Response> {
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("Content-Type", "application/json"),
+        ];
+        let body = match body {
+            Value::Null => Vec::new(),
+            body => serde_json::to_vec(body)?,
+        };
+        let client = self.client(self.address)?;
+        client.request(method, target, &headers, &body)
+    }
+
+    fn start(&self, method: &str, target: &str) -> Result<Exchange> {
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [("Authorization", bearer.as_str())];
+        self.client(self.address)?
+            .start(method, target, &headers, &[])
+    }
+
+    fn outcome(&self, audit_id: &str) -> Result<Value> {
+        eventually("the record", LIMIT, || {
+            let calls = self.gateway.audit_list(&[])?;
+            Ok(calls
+                .into_iter()
+                .find(|call| call["auditID"] == audit_id && call["stage"] == "ResponseComplete"))
+        })
+    }
+
     fn refusal(&self, token: &str) -> Result<String> {
         let status = self.list_at(self.address, token)?.refusal(401)?;
         Ok(status["message"].as_str().unwrap_or_default().to_owned())
@@ -253,17 +284,186 @@ fn tokens_that_prove_no_pod_are_refused_with_what_to_do() -> Result<()> {
     let oidc = oidc.context("made with the gateway")?;
     let unbound = node.namespace.token("coder", "sallyport", None)?;
     assert!(node.refusal(&unbound)?.contains("bound to no pod"));
-    let job = oidc.token(&Oidc::github_claims("74"))?;
-    assert!(node.refusal(&job)?.contains("OIDC tokens are not accepted"));
     // Outside of a captured pod the same tokens are taken or refused as ever.
     let explicit: SocketAddr = node.gateway.url().replace("https://", "").parse()?;
+    let job = oidc.token(&Oidc::github_claims("74"))?;
     assert_eq!(node.list_at(explicit, &job)?.status, 403);
     assert_eq!(node.list_at(explicit, &node.token)?.status, 401);
     assert_eq!(node.list()?.status, 200);
     assert_eq!(node.list_at(explicit, &node.token)?.status, 401);
     node.refused("authentication/not_bound_to_pod")?;
-    node.refused("authentication/oidc_from_pod")?;
     Ok(())
+}
+
+/// Lets repository 74 read ConfigMaps, by a `subject`.
+fn policy_of_job(namespace: &str, subject: &Value) -> String {
+    let rule = json!({
+        "name": "read", "effect": "Allow", "verbs": ["list"], "apiGroups": [""], "resources": ["configmaps"],
+        "namespaces": [namespace], "names": ["*"],
+    });
+    json!({
+        "apiVersion": "sallyport.dev/v1alpha1", "kind": "AgentPolicy", "metadata": {"name": "job"},
+        "spec": {"subjects": [subject], "rules": [rule]},
+    })
+    .to_string()
+}
+
+#[test]
+fn a_jobs_token_out_of_a_pod_needs_a_rule_that_names_both() -> Result<()> {
+    let mut oidc = None;
+    let node = Node::with(|settings| {
+        let provider = oidc.insert(Oidc::from_env(&Cluster::from_env()?)?);
+        Ok(settings.with_github(provider))
+    })?;
+    let claims = Oidc::github_claims("74");
+    let job = oidc.context("made with the gateway")?.token(&claims)?;
+    let (namespace, subject) = (&node.namespace.name, claims["sub"].as_str());
+    let user = format!("sallyport:oidc:github:{}", subject.context("a subject")?);
+    let everything = json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]);
+    node.namespace.grant(&user, &everything)?;
+
+    let of_repository = json!({"issuer": "github", "claims": {"repository_id": "74"}});
+    let alone = policy_of_job(namespace, &json!({"oidc": of_repository}));
+    node.gateway.write_policy("job.yaml", &alone)?;
+    let explicit: SocketAddr = node.gateway.url().replace("https://", "").parse()?;
+    eventually("the policy", LIMIT, || {
+        Ok((node.list_at(explicit, &job)?.status == 200).then_some(()))
+    })?;
+    let refused = node.list_at(node.address, &job)?.refusal(403)?["message"].to_string();
+    let pod = format!("came out of a pod of ServiceAccount {namespace}/coder");
+    assert!(refused.contains(&pod), "{refused}");
+
+    let account = json!({"namespace": namespace, "name": "coder"});
+    let together = json!({"workload": {"serviceAccount": account, "oidc": of_repository}});
+    let together = policy_of_job(namespace, &together);
+    node.gateway.write_policy("job.yaml", &together)?;
+    let answer = eventually("the policy for both", LIMIT, || {
+        let answer = node.list_at(node.address, &job)?;
+        Ok((answer.status == 200).then_some(answer))
+    })?;
+    assert_eq!(node.list_at(explicit, &job)?.status, 403);
+    let audit_id = answer.header("audit-id").context("an Audit-ID")?;
+    let record = node.outcome(audit_id)?;
+    assert_eq!(record["entry"], "captured", "{record:#}");
+    assert_eq!(record["upstreamUser"]["username"], json!(user));
+    assert_eq!(record["workload"]["podUID"], json!(node.pod.uid));
+    assert_eq!(record["rule"], "job/read");
+    Ok(())
+}
+
+const MASKED: &str = r#"apiVersion: sallyport.dev/v1alpha1
+kind: AgentPolicy
+metadata: {name: observed}
+spec:
+  subjects: [{all: "*"}]
+  rules:
+  - name: masked
+    effect: Allow
+    verbs: [get]
+    apiGroups: [""]
+    resources: [secrets]
+    namespaces: ["*"]
+    names: [db]
+    agentView: Masked
+  - name: ask
+    effect: RequireApproval
+    verbs: [create]
+    apiGroups: [""]
+    resources: [configmaps]
+    namespaces: ["*"]
+    names: ["*"]
+    reason: look at it first
+  - name: no-watch
+    effect: Deny
+    verbs: [watch]
+    apiGroups: [""]
+    resources: [configmaps]
+    namespaces: ["*"]
+    names: ["*"]
+"#;
+
+#[test]
+fn where_policies_are_only_observed_they_are_recorded_and_deny_nothing() -> Result<()> {
+    Cluster::from_env()?.serve_objects()?;
+    let node = Node::with(|settings| with_objects(settings.with_policy("observed.yaml", MASKED)))?;
+    let api = node.namespace.api();
+    let configmaps = node.namespace.path("configmaps");
+    let named = |name: &str| json!({"metadata": {"name": name}});
+    api.create(&configmaps, &named("keep"))?;
+    let secret = json!({"metadata": {"name": "db"}, "stringData": {"password": "tr0ub4dor"}});
+    api.create(&node.namespace.path("secrets"), &secret)?;
+    let keep = format!("{configmaps}/keep");
+    let denied = node.call("DELETE", &keep, &Value::Null)?.refusal(403)?;
+    assert!(denied.to_string().contains("developer/keep"), "{denied}");
+
+    let observe = json!({"sallyport.dev/agents": "observe"});
+    node.namespace.label(&observe)?;
+    eventually("the label", LIMIT, || {
+        let answer = node.call("DELETE", &keep, &Value::Null)?;
+        Ok((answer.status == 200).then_some(()))
+    })?;
+    let held = node.call("POST", &configmaps, &named("asked"))?;
+    assert_eq!(held.status, 201, "{}", held.text());
+    let record = node.outcome(held.header("audit-id").context("an Audit-ID")?)?;
+    assert_eq!(record["enforcement"], "observe", "{record:#}");
+    assert_eq!(
+        (&record["decision"], &record["rule"]),
+        (&json!("hold"), &json!("observed/ask"))
+    );
+    assert!(record["approval"].is_null(), "nobody is asked: {record:#}");
+    let watch = format!("{configmaps}?watch=true");
+    let mut watch = node.start("GET", &watch)?;
+    let head = watch.head()?;
+    assert_eq!(head.status, 200);
+
+    let shown = node.call("GET", &node.namespace.path("secrets/db"), &Value::Null)?;
+    assert_eq!(shown.status, 200);
+    let base64 = "dHIwdWI0ZG9y";
+    assert!(
+        !shown.text().contains(base64),
+        "the view is masked also here"
+    );
+    let volume =
+        json!({"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}});
+    let pod = json!({
+        "metadata": {"name": "thief"},
+        "spec": {
+            "nodeName": "nowhere", "volumes": [volume],
+            "containers": [{"name": "main", "image": "registry.invalid/agent:1"}],
+        },
+    });
+    let pods = node.namespace.path("pods");
+    let refused = node.call("POST", &pods, &pod)?;
+    let record = node.outcome(refused.header("audit-id").context("an Audit-ID")?)?;
+    let refused = refused.refusal(403)?.to_string();
+    assert!(refused.contains("floor-token-audience"), "{refused}");
+    assert_eq!(record["enforcement"], "enforce", "{record:#}");
+
+    let listed = node
+        .gateway
+        .audit_list(&["--enforcement", "observe", "--decision", "deny"])?;
+    let rules: Vec<_> = listed.iter().map(|call| &call["rule"]).collect();
+    assert!(rules.contains(&&json!("developer/keep")), "{rules:?}");
+    assert!(
+        listed
+            .iter()
+            .all(|call| call["responseStatus"]["code"] != 403)
+    );
+    let counted = |decision: &str| {
+        let name = format!("sallyport_observed_total{{decision=\"{decision}\"}}");
+        node.gateway.metric(&name)
+    };
+    assert!(counted("deny")? >= 1.0 && counted("hold")? >= 1.0);
+
+    // Enforced, what runs against policy ends.
+    node.namespace
+        .label(&json!({"sallyport.dev/agents": "enforce"}))?;
+    watch.body(&head).context("the watch ends in order")?;
+    api.create(&configmaps, &named("keep"))?;
+    eventually("the enforced policy", LIMIT, || {
+        let answer = node.call("DELETE", &keep, &Value::Null)?;
+        Ok((answer.status == 403).then_some(()))
+    })
 }
 
 #[test]

@@ -27,6 +27,8 @@
 //!   that Kubernetes does not define, exec, attach and port-forward need a rule that names the namespace, not `"*"`.
 //! - `detectors` say what secrets of one's own look like. They add to what every gateway knows, for the records of all
 //!   calls while the policy is in force; none takes anything away.
+//! - `subjects`: where a captured pod presents a user's token instead of its own, an `Allow` counts only with a subject
+//!   `workload`, which names both. What is restricted for either of them is restricted for the two.
 //! - `when` and `unless` are CEL expressions over `request`, `user`, `workload`, `provenance`, `risk`, `object` and
 //!   `oldObject`. Where one cannot be evaluated, an `Allow` does not match, and `Deny` and `RequireApproval` do.
 
@@ -143,8 +145,39 @@ pub enum Subject {
     ServiceAccount(ServiceAccountMatch),
     Oidc(OidcMatch),
     Agent(AgentSubject),
+    /// Whoever presents a user's token out of a captured pod.
+    Workload(WorkloadSubject),
     /// Every authenticated caller; the only value is `"*"`.
     All(Everyone),
+}
+
+impl Subject {
+    /// The claims that the caller's token must have.
+    pub fn oidc(&self) -> Option<&OidcMatch> {
+        match self {
+            Self::Oidc(oidc) => Some(oidc),
+            Self::Workload(workload) => workload.oidc.as_ref(),
+            Self::ServiceAccount(_) | Self::Agent(_) | Self::All(_) => None,
+        }
+    }
+}
+
+/// A pod, and whose token comes out of it: exactly one of `oidc` and `agent`.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true, "x-kubernetes-validations" = [{
+    "rule": "has(self.oidc) != has(self.agent)",
+    "message": "a workload names its user by either oidc or agent",
+}]))]
+pub struct WorkloadSubject {
+    /// The pod's, as the kernel saw the pod.
+    pub service_account: ServiceAccountMatch,
+    /// The token's issuer and claims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oidc: Option<OidcMatch>,
+    /// The agent that the token's claims make of the caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentSubject>,
 }
 
 /// An agent by the name that an `Agent` object or a verified claim gives it, never one it gave itself.
@@ -172,6 +205,9 @@ pub enum Everyone {
 }, {
     "rule": "!has(self.approval) || self.effect == 'RequireApproval'",
     "message": "approval belongs to effect RequireApproval",
+}, {
+    "rule": "!has(self.secretReferences) || has(self.agentView) && self.agentView == 'Masked'",
+    "message": "secretReferences belongs to agentView Masked",
 }]))]
 pub struct Rule {
     /// Names the rule in records and in messages to denied callers; unique in the policy.
@@ -223,6 +259,10 @@ pub struct Rule {
     /// What the agent sees of secrets in the answer. Of several rules that match, `Masked` wins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_view: Option<AgentView>,
+    /// Whether a pod may be given the Secrets that the rule shows only masked: `Deny` where absent. Whoever makes the pod
+    /// can have it print them. Of several rules that match, `Deny` wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_references: Option<SecretReferences>,
     /// Records at least this much of the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordLevel>,
@@ -253,6 +293,14 @@ pub enum AgentView {
     Clear,
     /// Placeholders in the place of secret values.
     Masked,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum SecretReferences {
+    #[default]
+    Deny,
+    /// What the agent makes runs with values that the agent itself does not see.
+    Allow,
 }
 
 #[derive(

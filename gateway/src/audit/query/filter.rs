@@ -21,6 +21,8 @@ pub struct Filter {
     pub namespace: Option<String>,
     pub name: Option<String>,
     pub decision: Option<String>,
+    /// `enforce` or `observe`.
+    pub enforcement: Option<String>,
     pub status: Option<Status>,
 }
 
@@ -85,6 +87,7 @@ impl Filter {
             && any_of(&self.namespace, [record.text(&["objectRef", "namespace"])])
             && any_of(&self.name, [record.text(&["objectRef", "name"])])
             && any_of(&self.decision, [record.text(&["decision"])])
+            && any_of(&self.enforcement, [record.text(&["enforcement"])])
             && self
                 .status
                 .is_none_or(|wanted| wanted.matches(record.integer(&["responseStatus", "code"])))

@@ -60,7 +60,9 @@ fn a_pod_token_gives_the_pod_its_session_and_a_synthetic_user() {
     let principal = Principal::service_account(&token(NAME, &json!({ "sub": NAME })), review)
         .expect("a principal");
     let set = agents("{serviceAccount: {namespace: build, name: bot}}");
-    let identity = principal.identity(&set, "node-1").expect("an identity");
+    let identity = principal
+        .identity(&set, "node-1", None)
+        .expect("an identity");
 
     assert_eq!(identity.user.username, NAME);
     assert_eq!(identity.user.uid.as_deref(), Some("sa-uid"));
@@ -128,7 +130,7 @@ fn a_token_without_a_pod_has_no_workload_and_no_session() {
     let principal = Principal::service_account(&token(NAME, &json!({})), reviewed(NAME, &[]))
         .expect("a principal");
     let identity = principal
-        .identity(&AgentSet::default(), "g")
+        .identity(&AgentSet::default(), "g", None)
         .expect("an identity");
     assert_eq!((identity.workload, identity.session_id), (None, None));
     assert_eq!(identity.provenance, Provenance::default());
@@ -171,7 +173,7 @@ fn a_ci_token_gives_the_job_its_session_and_its_claims() {
     )
     .expect("a principal");
     let set = agents("{oidc: {issuer: github, claims: {repository_id: \"74\"}}}");
-    let identity = principal.identity(&set, "g").expect("an identity");
+    let identity = principal.identity(&set, "g", None).expect("an identity");
 
     assert_eq!(
         identity.user.username,

@@ -69,9 +69,12 @@ pub(in crate::cli) struct Args {
     /// Calls on objects of this name.
     #[arg(long)]
     name: Option<String>,
-    /// Calls that policy allowed, or denied.
-    #[arg(long, value_parser = ["allow", "deny"])]
+    /// Calls that policy allowed, denied, or left to people.
+    #[arg(long, value_parser = ["allow", "deny", "hold"])]
     decision: Option<String>,
+    /// Calls on which that decision counted, or was only observed: they passed all the same.
+    #[arg(long, value_parser = ["enforce", "observe"])]
+    enforcement: Option<String>,
     /// Calls answered with this status code, or with one of a class such as 4xx.
     #[arg(long, value_name = "CODE")]
     status: Option<Status>,
@@ -99,6 +102,7 @@ ndjson the other. With --limit 0, ndjson is streamed, newest file first; the res
 Examples:
   sallyport audit list --since 2h --decision deny
   sallyport audit list --config gateway.yaml --since 1h --decision deny
+  sallyport audit list --config gateway.yaml --enforcement observe --decision deny    # would be denied if enforced
   sallyport audit list --config gateway.yaml --agent coder --resource secrets --verb get -o wide
   sallyport audit list --store ./store --limit 0 -o ndjson | jq -r .auditID
 
@@ -175,6 +179,7 @@ impl Args {
             ("namespace", self.namespace.clone()),
             ("name", self.name.clone()),
             ("decision", self.decision.clone()),
+            ("enforcement", self.enforcement.clone()),
             ("status", self.status.map(|status| status.to_string())),
         ];
         let given = all.into_iter();
@@ -195,6 +200,7 @@ impl Args {
             namespace: self.namespace.clone(),
             name: self.name.clone(),
             decision: self.decision.clone(),
+            enforcement: self.enforcement.clone(),
             status: self.status,
         })
     }
@@ -348,9 +354,21 @@ fn full_cells(call: &Record) -> Vec<String> {
         text(&["verb"]),
         object(call),
         status(call),
-        text(&["decision"]),
+        decision(call),
         text(&["rule"]),
     ]
+}
+
+/// With a mark where it did not count.
+fn decision(call: &Record) -> String {
+    let observed = call.text(&["enforcement"]) == Some("observe");
+    match call.text(&["decision"]) {
+        Some(decision) if observed && decision != "allow" => {
+            printable(&format!("{decision} (observed)"))
+        }
+        Some(decision) => printable(decision),
+        None => none(),
+    }
 }
 
 fn wide_cells(call: &Record) -> Vec<String> {

@@ -58,7 +58,8 @@ pub(in crate::cli) struct Args {
 const AFTER_HELP: &str = "\
 Nothing is guessed. A call is judged by what its record holds, and where something that is not in the record would \
 decide, it is counted as undecidable, with the reason. The policies of the directory are all that count: objects of \
-the cluster are not asked for.
+the cluster are not asked for. A call that passed only because its namespace is observed counts as one that passed, so the \
+policies in force say here what enforcing them would change.
 
 Examples:
   sallyport policy simulate --policies ./new --config gateway.yaml

@@ -45,7 +45,7 @@ pub(in crate::cli) struct Args {
 
 const AFTER_HELP: &str = "\
 The policy allows the calls that passed and that the agent could use, those that found nothing (404) included. What was \
-denied is named in comments. A server-side apply needs create as well as patch; where the record does not tell whether a \
+denied is named in comments; what passed because its namespace is only observed has passed. A server-side apply needs create as well as patch; where the record does not tell whether a \
 patch was one, create is allowed and a comment says so.
 
 It is as good as the time it was made from: what the agent did not do in it, it will be denied.

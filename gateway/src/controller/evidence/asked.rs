@@ -19,8 +19,18 @@ const LONGEST_NAME: usize = 256;
 
 /// What a tail may be narrowed by; the gateway does it.
 const OF_A_TAIL: [&str; 6] = ["user", "agent", "session", "auditID", "stage", "decision"];
-const OF_A_LIST: [&str; 10] = [
-    "since", "until", "limit", "user", "agent", "verb", "resource", "name", "decision", "status",
+const OF_A_LIST: [&str; 11] = [
+    "since",
+    "until",
+    "limit",
+    "user",
+    "agent",
+    "verb",
+    "resource",
+    "name",
+    "decision",
+    "enforcement",
+    "status",
 ];
 
 /// One call, and the namespace that it keeps to.
@@ -151,6 +161,7 @@ impl Parameters {
             namespace,
             name: self.take("name")?,
             decision: self.take("decision")?,
+            enforcement: self.take("enforcement")?,
             status: self
                 .take("status")?
                 .map(|text| text.parse())

@@ -6,6 +6,7 @@ use super::{Caller, Case};
 use crate::{
     identity::{
         AgentIdentity, CiRun, GenAi, Identity, Provenance, ProvenanceSource, Source, UserInfo,
+        Workload,
     },
     request_info::{Ambiguous, RequestInfo},
 };
@@ -17,7 +18,9 @@ pub enum Unclear {
         "the case says nothing of what is expected; write expect: Allow, Deny or RequireApproval"
     )]
     Expectation,
-    #[error("the case says not who calls; write one of serviceAccount, oidc and agent under as")]
+    #[error(
+        "the case says not who calls; write one of serviceAccount, oidc and agent under as, or serviceAccount and oidc for a user's token in a pod"
+    )]
     Caller,
     #[error("the case says not what is called; write verb and resource, or method and url")]
     Call,
@@ -36,7 +39,7 @@ impl Caller {
                     BTreeMap::new(),
                 )
             }
-            (None, Some(oidc), _) => {
+            (_, Some(oidc), _) => {
                 let claims = oidc.claims.iter();
                 let claims = claims.map(|(claim, value)| (claim.clone(), vec![value.clone()]));
                 (
@@ -61,9 +64,22 @@ impl Caller {
             upstream_user: UserInfo::default(),
             issuer,
             claims,
-            workload: None,
+            workload: self.pod(),
             provenance: self.provenance(),
             session_id: None,
+        })
+    }
+
+    /// With both, the user's token comes out of a captured pod.
+    fn pod(&self) -> Option<Workload> {
+        let account = self
+            .service_account
+            .as_ref()
+            .filter(|_| self.oidc.is_some());
+        account.map(|account| Workload {
+            namespace: account.namespace.clone(),
+            service_account: account.name.clone(),
+            ..Workload::default()
         })
     }
 

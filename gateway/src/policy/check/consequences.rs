@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::Fields;
 use crate::{
-    api::v1alpha1::agent_policy::{ApprovalTerms, Channel, Effect, Rule, Scope},
+    api::v1alpha1::agent_policy::{
+        AgentView, ApprovalTerms, Channel, Effect, Rule, Scope, SecretReferences,
+    },
     config::HumanDuration,
     policy::{obligations::Obligations, terms::Terms},
 };
@@ -31,10 +33,17 @@ fn obligations(rule: &Rule, fields: &mut Fields<'_>) -> Option<Obligations> {
         rule.warn.as_ref().is_none_or(printable),
         "is one line: the header that carries it has no line breaks",
     );
+    let masks = rule.agent_view == Some(AgentView::Masked);
+    fields.require(
+        "secretReferences",
+        masks || rule.secret_references.is_none(),
+        "belongs to agentView Masked: what the agent sees may be given to pods anyway",
+    );
     let idle = duration("streams.idle", streams.idle.as_deref(), fields);
     let lasting = duration("streams.duration", streams.duration.as_deref(), fields);
     Some(Obligations {
         agent_view: rule.agent_view.unwrap_or_default(),
+        withholds_secrets: masks && rule.secret_references != Some(SecretReferences::Allow),
         record: rule.record,
         idle: idle?,
         duration: lasting?,

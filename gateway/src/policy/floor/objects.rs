@@ -119,7 +119,7 @@ fn stores_object(request: &RequestInfo) -> bool {
 }
 
 /// Whether the object itself is written, with what is to run.
-fn is_written(request: &RequestInfo) -> bool {
+pub(super) fn is_written(request: &RequestInfo) -> bool {
     let written = matches!(
         request.subresource.as_str(),
         "" | "ephemeralcontainers" | "resize"

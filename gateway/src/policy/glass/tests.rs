@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::policy::tests::{bot, request};
+use crate::{
+    identity::{Identity, Workload},
+    policy::tests::{bot, request},
+};
 
 const MADE: &str = "2026-11-26T10:00:00Z";
 
@@ -242,6 +245,35 @@ fn it_reaches_the_agents_that_it_names() {
     assert!(for_call(&of("system:serviceaccount:ci:bot"), line).is_some());
     assert_eq!(for_call(&of("system:serviceaccount:ci:other"), line), None);
     assert_eq!(for_call(&of("system:serviceaccount:ci:*"), line), None);
+}
+
+#[test]
+fn it_reaches_a_user_in_a_pod_where_it_names_both() {
+    let identity = Identity {
+        issuer: Some("github".to_owned()),
+        workload: Some(Workload {
+            namespace: "ci".to_owned(),
+            service_account: "runner".to_owned(),
+            ..Workload::default()
+        }),
+        ..bot()
+    };
+    let user = identity.user.username.as_str();
+    let pod = "system:serviceaccount:ci:runner";
+    let request = request("GET /api/v1/namespaces/ci/pods");
+    let attributes = Attributes::new(&identity, &request);
+    for (agents, reaches) in [
+        (&[user, pod][..], true),
+        (&["*"], true),
+        (&[user], false),
+        (&[pod], false),
+        (&[user, "system:serviceaccount:ci:builder"], false),
+    ] {
+        let one = opened("one", &json!({"agents": agents}));
+        let glasses = Glasses::of(&known(true, vec![one]));
+        let open = glasses.open_for(&attributes, at(20));
+        assert_eq!(open.is_some(), reaches, "{agents:?}");
+    }
 }
 
 #[test]

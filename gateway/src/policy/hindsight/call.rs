@@ -144,12 +144,23 @@ fn then(record: &Record) -> Result<Then, NotJudged> {
         _ => return Err(NotJudged::Undecided),
     };
     Ok(Then {
-        verdict: Verdict {
+        verdict: verdict(record, answer, rule),
+        status: record.integer(&["responseStatus", "code"]),
+    })
+}
+
+/// What passed because policies were only observed has passed.
+fn verdict(record: &Record, answer: Answer, rule: &str) -> Verdict {
+    match record.text(&["enforcement"]) {
+        Some("observe") if answer != Answer::Allow => Verdict {
+            answer: Answer::Allow,
+            rule: format!("observe, not {rule}"),
+        },
+        _ => Verdict {
             answer,
             rule: rule.to_owned(),
         },
-        status: record.integer(&["responseStatus", "code"]),
-    })
+    }
 }
 
 /// As it came: the record's own columns may have learned more since, such as the name of what was created.

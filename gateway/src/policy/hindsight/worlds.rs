@@ -4,10 +4,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use super::{PastCall, Unknown};
 use crate::{
-    api::v1alpha1::{
-        agent_policy::Subject,
-        matching::{ANY, OidcMatch},
-    },
+    api::v1alpha1::matching::{ANY, OidcMatch},
     identity::Identity,
     policy::PolicySet,
 };
@@ -90,7 +87,7 @@ fn worlds(known: Option<bool>) -> Vec<bool> {
 fn open_subjects<'p>(policies: &'p PolicySet, call: &PastCall) -> Vec<&'p OidcMatch> {
     let mut open: Vec<&OidcMatch> = Vec::new();
     for subject in policies.rules().flat_map(|rule| rule.subjects.iter()) {
-        if let Subject::Oidc(oidc) = subject
+        if let Some(oidc) = subject.oidc()
             && may_be(oidc, call)
             && !open.contains(&oidc)
         {

@@ -100,6 +100,7 @@ impl Draft {
             unless: None,
             warn: None,
             agent_view: None,
+            secret_references: None,
             record: None,
             streams: None,
             approval: None,

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Open for every agent, everywhere.
-fn glass(name: &str) -> Glass {
+pub(super) fn glass(name: &str) -> Glass {
     let object: BreakGlass = serde_json::from_value(json!({
         "apiVersion": "sallyport.dev/v1alpha1",
         "kind": "BreakGlass",
@@ -140,6 +140,11 @@ fn the_floor_denies_behind_a_glass_what_it_denies_before_it() {
         let decision = behind(&PolicySet::empty(), line, json!({}));
         assert_eq!(shown(decision), format!("deny {rule}"), "{line}");
     }
+    let certificate = json!({"podCertificate": {"signerName": "example.com/mesh"}});
+    let certificate = json!({"spec": {"volumes": [{"projected": {"sources": [certificate]}}]}});
+    let create = "POST /api/v1/namespaces/ci/pods";
+    let decision = behind(&PolicySet::empty(), create, certificate);
+    assert_eq!(shown(decision), "deny built-in/floor-signer");
     let labelled = json!({"metadata": {"labels": {"sallyport.dev/ready": "x"}}});
     let decision = behind(
         &PolicySet::empty(),
@@ -165,6 +170,17 @@ fn a_pod_is_given_no_secret_that_its_agent_may_not_read() {
     ] {
         assert_eq!(decide(&rules), "deny built-in/break-glass-secret");
     }
+    let given = format!("{masked}, secretReferences: Allow");
+    assert_eq!(decide(&[&denying, &given]), "allow BreakGlass/outage");
+    let perhaps = format!(
+        "{}, when: 'object.x == 1'",
+        masked.replace("name: a", "name: m")
+    );
+    assert_eq!(
+        decide(&[&denying, ALLOW, &perhaps]),
+        "deny built-in/break-glass-secret",
+        "the Secret may be one that is masked"
+    );
     let asking = ALLOW.replace("name: a, effect: Allow", "name: h, effect: RequireApproval");
     assert_eq!(
         decide(&[ALLOW, &asking]),

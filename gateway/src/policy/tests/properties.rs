@@ -59,6 +59,7 @@ fn rule(effect: impl Strategy<Value = Effect>) -> impl Strategy<Value = Rule> {
                     unless,
                     warn: None,
                     agent_view: None,
+                    secret_references: None,
                     record: None,
                     streams: None,
                     approval: None,

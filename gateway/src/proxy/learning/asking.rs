@@ -177,7 +177,7 @@ impl Gateway {
         if status.is_success() {
             return Ok(Fact::Known(object));
         }
-        let refused = if self.writes_unseen(call.attributes) {
+        let refused = if self.writes_unseen(call) {
             Refused::withheld(status, &object)
         } else {
             Refused::in_its_words(object, call.attributes.request)

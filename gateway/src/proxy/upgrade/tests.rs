@@ -27,6 +27,7 @@ pub(super) fn arrival(method: Method, target: &str, upgrade: &'static str) -> Ar
         client: Some(IpAddr::from([127, 0, 0, 1])),
         pod: None,
         process: None,
+        enforcement: crate::audit::record::Enforcement::Enforce,
         version: Version::HTTP_11,
         method,
         target: target.to_owned(),

@@ -122,7 +122,21 @@ fn what_is_read_only_masked_is_not_read_by_an_empty_patch() {
             false,
         ),
     ] {
-        assert_eq!(on_attributes(call, writes_unseen), expected, "{call:?}");
+        let enforced = on_attributes(call, |policies, attributes| {
+            writes_unseen(policies, attributes, Enforcement::Enforce)
+        });
+        assert_eq!(enforced, expected, "{call:?}");
+    }
+}
+
+#[test]
+fn where_policies_are_only_observed_only_what_they_mask_is_masked() {
+    for (namespace, expected) in [("masked", true), ("unreadable", false), ("plain", false)] {
+        let call = ("update", "", "pods", namespace);
+        let observed = on_attributes(call, |policies, attributes| {
+            writes_unseen(policies, attributes, Enforcement::Observe)
+        });
+        assert_eq!(observed, expected, "{call:?}");
     }
 }
 
@@ -135,7 +149,8 @@ fn a_guess_is_refused_before_anything_is_learned() {
     let passes = |namespace: &str, body: &[u8]| {
         let json_patch = Some(&b"application/json-patch+json"[..]);
         on_attributes(("patch", "", "pods", namespace), |policies, attributes| {
-            check_guesses(policies, attributes, json_patch, body).is_ok()
+            let unseen = || writes_unseen(policies, attributes, Enforcement::Enforce);
+            check_guesses(attributes, json_patch, body, unseen).is_ok()
         })
     };
     for body in [&guess[..], copied] {

@@ -113,6 +113,11 @@ fn what(call: &Record) -> Vec<Line> {
 fn decision(call: &Record) -> Vec<Line> {
     let text = |path: &[&str]| call.text(path).map(str::to_owned);
     let decision = text(&["decision"]).unwrap_or_else(|| "none is recorded".to_owned());
+    let observed = call.text(&["enforcement"]) == Some("observe") && decision != "allow";
+    let decision = match observed {
+        true => format!("{decision}, only observed: the call was forwarded"),
+        false => decision,
+    };
     vec![
         ("decision", Some(decision)),
         ("rule", text(&["rule"])),

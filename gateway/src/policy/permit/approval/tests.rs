@@ -44,6 +44,7 @@ fn pending() -> PendingPermit {
         obligations: Default::default(),
         risk: risk(),
         glass: None,
+        unenforced: None,
     };
     PendingPermit {
         permit,
