@@ -119,7 +119,7 @@ impl Principal {
         gateway: &str,
         pod: Option<&Workload>,
     ) -> Result<Identity, Unauthenticated> {
-        let pod = pod.or(self.workload());
+        let pod = pod.or_else(|| self.workload());
         let provenance = self.provenance(agents, pod)?;
         let session_id = self
             .piece_of_work(pod)

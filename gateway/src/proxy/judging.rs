@@ -102,9 +102,20 @@ impl Gateway {
         recording: &mut Recording,
     ) -> Result<Decision, Unlearned> {
         let decided = self.try_to_judge(policies, call, recording).await;
-        if !call.arrival.is_observed() {
-            return decided;
+        match call.arrival.is_observed() {
+            false => decided,
+            // Boxed: it is as large as the judgement itself, and most calls have no need of it.
+            true => Box::pin(self.observe(decided, policies, call, recording)).await,
         }
+    }
+
+    async fn observe(
+        &self,
+        decided: Result<Decision, Unlearned>,
+        policies: &PolicySet,
+        call: &mut Call<'_>,
+        recording: &mut Recording,
+    ) -> Result<Decision, Unlearned> {
         let decision = match decided {
             Err(Unlearned::Denied(denial)) => Decision::Deny(denial),
             decided => decided?,
