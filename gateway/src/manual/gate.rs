@@ -111,10 +111,12 @@
 //! nothing. `break-glass close NAME --reason TEXT` ends it at once, and with it every watch and terminal that only it
 //! allowed.
 //!
-//! What is in no namespace, or in more than one, asks for `"*"`; so does a Namespace itself. The floor, stops,
-//! authentication, recording and the write-back guard are as before, and where the floor asks for a rule that names
-//! the namespace, a BreakGlass is no such rule. Secrets are shown as the rules that match say, and masked where no
-//! rule lets the call pass. A pod is given no Secret that policy does not let its agent read unmasked.
+//! What is in no namespace, or in more than one, asks for `"*"`; so does a Namespace itself. A user's token in a
+//! captured pod is reached only where `agents` names both, the user or its agent and the pod's ServiceAccount, or
+//! `"*"`. The floor, stops, authentication, recording and the write-back guard are as before, and where the floor
+//! asks for a rule that names the namespace, a BreakGlass is no such rule. Secrets are shown as the rules that match
+//! say, and masked where no rule lets the call pass. A pod is given no Secret that policies would not give it without
+//! the BreakGlass; where the rule that masks it says `secretReferences: Allow`, they do.
 //!
 //! A call that passes by it is recorded with `decision` allow, `rule` `BreakGlass/NAME`, level RequestResponse, and
 //! in `riskReasons` what would have been decided; its caller gets a `Warning`. Asking, each vote, opening and end are

@@ -109,7 +109,9 @@
 //!
 //! That a rule must name the namespace, and that a Secret in a pod counts as a read, asks for rules: these parts of the floor
 //! are effects of policies, and lowered. Which namespaces are observed the gateway hears from the cluster, so that needs
-//! `objects` in its configuration; until it has heard, policies count. Raised to `enforce`, what runs is judged at once.
+//! `objects` in its configuration; until it has heard, policies count. Raised to `enforce`, what runs is judged at once, and a stream ends
+//! that nobody approved and whose rule requires approval. Where a BreakGlass is open too, it counts first, and what it does
+//! not reach is observed.
 //!
 //! ## How much of it is kept
 //!
