@@ -64,7 +64,11 @@ impl PolicyArchive {
     /// Moves to the store what is kept, what earlier processes left included, until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
         loop {
-            let moved = self.store_all().await;
+            // A store that hangs does not keep the gateway from ending.
+            let moved = tokio::select! {
+                () = shutdown.cancelled() => break,
+                moved = self.store_all() => moved,
+            };
             if let Err(error) = &moved {
                 tracing::warn!(
                     error = causes(error),
