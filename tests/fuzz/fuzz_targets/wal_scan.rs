@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use sallyport::audit::wal::{FileSystem, Options, Payload, Wal, scan};
+use sallyport::audit::wal::{FileSystem, Headroom, Options, Payload, Wal, scan};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -80,6 +80,7 @@ fn template() -> Vec<(String, Vec<u8>)> {
             let payload = Payload {
                 before: vec![b'a' + number; 900].into(),
                 after: vec![b'z'; usize::from(number) * 50].into(),
+                headroom: Headroom::Spare,
             };
             log.append(payload).await.expect("room");
             if number == 5 {
