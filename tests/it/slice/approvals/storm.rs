@@ -28,7 +28,8 @@ fn storm_of_held_calls_is_answered_and_nothing_is_sent_twice() -> Result<()> {
     })?;
     assert_eq!(requests.len(), OBJECTS);
     eventually("all calls to be held", 4 * SOON, || {
-        let held = asked.scene.gateway.audit_list_of_log()?;
+        // By then some are in the store.
+        let held = asked.scene.gateway.audit_list(&[])?;
         let held = held
             .iter()
             .filter(|call| call["approval"]["state"] == "pending");
