@@ -58,7 +58,9 @@ impl Approvals {
         if let Some(key) = self.shared(question) {
             return Ok(Ticket::new(self, key));
         }
-        self.check_share(question)?;
+        if !self.is_being_asked(question) {
+            self.check_share(question)?;
+        }
         self.create(question).await
     }
 
@@ -71,6 +73,14 @@ impl Approvals {
             Some((rank, key))
         });
         ranked.min().map(|(_, key)| key.clone())
+    }
+
+    /// A call of this gateway asks the same, and it was not heard of yet: people are asked nothing more.
+    fn is_being_asked(&self, question: &Question) -> bool {
+        let namespace = self.namespace_of(question);
+        let names = self.free_names(&namespace, question);
+        let first = names.into_iter().next();
+        first.is_some_and(|name| self.waiting.has(&(namespace, name)))
     }
 
     fn check_share(&self, question: &Question) -> Result<(), NotAsked> {
