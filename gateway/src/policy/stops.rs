@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::v1alpha1::agent_stop::{AgentStop, StopTarget},
-    identity::Identity,
+    identity::{Identity, Workload},
     informer::Known,
 };
 
@@ -112,10 +112,20 @@ impl Stop {
     pub(super) fn is_for(&self, identity: &Identity) -> bool {
         match &self.target {
             StopTarget::All(_) => true,
-            StopTarget::Session(id) => identity.session_id.as_ref() == Some(id),
-            // A user's token in a pod is no way around a stop of the pod's own account.
+            // A user's token in a pod is no way around a stop of the pod's own session or account.
+            StopTarget::Session(id) => {
+                let is_pods = |pod: &Workload| {
+                    let of = id.strip_suffix(pod.pod_uid.as_str());
+                    !pod.pod_uid.is_empty() && of.is_some_and(|of| of.ends_with('/'))
+                };
+                identity.session_id.as_ref() == Some(id)
+                    || identity.pod_of_user().is_some_and(is_pods)
+            }
             StopTarget::Agent(name) => {
-                let is_pods = |pod| is_account(name, pod);
+                let is_pods = |pod: &Workload| {
+                    let (namespace, account) = (&pod.namespace, &pod.service_account);
+                    is_account(name, pod) || *name == format!("sallyport:sa:{namespace}:{account}")
+                };
                 is_called(identity, name) || identity.pod_of_user().is_some_and(is_pods)
             }
         }
