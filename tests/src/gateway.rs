@@ -143,9 +143,30 @@ impl Gateway {
         replace(&self.path(name), text)
     }
 
-    /// SIGHUP: read policies and agents again.
+    /// SIGHUP: read policies and agents again. Returns when what is there now counts.
     pub fn reload(&self) -> Result<()> {
-        self.server.signal(nix::sys::signal::SIGHUP)
+        // The first may be told of a reload that began before.
+        for _ in 0..2 {
+            let before = self.reloads();
+            self.server.signal(nix::sys::signal::SIGHUP)?;
+            eventually("the reload by SIGHUP", LIMIT, || {
+                Ok((self.reloads() > before).then_some(()))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// How often policies were read again without a fault.
+    pub fn reloads(&self) -> usize {
+        let log = self.log();
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines
+            .filter(|line| {
+                line["fields"]["message"] == "reloaded" && line["fields"]["part"] == "policies"
+            })
+            .count()
     }
 
     /// The value of a metric without labels.
