@@ -92,6 +92,12 @@ impl Room {
         self.own.num_permits() * UNIT
     }
 
+    /// Gives back what is not needed for `bytes`.
+    pub(super) fn shrink_to(&mut self, bytes: usize) {
+        let spare = self.own.num_permits().saturating_sub(bytes.div_ceil(UNIT));
+        let _given_back = (self.own.split(spare), self.of.split(spare));
+    }
+
     /// Takes in the room that `more` has.
     pub(super) fn join(&mut self, more: Self) {
         self.own.merge(more.own);
@@ -122,5 +128,19 @@ mod tests {
         assert!(other.take(1 << 20).await.is_ok());
         drop(room);
         assert!(greedy.take(1).await.is_ok());
+    }
+
+    #[test]
+    fn room_that_is_not_needed_returns_to_both() {
+        let budget = ByteBudget::new(64 << 10);
+        let (own, other) = (budget.share(64 << 10), budget.share(64 << 10));
+        let mut room = own.try_take(64 << 10).expect("all is free");
+        room.shrink_to(1);
+        assert_eq!(room.bytes(), 1 << 10);
+        assert!(own.try_take(64 << 10).is_none());
+        drop(own.try_take(63 << 10).expect("the rest of the share"));
+        assert!(other.try_take(63 << 10).is_some());
+        room.shrink_to(64 << 10);
+        assert_eq!(room.bytes(), 1 << 10, "it does not grow");
     }
 }

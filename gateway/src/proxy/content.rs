@@ -36,7 +36,7 @@ pub const LIMIT: usize = super::request_body::LIMIT;
 /// What a value may take in memory for each byte of its text, at least, and at most: the small objects of
 /// `managedFields` take 45 times their text.
 const SPREAD: usize = 48;
-const LEAST: usize = 256 << 10;
+const LEAST: usize = 64 << 10;
 const MOST: usize = 24 << 20;
 
 /// Options of a deletion are not longer; what is longer is taken for a deletion that is carried out.

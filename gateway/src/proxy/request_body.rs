@@ -85,6 +85,8 @@ async fn collect(budget: &Share, mut body: Incoming) -> Result<(Bytes, Room), Re
         }
         bytes.extend_from_slice(&data);
     }
+    // A call may be held for an hour, and most bodies are small.
+    room.shrink_to(bytes.capacity());
     Ok((bytes.freeze(), room))
 }
 
