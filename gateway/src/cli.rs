@@ -21,6 +21,7 @@ mod kubeconfig;
 mod manifests;
 #[cfg(target_os = "linux")]
 mod node;
+mod objects;
 mod output;
 mod person;
 mod policy;

@@ -2,19 +2,26 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use kube::{Api, Client};
 
-use super::person::{Access, Scope, block_on};
-use crate::{
-    api::v1alpha1::{agent_policy, approval_request::ApprovalRequest},
-    approval::NotVoted,
+use super::{
+    objects::{Kind, read},
+    person::{Access, Scope, block_on},
 };
+use crate::api::v1alpha1::{agent_policy, approval_request::ApprovalRequest};
 
 mod decide;
 mod list;
 pub(super) mod show;
 mod watch;
+
+const REQUESTS: Kind<'_> = Kind {
+    one: "request for approval",
+    all: "requests for approval (approvalrequests.sallyport.dev)",
+    role: Some("sallyport-approver"),
+    list: "sallyport approvals list -A",
+};
 
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
@@ -76,13 +83,10 @@ impl Named {
         (namespace.to_owned(), self.name.clone())
     }
 
-    async fn read(&self, client: &Client) -> anyhow::Result<ApprovalRequest> {
+    pub(super) async fn read(&self, client: &Client) -> anyhow::Result<ApprovalRequest> {
         let (namespace, name) = self.key(client);
-        let found = objects(client, Some(&namespace)).get_opt(&name).await;
-        found
-            .with_context(|| format!("reading the request for approval {namespace}/{name}"))?
-            .ok_or_else(|| anyhow!(NotVoted::NotFound))
-            .with_context(|| format!("{namespace}/{name}"))
+        let found = read(&objects(client, Some(&namespace)), REQUESTS, &name).await;
+        found.with_context(|| format!("in namespace {namespace}"))
     }
 }
 

@@ -2,17 +2,26 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, anyhow};
 use kube::{Api, Client, Resource as _};
 use serde_json::{Value, json};
 
-use super::person::block_on;
+use super::{
+    objects::{self, Kind, refused},
+    person::block_on,
+};
 use crate::api::v1alpha1::break_glass::BreakGlass;
 
 mod approve;
 mod close;
 mod list;
 mod open;
+
+const GLASSES: Kind<'_> = Kind {
+    one: "BreakGlass",
+    all: "BreakGlass objects (breakglasses.sallyport.dev)",
+    role: Some("sallyport-break-glass"),
+    list: "sallyport break-glass list",
+};
 
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
@@ -47,19 +56,12 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
     ran.map(|()| ExitCode::SUCCESS)
 }
 
-fn objects(client: &Client) -> Api<BreakGlass> {
+fn glasses(client: &Client) -> Api<BreakGlass> {
     Api::all(client.clone())
 }
 
 async fn read(client: &Client, name: &str) -> anyhow::Result<BreakGlass> {
-    let found = objects(client).get_opt(name).await;
-    found
-        .map_err(|error| refused(error, "read"))?
-        .with_context(|| {
-            format!(
-                "there is no BreakGlass {name}; `sallyport break-glass list` shows those that are"
-            )
-        })
+    objects::read(&glasses(client), GLASSES, name).await
 }
 
 /// Adds `value` at `path` of the object, whatever others write at the same time.
@@ -70,23 +72,5 @@ async fn add(client: &Client, name: &str, path: &str, value: &Value) -> anyhow::
         .header(http::header::CONTENT_TYPE, "application/json-patch+json")
         .body(patch.into_bytes())?;
     let written = client.request(request).await;
-    written.map_err(|error| refused(error, "change"))
-}
-
-fn refused(error: kube::Error, verb: &str) -> anyhow::Error {
-    match &error {
-        kube::Error::Api(status) if status.code == 404 => anyhow!(
-            "the cluster knows no {}: apply the output of `sallyport manifests` first",
-            BreakGlass::plural(&())
-        ),
-        kube::Error::Api(status) if status.code == 403 && status.message.contains("sallyport:") => {
-            anyhow!("{}", status.message)
-        }
-        kube::Error::Api(status) if status.code == 403 => anyhow!(
-            "you may not {verb} a BreakGlass ({}); an administrator can bind you to ClusterRole sallyport-break-glass",
-            status.message
-        ),
-        kube::Error::Api(status) => anyhow!("{}", status.message),
-        _ => anyhow!(error).context(format!("cannot {verb} a BreakGlass")),
-    }
+    written.map_err(|error| refused(error, "change", GLASSES, Some(name)))
 }

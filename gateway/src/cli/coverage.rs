@@ -12,9 +12,10 @@ use kube::{Api, Client};
 
 use self::join::{Line, LivePod, lines};
 use super::{
+    objects::{Kind, OBJECTS_A_PAGE, each},
     output::Output,
     person::{Access, Scope, block_on},
-    reports::{Report, each_object, each_report},
+    reports::{Report, each_report},
     table::{self, Column},
     text::{Cut, printable},
 };
@@ -97,8 +98,17 @@ async fn pods(client: &Client, args: &Args) -> anyhow::Result<Vec<LivePod>> {
             format!("pods in the namespace {namespace}"),
         ),
     };
+    let kind = Kind {
+        one: "pod",
+        all: &what,
+        role: None,
+        list: "kubectl get pods",
+    };
     let mut pods = Vec::new();
-    each_object(&objects, &what, |pod| pods.extend(LivePod::of(&pod))).await?;
+    each(&objects, kind, OBJECTS_A_PAGE, |pod| {
+        pods.extend(LivePod::of(&pod));
+    })
+    .await?;
     Ok(pods)
 }
 

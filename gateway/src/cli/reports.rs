@@ -1,15 +1,19 @@
-//! What the node agents report, and how the API server's refusals read.
+//! What the node agents report, and ages as people read them.
 
-use anyhow::anyhow;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::serde::de::DeserializeOwned;
-use kube::{Api, Client, Resource, api::ListParams};
+use kube::{Api, Client};
 
+use super::objects::{Kind, each};
 use crate::api::v1alpha1::node_coverage::{NodeCoverage, NodeCoverageStatus};
 
 /// A report of a node with hundreds of pods is some 100 KiB.
 const REPORTS_A_PAGE: u32 = 50;
-const OBJECTS_A_PAGE: u32 = 500;
+const REPORTS: Kind<'_> = Kind {
+    one: "NodeCoverage",
+    all: "reports of nodes (nodecoverages.sallyport.dev)",
+    role: Some("sallyport-operator"),
+    list: "sallyport coverage -A",
+};
 /// A node agent renews its report every 30 seconds.
 const FRESH: SignedDuration = SignedDuration::from_secs(120);
 
@@ -34,80 +38,12 @@ pub(super) async fn each_report(
     mut take: impl FnMut(Report),
 ) -> anyhow::Result<()> {
     let reports = Api::<NodeCoverage>::all(client.clone());
-    let all = ListParams::default().limit(REPORTS_A_PAGE);
-    each(
-        &reports,
-        all,
-        "the nodes' reports (nodecoverages.sallyport.dev)",
-        |object| {
-            if let (Some(node), Some(status)) = (object.metadata.name, object.status) {
-                take(Report { node, status });
-            }
-        },
-    )
+    each(&reports, REPORTS, REPORTS_A_PAGE, |object| {
+        if let (Some(node), Some(status)) = (object.metadata.name, object.status) {
+            take(Report { node, status });
+        }
+    })
     .await
-}
-
-/// Hands each object to `take`; `what` is what they are called in a message.
-pub(super) async fn each_object<K>(
-    objects: &Api<K>,
-    what: &str,
-    take: impl FnMut(K),
-) -> anyhow::Result<()>
-where
-    K: Clone + std::fmt::Debug + DeserializeOwned + Resource,
-{
-    each(
-        objects,
-        ListParams::default().limit(OBJECTS_A_PAGE),
-        what,
-        take,
-    )
-    .await
-}
-
-async fn each<K>(
-    objects: &Api<K>,
-    mut params: ListParams,
-    what: &str,
-    mut take: impl FnMut(K),
-) -> anyhow::Result<()>
-where
-    K: Clone + std::fmt::Debug + DeserializeOwned + Resource,
-{
-    loop {
-        let page = objects
-            .list(&params)
-            .await
-            .map_err(|error| explained(error, what))?;
-        page.items.into_iter().for_each(&mut take);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params.continue_token = Some(token),
-            None => return Ok(()),
-        }
-    }
-}
-
-/// What the person at the terminal can do about it.
-fn explained(error: kube::Error, what: &str) -> anyhow::Error {
-    let advice = match &error {
-        kube::Error::Api(status) if status.code == 404 => {
-            format!("the cluster knows no {what}; apply the output of `sallyport manifests` to it")
-        }
-        kube::Error::Api(status) if status.code == 403 => {
-            format!(
-                "you may not list {what}; ask for the verb list on it, or name another --context"
-            )
-        }
-        kube::Error::Api(status) if status.code == 401 => {
-            "the API server does not know you; log in anew, or name another --context".to_owned()
-        }
-        kube::Error::Api(_) => format!("listing {what}"),
-        _ => {
-            format!("cannot ask the API server for {what}; is the current --context the right one?")
-        }
-    };
-    anyhow!(error).context(advice)
 }
 
 /// `45s`, `12m`, `3h`, `2d`.
@@ -135,17 +71,5 @@ mod tests {
         ] {
             assert_eq!(short(SignedDuration::from_secs(seconds)), text);
         }
-    }
-
-    #[test]
-    fn a_refusal_says_what_to_do() {
-        let refused = |code| {
-            let status = kube::core::Status::failure("no", "Reason").with_code(code);
-            let error = explained(kube::Error::Api(status.boxed()), "reports");
-            format!("{error:#}")
-        };
-        assert!(refused(404).contains("`sallyport manifests`"));
-        assert!(refused(403).contains("verb list"));
-        assert!(refused(401).contains("log in"));
     }
 }

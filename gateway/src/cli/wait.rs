@@ -2,14 +2,9 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use anyhow::{Context, bail};
 use jiff::Timestamp;
 
-use super::{
-    approvals::{Named, objects},
-    person::block_on,
-    text::printable,
-};
+use super::{approvals::Named, person::block_on, text::printable};
 use crate::{
     api::v1alpha1::approval_request::{ApprovalRequest, State},
     approval::state,
@@ -40,19 +35,11 @@ Example:
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     block_on(async {
         let client = args.named.client().await?;
-        let (namespace, name) = args.named.key(&client);
-        let objects = objects(&client, Some(&namespace));
         let deadline = args
             .timeout
             .map(|limit| tokio::time::Instant::now() + limit);
         loop {
-            let found = objects.get_opt(&name).await;
-            let Some(request) = found.with_context(|| format!("reading {namespace}/{name}"))?
-            else {
-                bail!(
-                    "there is no request for approval {namespace}/{name}; see `sallyport approvals list -A`"
-                );
-            };
+            let request = args.named.read(&client).await?;
             let now = Timestamp::now();
             let left = deadline.map_or(EVERY, |deadline| {
                 deadline.saturating_duration_since(tokio::time::Instant::now())

@@ -4,7 +4,7 @@
 //! when it is open, is judged here again, by this gateway's own clock. What was not heard or cannot be understood opens
 //! nothing.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
@@ -87,6 +87,28 @@ pub enum Over {
     Expired,
     /// It never opened: nobody else voted for it in time, somebody voted against it, or it was not asked for by a person.
     Lapsed,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked => f.write_str("Asked"),
+            Self::Open { until } => write!(f, "Open until {until:.0}"),
+            Self::Over(Over::Closed) => f.write_str("Closed"),
+            Self::Over(Over::Expired) => f.write_str("Expired"),
+            Self::Over(Over::Lapsed) => f.write_str("Lapsed"),
+        }
+    }
+}
+
+impl Phase {
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Open { .. })
+    }
+
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Over(_))
+    }
 }
 
 impl Glasses {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
-use super::stops::{all, whom};
+use super::stops::{STOPS, whom};
 use crate::{
     api::v1alpha1::{
         agent::{Agent, AgentMatch, AgentSpec},
@@ -13,12 +13,20 @@ use crate::{
         matching::ServiceAccountMatch,
     },
     cli::{
+        objects::{self, Kind},
         output::Output,
         person::Access,
-        reports::{each_object, short},
+        reports::short,
         table::{self, Column},
         text::{Cut, printable},
     },
+};
+
+const AGENTS: Kind<'_> = Kind {
+    one: "Agent",
+    all: "agents (agents.sallyport.dev)",
+    role: Some("sallyport-operator"),
+    list: "sallyport agents list",
 };
 
 pub(super) const HELP: &str = "\
@@ -60,13 +68,8 @@ struct StopLine {
 
 pub(super) async fn list(args: &List) -> anyhow::Result<()> {
     let client = args.access.client().await?;
-    let mut agents = Vec::new();
-    let objects = Api::<Agent>::all(client.clone());
-    each_object(&objects, "agents (agents.sallyport.dev)", |agent| {
-        agents.push(agent);
-    })
-    .await?;
-    let stops = all(&Api::<AgentStop>::all(client)).await?;
+    let agents = objects::all(&Api::<Agent>::all(client.clone()), AGENTS).await?;
+    let stops = objects::all(&Api::<AgentStop>::all(client), STOPS).await?;
     let listing = Listing::of(agents, stops);
     args.output
         .show(&listing, |out| print(&listing, Timestamp::now(), out))

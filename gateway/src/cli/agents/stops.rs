@@ -1,9 +1,9 @@
 //! `sallyport agents stop` and `resume`: AgentStop objects, with the credential of whoever asks.
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use aws_lc_rs::digest::{SHA256, digest};
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, ResourceExt,
     api::{DeleteParams, PostParams},
 };
 
@@ -13,14 +13,19 @@ use crate::{
         agent_stop::{AgentStop, AgentStopSpec, Everyone, StopTarget},
     },
     cli::{
+        objects::{self, Kind, is_gone, refused},
         person::{Access, whoami},
-        reports::each_object,
         text::printable,
     },
     hex,
 };
 
-const STOPS: &str = "stops (agentstops.sallyport.dev)";
+pub(super) const STOPS: Kind<'_> = Kind {
+    one: "AgentStop",
+    all: "stops (agentstops.sallyport.dev)",
+    role: Some("sallyport-operator"),
+    list: "sallyport agents list",
+};
 /// Of a name in the name of a stop.
 const SLUG: usize = 40;
 
@@ -90,10 +95,9 @@ pub(super) async fn stop(args: &Stop) -> anyhow::Result<()> {
     match stops.create(&PostParams::default(), &stop).await {
         Ok(_) => println!("{}: stopped by AgentStop {name}", whom(&target)),
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            let there = stops.get(&name).await;
-            return say_already(&there.map_err(|error| refused(error, "read"))?);
+            return say_already(&objects::read(&stops, STOPS, &name).await?);
         }
-        Err(error) => return Err(refused(error, "make")),
+        Err(error) => return Err(refused(error, "create", STOPS, None)),
     }
     println!("{}", resuming(&target));
     warn_if_unknown(&client, &target).await;
@@ -105,7 +109,7 @@ pub(super) async fn resume(args: &Resume) -> anyhow::Result<()> {
     let client = args.access.client().await?;
     let target = args.whom.target();
     let stops: Api<AgentStop> = Api::all(client);
-    let (these, others): (Vec<_>, Vec<_>) = all(&stops)
+    let (these, others): (Vec<_>, Vec<_>) = objects::all(&stops, STOPS)
         .await?
         .into_iter()
         .partition(|stop| stop.spec.target == target);
@@ -117,8 +121,13 @@ pub(super) async fn resume(args: &Resume) -> anyhow::Result<()> {
     }
     for stop in these {
         let name = stop.name_any();
-        let deleted = stops.delete(&name, &DeleteParams::default()).await;
-        deleted.map_err(|error| refused(error, "delete"))?;
+        match stops.delete(&name, &DeleteParams::default()).await {
+            // Somebody else did.
+            Err(error) if is_gone(&error, &name) => {}
+            deleted => {
+                deleted.map_err(|error| refused(error, "delete", STOPS, Some(&name)))?;
+            }
+        }
         println!("{}: AgentStop {name} is deleted", whom(&target));
     }
     if others
@@ -128,13 +137,6 @@ pub(super) async fn resume(args: &Resume) -> anyhow::Result<()> {
         println!("Every agent is still stopped: sallyport agents resume --all");
     }
     Ok(())
-}
-
-/// All stops there are.
-pub(super) async fn all(stops: &Api<AgentStop>) -> anyhow::Result<Vec<AgentStop>> {
-    let mut found = Vec::new();
-    each_object(stops, STOPS, |stop| found.push(stop)).await?;
-    Ok(found)
 }
 
 /// In words.
@@ -194,20 +196,6 @@ fn name_of(target: &StopTarget) -> String {
     let slug: String = text.chars().take(SLUG).map(plain).collect();
     let hash = hex::encode(&digest(&SHA256, text.as_bytes()).as_ref()[..4]);
     format!("{kind}-{slug}-{hash}")
-}
-
-fn refused(error: kube::Error, verb: &str) -> anyhow::Error {
-    match &error {
-        kube::Error::Api(status) if status.code == 404 => anyhow!(
-            "the cluster knows no {}: apply the output of `sallyport manifests` first",
-            AgentStop::plural(&())
-        ),
-        kube::Error::Api(status) if status.code == 403 => anyhow!(
-            "you may not {verb} stops ({}); an administrator can bind you to ClusterRole sallyport-operator",
-            status.message
-        ),
-        _ => anyhow!(error).context(format!("cannot {verb} a stop")),
-    }
 }
 
 #[cfg(test)]

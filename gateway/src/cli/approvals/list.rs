@@ -3,16 +3,17 @@ use std::{
     process::ExitCode,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::{Access, Scope, block_on, objects};
+use super::{Access, REQUESTS, Scope, block_on, objects};
 use crate::{
     api::v1alpha1::approval_request::{ApprovalRequest, State},
     approval::state,
     cli::{
+        objects::all,
         output::Output,
-        reports::each_object,
+        reports::short,
         table::{self, Column},
         text::{Cut, printable},
     },
@@ -48,12 +49,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 async fn ask(args: &Args) -> anyhow::Result<Vec<ApprovalRequest>> {
     let client = args.access.client().await?;
     let namespace = args.scope.namespace(&client);
-    let objects = objects(&client, namespace.as_deref());
-    let mut requests = Vec::new();
-    each_object(&objects, "requests for approval", |request| {
-        requests.push(request);
-    })
-    .await?;
+    let mut requests = all(&objects(&client, namespace.as_deref()), REQUESTS).await?;
     let now = Timestamp::now();
     requests.retain(|request| !args.pending || state(request, now) == State::Pending);
     requests.sort_by_key(|request| {
@@ -108,10 +104,5 @@ pub(super) fn age(request: &ApprovalRequest, now: Timestamp) -> String {
     let Some(created) = request.creation_timestamp() else {
         return "-".to_owned();
     };
-    let seconds = now.duration_since(created.0).as_secs().max(0);
-    match seconds {
-        0..120 => format!("{seconds}s"),
-        120..7200 => format!("{}m", seconds / 60),
-        _ => format!("{}h", seconds / 3600),
-    }
+    short(now.duration_since(created.0).max(SignedDuration::ZERO))
 }

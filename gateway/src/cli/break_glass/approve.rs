@@ -1,6 +1,6 @@
 use std::io::{self, Write};
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -12,6 +12,7 @@ use crate::{
     },
     cli::{
         person::{Access, confirm, whoami},
+        reports::short,
         text::printable,
     },
     policy::{Glass, Phase, is_person, requested},
@@ -52,15 +53,20 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
         scope: Scope::Once,
     };
     let voted = Glass::of(&add(&client, &args.name, "/status/votes/-", &json!(vote)).await?);
-    match voted.phase(now) {
-        Phase::Open { until } => println!(
-            "BreakGlass {} is open until {until:.0}: {}\nTo end it before: sallyport break-glass close {}",
+    let Phase::Open { until } = voted.phase(now) else {
+        bail!(
+            "your vote is written, but by this machine's clock BreakGlass {} is not open (state: {}); look again with \
+             `sallyport break-glass list`",
             voted.name,
-            printable(&voted.what()),
-            voted.name
-        ),
-        phase => println!("BreakGlass {} is not open: {phase:?}", voted.name),
-    }
+            voted.phase(now)
+        );
+    };
+    println!(
+        "BreakGlass {} is open until {until:.0}: {}\nTo end it before: sallyport break-glass close {}",
+        voted.name,
+        printable(&voted.what()),
+        voted.name
+    );
     Ok(())
 }
 
@@ -68,7 +74,8 @@ fn check(glass: &Glass, me: &str) -> anyhow::Result<()> {
     let phase = glass.phase(Timestamp::now());
     ensure!(
         phase == Phase::Asked,
-        "nobody is waited for any more ({phase:?}); make another one with `sallyport break-glass open`"
+        "BreakGlass {} waits for nobody (state: {phase}); make another one with `sallyport break-glass open`",
+        glass.name
     );
     let requester = Requester {
         username: glass.by.clone(),
@@ -95,5 +102,5 @@ fn print(glass: &Glass, out: &mut impl Write) -> io::Result<()> {
         "Lets pass: what policies deny to {}",
         printable(&glass.what())
     )?;
-    writeln!(out, "For:       {} s", glass.lasts.as_secs())
+    writeln!(out, "For:       {}", short(glass.lasts))
 }

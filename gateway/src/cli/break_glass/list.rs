@@ -2,17 +2,17 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 
-use super::objects;
+use super::{GLASSES, glasses};
 use crate::{
     api::v1alpha1::break_glass::BreakGlass,
     cli::{
+        objects::all,
         output::Output,
         person::Access,
-        reports::each_object,
         table::{self, Column},
         text::{Cut, printable},
     },
-    policy::{Glass, Over, Phase},
+    policy::{Glass, Phase},
 };
 
 #[derive(clap::Args, Debug)]
@@ -25,15 +25,13 @@ pub(in crate::cli) struct Args {
 
 pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
     let client = args.access.client().await?;
-    let mut found: Vec<BreakGlass> = Vec::new();
-    let what = "BreakGlass objects (breakglasses.sallyport.dev)";
-    each_object(&objects(&client), what, |object| found.push(object)).await?;
+    let found = all(&glasses(&client), GLASSES).await?;
     args.output.show(&found, |out| print(&found, out))
 }
 
 fn print(objects: &[BreakGlass], out: &mut dyn Write) -> io::Result<()> {
     if objects.is_empty() {
-        return writeln!(out, "no BreakGlass");
+        return writeln!(out, "There is no BreakGlass.");
     }
     let now = Timestamp::now();
     let mut glasses: Vec<_> = objects.iter().map(Glass::of).collect();
@@ -54,7 +52,7 @@ fn cells(glass: &Glass, now: Timestamp) -> Vec<String> {
     let voted: Vec<_> = glass.votes.iter().map(|vote| vote.by.as_str()).collect();
     vec![
         glass.name.clone(),
-        state(glass.phase(now)),
+        glass.phase(now).to_string(),
         printable(&glass.by),
         match voted[..] {
             [] => "-".to_owned(),
@@ -70,15 +68,5 @@ fn rank(phase: Phase) -> u8 {
         Phase::Open { .. } => 0,
         Phase::Asked => 1,
         Phase::Over(_) => 2,
-    }
-}
-
-fn state(phase: Phase) -> String {
-    match phase {
-        Phase::Asked => "Asked".to_owned(),
-        Phase::Open { until } => format!("Open until {until:.0}"),
-        Phase::Over(Over::Closed) => "Closed".to_owned(),
-        Phase::Over(Over::Expired) => "Expired".to_owned(),
-        Phase::Over(Over::Lapsed) => "Lapsed".to_owned(),
     }
 }

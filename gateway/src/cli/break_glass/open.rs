@@ -3,13 +3,16 @@ use std::str::FromStr as _;
 use anyhow::{Context as _, ensure};
 use kube::{ResourceExt as _, api::PostParams};
 
-use super::{objects, refused};
+use super::{GLASSES, glasses};
 use crate::{
     api::v1alpha1::{
         agent_policy::Channel,
         break_glass::{BreakGlass, BreakGlassSpec, LONGEST, WAITS},
     },
-    cli::person::{Access, whoami},
+    cli::{
+        objects::refused,
+        person::{Access, whoami},
+    },
     config::HumanDuration,
     policy::is_person,
 };
@@ -53,10 +56,11 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
     let mut glass = BreakGlass::new("", spec);
     glass.metadata.name = None;
     glass.metadata.generate_name = Some("glass-".to_owned());
-    let made = objects(&client)
+    let made = glasses(&client)
         .create(&PostParams::default(), &glass)
         .await;
-    let name = made.map_err(|error| refused(error, "make"))?.name_any();
+    let made = made.map_err(|error| refused(error, "create", GLASSES, None))?;
+    let name = made.name_any();
     println!(
         "BreakGlass {name} waits for a second person, for {} minutes at most.\n\
          They run: sallyport break-glass approve {name}",

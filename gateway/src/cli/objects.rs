@@ -1,0 +1,177 @@
+//! Objects of the cluster as the person at this terminal may read and write them, and how the API server's refusals
+//! read.
+
+use anyhow::anyhow;
+use k8s_openapi::serde::de::DeserializeOwned;
+use kube::{Api, Resource, api::ListParams, core::Status};
+
+pub(super) const OBJECTS_A_PAGE: u32 = 500;
+
+/// What is asked for, as messages name it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind<'a> {
+    /// `BreakGlass`.
+    pub(super) one: &'a str,
+    /// `BreakGlass objects (breakglasses.sallyport.dev)`.
+    pub(super) all: &'a str,
+    /// The ClusterRole of the installation that lets people at them.
+    pub(super) role: Option<&'a str>,
+    /// The command that lists them.
+    pub(super) list: &'a str,
+}
+
+/// Hands each object to `take`, one page in memory at a time.
+pub(super) async fn each<K>(
+    objects: &Api<K>,
+    kind: Kind<'_>,
+    a_page: u32,
+    mut take: impl FnMut(K),
+) -> anyhow::Result<()>
+where
+    K: Clone + std::fmt::Debug + DeserializeOwned + Resource,
+{
+    let mut params = ListParams::default().limit(a_page);
+    loop {
+        let page = objects.list(&params).await;
+        let page = page.map_err(|error| refused(error, "list", kind, None))?;
+        page.items.into_iter().for_each(&mut take);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params.continue_token = Some(token),
+            None => return Ok(()),
+        }
+    }
+}
+
+pub(super) async fn all<K>(objects: &Api<K>, kind: Kind<'_>) -> anyhow::Result<Vec<K>>
+where
+    K: Clone + std::fmt::Debug + DeserializeOwned + Resource,
+{
+    let mut found = Vec::new();
+    each(objects, kind, OBJECTS_A_PAGE, |object| found.push(object)).await?;
+    Ok(found)
+}
+
+pub(super) async fn read<K>(objects: &Api<K>, kind: Kind<'_>, name: &str) -> anyhow::Result<K>
+where
+    K: Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let found = objects.get(name).await;
+    found.map_err(|error| refused(error, "read", kind, Some(name)))
+}
+
+/// What the person at the terminal can do about it. `verb` is what was to be done to the object of this name, or to
+/// those of this kind.
+pub(super) fn refused(
+    error: kube::Error,
+    verb: &str,
+    kind: Kind<'_>,
+    name: Option<&str>,
+) -> anyhow::Error {
+    let what = name.map_or_else(
+        || kind.all.to_owned(),
+        |name| format!("{} {name}", kind.one),
+    );
+    let kube::Error::Api(status) = error else {
+        return anyhow!(error).context(format!(
+            "cannot ask the API server to {verb} {what}; is the current --context the right one?"
+        ));
+    };
+    let advice = match status.code {
+        401 => {
+            "the API server does not know you; log in anew, or name another --context".to_owned()
+        }
+        // An admission policy's, which says what to do.
+        403 if status.message.contains("sallyport:") => return anyhow!(status.message.clone()),
+        403 => format!("you may not {verb} {what}; {}", asking_for(kind, verb)),
+        404 if name.is_some_and(|name| is_about(&status, name)) => {
+            return anyhow!("there is no {what}; `{}` shows those that are", kind.list);
+        }
+        404 => {
+            return anyhow!(
+                "the cluster knows no {}; apply the output of `sallyport manifests` to it",
+                kind.all
+            );
+        }
+        _ => format!("cannot {verb} {what}"),
+    };
+    anyhow!(status.message.clone()).context(advice)
+}
+
+/// Whether the object was deleted.
+pub(super) fn is_gone(error: &kube::Error, name: &str) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404 && is_about(status, name))
+}
+
+/// Where the definition is missing, the API server's answer names no object.
+fn is_about(status: &Status, name: &str) -> bool {
+    let details = status.details.as_ref();
+    details.is_some_and(|details| details.name == name)
+}
+
+fn asking_for(kind: Kind<'_>, verb: &str) -> String {
+    match kind.role {
+        Some(role) => format!(
+            "an administrator can bind you to ClusterRole {role}; or name another --context"
+        ),
+        None => format!("ask for the verb {verb} on it, or name another --context"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::response::StatusDetails;
+
+    use super::*;
+
+    const KIND: Kind<'_> = Kind {
+        one: "BreakGlass",
+        all: "BreakGlass objects (breakglasses.sallyport.dev)",
+        role: Some("sallyport-break-glass"),
+        list: "sallyport break-glass list",
+    };
+
+    fn told(code: u16, message: &str, about: Option<&str>) -> String {
+        let details = about.map(|name| StatusDetails {
+            name: name.to_owned(),
+            ..StatusDetails::default()
+        });
+        let status = Status {
+            details,
+            ..Status::failure(message, "Reason").with_code(code)
+        };
+        let error = kube::Error::Api(status.boxed());
+        format!("{:#}", refused(error, "change", KIND, Some("one")))
+    }
+
+    #[test]
+    fn a_missing_object_is_told_from_a_missing_definition() {
+        let missing = told(404, "404 page not found", None);
+        assert!(missing.contains("knows no BreakGlass objects"), "{missing}");
+        assert!(missing.contains("`sallyport manifests`"), "{missing}");
+        let gone = told(404, "not found", Some("one"));
+        assert!(gone.contains("no BreakGlass one"), "{gone}");
+        assert!(gone.contains("break-glass list"), "{gone}");
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do() {
+        assert!(told(401, "Unauthorized", None).contains("log in"));
+        let forbidden = told(403, "User \"ann\" cannot", Some("one"));
+        assert!(
+            forbidden.contains("may not change BreakGlass one"),
+            "{forbidden}"
+        );
+        assert!(
+            forbidden.contains("ClusterRole sallyport-break-glass"),
+            "{forbidden}"
+        );
+        let policy = told(
+            403,
+            "denied request: sallyport: you have voted already",
+            None,
+        );
+        assert!(policy.ends_with("you have voted already"), "{policy}");
+        let other = told(500, "etcd is away", None);
+        assert_eq!(other, "cannot change BreakGlass one: etcd is away");
+    }
+}
