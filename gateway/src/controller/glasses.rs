@@ -11,11 +11,7 @@ use kube::{
 use tokio::{sync::watch, time::sleep};
 
 use super::election::{Leadership, NotWritten};
-use crate::{
-    api::v1alpha1::break_glass::BreakGlass,
-    informer::Known,
-    policy::{Glass, Phase},
-};
+use crate::{api::v1alpha1::break_glass::BreakGlass, informer::Known, policy::Glass};
 
 const LOOKS_EVERY: Duration = Duration::from_secs(60);
 
@@ -74,7 +70,7 @@ impl Glasses {
 }
 
 fn is_kept(glass: &Glass, retention: SignedDuration, now: Timestamp) -> bool {
-    let is_over = matches!(glass.phase(now), Phase::Over(_));
+    let is_over = glass.phase(now).is_over();
     let until = glass
         .ends_at()
         .and_then(|ended| ended.saturating_add(retention).ok());

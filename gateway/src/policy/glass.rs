@@ -125,7 +125,10 @@ impl Glasses {
 
     /// The one that is open for this call, the first by name where there are several: each does the same.
     pub fn open_for(&self, attributes: &Attributes<'_>, now: Timestamp) -> Option<&Arc<Glass>> {
-        let mut open = self.glasses.iter().filter(|glass| glass.is_open(now));
+        let mut open = self
+            .glasses
+            .iter()
+            .filter(|glass| glass.phase(now).is_open());
         open.find(|glass| glass.is_for(attributes))
     }
 
@@ -237,10 +240,6 @@ impl Glass {
             list(&self.agents, "every agent"),
             list(&self.namespaces, "all namespaces")
         )
-    }
-
-    fn is_open(&self, now: Timestamp) -> bool {
-        matches!(self.phase(now), Phase::Open { .. })
     }
 
     /// A user's token in a pod is the two together, and both are named, as in a rule that allows.

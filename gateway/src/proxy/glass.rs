@@ -11,7 +11,7 @@ use crate::{
     drain::DrainWatcher,
     identity::Attributes,
     informer::changed,
-    policy::{Decision, Glass, Glasses, Judgement, Permit, Phase, PolicySet},
+    policy::{Decision, Glass, Glasses, Judgement, Permit, PolicySet},
 };
 
 mod changes;
@@ -67,7 +67,8 @@ impl Gateway {
             return;
         }
         let now = Timestamp::now();
-        let open = glasses.iter().filter(|glass| is_open(glass, now)).count();
+        let open = glasses.iter();
+        let open = open.filter(|glass| glass.phase(now).is_open()).count();
         let open = i64::try_from(open).unwrap_or(i64::MAX);
         self.metrics().glasses_open.set(open);
         let is_first = known.is_none();
@@ -87,8 +88,4 @@ impl Gateway {
             self.record_glass(&glass, &change).await;
         }
     }
-}
-
-fn is_open(glass: &Glass, now: Timestamp) -> bool {
-    matches!(glass.phase(now), Phase::Open { .. })
 }

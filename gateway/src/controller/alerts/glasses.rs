@@ -36,7 +36,7 @@ impl Glasses {
         }
         // Deleted before its time.
         let gone = before.into_values();
-        let gone = gone.filter(|(_, phase)| !matches!(phase, Phase::Over(_)));
+        let gone = gone.filter(|(_, phase)| !phase.is_over());
         alerts.extend(gone.map(|(glass, _)| ended(&glass, "was deleted")));
         alerts
     }
@@ -45,8 +45,8 @@ impl Glasses {
 /// What is over is no news to a controller that starts.
 fn news(was: Option<Phase>, is: Phase) -> bool {
     match was {
-        None => !matches!(is, Phase::Over(_)),
-        Some(Phase::Over(_)) => false,
+        None => !is.is_over(),
+        Some(was) if was.is_over() => false,
         Some(was) => was != is,
     }
 }

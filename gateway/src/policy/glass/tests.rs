@@ -52,7 +52,7 @@ fn asked(votes: &[Value]) -> Glass {
 fn open(glass: &Glass) -> Vec<i64> {
     let seconds = (-120..2000).step_by(5);
     seconds
-        .filter(|second| glass.is_open(at(*second)))
+        .filter(|second| glass.phase(at(*second)).is_open())
         .collect()
 }
 

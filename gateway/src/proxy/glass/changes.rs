@@ -42,7 +42,7 @@ impl Seen {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Over(_))
+        self.phase.is_over()
     }
 
     pub(super) fn since(&self, before: Option<&Self>) -> Vec<Change> {
