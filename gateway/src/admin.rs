@@ -14,14 +14,23 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{places::Places, readiness::Readiness};
+use crate::{
+    places::{self, Door, Share},
+    readiness::Readiness,
+};
 
-/// Pods can reach this listener too, and must neither take memory and descriptors from the log and from agents, nor the
-/// kubelet's place, whose unanswered probes would end this process.
-const MOST_CONNECTIONS: usize = 64;
-const MOST_OF_ADDRESS: usize = 4;
 /// A connection is for one question.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Pods must neither take memory and descriptors from the log and from agents, nor the kubelet's place, whose unanswered
+/// probes would end this process.
+const DOOR: Door = Door {
+    name: "admin",
+    new: PLACES,
+    settled: PLACES,
+    patience: PATIENCE,
+    farewell: Duration::ZERO,
+};
+const PLACES: Share = Share::new(64, 4);
 
 #[derive(Debug)]
 pub struct Admin {
@@ -31,28 +40,15 @@ pub struct Admin {
 
 /// Answers until `shutdown`; readiness is asked for during a drain too.
 pub async fn serve(listener: TcpListener, admin: Arc<Admin>, shutdown: CancellationToken) {
-    let places = Arc::new(Places::new(MOST_CONNECTIONS, MOST_OF_ADDRESS));
-    loop {
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, client)) => {
-                // One too many is closed, rather than left to wait behind those that say nothing.
-                let Some(place) = places.take(client.ip()) else {
-                    continue;
-                };
-                let answer = connection(stream, Arc::clone(&admin));
-                tokio::spawn(async move {
-                    // Whoever asks too slowly is cut off.
-                    let _cut_off = timeout(PATIENCE, answer).await;
-                    drop(place);
-                });
-            }
-            Err(error) => tracing::warn!(%error, "an admin connection could not be accepted"),
+    let answer = |stream, _, place| {
+        let answer = connection(stream, Arc::clone(&admin));
+        async move {
+            // Whoever asks too slowly is cut off.
+            let _cut_off = timeout(PATIENCE, answer).await;
+            drop(place);
         }
-    }
+    };
+    places::accept(listener, DOOR, shutdown, answer).await;
 }
 
 async fn connection(stream: TcpStream, admin: Arc<Admin>) {

@@ -21,16 +21,16 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-    time::timeout,
-};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use self::{answer::Reply, complaints::Complaints};
-use crate::{places::Places, proxy::Gateway, tls::ClientCertificates};
+use crate::{
+    places::{self, Door, NoHandshake, Place, Share},
+    proxy::Gateway,
+    tls::ClientCertificates,
+};
 
 mod answer;
 mod asked;
@@ -42,17 +42,19 @@ mod routes;
 pub const CONTROLLER: &str = "controller.sallyport.dev";
 pub const GATEWAY: &str = "gateway.sallyport.dev";
 
-/// Pods can reach this listener too, and must not keep the controller out.
-const MOST_CONNECTIONS: usize = 64;
-const MOST_OF_ADDRESS: usize = 32;
-const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
+/// Pods must not keep the controller out.
+const DOOR: Door = Door {
+    name: "control",
+    new: Share::new(128, 32),
+    settled: Share::new(64, 32),
+    patience: Duration::from_secs(5),
+    farewell: Duration::from_secs(1),
+};
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 const MOST_HEAD_BYTES: usize = 64 << 10;
 const MOST_STREAMS: u32 = 32;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
-/// For answers under way at the end.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the API speaks for.
 pub struct Control {
@@ -65,54 +67,26 @@ pub struct Control {
 /// Answers until the shutdown.
 pub async fn serve(listener: TcpListener, control: Control) {
     let (control, complaints) = (Arc::new(control), Arc::new(Complaints::default()));
-    let places = Arc::new(Places::new(MOST_CONNECTIONS, MOST_OF_ADDRESS));
-    let mut open = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            () = control.shutdown.cancelled() => break,
-            Some(_) = open.join_next(), if !open.is_empty() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, client)) => {
-                // One too many is closed, rather than left to wait behind those that say nothing.
-                let Some(place) = places.take(client.ip()) else {
-                    continue;
-                };
-                let answer = connection(
-                    stream,
-                    client,
-                    Arc::clone(&control),
-                    Arc::clone(&complaints),
-                );
-                open.spawn(async move {
-                    answer.await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection to the control API could not be accepted");
-                // Out of file descriptors, mostly.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-    let ended = async { while open.join_next().await.is_some() {} };
-    let _cut_off = timeout(FAREWELL, ended).await;
+    let shutdown = control.shutdown.clone();
+    let answer = |stream, client, place| {
+        let (control, complaints) = (Arc::clone(&control), Arc::clone(&complaints));
+        connection(stream, client, place, control, complaints)
+    };
+    places::accept(listener, DOOR, shutdown, answer).await;
 }
 
 async fn connection(
     stream: TcpStream,
     client: SocketAddr,
+    mut place: Place,
     control: Arc<Control>,
     complaints: Arc<Complaints>,
 ) {
-    let acceptor = TlsAcceptor::from(control.certificates.server());
-    let stream = match timeout(HANDSHAKE_PATIENCE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return complaints.refused(client, &error),
-        Err(_) => {
-            return tracing::debug!(%client, "a TLS handshake with the control API took too long");
+    let stream = match place.handshake(stream, control.certificates.server()).await {
+        Ok(stream) => stream,
+        Err(NoHandshake::Failed(error)) => return complaints.refused(client, &error),
+        Err(error) => {
+            return tracing::debug!(%client, %error, "a connection to the control API was refused");
         }
     };
     let served = match stream.get_ref().1.alpn_protocol() {

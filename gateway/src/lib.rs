@@ -79,7 +79,7 @@ pub mod app;
 pub mod admin;
 // What the controller asks of a gateway: records as they become durable, what runs, the end of one call.
 pub mod control;
-// How many connections one address may have open.
+// Accepts connections of listeners beside the data path, so that no address keeps the others out.
 pub mod places;
 // Going down in order.
 pub mod drain;

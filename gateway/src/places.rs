@@ -1,72 +1,218 @@
-//! How many connections a listener has open: in all, and of one address, so that one leaves places to others.
+//! Listeners beside the data path: whom they let in, so that no address keeps the others out.
+//!
+//! Pods can reach such a listener too. What they do not finish, a TLS handshake above all, holds a place of its own kind
+//! and for a while only, so it never takes one from those that did finish.
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    io,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-/// Open connections, by address.
-pub struct Places {
-    most: usize,
-    most_of_address: usize,
-    open: Mutex<HashMap<IpAddr, usize>>,
+use rustls::ServerConfig;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::sync::CancellationToken;
+
+/// Out of file descriptors, mostly: some close meanwhile.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// One listener's own numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Door {
+    /// In the log.
+    pub name: &'static str,
+    /// Of connections whose handshake is under way, or that have none.
+    pub new: Share,
+    /// Of those that ended their handshake.
+    pub settled: Share,
+    /// How long a handshake may take.
+    pub patience: Duration,
+    /// For what is under way at the shutdown.
+    pub farewell: Duration,
 }
+
+/// How many connections may be open.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    all: usize,
+    of_address: usize,
+    /// One process may speak for many there: a port-forward does.
+    of_loopback: usize,
+}
+
+/// Open connections.
+struct Places {
+    door: Door,
+    new: Taken,
+    settled: Taken,
+}
+
+#[derive(Default)]
+struct Taken(Mutex<HashMap<IpAddr, usize>>);
 
 /// Held as long as its connection is open.
 pub struct Place {
     places: Arc<Places>,
     client: IpAddr,
+    is_settled: bool,
+}
+
+/// A connection came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum NoHandshake {
+    #[error("the TLS handshake failed")]
+    Failed(#[source] io::Error),
+    #[error("the TLS handshake took longer than {} s", .0.as_secs())]
+    TooLong(Duration),
+    #[error("as many connections are open as may be, of its address or in all")]
+    NoPlace,
+}
+
+/// Hands connections to `serve` until `shutdown`. One too many is closed, rather than left to wait behind those that say
+/// nothing.
+pub async fn accept<F>(
+    listener: TcpListener,
+    door: Door,
+    shutdown: CancellationToken,
+    serve: impl Fn(TcpStream, SocketAddr, Place) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Places::of(door));
+    let mut open = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(_) = open.join_next(), if !open.is_empty() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, client)) => match places.take(client.ip()) {
+                Some(place) => {
+                    open.spawn(serve(stream, client, place));
+                }
+                None => {
+                    tracing::debug!(listener = door.name, %client, "a connection too many is closed");
+                }
+            },
+            Err(error) => {
+                tracing::warn!(listener = door.name, %error, "a connection could not be accepted");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+    let ended = async { while open.join_next().await.is_some() {} };
+    if timeout(door.farewell, ended).await.is_err() {
+        tracing::debug!(listener = door.name, "connections are cut off");
+    }
+}
+
+impl Share {
+    pub const fn new(all: usize, of_address: usize) -> Self {
+        Self {
+            all,
+            of_address,
+            of_loopback: all,
+        }
+    }
+
+    fn most(&self, client: IpAddr) -> usize {
+        match client.is_loopback() {
+            true => self.of_loopback,
+            false => self.of_address,
+        }
+    }
 }
 
 impl Places {
-    pub fn new(most: usize, most_of_address: usize) -> Self {
+    fn of(door: Door) -> Self {
         Self {
-            most,
-            most_of_address,
-            open: Mutex::default(),
+            door,
+            new: Taken::default(),
+            settled: Taken::default(),
         }
     }
 
-    pub fn take(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = open.get(&client).copied().unwrap_or_default();
-        if own >= self.most_of_address || open.values().sum::<usize>() >= self.most {
-            return None;
-        }
-        open.insert(client, own + 1);
-        Some(Place {
+    fn take(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
+        let client = client.to_canonical();
+        self.new.take(client, &self.door.new).then(|| Place {
             places: Arc::clone(self),
             client,
+            is_settled: false,
         })
+    }
+
+    fn taken(&self, is_settled: bool) -> &Taken {
+        match is_settled {
+            true => &self.settled,
+            false => &self.new,
+        }
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let open = &self.places.open;
-        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = open.get_mut(&self.client) {
+impl Taken {
+    fn take(&self, client: IpAddr, share: &Share) -> bool {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = taken.get(&client).copied().unwrap_or_default();
+        let has_room = own < share.most(client) && taken.values().sum::<usize>() < share.all;
+        if has_room {
+            taken.insert(client, own + 1);
+        }
+        has_room
+    }
+
+    fn give_back(&self, client: IpAddr) {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = taken.get_mut(&client) {
             *own -= 1;
             if *own == 0 {
-                open.remove(&self.client);
+                taken.remove(&client);
             }
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Place {
+    /// Whoever ends the handshake in time has a place among those that did.
+    pub async fn handshake(
+        &mut self,
+        stream: TcpStream,
+        tls: Arc<ServerConfig>,
+    ) -> Result<TlsStream<TcpStream>, NoHandshake> {
+        let patience = self.places.door.patience;
+        let shaken = timeout(patience, TlsAcceptor::from(tls).accept(stream)).await;
+        let stream = shaken
+            .map_err(|_| NoHandshake::TooLong(patience))?
+            .map_err(NoHandshake::Failed)?;
+        match self.settle() {
+            true => Ok(stream),
+            false => Err(NoHandshake::NoPlace),
+        }
+    }
 
-    #[test]
-    fn one_address_leaves_places_to_others() {
-        let places = Arc::new(Places::new(64, 4));
-        let [greedy, kubelet] = [1, 2].map(|last| IpAddr::from([10, 0, 0, last]));
-        let taken: Vec<_> = std::iter::from_fn(|| places.take(greedy)).collect();
-        assert_eq!(taken.len(), 4);
-        assert!(places.take(kubelet).is_some());
-        drop(taken);
-        assert!(places.open.lock().expect("no panic").is_empty());
+    fn settle(&mut self) -> bool {
+        let places = &self.places;
+        let has_room = places.settled.take(self.client, &places.door.settled);
+        if has_room {
+            places.new.give_back(self.client);
+            self.is_settled = true;
+        }
+        has_room
     }
 }
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.taken(self.is_settled).give_back(self.client);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -133,7 +133,11 @@ mod tests {
     fn told(code: u16, message: &str, about: Option<&str>) -> String {
         let details = about.map(|name| StatusDetails {
             name: name.to_owned(),
-            ..StatusDetails::default()
+            group: "sallyport.dev".to_owned(),
+            kind: "breakglasses".to_owned(),
+            uid: String::new(),
+            causes: Vec::new(),
+            retry_after_seconds: 0,
         });
         let status = Status {
             details,

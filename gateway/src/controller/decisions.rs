@@ -15,15 +15,17 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
-    task::JoinSet,
+    sync::mpsc,
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::{
     ballot::Ballot, callback::Callbacks, endpoints::Endpoints, outcome::Outcomes, voting::Voting,
+};
+use crate::{
+    places::{self, Door, Place, Share},
+    telemetry::Causes,
 };
 
 mod ballot;
@@ -37,9 +39,15 @@ mod voting;
 
 /// Votes that came in and are not written yet; a callback beyond them is told to come again.
 pub(super) const MOST_BALLOTS: usize = 64;
-const MOST_CONNECTIONS: usize = 64;
 /// A connection is for one callback. Slack waits for three seconds.
 const PATIENCE: Duration = Duration::from_secs(5);
+const DOOR: Door = Door {
+    name: "decisions",
+    new: Share::new(64, 32),
+    settled: Share::new(64, 32),
+    patience: PATIENCE,
+    farewell: PATIENCE,
+};
 
 /// Answers until `shutdown`, and then those that have come in.
 pub(super) async fn serve(
@@ -48,39 +56,27 @@ pub(super) async fn serve(
     callbacks: Arc<Callbacks>,
     shutdown: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    let acceptor = TlsAcceptor::from(tls);
-    let mut open = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => break,
-            Some(_) = open.join_next(), if !open.is_empty() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                // One too many is closed, rather than left to wait behind those that say nothing.
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                    continue;
-                };
-                let answer = connection(stream, acceptor.clone(), Arc::clone(&callbacks));
-                open.spawn(async move {
-                    // Whoever asks too slowly is cut off.
-                    let _cut_off = timeout(PATIENCE, answer).await;
-                    drop(place);
-                });
-            }
-            Err(error) => tracing::warn!(%error, "a callback's connection could not be accepted"),
+    let answer = |stream, _, place| {
+        let answer = connection(stream, place, Arc::clone(&tls), Arc::clone(&callbacks));
+        async move {
+            // Whoever asks too slowly is cut off.
+            let _cut_off = timeout(PATIENCE, answer).await;
         }
-    }
-    while open.join_next().await.is_some() {}
+    };
+    places::accept(listener, DOOR, shutdown, answer).await;
 }
 
-async fn connection(stream: TcpStream, acceptor: TlsAcceptor, callbacks: Arc<Callbacks>) {
-    let stream = match acceptor.accept(stream).await {
+async fn connection(
+    stream: TcpStream,
+    mut place: Place,
+    tls: Arc<ServerConfig>,
+    callbacks: Arc<Callbacks>,
+) {
+    let stream = match place.handshake(stream, tls).await {
         Ok(stream) => stream,
         Err(error) => {
-            return tracing::debug!(%error, "a callback's TLS handshake failed");
+            let error = Causes(&error);
+            return tracing::debug!(%error, "a callback's connection was refused");
         }
     };
     let service = service_fn(|request: Request<Incoming>| {

@@ -8,24 +8,30 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
-    task::JoinSet,
-    time::{sleep, timeout},
+    sync::watch,
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     answering::{Answering, Peer},
     person::certified,
 };
+use crate::{
+    places::{self, Door, Place, Share},
+    telemetry::Causes,
+};
 
-const MOST_CONNECTIONS: usize = 128;
-const HANDSHAKE: Duration = Duration::from_secs(5);
+const DOOR: Door = Door {
+    name: "evidence",
+    new: Share::new(128, 32),
+    settled: Share::new(128, 64),
+    patience: Duration::from_secs(5),
+    // For answers to end, once tails have been told to.
+    farewell: Duration::from_secs(3),
+};
 /// From one request to the next as well.
 const HEAD: Duration = Duration::from_secs(10);
-/// For answers to end, once tails have been told to.
-const ENDING: Duration = Duration::from_secs(3);
 
 pub(super) async fn serve(
     listener: TcpListener,
@@ -33,49 +39,26 @@ pub(super) async fn serve(
     answering: Arc<Answering>,
     shutdown: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    let mut open = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => break,
-            Some(_) = open.join_next(), if !open.is_empty() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, address)) => {
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                    continue;
-                };
-                let acceptor = TlsAcceptor::from(Arc::clone(&shown.borrow()));
-                let serving = connection(stream, address, acceptor, Arc::clone(&answering));
-                open.spawn(async move {
-                    serving.await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection of a person could not be accepted");
-                // Out of file descriptors, mostly.
-                sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-    let ended = timeout(ENDING, async { while open.join_next().await.is_some() {} });
-    if ended.await.is_err() {
-        tracing::debug!("connections of people are cut off");
-    }
+    let answer = |stream, address, place| {
+        let tls = Arc::clone(&shown.borrow());
+        connection(stream, address, place, tls, Arc::clone(&answering))
+    };
+    places::accept(listener, DOOR, shutdown, answer).await;
 }
 
 async fn connection(
     stream: TcpStream,
     address: SocketAddr,
-    acceptor: TlsAcceptor,
+    mut place: Place,
+    tls: Arc<ServerConfig>,
     answering: Arc<Answering>,
 ) {
-    let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, "a person's TLS handshake failed"),
-        Err(_) => return tracing::debug!("a person's TLS handshake took too long"),
+    let stream = match place.handshake(stream, tls).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            let error = Causes(&error);
+            return tracing::debug!(%error, "a person's connection was refused");
+        }
     };
     let peer = Arc::new(peer(&stream, address));
     let service = service_fn(|request: Request<Incoming>| {
