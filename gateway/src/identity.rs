@@ -202,4 +202,14 @@ impl<'a> Attributes<'a> {
             namespace_is_agents: false,
         }
     }
+
+    /// Of a read by the same caller, in the same namespace, that this request amounts to.
+    pub fn reading(self, request: &'a RequestInfo) -> Self {
+        Self {
+            request,
+            applies: false,
+            dry_run: false,
+            ..self
+        }
+    }
 }

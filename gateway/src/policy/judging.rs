@@ -171,12 +171,7 @@ impl PolicySet {
         let facts = Facts::default();
         for name in objects::secrets(scope)? {
             let request = get_secret(&attributes.request.namespace, &name);
-            let reading = Attributes {
-                applies: false,
-                dry_run: false,
-                request: &request,
-                ..*attributes
-            };
+            let reading = attributes.reading(&request);
             let reading = Scope::new(&reading, &facts);
             let read = self.undenied(&reading, facing);
             let read = read.map_err(|denial| denial.of_reference(&name))?;

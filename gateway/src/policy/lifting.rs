@@ -121,12 +121,7 @@ impl PolicySet {
         let facts = Facts::default();
         for name in objects::secrets(scope)? {
             let request = get_secret(&attributes.request.namespace, &name);
-            let reading = Attributes {
-                applies: false,
-                dry_run: false,
-                request: &request,
-                ..*attributes
-            };
+            let reading = attributes.reading(&request);
             let is_read = matches!(self.conclude(&reading, &facts), Decision::Allow(_));
             let reading = Scope::new(&reading, &facts);
             if !is_read || self.withholding(&reading).is_some() {

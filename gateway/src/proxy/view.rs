@@ -114,11 +114,7 @@ fn reads_masked(
 ) -> bool {
     let mut read = attributes.request.clone();
     read.verb = if read.name.is_empty() { "list" } else { "get" }.to_owned();
-    let reading = Attributes {
-        request: &read,
-        applies: false,
-        ..*attributes
-    };
+    let reading = attributes.reading(&read);
     if enforcement == Enforcement::Observe {
         return policies.observed_obligations(&reading).agent_view == Extent::Masked;
     }
