@@ -2,7 +2,7 @@
 //! record of who read evidence.
 //!
 //! Who asks is known by a client certificate: one of the configured CA, for the controller's name. People never come
-//! here; the controller asks for their rights and says on whose behalf it comes. HTTP/1.1 and HTTP/2; errors are
+//! here; the controller asks for their rights and says on whose behalf it comes. HTTP/1.1; errors are
 //! `metav1.Status`.
 //!
 //! | request | answer |
@@ -15,12 +15,8 @@
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use http::Request;
-use hyper::{
-    body::Incoming,
-    server::conn::{http1, http2},
-    service::service_fn,
-};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -38,10 +34,6 @@ mod complaints;
 mod records;
 mod routes;
 
-/// The name in the controller's certificate, and that in the gateways'.
-pub const CONTROLLER: &str = "controller.sallyport.dev";
-pub const GATEWAY: &str = "gateway.sallyport.dev";
-
 /// Pods must not keep the controller out.
 const DOOR: Door = Door {
     name: "control",
@@ -52,9 +44,6 @@ const DOOR: Door = Door {
 };
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 const MOST_HEAD_BYTES: usize = 64 << 10;
-const MOST_STREAMS: u32 = 32;
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the API speaks for.
 pub struct Control {
@@ -89,41 +78,17 @@ async fn connection(
             return tracing::debug!(%client, %error, "a connection to the control API was refused");
         }
     };
-    let served = match stream.get_ref().1.alpn_protocol() {
-        Some(b"h2") => http2_requests(stream, control).await,
-        _ => http1_requests(stream, control).await,
-    };
-    if let Err(error) = served {
+    if let Err(error) = requests(stream, control).await {
         tracing::debug!(%client, %error, "a connection to the control API ended in an error");
     }
 }
 
-async fn http1_requests(stream: TlsStream<TcpStream>, control: Arc<Control>) -> hyper::Result<()> {
+async fn requests(stream: TlsStream<TcpStream>, control: Arc<Control>) -> hyper::Result<()> {
     let shutdown = control.shutdown.clone();
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
         .max_buf_size(MOST_HEAD_BYTES)
-        .serve_connection(
-            TokioIo::new(stream),
-            service_fn(move |request| answered(Arc::clone(&control), request)),
-        );
-    let mut serving = pin!(serving);
-    tokio::select! {
-        served = &mut serving => return served,
-        () = shutdown.cancelled() => serving.as_mut().graceful_shutdown(),
-    }
-    serving.await
-}
-
-async fn http2_requests(stream: TlsStream<TcpStream>, control: Arc<Control>) -> hyper::Result<()> {
-    let shutdown = control.shutdown.clone();
-    let serving = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MOST_STREAMS)
-        .max_header_list_size(MOST_HEAD_BYTES as u32)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_PATIENCE)
         .serve_connection(
             TokioIo::new(stream),
             service_fn(move |request| answered(Arc::clone(&control), request)),

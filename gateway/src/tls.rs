@@ -23,6 +23,10 @@ mod client_certificates;
 mod leaves;
 mod local;
 
+/// The DNS name in the controller's certificates, and that in those by which it knows a gateway.
+pub const CONTROLLER: &str = "controller.sallyport.dev";
+pub const GATEWAY: &str = "gateway.sallyport.dev";
+
 /// The protocol that the start gate asks for (RFC 7301). An API server knows none of this name, so whoever agrees is
 /// a gateway, and no request has to be made to find out.
 pub const START_GATE: &[u8] = b"sallyport-start-gate";

@@ -7,9 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Control, watch::FileWatch},
-    control::{CONTROLLER, GATEWAY},
     telemetry::causes,
-    tls::ClientCertificates,
+    tls::{CONTROLLER, ClientCertificates, GATEWAY},
 };
 
 pub(super) fn certificates(control: &Control) -> anyhow::Result<Arc<ClientCertificates>> {

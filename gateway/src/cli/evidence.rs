@@ -17,14 +17,13 @@ use tower::{BoxError, ServiceBuilder, service_fn};
 
 use self::{controller::Controller, way::Way};
 use super::{person::Access, text::printable};
+use crate::tls::CONTROLLER;
 
 mod controller;
 mod tunnel;
 mod way;
 mod websocket;
 
-/// What its certificate says, whatever address a port-forward ends at.
-const SERVER_NAME: &str = "controller.sallyport.dev";
 /// A list of the controller is smaller.
 const MOST_ANSWER: usize = 64 << 20;
 /// A record is smaller.
@@ -71,7 +70,10 @@ impl Connection {
                     Some(_) => None,
                     None => Some(controller.authorities().await?),
                 };
-                config.cluster_url = http::Uri::from_static("https://controller.sallyport.dev");
+                // What its certificate says, whatever address the port-forward ends at.
+                config.cluster_url = format!("https://{CONTROLLER}")
+                    .parse()
+                    .context("a name makes a URL")?;
                 (Way::Forward(controller), authorities)
             }
         };

@@ -29,7 +29,7 @@ impl Complaints {
                 untold,
                 "a connection to the control API was refused: it takes a client certificate of control.clientCaFile \
                  for {:?}, which `sallyport ca control` makes",
-                super::CONTROLLER
+                crate::tls::CONTROLLER
             ),
             None => tracing::debug!(%client, %error, "a connection to the control API was refused"),
         }

@@ -1,4 +1,4 @@
-//! A server for clients that show a certificate of a CA of their own, for one name.
+//! A server for clients that show a certificate of a CA of their own, for one name. HTTP/1.1.
 
 use std::{
     path::{Path, PathBuf},
@@ -90,7 +90,7 @@ fn server(
         .map_err(TlsError::Mismatch)?
         .with_client_cert_verifier(Arc::new(Named::new(ca_file, client)?))
         .with_cert_resolver(Arc::clone(&shown.cert_resolver));
-    config.alpn_protocols.clone_from(&shown.alpn_protocols);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 

@@ -15,7 +15,7 @@ use rcgen::{
 };
 
 use super::{ISSUER_DAYS, ROOT_CERTIFICATE, authority, write};
-use crate::control::{CONTROLLER, GATEWAY};
+use crate::tls::{CONTROLLER, GATEWAY};
 
 pub(super) const HELP: &str = "\
 Example:

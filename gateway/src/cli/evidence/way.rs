@@ -14,7 +14,8 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{SERVER_NAME, controller::Controller, tunnel};
+use super::{controller::Controller, tunnel};
+use crate::tls::CONTROLLER;
 
 pub(super) enum Way {
     Direct { host: String, port: u16 },
@@ -44,7 +45,7 @@ impl Way {
             }
             Self::Forward(controller) => {
                 let (stream, trouble) = tunnel::open(controller).await?;
-                let answer = exchange(stream, SERVER_NAME, tls, request).await;
+                let answer = exchange(stream, CONTROLLER, tls, request).await;
                 answer.map_err(|error| match trouble.get() {
                     Some(trouble) => error.context(format!(
                         "the port-forward to {} ended: {trouble}; does its controller.yaml have evidence.listen on port {}?",

@@ -25,8 +25,6 @@ use crate::{
     tls::{self, TlsError},
 };
 
-/// What the gateways' certificates say.
-const SERVER_NAME: &str = "gateway.sallyport.dev";
 const CONNECTS_WITHIN: Duration = Duration::from_secs(3);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 const LISTED_WITHIN: Duration = Duration::from_secs(5);
@@ -211,7 +209,7 @@ impl Reach {
         gateway: &Gateway,
     ) -> Result<http1::SendRequest<Full<Bytes>>, CallError> {
         let connector = TlsConnector::from(Arc::clone(&self.tls));
-        let name = ServerName::try_from(SERVER_NAME).expect("it is a DNS name");
+        let name = ServerName::try_from(tls::GATEWAY).expect("it is a DNS name");
         let connecting = async {
             let stream = TcpStream::connect(gateway.address).await?;
             connector.connect(name, stream).await
@@ -240,7 +238,7 @@ fn request(method: Method, path: &str, body: Option<&Value>) -> Request<Full<Byt
     *request.uri_mut() = path.parse().expect("paths are made of checked parts");
     let json = HeaderValue::from_static("application/json");
     let headers = request.headers_mut();
-    headers.insert(HOST, HeaderValue::from_static(SERVER_NAME));
+    headers.insert(HOST, HeaderValue::from_static(tls::GATEWAY));
     headers.insert(ACCEPT, json.clone());
     if body.is_some() {
         headers.insert(CONTENT_TYPE, json);
