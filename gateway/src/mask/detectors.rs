@@ -18,10 +18,12 @@ use crate::config;
 
 mod own;
 mod prefixed;
+mod private_key;
 mod shapes;
 mod telling;
 
 pub use self::own::{OwnDetector, Problem};
+pub(super) use self::private_key::{Rest, Step};
 pub(super) use self::telling::{is_telling, looks_chosen_by_no_one};
 
 #[cfg(test)]
@@ -76,11 +78,11 @@ const SHAPES: &[(&str, &[&str], Shape)] = &[
         &shapes::TOKEN_STARTS,
         shapes::json_web_token,
     ),
-    ("private-key", &["-----BEGIN "], shapes::private_key),
+    ("private-key", &[private_key::PEM], private_key::private_key),
     (
         "private-key-in-base64",
-        &["LS0tLS1CRUdJTi"],
-        shapes::private_key_in_base64,
+        &[private_key::PEM_IN_BASE64],
+        private_key::private_key_in_base64,
     ),
     ("bearer-token", &["bearer "], shapes::bearer_token),
     ("basic-credentials", &["basic "], shapes::basic_credentials),

@@ -1,24 +1,26 @@
 //! What a program prints: text without a structure, masked while it comes.
 //!
 //! What [detectors](super::detectors) look for stands in one line, but for private keys. So a line is looked at once it
-//! is whole, and is kept back for as long as a private key in it has not ended. Of a line that is too long for that, the
-//! first half is looked at together with the rest, and a word that is longer than half a line gives way to a
-//! placeholder, whatever it is. Where chunks end changes nothing.
+//! is whole, and what goes on behind it is left out until it ends. Of a line that is too long for that, the first half is
+//! looked at together with the rest, and a word that is longer than half a line gives way to a placeholder, whatever it
+//! is. Where chunks end changes nothing.
 //!
 //! Bytes that are no UTF-8 become U+FFFD. Text has no NUL: from there on nothing is kept, since a secret in UTF-16, or in
 //! an archive, would not be found.
 
 use std::{borrow::Cow, ops::Range, sync::Arc};
 
-use memchr::memmem;
-
+use self::hidden::Hidden;
 use super::{
     Masked,
+    detectors::Rest,
     key::Key,
     text::{TRUNCATED, joined},
 };
 
-/// What is looked at together. Private keys are far shorter.
+mod hidden;
+
+/// What is looked at together.
 const WINDOW: usize = 64 << 10;
 /// So far behind a name that tells of it a secret may begin.
 const BEHIND_NAME: usize = 16;
@@ -30,11 +32,10 @@ pub struct OutputMasker {
     key: Arc<Key>,
     /// The bytes of a character that a chunk has cut.
     character: Vec<u8>,
-    /// What has not been looked at.
+    /// What has not been looked at: a part of a line.
     window: String,
-    open: Option<OpenKey>,
-    /// The rest of a word whose placeholder is there already is left out.
-    in_word: bool,
+    /// What the window goes on with.
+    hidden: Option<Hidden>,
     /// As a JSON string has it, without its quotes.
     kept: String,
     limit: usize,
@@ -42,12 +43,12 @@ pub struct OutputMasker {
     is_cut: bool,
 }
 
-/// A private key at the beginning of the window that has not ended.
-#[derive(Default)]
-struct OpenKey {
-    /// Where the label of its last line begins.
-    last_line: Option<usize>,
-    searched: usize,
+/// The secrets in the window.
+struct Found {
+    /// In order and apart.
+    all: Vec<Range<usize>>,
+    /// The last of them goes on behind the window. From where on that is read.
+    open: Option<(Rest, usize)>,
 }
 
 /// What a record keeps of it.
@@ -65,8 +66,7 @@ impl OutputMasker {
             key: Arc::clone(key),
             character: Vec::new(),
             window: String::new(),
-            open: None,
-            in_word: false,
+            hidden: None,
             kept: String::new(),
             limit: limit.saturating_sub(TRUNCATED.len() + "\"\"".len()),
             masked: 0,
@@ -103,13 +103,15 @@ impl OutputMasker {
     pub fn cut(&mut self) {
         self.is_cut = true;
         self.window = String::new();
-        self.open = None;
+        self.hidden = None;
     }
 
     pub fn finish(mut self) -> RecordedOutput {
         if !self.character.is_empty() {
             self.text("\u{fffd}");
         }
+        self.advance(false);
+        self.end_hidden();
         self.look(true);
         let end = if self.is_cut { TRUNCATED } else { "" };
         RecordedOutput {
@@ -136,8 +138,8 @@ impl OutputMasker {
             self.window.push_str(now);
             text = later;
             match line {
-                _ if !fits => self.look_at_half(),
-                Some(_) if self.has_no_open_key() => self.look(false),
+                _ if !fits => self.full(),
+                Some(_) if !self.advance(false) => self.look(false),
                 _ => {}
             }
         }
@@ -146,82 +148,120 @@ impl OutputMasker {
         }
     }
 
-    fn has_no_open_key(&mut self) -> bool {
-        let window = self.window.as_bytes();
-        self.open.as_mut().is_none_or(|open| open.ends_in(window))
+    /// Leaves out what the window goes on with; whether it still goes on behind it.
+    fn advance(&mut self, is_cut: bool) -> bool {
+        let Some(hidden) = &mut self.hidden else {
+            return false;
+        };
+        let text = without_escapes(&self.window);
+        let (taken, goes_on) = hidden.step(text.as_bytes(), is_cut);
+        let taken = self.window.floor_char_boundary(taken);
+        hidden.update(&self.window[..taken]);
+        self.window.drain(..taken);
+        if !goes_on {
+            self.end_hidden();
+        }
+        goes_on
+    }
+
+    fn end_hidden(&mut self) {
+        if let Some(hidden) = self.hidden.take() {
+            self.keep(&hidden.placeholder(&self.key));
+            self.masked = self.masked.saturating_add(1);
+        }
     }
 
     /// Looks at the window, which ends with a line or, at the end, as it does.
     fn look(&mut self, is_end: bool) {
-        let found = self.found();
-        let end = self.window.len();
-        // Nothing else that is found goes beyond a line.
-        let open = found.last().filter(|last| !is_end && last.end == end);
-        let keep_back = open.map_or(end, |open| open.start);
-        self.pass(&found, keep_back);
-        self.open = (keep_back < end).then(OpenKey::default);
+        let Found { all, open } = self.found();
+        match open {
+            // Nothing else that is found goes beyond a line.
+            Some((rest, from)) if !is_end => {
+                self.hide_rest(&all, from, Hidden::key(&self.key, rest))
+            }
+            _ => self.pass(&all, self.window.len()),
+        }
     }
 
     /// The window is full and no line.
+    fn full(&mut self) {
+        if !self.advance(true) && self.window.len() > WINDOW / 2 {
+            self.look_at_half();
+        }
+    }
+
     fn look_at_half(&mut self) {
-        let found = self.found();
-        let text = self.window.as_bytes();
-        let half = WINDOW / 2;
+        let Found { all, open } = self.found();
+        if let Some((rest, from)) = open {
+            return self.hide_rest(&all, from, Hidden::key(&self.key, rest));
+        }
+        let (text, half) = (self.window.as_bytes(), self.window.len() / 2);
         let is_space = |byte: &u8| byte.is_ascii_whitespace();
         let Some(space) = text[half..].iter().position(is_space) else {
             let before = text[..half].iter().rposition(is_space);
-            return self.replace_word(&found, before.map_or(0, |space| space + 1));
+            return self.replace_word(all, before.map_or(0, |space| space + 1));
         };
         let mut end = half + space + 1;
         // What a name before the end tells of, and what would be cut.
-        for secret in &found {
+        for secret in &all {
             if secret.start <= end + BEHIND_NAME {
                 end = end.max(secret.end);
             }
         }
-        let is_cut_short = end == text.len() && text.last().is_some_and(|last| !is_space(last));
-        self.pass(&found, end);
-        self.in_word = is_cut_short;
-        self.open = None;
+        match all.last() {
+            Some(last) if last.end == end && end == text.len() => {
+                self.hide_rest(&all, end, Hidden::word(&self.key));
+            }
+            _ => self.pass(&all, end),
+        }
     }
 
     /// From `start` on the window holds a word whose end is not in sight.
-    fn replace_word(&mut self, found: &[Range<usize>], start: usize) {
-        let start = found
-            .iter()
-            .find(|secret| secret.end > start)
-            .map_or(start, |secret| secret.start.min(start));
-        let mut found: Vec<_> = found
-            .iter()
-            .filter(|secret| secret.end <= start)
-            .cloned()
-            .collect();
-        found.push(start..self.window.len());
-        self.pass(&found, self.window.len());
-        self.in_word = true;
-        self.open = None;
+    fn replace_word(&mut self, mut found: Vec<Range<usize>>, start: usize) {
+        let over = found.iter().position(|secret| secret.end > start);
+        let from = over.map_or(start, |over| found[over].start.min(start));
+        found.truncate(over.unwrap_or(found.len()));
+        found.push(from..self.window.len());
+        self.hide_rest(&found, self.window.len(), Hidden::word(&self.key));
     }
 
-    /// The secrets in the window, in order and apart.
-    fn found(&self) -> Vec<Range<usize>> {
+    fn found(&self) -> Found {
         let text = without_escapes(&self.window);
         let text = text.as_bytes();
         let detectors = self.key.detectors();
-        let mut found = detectors.secrets(text);
-        found.extend(detectors.told(text));
-        found.sort_by_key(|secret| secret.start);
-        joined(found)
+        let mut all = detectors.secrets(text);
+        let open = all.last().and_then(|last| Rest::of(text, last));
+        all.extend(detectors.told(text));
+        all.sort_by_key(|secret| secret.start);
+        Found {
+            all: joined(all),
+            open,
+        }
+    }
+
+    /// Keeps what is before the last secret, which goes on behind the window. It is read from `from` on.
+    fn hide_rest(&mut self, found: &[Range<usize>], from: usize, mut hidden: Hidden) {
+        let Some((last, before)) = found.split_last() else {
+            return;
+        };
+        self.pass(before, last.start);
+        if !self.is_cut {
+            let read = from - last.start;
+            hidden.update(&self.window[..read]);
+            self.window.drain(..read);
+            self.hidden = Some(hidden);
+        }
     }
 
     /// Keeps the window up to `end` with placeholders.
     fn pass(&mut self, found: &[Range<usize>], end: usize) {
         let window = std::mem::take(&mut self.window);
-        let mut at = self.word_end(&window[..end]);
+        let mut at = 0;
         for secret in found.iter().filter(|secret| secret.end <= end) {
-            if secret.end <= at || self.is_cut {
-                continue;
+            if self.is_cut {
+                return;
             }
-            self.keep(&window[at.min(secret.start)..secret.start]);
+            self.keep(&window[at..secret.start]);
             let placeholder = self.key.placeholder(window[secret.clone()].as_bytes());
             self.keep(&placeholder);
             self.masked = self.masked.saturating_add(1);
@@ -232,16 +272,6 @@ impl OutputMasker {
             self.window = window;
             self.window.drain(..end);
         }
-    }
-
-    /// Where the word ends whose placeholder is there already.
-    fn word_end(&mut self, text: &str) -> usize {
-        if !self.in_word {
-            return 0;
-        }
-        let end = text.bytes().position(|byte| byte.is_ascii_whitespace());
-        self.in_word = end.is_none();
-        end.unwrap_or(text.len())
     }
 
     fn keep(&mut self, text: &str) {
@@ -267,26 +297,6 @@ impl OutputMasker {
             self.kept.reserve_exact(target - self.kept.len());
         }
         self.kept.push_str(escaped);
-    }
-}
-
-impl OpenKey {
-    /// Whether the key at the beginning of `window` ends in it. No byte is searched twice.
-    fn ends_in(&mut self, window: &[u8]) -> bool {
-        const LAST: &[u8] = b"-----END ";
-        const DASHES: &[u8] = b"-----";
-        if self.last_line.is_none() {
-            let from = self.searched.saturating_sub(LAST.len() - 1);
-            let found = memmem::find(&window[from..], LAST).map(|at| from + at + LAST.len());
-            self.last_line = found;
-            self.searched = found.unwrap_or(window.len());
-        }
-        let Some(label) = self.last_line else {
-            return false;
-        };
-        let from = label.max(self.searched.saturating_sub(DASHES.len() - 1));
-        self.searched = window.len();
-        memmem::find(&window[from..], DASHES).is_some()
     }
 }
 

@@ -50,40 +50,6 @@ pub(super) fn json_web_token(text: &[u8], start: usize) -> Found {
     Found::Secret(start..end)
 }
 
-/// A PEM block, up to its end line or to the end of a text that was cut. Certificates and public keys are public.
-pub(super) fn private_key(text: &[u8], start: usize) -> Found {
-    const BEGIN: &[u8] = b"-----BEGIN ";
-    let label = start + BEGIN.len();
-    let label_end = run(text, label, |byte| {
-        byte.is_ascii_uppercase() || byte == b' '
-    });
-    let whole = label_end < text.len();
-    if !text[start..].starts_with(BEGIN)
-        || (whole && !contains(&text[label..label_end], b"PRIVATE KEY"))
-    {
-        return Found::NothingBefore(label_end.max(start + 1));
-    }
-    let block = &text[start..];
-    let end = memchr::memmem::find(block, b"-----END ").and_then(|line| {
-        let label = line + b"-----END ".len();
-        Some(label + memchr::memmem::find(&block[label..], b"-----")? + b"-----".len())
-    });
-    Found::Secret(start..end.map_or(text.len(), |end| start + end))
-}
-
-/// As kubeconfigs hold it.
-pub(super) fn private_key_in_base64(text: &[u8], start: usize) -> Found {
-    const LABEL: usize = 96;
-    let end = run(text, start, is_base64);
-    let encoded = &text[start..end.min(start + LABEL)];
-    let encoded = &encoded[..encoded.len() / 4 * 4];
-    let decoded = BASE64_STANDARD_NO_PAD.decode(encoded).unwrap_or_default();
-    match contains(&decoded, b"PRIVATE KEY") {
-        true => Found::Secret(start..run(text, end, |byte| byte == b'=')),
-        false => Found::NothingBefore(end),
-    }
-}
-
 pub(super) fn bearer_token(text: &[u8], at: usize) -> Found {
     let start = at + b"bearer ".len();
     let end = run(text, start, is_token68);
@@ -140,15 +106,11 @@ fn is_base64url(byte: u8) -> bool {
     is_word(byte) || byte == b'-'
 }
 
-fn is_base64(byte: u8) -> bool {
+pub(super) fn is_base64(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')
 }
 
 /// RFC 9110 section 11.2.
 fn is_token68(byte: u8) -> bool {
     is_base64url(byte) || matches!(byte, b'.' | b'~' | b'+' | b'/' | b'=')
-}
-
-fn contains(text: &[u8], wanted: &[u8]) -> bool {
-    memchr::memmem::find(text, wanted).is_some()
 }

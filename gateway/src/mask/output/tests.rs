@@ -1,3 +1,4 @@
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
@@ -23,12 +24,12 @@ fn shown(text: &[u8]) -> String {
 
 /// Each secret, and how a program prints it. Pieces are put together here, so that nobody who looks for secrets in these
 /// sources finds one.
-fn secrets() -> [(String, String); 6] {
+fn secrets() -> [(String, String); 7] {
     let token = ["gh", "p_", VALUE].concat();
     let web_token = ["eyJhbGciOiJub25lIn0", ".eyJzdWIiOiJhIn0", ".c2ln"].concat();
     let lines = format!("{VALUE}\n").repeat(20);
-    let dashes = "-----";
-    let pem = format!("{dashes}BEGIN PRIVATE KEY{dashes}\n{lines}{dashes}END PRIVATE KEY{dashes}");
+    let pem = key_of(&lines).trim_end().to_owned();
+    let wrapped = in_lines(&pem, 76, "\n");
     [
         (token.clone(), token),
         (web_token.clone(), web_token),
@@ -36,7 +37,20 @@ fn secrets() -> [(String, String); 6] {
         (VALUE.into(), format!("db.password =  \"{VALUE}\"")),
         (VALUE.into(), format!("postgres://user:{VALUE}@db/shop")),
         (lines, pem),
+        (wrapped[20..].to_owned(), wrapped),
     ]
+}
+
+fn key_of(lines: &str) -> String {
+    let dashes = "-----";
+    format!("{dashes}BEGIN PRIVATE KEY{dashes}\n{lines}{dashes}END PRIVATE KEY{dashes}\n")
+}
+
+/// As `base64` prints it.
+fn in_lines(text: &str, width: usize, line_end: &str) -> String {
+    let digits = BASE64_STANDARD.encode(text).into_bytes();
+    let lines = digits.chunks(width).map(String::from_utf8_lossy);
+    lines.collect::<Vec<_>>().join(line_end)
 }
 
 fn piece() -> impl Strategy<Value = Vec<u8>> {
@@ -61,6 +75,35 @@ fn printed() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+fn part_of_a_key() -> impl Strategy<Value = String> {
+    let lines = |width, end| in_lines(&key_of(&format!("{VALUE}\n").repeat(3)), width, end);
+    let public = in_lines(&key_of("x").replace("PRIVATE KEY", "CERTIFICATE"), 48, "\n");
+    let whole = [
+        lines(76, "\n"),
+        lines(64, "\r\n"),
+        lines(48, "\n  "),
+        lines(4096, ""),
+        public,
+    ];
+    let dashes = "-----";
+    let pem = [
+        "BEGIN PRIVATE KEY",
+        "BEGIN CERTIFICATE",
+        "END ",
+        "END RSA PRIVATE KEY",
+        "",
+    ];
+    let pem = pem.map(|label| format!("{dashes}{label}{dashes}"));
+    prop_oneof![
+        3 => select(vec!["\n", "\n", "\r\n", " ", "=", "==\n", "\n\n"]).prop_map(str::to_owned),
+        2 => select(whole.to_vec()),
+        2 => select(whole.to_vec()).prop_flat_map(|text| (0..text.len()).prop_map(move |end| text[..end.max(44)].to_owned())),
+        2 => select(pem.to_vec()),
+        2 => "[A-Za-z0-9+/]{1,80}",
+        1 => "[a-z]{1,5}",
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -80,6 +123,12 @@ proptest! {
     #[test]
     fn lines_are_masked_as_short_texts_are(lines in vec("[ -~]{0,60}", 0..12)) {
         let text = lines.join("\n");
+        prop_assert_eq!(shown(text.as_bytes()), hide(&key(), &text));
+    }
+
+    #[test]
+    fn keys_are_masked_as_in_short_texts(parts in vec(part_of_a_key(), 0..24)) {
+        let text = parts.concat();
         prop_assert_eq!(shown(text.as_bytes()), hide(&key(), &text));
     }
 }
@@ -157,6 +206,57 @@ fn a_key_that_does_not_end_hides_the_rest() {
     assert_eq!(
         shown(text.as_bytes()),
         format!("a\n{}", key().placeholder(&text.as_bytes()[2..]))
+    );
+}
+
+/// `base64 FILE` of a key, as a terminal shows it.
+#[test]
+fn a_key_in_lines_of_base64_is_one_placeholder() {
+    for (width, line_end) in [(76, "\n"), (76, "\r\n"), (64, "\n"), (48, "\n    ")] {
+        let wrapped = in_lines(&key_of(&format!("{VALUE}\n").repeat(20)), width, line_end);
+        let placeholder = key().placeholder(wrapped.as_bytes());
+        for behind in ["\n", "\n$ exit\n", "\n\nword\n"] {
+            let printed = format!("$ base64 key\n{wrapped}{behind}");
+            let expected = format!("$ base64 key\n{placeholder}{behind}");
+            assert_eq!(shown(printed.as_bytes()), expected, "{width}");
+        }
+    }
+}
+
+#[test]
+fn what_follows_a_key_in_one_line_of_base64_stays() {
+    for lines in 18..21 {
+        let key_text = key_of(&format!("{VALUE}\n").repeat(lines));
+        let line = in_lines(&key_text, 1 << 20, "");
+        let printed = format!("client-key-data: {line}\nusers\n");
+        let placeholder = key().placeholder(line.as_bytes());
+        assert_eq!(
+            shown(printed.as_bytes()),
+            format!("client-key-data: {placeholder}\nusers\n")
+        );
+    }
+}
+
+/// The beginning of one that does not end hides no end of another.
+#[test]
+fn a_key_behind_a_stray_beginning_is_hidden_wherever_it_stands() {
+    let stray = ["-----BEGIN PRIV", "ATE KEY-----\n"].concat();
+    let real = key_of(&format!("{VALUE}\n").repeat(40));
+    let line = "a line of a log\n";
+    for before in (WINDOW - 3_000..=WINDOW + 1_000)
+        .step_by(97)
+        .chain([0, 2 * WINDOW - 500])
+    {
+        let noise = line.repeat(before / line.len());
+        let shown = shown(format!("{stray}{noise}{real}after\n{}", line.repeat(9_000)).as_bytes());
+        assert!(!shown.contains(VALUE), "{before}");
+        assert!(shown.contains("after\na line of a log\n"), "{before}");
+    }
+    let shown = shown(format!("{stray}{}", line.repeat(9_000)).as_bytes());
+    assert!(
+        shown.len() > 4_000 * line.len(),
+        "it hides {} only",
+        shown.len()
     );
 }
 
