@@ -166,6 +166,9 @@ pub struct Identity {
     pub claims: BTreeMap<String, Vec<String>>,
     /// The pod that a ServiceAccount token is bound to, or that the kernel saw an OIDC token come out of.
     pub workload: Option<Workload>,
+    /// Which agent is declared for the ServiceAccount of [`Self::pod_of_user`]. It is for what takes away alone: what is
+    /// restricted for that agent is restricted for whoever calls out of its pods.
+    pub pod_agent: Option<String>,
     pub provenance: Provenance,
     /// CI run and attempt, else pod UID, prefixed by the principal; `None` where neither is known.
     pub session_id: Option<String>,

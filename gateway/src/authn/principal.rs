@@ -135,6 +135,7 @@ impl Principal {
             issuer: self.issuer().map(str::to_owned),
             claims: self.claims.clone(),
             workload: pod.cloned(),
+            pod_agent: self.pod_agent(agents, pod)?,
             provenance,
             session_id,
         })
@@ -163,6 +164,22 @@ impl Principal {
                 human: None,
             },
         })
+    }
+
+    /// The agent that the pod's own token would be of, where this is a user's.
+    fn pod_agent(
+        &self,
+        agents: &AgentSet,
+        pod: Option<&Workload>,
+    ) -> Result<Option<String>, Unauthenticated> {
+        let Some(pod) = pod.filter(|_| !self.is_service_account()) else {
+            return Ok(None);
+        };
+        let agent = agents.resolve(Subject::ServiceAccount {
+            namespace: &pod.namespace,
+            name: &pod.service_account,
+        })?;
+        Ok(agent.map(|agent| agent.identity(None).name))
     }
 
     fn subject(&self) -> Subject<'_> {

@@ -89,6 +89,8 @@ pub struct Caller {
     pub service_account: Option<ServiceAccount>,
     pub oidc: Option<Oidc>,
     pub agent: Option<Agent>,
+    /// The agent that is declared for the ServiceAccount, where a user's token comes out of its pod.
+    pub pod_agent: Option<String>,
     pub model: Option<Model>,
     pub ci: Option<Ci>,
     pub groups: Vec<String>,

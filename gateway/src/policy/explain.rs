@@ -168,9 +168,11 @@ fn namespace(request: &RequestInfo) -> String {
 
 fn caller(attributes: &Attributes<'_>) -> String {
     let user = &attributes.identity.user.username;
+    let agent = attributes.identity.pod_agent.as_ref();
+    let agent = agent.map_or_else(String::new, |agent| format!(", agent {agent}"));
     match attributes.identity.pod_of_user() {
         Some(pod) => format!(
-            "{user} in a pod of ServiceAccount {}/{}",
+            "{user} in a pod of ServiceAccount {}/{}{agent}",
             pod.namespace, pod.service_account
         ),
         None => user.clone(),

@@ -71,6 +71,8 @@ pub enum Unknown {
     Body,
     /// The gateway itself denied it, by this rule.
     Gateway(String),
+    /// Which agent was declared for the ServiceAccount of the pod that a user's token came out of.
+    PodAgent,
     Caller,
     Contradiction,
 }
@@ -118,6 +120,9 @@ impl fmt::Display for Unknown {
             Self::Gateway(rule) => write!(
                 f,
                 "the gateway denied it for a reason that may depend on policies ({rule})"
+            ),
+            Self::PodAgent => f.write_str(
+                "a rule restricts an agent, and the record does not tell whether the pod of a user's token was one of it",
             ),
             Self::Caller => f.write_str("the record does not tell who called"),
             Self::Contradiction => {

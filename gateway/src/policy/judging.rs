@@ -235,7 +235,9 @@ impl<'r> Found<'r> {
 }
 
 fn lets_pass_by_name(rule: &Rule, attributes: &Attributes<'_>) -> bool {
-    rule.effect != Effect::Deny && running::names(rule, attributes)
+    rule.effect != Effect::Deny
+        && rule.may_allow(attributes.identity)
+        && running::names(rule, attributes)
 }
 
 fn matching(rule: &Rule, scope: &Scope<'_>, facing: Facing) -> Matching {

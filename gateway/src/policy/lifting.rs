@@ -11,6 +11,7 @@ use super::{
     judgement::Wants,
     judging::{Facing, Found, get_secret},
     permit,
+    rule::Rule,
 };
 use crate::{
     api::v1alpha1::agent_policy::{AgentView, Effect},
@@ -143,7 +144,9 @@ impl PolicySet {
         for rule in certain.clone().chain(found.open.iter().copied()) {
             obligations.tighten(rule);
         }
-        if !certain.clone().any(|rule| rule.effect != Effect::Deny) {
+        let caller = scope.attributes().identity;
+        let may_pass = |rule: &Rule| rule.effect != Effect::Deny && rule.may_allow(caller);
+        if !certain.clone().any(may_pass) {
             // No rule says what the agent may see.
             obligations.agent_view = AgentView::Masked;
         }

@@ -293,6 +293,7 @@ pub(super) fn is_for(subjects: &[Subject], identity: &Identity) -> bool {
     subjects.iter().any(|subject| is_caller(subject, identity))
 }
 
+/// Whether a subject is the caller or a part of it. That lets nothing pass: see [`Rule::may_allow`].
 fn is_caller(subject: &Subject, identity: &Identity) -> bool {
     match subject {
         Subject::ServiceAccount(account) => service_account(identity)
@@ -301,7 +302,9 @@ fn is_caller(subject: &Subject, identity: &Identity) -> bool {
             .issuer
             .as_ref()
             .is_some_and(|issuer| oidc.matches(issuer, &identity.claims)),
-        Subject::Agent(agent) => is_agent(agent, identity),
+        Subject::Agent(agent) => {
+            is_agent(agent, identity) || is_named(agent, identity.pod_agent.as_deref())
+        }
         Subject::Workload(workload) => {
             let pod = identity.pod_of_user();
             let account = &workload.service_account;
@@ -321,7 +324,11 @@ fn is_caller(subject: &Subject, identity: &Identity) -> bool {
 }
 
 fn is_agent(agent: &AgentSubject, identity: &Identity) -> bool {
-    declared_agent(identity).is_some_and(|name| agent.name == ANY || agent.name == name)
+    is_named(agent, declared_agent(identity))
+}
+
+fn is_named(agent: &AgentSubject, name: Option<&str>) -> bool {
+    name.is_some_and(|name| agent.name == ANY || agent.name == name)
 }
 
 /// An OIDC subject may look like a ServiceAccount's name, so the issuer decides first.

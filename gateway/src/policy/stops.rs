@@ -112,7 +112,7 @@ impl Stop {
     pub(super) fn is_for(&self, identity: &Identity) -> bool {
         match &self.target {
             StopTarget::All(_) => true,
-            // A user's token in a pod is no way around a stop of the pod's own session or account.
+            // A user's token in a pod is no way around a stop of the pod's own session, account or agent.
             StopTarget::Session(id) => {
                 let is_pods = |pod: &Workload| {
                     let of = id.strip_suffix(pod.pod_uid.as_str());
@@ -126,7 +126,9 @@ impl Stop {
                     let (namespace, account) = (&pod.namespace, &pod.service_account);
                     is_account(name, pod) || *name == format!("sallyport:sa:{namespace}:{account}")
                 };
-                is_called(identity, name) || identity.pod_of_user().is_some_and(is_pods)
+                is_called(identity, name)
+                    || identity.pod_agent.as_ref() == Some(name)
+                    || identity.pod_of_user().is_some_and(is_pods)
             }
         }
     }

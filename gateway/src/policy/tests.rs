@@ -32,6 +32,7 @@ fn identity(username: &str) -> Identity {
         issuer: None,
         claims: BTreeMap::new(),
         workload: None,
+        pod_agent: None,
         provenance: Provenance::default(),
         session_id: None,
     }
@@ -91,7 +92,7 @@ pub(super) fn policy(name: &str, rules: &[&str]) -> String {
     policy_for(name, "all: \"*\"", rules)
 }
 
-fn policy_for(name: &str, subject: &str, rules: &[&str]) -> String {
+pub(super) fn policy_for(name: &str, subject: &str, rules: &[&str]) -> String {
     let rules: String = rules
         .iter()
         .map(|rule| format!("  - {{{rule}}}\n"))

@@ -147,6 +147,7 @@ mod tests {
             issuer: None,
             claims: Default::default(),
             workload: None,
+            pod_agent: None,
             provenance: Provenance::default(),
             session_id: None,
         };

@@ -331,6 +331,7 @@ spec:
             issuer: None,
             claims: std::collections::BTreeMap::new(),
             workload: None,
+            pod_agent: None,
             provenance: crate::identity::Provenance::default(),
             session_id: None,
         };

@@ -268,3 +268,32 @@ fn a_token_is_good_in_the_pod_that_it_is_bound_to_and_nowhere_else() {
     let unbound = principal(&[]).check_pod(&pod("build", "uid-1", "bot"));
     assert_eq!(unbound.expect_err("refused").reason(), "not_bound_to_pod");
 }
+
+#[test]
+fn a_users_token_in_a_pod_is_of_no_agent_that_the_pod_is_of() {
+    let job = token("repo:o/r", &job_claims());
+    let job = Principal::oidc(&job, &issuer(ClaimPreset::GithubActions)).expect("a principal");
+    let set = agents("{serviceAccount: {namespace: build, name: bot}}");
+    let pod_agent = |account: &str| {
+        let pod = Workload {
+            namespace: "build".into(),
+            service_account: account.into(),
+            ..Workload::default()
+        };
+        let identity = job.identity(&set, "g", Some(&pod)).expect("an identity");
+        assert_eq!(identity.provenance.agent, None);
+        identity.pod_agent
+    };
+    assert_eq!(pod_agent("bot").as_deref(), Some("fixer"));
+    assert_eq!(pod_agent("other"), None);
+    let outside = job.identity(&set, "g", None).expect("an identity");
+    assert_eq!(outside.pod_agent, None);
+
+    const NAME: &str = "system:serviceaccount:build:bot";
+    let review = reviewed(NAME, &[(POD_NAME, "bot-0"), (POD_UID, "uid-1")]);
+    let own = Principal::service_account(&token(NAME, &json!({ "sub": NAME })), review);
+    let own = own.expect("a principal").identity(&set, "g", None);
+    let own = own.expect("an identity");
+    assert_eq!(own.pod_agent, None);
+    assert_eq!(own.provenance.agent.expect("its agent").name, "fixer");
+}

@@ -22,6 +22,10 @@ pub enum Unclear {
         "the case says not who calls; write one of serviceAccount, oidc and agent under as, or serviceAccount and oidc for a user's token in a pod"
     )]
     Caller,
+    #[error(
+        "podAgent is the agent of a pod out of which a user's token comes; write serviceAccount and oidc beside it"
+    )]
+    PodAgent,
     #[error("the case says not what is called; write verb and resource, or method and url")]
     Call,
     #[error("the url is refused before any policy: {0}")]
@@ -30,6 +34,9 @@ pub enum Unclear {
 
 impl Caller {
     pub fn identity(&self) -> Result<Identity, Unclear> {
+        if self.pod_agent.is_some() && self.pod().is_none() {
+            return Err(Unclear::PodAgent);
+        }
         let (username, issuer, claims) = match (&self.service_account, &self.oidc, &self.agent) {
             (Some(account), None, _) => {
                 let (namespace, name) = (&account.namespace, &account.name);
@@ -65,6 +72,7 @@ impl Caller {
             issuer,
             claims,
             workload: self.pod(),
+            pod_agent: self.pod_agent.clone(),
             provenance: self.provenance(),
             session_id: None,
         })

@@ -14,6 +14,7 @@ fn caller() -> Identity {
         issuer: None,
         claims: Default::default(),
         workload: None,
+        pod_agent: None,
         provenance: Provenance::default(),
         session_id: None,
     }

@@ -256,6 +256,7 @@ fn it_reaches_a_user_in_a_pod_where_it_names_both() {
             service_account: "runner".to_owned(),
             ..Workload::default()
         }),
+        pod_agent: Some("fixer".to_owned()),
         ..bot()
     };
     let user = identity.user.username.as_str();
@@ -267,6 +268,8 @@ fn it_reaches_a_user_in_a_pod_where_it_names_both() {
         (&["*"], true),
         (&[user], false),
         (&[pod], false),
+        (&[user, "fixer"], false),
+        (&["fixer", pod], false),
         (&[user, "system:serviceaccount:ci:builder"], false),
     ] {
         let one = opened("one", &json!({"agents": agents}));

@@ -36,6 +36,7 @@ pub(super) fn identity(record: &Record) -> Result<Identity, Unknown> {
         workload: record
             .value(&["workload"])
             .and_then(|workload| serde_json::from_value::<Workload>(workload.clone()).ok()),
+        pod_agent: None,
         provenance,
         session_id: record.text(&["sessionID"]).map(str::to_owned),
     })

@@ -11,7 +11,7 @@ use crate::{
     mask::Masked,
     policy::{
         Fact, Facts,
-        tests::{set, set_for},
+        tests::{load, policy_for, set, set_for},
     },
     request_info::RequestInfo,
 };
@@ -204,6 +204,46 @@ fn whether_a_namespace_was_an_agents_is_not_guessed() {
 
 const PATCH_ONLY: &str = r#"name: patch, effect: Allow, verbs: [patch], apiGroups: [""], resources: [configmaps], namespaces: [ci], names: ["*"]"#;
 const PATCHED: &str = "PATCH /api/v1/namespaces/ci/configmaps/x?fieldManager=kubectl";
+
+#[test]
+fn the_agent_of_a_users_pod_is_not_guessed() {
+    let deny = r#"name: no, effect: Deny, verbs: [get], apiGroups: ["*"], resources: [secrets], namespaces: ["*"], names: ["*"]"#;
+    let allow = deny.replace("name: no, effect: Deny", "name: yes, effect: Allow");
+    let compiled = |subject: &str| {
+        let both = "workload: {serviceAccount: {namespace: ci, name: runner}, oidc: {issuer: github, claims: {sub: job}}}";
+        let files = [("p", both, &*allow), ("q", subject, deny)];
+        let files = files.map(|(name, subject, rule)| {
+            (format!("{name}.yaml"), policy_for(name, subject, &[rule]))
+        });
+        load(
+            &files
+                .each_ref()
+                .map(|(file, text)| (file.as_str(), text.as_str())),
+        )
+        .expect("valid")
+    };
+    let secret = |captured: bool| {
+        recorded("GET /api/v1/namespaces/ci/secrets/x", move |record| {
+            record.user = Some(user("github:job"));
+            record.upstream_user = Some(user("sallyport:oidc:github:job"));
+            record.workload = captured.then(|| crate::identity::Workload {
+                namespace: "ci".to_owned(),
+                service_account: "runner".to_owned(),
+                ..Default::default()
+            });
+        })
+    };
+    for agent in ["fixer", "*"] {
+        let policies = compiled(&format!("agent: {{name: \"{agent}\"}}"));
+        assert_eq!(judged(&policies, &secret(true)), Err(Unknown::PodAgent));
+        assert_eq!(
+            judged(&policies, &secret(false)),
+            Ok("deny default".to_owned())
+        );
+    }
+    let others = compiled("serviceAccount: {namespace: ci, name: other}");
+    assert_eq!(judged(&others, &secret(true)), Ok("allow p/yes".to_owned()));
+}
 
 #[test]
 fn a_patch_may_have_been_an_apply() {

@@ -4,16 +4,23 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use super::{PastCall, Unknown};
 use crate::{
-    api::v1alpha1::matching::{ANY, OidcMatch},
+    api::v1alpha1::{
+        agent_policy::{Effect, Subject},
+        matching::{ANY, OidcMatch},
+    },
     identity::Identity,
     policy::PolicySet,
 };
 
 /// Each doubles the worlds.
 const MAX_OPEN_SUBJECTS: usize = 6;
+/// Each is as many worlds again.
+const MAX_POD_AGENTS: usize = 32;
 
 pub(super) struct Worlds<'a> {
+    /// By claims, and of the same claims by the pod's agent.
     identities: Vec<Cow<'a, Identity>>,
+    pod_agents: usize,
     applies: Vec<bool>,
     agents: Vec<bool>,
     /// The claims in which the identities differ.
@@ -38,8 +45,15 @@ impl<'a> Worlds<'a> {
         if open.len() > MAX_OPEN_SUBJECTS {
             return Err(Unknown::Claims(claims));
         }
+        let pod_agents = pod_agents(policies, call);
+        if pod_agents.len() > MAX_POD_AGENTS {
+            return Err(Unknown::PodAgent);
+        }
+        let identities = identities(call, &open).into_iter();
+        let of_agents = |identity| with_pod_agents(identity, &pod_agents);
         Ok(Self {
-            identities: identities(call, &open),
+            identities: identities.flat_map(of_agents).collect(),
+            pod_agents: pod_agents.len(),
             applies: worlds(call.applies),
             agents: worlds(call.namespace_is_agents),
             claims,
@@ -74,9 +88,41 @@ impl<'a> Worlds<'a> {
         match world.at {
             (0, 0) => Unknown::AgentNamespace,
             (0, _) => Unknown::Apply,
+            (identity, _) if identity < self.pod_agents => Unknown::PodAgent,
             _ => Unknown::Claims(self.claims.clone()),
         }
     }
+}
+
+/// The agents that the pod of a user's token may have been of, by its ServiceAccount: none, or one that policies restrict.
+fn pod_agents(policies: &PolicySet, call: &PastCall) -> Vec<Option<String>> {
+    let mut agents = vec![None];
+    if call.identity.pod_of_user().is_none() {
+        return agents;
+    }
+    let restricting = policies.rules().filter(|rule| rule.effect != Effect::Allow);
+    for subject in restricting.flat_map(|rule| rule.subjects.iter()) {
+        if let Subject::Agent(agent) = subject
+            && !agents.contains(&Some(agent.name.clone()))
+        {
+            agents.push(Some(agent.name.clone()));
+        }
+    }
+    agents
+}
+
+fn with_pod_agents<'a>(
+    identity: Cow<'a, Identity>,
+    agents: &[Option<String>],
+) -> Vec<Cow<'a, Identity>> {
+    let with = |agent: &Option<String>| match agent {
+        None => identity.clone(),
+        Some(_) => Cow::Owned(Identity {
+            pod_agent: agent.clone(),
+            ..identity.clone().into_owned()
+        }),
+    };
+    agents.iter().map(with).collect()
 }
 
 fn worlds(known: Option<bool>) -> Vec<bool> {

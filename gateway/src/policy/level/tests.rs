@@ -25,6 +25,7 @@ fn caller() -> Identity {
         issuer: None,
         claims: BTreeMap::new(),
         workload: None,
+        pod_agent: None,
         provenance: Provenance::default(),
         session_id: None,
     }

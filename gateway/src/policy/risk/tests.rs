@@ -14,6 +14,7 @@ fn assessed(line: &str, object: Option<&Value>) -> Risk {
         issuer: None,
         claims: Default::default(),
         workload: None,
+        pod_agent: None,
         provenance: Provenance::default(),
         session_id: None,
     };
@@ -346,6 +347,7 @@ fn the_object_is_read_where_it_tells_more() {
         issuer: None,
         claims: Default::default(),
         workload: None,
+        pod_agent: None,
         provenance: Provenance::default(),
         session_id: None,
     };

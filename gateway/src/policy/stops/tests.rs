@@ -42,6 +42,7 @@ fn bot(source: Source) -> Identity {
         issuer: None,
         claims: BTreeMap::new(),
         workload: None,
+        pod_agent: None,
         provenance: Provenance {
             agent: Some(agent),
             source: ProvenanceSource {

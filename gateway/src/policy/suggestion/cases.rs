@@ -251,6 +251,7 @@ pub(super) fn case_identity(agent: &str) -> Identity {
         issuer: None,
         claims: Default::default(),
         workload: None,
+        pod_agent: None,
         provenance: Provenance {
             agent: Some(AgentIdentity {
                 name: agent.to_owned(),

@@ -159,6 +159,7 @@ mod tests {
                 pod_uid: "p1".into(),
                 ..Workload::default()
             }),
+            pod_agent: None,
             ..crate::proxy::content::tests::identity()
         }
     }

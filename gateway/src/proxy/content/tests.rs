@@ -12,6 +12,7 @@ pub(in crate::proxy) fn identity() -> Identity {
         issuer: None,
         claims: BTreeMap::new(),
         workload: None,
+        pod_agent: None,
         provenance: Provenance::default(),
         session_id: None,
     }

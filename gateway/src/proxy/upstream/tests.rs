@@ -125,6 +125,7 @@ fn permit(target: &str) -> Permit {
         issuer: None,
         claims: BTreeMap::new(),
         workload: None,
+        pod_agent: None,
         provenance: Provenance::default(),
         session_id: None,
     };

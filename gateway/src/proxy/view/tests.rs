@@ -87,6 +87,7 @@ fn on_attributes<T>(
         issuer: None,
         claims: std::collections::BTreeMap::new(),
         workload: None,
+        pod_agent: None,
         provenance: crate::identity::Provenance::default(),
         session_id: None,
     };

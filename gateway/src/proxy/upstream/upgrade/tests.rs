@@ -163,6 +163,7 @@ fn permit() -> Permit {
         issuer: None,
         claims: Default::default(),
         workload: None,
+        pod_agent: None,
         provenance: Provenance::default(),
         session_id: None,
     };
