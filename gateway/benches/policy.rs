@@ -128,6 +128,7 @@ fn developer() -> Identity {
         issuer: None,
         claims: Default::default(),
         workload: None,
+        pod_agent: None,
         provenance: Provenance {
             agent: Some(agent),
             source: ProvenanceSource {
