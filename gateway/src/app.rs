@@ -1,6 +1,6 @@
 //! The composition root: builds every part of the gateway, top to bottom, and owns the order of going down.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
@@ -8,7 +8,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -19,8 +19,8 @@ use crate::{
     audit::{log::Log, metrics::LogMetrics, policies::PolicyArchive},
     authn::{AgentSet, AgentSource, Authenticator},
     config::{Config, Recording, Upgradable, Upstream as UpstreamConfig},
-    control::Control,
-    drain, mask,
+    drain::{self, DrainTrigger, DrainWatcher},
+    mask,
     policy::{LevelPolicy, PolicySet, PolicySource},
     proxy::{self, Alerts, Captured, Decoys, Gateway, Parts, Upstream},
     readiness::Readiness,
@@ -50,18 +50,40 @@ mod descriptors;
 mod node;
 mod objects;
 mod reload;
+mod renewal;
 
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     tls::install_provider();
-    let fitting = descriptors::divide(config.capture.is_some())?;
     let readiness = Readiness::default();
+    let running = start(&config, &readiness).await?;
+    stop_signal().await?;
+    tracing::info!("draining");
+    let _draining = readiness.register("drain");
+    running.go_down(config.limits.drain.0).await
+}
+
+/// What runs, by when it ends.
+struct Running {
+    gateway: Arc<Gateway>,
+    trigger: DrainTrigger,
+    /// With the drain.
+    serving: JoinSet<()>,
+    shutdown: CancellationToken,
+    record: RecordTasks,
+    /// With the shutdown.
+    background: JoinSet<()>,
+}
+
+/// Builds every part, and begins to serve once all are there.
+async fn start(config: &Config, readiness: &Readiness) -> anyhow::Result<Running> {
+    let fitting = descriptors::divide(config.capture.is_some())?;
     let starting = readiness.register("start");
     let mut registry = Registry::with_prefix("sallyport");
 
-    let objects = Objects::follow(&config).await?;
-    let reload = Reload::open(&config, objects.clone())?;
+    let objects = Objects::follow(config).await?;
+    let reload = Reload::open(config, objects.clone())?;
     reload.register(&mut registry);
     let told = objects.map_or_else(Told::nothing, |objects| {
         objects.tell(reload.in_force(), readiness.register("objects"))
@@ -73,53 +95,35 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     registry.register_collector(Box::new(LogMetrics::new(log.clone(), shipper.status())));
     let shutdown = CancellationToken::new();
     let mut background = JoinSet::new();
-    let (alerts, raised) = alerts(&config, &mut registry).await?;
+    let (alerts, raised) = alerts(config, &mut registry).await?;
     let given = Given {
         told,
         alerts,
-        decoys: decoys(&config, &shutdown, &mut background).await?,
+        decoys: decoys(config, &shutdown, &mut background).await?,
         connections: fitting.connections,
         log: log.clone(),
     };
-    let gateway = gateway(&config, &reload, given, &mut registry, &readiness).await?;
+    let gateway = gateway(config, &reload, given, &mut registry, readiness).await?;
 
-    let explicit = match &config.explicit {
-        Some(explicit) => Some(listen("explicit", explicit.listen).await?),
-        None => None,
-    };
-    let admin = match &config.admin {
-        Some(admin) => Some(listen("admin", admin.listen).await?),
-        None => None,
-    };
-    let control = match &config.control {
-        Some(control) => Some((
-            control::certificates(control)?,
-            listen("control", control.listen).await?,
-        )),
-        None => None,
-    };
-    warn_of_choices(&config);
+    let listeners = Listeners::open(config).await?;
+    warn_of_choices(config);
 
     let (trigger, watcher) = drain::channel();
-    let shipping = tokio::spawn(shipper.run(shutdown.clone()));
-    let archiving = tokio::spawn(archive.clone().run(shutdown.clone()));
+    let record = RecordTasks {
+        shipping: tokio::spawn(shipper.run(shutdown.clone())),
+        archiving: tokio::spawn(archive.clone().run(shutdown.clone())),
+        log,
+    };
     let mut serving = JoinSet::new();
-    {
-        let (gateway, watcher) = (Arc::clone(&gateway), watcher.clone());
-        serving.spawn(async move { gateway.record_refusals(watcher).await });
-    }
-    {
-        let (gateway, watcher) = (Arc::clone(&gateway), watcher.clone());
-        serving.spawn(async move { gateway.record_stops(watcher).await });
-    }
-    {
-        let (gateway, watcher) = (Arc::clone(&gateway), watcher.clone());
-        serving.spawn(async move { gateway.record_glasses(watcher).await });
-    }
-    if let Some(listener) = explicit {
+    record_changes(&gateway, &watcher, &mut serving);
+    if let Some(listener) = listeners.explicit {
         let tls = reload.leaves().explicit(&config.tls)?;
-        let (gateway, watcher) = (Arc::clone(&gateway), watcher.clone());
-        serving.spawn(proxy::serve(listener, tls, gateway, watcher));
+        serving.spawn(proxy::serve(
+            listener,
+            tls,
+            Arc::clone(&gateway),
+            watcher.clone(),
+        ));
     }
     if let Some(capture) = &config.capture {
         let (gateway, leaves) = (Arc::clone(&gateway), reload.leaves().clone());
@@ -132,48 +136,103 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     } else {
         drop(watcher);
     }
-    if let Some(listener) = admin {
+    if let Some(listener) = listeners.admin {
         let answers = Arc::new(Admin {
             registry,
             readiness: readiness.clone(),
         });
         background.spawn(admin::serve(listener, answers, shutdown.clone()));
     }
-    if let Some((certificates, listener)) = control {
-        background.spawn(control::renew(Arc::clone(&certificates), shutdown.clone()));
-        let control = Control {
-            gateway: Arc::clone(&gateway),
-            certificates,
-            shutdown: shutdown.clone(),
-        };
-        background.spawn(crate::control::serve(listener, control));
+    if let Some(door) = listeners.control {
+        door.serve(Arc::clone(&gateway), &mut background, shutdown.clone());
     }
     background.spawn(reload.run(archive, shutdown.clone()));
     if let Some((writer, raised)) = raised {
         background.spawn(writer.run(raised, shutdown.clone()));
     }
     drop(starting);
+    Ok(Running {
+        gateway,
+        trigger,
+        serving,
+        shutdown,
+        record,
+        background,
+    })
+}
 
-    stop_signal().await?;
-    tracing::info!("draining");
-    let _draining = readiness.register("drain");
-    if let Err(busy) = trigger.drain(config.limits.drain.0).await {
-        tracing::warn!(error = %busy, "ending what is left: upgraded connections are recorded as aborted, calls without an answer as unknown");
+impl Running {
+    async fn go_down(mut self, limit: Duration) -> anyhow::Result<()> {
+        if let Err(busy) = self.trigger.drain(limit).await {
+            tracing::warn!(error = %busy, "ending what is left: upgraded connections are recorded as aborted, calls without an answer as unknown");
+        }
+        // Nothing new can come now. What was answered is recorded, then shipped, then the log is sealed.
+        while let Some(ended) = self.serving.join_next().await {
+            ended.context("a part of the gateway panicked")?;
+        }
+        self.gateway.settle().await;
+        self.shutdown.cancel();
+        self.record.end().await?;
+        self.background.join_all().await;
+        tracing::info!("stopped");
+        Ok(())
     }
-    // Nothing new can come now. What was answered is recorded, then shipped, then the log is sealed.
-    while let Some(ended) = serving.join_next().await {
-        ended.context("a part of the gateway panicked")?;
+}
+
+/// All that is listened on, before anything is served.
+struct Listeners {
+    explicit: Option<TcpListener>,
+    admin: Option<TcpListener>,
+    control: Option<control::Door>,
+}
+
+impl Listeners {
+    async fn open(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            explicit: match &config.explicit {
+                Some(explicit) => Some(listen("explicit", explicit.listen).await?),
+                None => None,
+            },
+            admin: match &config.admin {
+                Some(admin) => Some(listen("admin", admin.listen).await?),
+                None => None,
+            },
+            control: match &config.control {
+                Some(control) => Some(control::Door::open(control).await?),
+                None => None,
+            },
+        })
     }
-    gateway.settle().await;
-    shutdown.cancel();
-    shipping.await.context("the shipper panicked")?;
-    archiving
-        .await
-        .context("the archive of policies panicked")?;
-    log.close().await;
-    background.join_all().await;
-    tracing::info!("stopped");
-    Ok(())
+}
+
+/// What becomes of the record once it is written.
+struct RecordTasks {
+    shipping: JoinHandle<()>,
+    archiving: JoinHandle<()>,
+    log: Log,
+}
+
+impl RecordTasks {
+    /// After the shutdown.
+    async fn end(self) -> anyhow::Result<()> {
+        self.shipping.await.context("the shipper panicked")?;
+        self.archiving
+            .await
+            .context("the archive of policies panicked")?;
+        self.log.close().await;
+        Ok(())
+    }
+}
+
+/// Records what is no call: floods of refusals, stops, and what people let pass.
+fn record_changes(gateway: &Arc<Gateway>, watcher: &DrainWatcher, serving: &mut JoinSet<()>) {
+    let given = || (Arc::clone(gateway), watcher.clone());
+    let (gateway, watcher) = given();
+    serving.spawn(async move { gateway.record_refusals(watcher).await });
+    let (gateway, watcher) = given();
+    serving.spawn(async move { gateway.record_stops(watcher).await });
+    let (gateway, watcher) = given();
+    serving.spawn(async move { gateway.record_glasses(watcher).await });
 }
 
 /// What the data path is given by other parts.
@@ -330,7 +389,7 @@ async fn upstream_config(upstream: &UpstreamConfig) -> anyhow::Result<kube::Conf
 
 async fn listen(name: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("listening on {address} for {name}; is another gateway running?")
+        format!("listening on {address} for {name}; does something else listen there?")
     })?;
     tracing::info!(listener = name, addr = %listener.local_addr()?, "listening");
     Ok(listener)

@@ -1,18 +1,21 @@
-//! The certificates of the control API, and their renewal.
+//! The control API: its certificates, and their renewal.
 
 use std::sync::Arc;
 
 use anyhow::Context;
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::{listen, renewal::renew};
 use crate::{
-    config::{Control, watch::FileWatch},
-    telemetry::causes,
+    config,
+    control::{self, Control},
+    proxy::Gateway,
     tls::{CONTROLLER, ClientCertificates, GATEWAY},
 };
 
-pub(super) fn certificates(control: &Control) -> anyhow::Result<Arc<ClientCertificates>> {
-    let Control {
+pub(super) fn certificates(control: &config::Control) -> anyhow::Result<Arc<ClientCertificates>> {
+    let config::Control {
         tls,
         client_ca_file,
         ..
@@ -22,25 +25,34 @@ pub(super) fn certificates(control: &Control) -> anyhow::Result<Arc<ClientCertif
     Ok(Arc::new(certificates))
 }
 
-/// Reads them again when their files have changed, until `shutdown`.
-pub(super) async fn renew(certificates: Arc<ClientCertificates>, shutdown: CancellationToken) {
-    let mut files = match FileWatch::new(certificates.files()) {
-        Ok(files) => files,
-        Err(error) => {
-            return tracing::warn!(%error, "new certificates of control need a restart");
-        }
-    };
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = files.changed() => {}
-        }
-        match certificates.reload() {
-            Ok(()) => tracing::info!("the certificates of control were read again"),
-            Err(error) => tracing::error!(
-                error = causes(&error),
-                "the new certificates of control are refused, the last good ones stay"
-            ),
-        }
+/// Listens, and answers nobody yet.
+pub(super) struct Door {
+    certificates: Arc<ClientCertificates>,
+    listener: TcpListener,
+}
+
+impl Door {
+    pub(super) async fn open(config: &config::Control) -> anyhow::Result<Self> {
+        Ok(Self {
+            certificates: certificates(config)?,
+            listener: listen("control", config.listen).await?,
+        })
+    }
+
+    pub(super) fn serve(
+        self,
+        gateway: Arc<Gateway>,
+        background: &mut JoinSet<()>,
+        shutdown: CancellationToken,
+    ) {
+        let certificates = Arc::clone(&self.certificates);
+        let (files, reload) = (certificates.files(), move || certificates.reload());
+        background.spawn(renew("control", files, reload, shutdown.clone()));
+        let control = Control {
+            gateway,
+            certificates: self.certificates,
+            shutdown,
+        };
+        background.spawn(control::serve(self.listener, control));
     }
 }

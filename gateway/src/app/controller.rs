@@ -1,10 +1,6 @@
 //! Composes the controller, as [`run`](super::run) does the gateway.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
@@ -12,13 +8,12 @@ use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{listen, stop_signal, upstream_config};
+use super::{listen, renewal::renew, stop_signal, upstream_config};
 use crate::{
     admin::{self, Admin},
-    config::{Tls, Upstream, controller::ControllerConfig, watch::FileWatch},
+    config::{Tls, Upstream, controller::ControllerConfig},
     controller::{self, Controller, Parts},
     readiness::Readiness,
-    telemetry::causes,
     tls::{self, Leaves},
 };
 
@@ -127,7 +122,7 @@ fn leaves(name: &str, tls: &Tls) -> anyhow::Result<Leaves> {
 
 /// A listener of HTTP/1.1, with a certificate that is renewed until `shutdown`.
 async fn serving(
-    name: &str,
+    name: &'static str,
     address: SocketAddr,
     tls: &Tls,
     shutdown: &CancellationToken,
@@ -136,34 +131,11 @@ async fn serving(
     let listener = listen(name, address).await?;
     let mut server = ServerConfig::clone(&*leaves.explicit(tls)?);
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
-    tokio::spawn(renew(tls.clone(), leaves, shutdown.clone()));
+    let files = tls.files().into_iter().map(Path::to_owned).collect();
+    let tls = tls.clone();
+    let reload = move || leaves.reload(&tls);
+    tokio::spawn(renew(name, files, reload, shutdown.clone()));
     Ok((listener, Arc::new(server)))
-}
-
-/// Shows a new certificate when its files have changed, until `shutdown`.
-async fn renew(tls: Tls, leaves: Leaves, shutdown: CancellationToken) {
-    let files: Vec<PathBuf> = tls.files().into_iter().map(Path::to_owned).collect();
-    let mut files = match FileWatch::new(files) {
-        Ok(files) => files,
-        Err(error) => {
-            return tracing::warn!(%error, "a new certificate needs a restart");
-        }
-    };
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = files.changed() => {}
-        }
-        match leaves.reload(&tls) {
-            Ok(()) => tracing::info!("the certificate was read again"),
-            Err(error) => {
-                tracing::error!(
-                    error = causes(&error),
-                    "the new certificate is refused, the last good one stays"
-                );
-            }
-        }
-    }
 }
 
 async fn client(config: &ControllerConfig) -> anyhow::Result<kube::Client> {
