@@ -7,6 +7,7 @@ pub mod agent_policy;
 pub mod agent_stop;
 pub mod approval_request;
 pub mod break_glass;
+mod finality;
 pub mod manifest;
 pub mod matching;
 pub mod node_coverage;
