@@ -9,14 +9,12 @@ mod approvals;
 mod audit;
 mod break_glass;
 mod ca;
-mod controller;
 mod coverage;
 mod credential;
 mod debug;
 mod discover;
 mod doctor;
 mod evidence;
-mod gateway;
 mod kubeconfig;
 mod manifests;
 #[cfg(target_os = "linux")]
@@ -28,6 +26,7 @@ mod policy;
 mod prepare;
 mod rbac;
 mod reports;
+mod service;
 mod start_gate;
 mod streams;
 mod table;
@@ -56,12 +55,14 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway, or check its configuration.
-    Gateway(gateway::Args),
+    #[command(after_help = service::GATEWAY_HELP)]
+    Gateway(service::Args),
     /// Run the node agent, or remove what it has set up.
     #[cfg(target_os = "linux")]
     Node(node::Args),
     /// Run the controller, or check its configuration.
-    Controller(controller::Args),
+    #[command(after_help = service::CONTROLLER_HELP)]
+    Controller(service::Args),
     /// Wait until this pod's connections to the API server lead to the gateway: the init container of agents' pods.
     StartGate(start_gate::Args),
     /// Print a first install for a cluster.
@@ -116,10 +117,10 @@ enum Command {
 /// Runs the command line of this process. An error is printed once, with its causes.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Gateway(args) => gateway::run(args),
+        Command::Gateway(args) => service::gateway(&args),
         #[cfg(target_os = "linux")]
         Command::Node(args) => node::run(args),
-        Command::Controller(args) => controller::run(args),
+        Command::Controller(args) => service::controller(&args),
         Command::StartGate(args) => start_gate::run(&args),
         Command::Manifests(args) => manifests::run(args),
         Command::Ca(command) => ca::run(command),
