@@ -7,11 +7,15 @@ use http::{HeaderMap, header};
 
 use self::{spdy::Spdy, websocket::Messages};
 
+pub(super) mod frames;
 mod spdy;
 mod websocket;
 
 #[cfg(test)]
 mod tests;
+
+/// The subprotocols whose error channel ends with a `Status`.
+const WITH_STATUS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 
 /// Away from the client, or towards it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,14 +24,21 @@ pub enum Direction {
     Down,
 }
 
-/// What a program and its client say to each other, and what became of the program.
+/// What a program and its client say to each other, and what became of the program, with the numbers that they have on
+/// a WebSocket.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Channel {
-    Stdin,
-    Stdout,
-    Stderr,
+    Stdin = 0,
+    Stdout = 1,
+    Stderr = 2,
     /// A `metav1.Status`, or a text in the oldest protocol.
-    Error,
+    Error = 3,
+}
+
+pub(super) fn has_status(subprotocol: &[u8]) -> bool {
+    WITH_STATUS
+        .iter()
+        .any(|name| name.as_bytes() == subprotocol)
 }
 
 /// Why a direction is not read on.
@@ -71,7 +82,8 @@ impl Channels {
         }
         let name = answer.get(header::SEC_WEBSOCKET_PROTOCOL);
         let in_base64 = match name.map_or(&b""[..], |name| name.as_bytes()) {
-            b"" | b"channel.k8s.io" | b"v4.channel.k8s.io" | b"v5.channel.k8s.io" => false,
+            b"" | b"channel.k8s.io" => false,
+            name if has_status(name) => false,
             b"base64.channel.k8s.io" | b"v4.base64.channel.k8s.io" => true,
             _ => return None,
         };
@@ -102,6 +114,12 @@ impl Channels {
 }
 
 impl Channel {
+    /// The others, 4 for the size of a terminal and 255 for the end of one of these, say nothing that is kept.
+    fn of(number: u8) -> Option<Self> {
+        let all = [Self::Stdin, Self::Stdout, Self::Stderr, Self::Error];
+        all.into_iter().find(|channel| *channel as u8 == number)
+    }
+
     /// What comes the other way on it means nothing to anybody.
     fn direction(self) -> Direction {
         match self {

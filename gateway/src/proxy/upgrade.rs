@@ -35,9 +35,9 @@ use crate::{
 
 mod attendant;
 mod client;
+mod client_frames;
 mod early;
 mod farewell;
-mod frames;
 mod handshake;
 mod splice;
 mod tap;

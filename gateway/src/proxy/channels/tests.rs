@@ -106,15 +106,6 @@ fn message(
     frames.collect()
 }
 
-fn number(channel: Channel) -> u8 {
-    match channel {
-        Channel::Stdin => 0,
-        Channel::Stdout => 1,
-        Channel::Stderr => 2,
-        Channel::Error => 3,
-    }
-}
-
 const DOWN: [Channel; 3] = [Channel::Stdout, Channel::Stderr, Channel::Error];
 
 fn messages() -> impl Strategy<Value = Vec<(Channel, Vec<u8>)>> {
@@ -136,7 +127,7 @@ proptest! {
     ) {
         let bytes: Vec<u8> = messages
             .iter()
-            .flat_map(|(channel, said)| message(number(*channel), said, fragment, in_base64, Direction::Down))
+            .flat_map(|(channel, said)| message(*channel as u8, said, fragment, in_base64, Direction::Down))
             .collect();
         let read = heard(&mut channels(in_base64), Direction::Down, bytes.chunks(size));
         prop_assert_eq!(read, (expected(&messages), None));

@@ -2,14 +2,10 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{Channel, Direction, Unreadable};
-
-/// The longest head of a frame: two bytes, eight of length, four of mask.
-const HEAD: usize = 14;
-/// Control frames are no longer.
-const CONTROL_MOST: u64 = 125;
-const CONTINUATION: u8 = 0;
-const CLOSE: u8 = 8;
+use super::{
+    Channel, Direction, Unreadable,
+    frames::{CLOSE, CONTINUATION, HEAD_MOST, Head},
+};
 
 type Said<'s> = &'s mut dyn FnMut(Channel, &[u8]);
 
@@ -23,7 +19,7 @@ pub(super) struct Messages {
 
 enum State {
     Head {
-        bytes: [u8; HEAD],
+        bytes: [u8; HEAD_MOST],
         length: usize,
     },
     Payload(Payload),
@@ -34,10 +30,8 @@ enum State {
 
 /// What is left of a frame.
 struct Payload {
-    opcode: u8,
-    is_last: bool,
+    head: Head,
     left: u64,
-    mask: Option<[u8; 4]>,
     /// Where in the mask the next byte is.
     at: usize,
 }
@@ -82,8 +76,8 @@ impl Messages {
                     *length += 1;
                     bytes = &bytes[1..];
                     let (head, length) = (*head, *length);
-                    if let Some(payload) = Payload::of(&head[..length], self.direction)? {
-                        self.begin_frame(payload)?;
+                    if let Some(head) = Head::of(&head[..length], self.direction)? {
+                        self.begin_frame(head)?;
                     }
                 }
                 State::Payload(payload) => {
@@ -91,7 +85,7 @@ impl Messages {
                     let (now, later) = bytes.split_at(bytes.len().min(most));
                     bytes = later;
                     let plain = payload.take(now);
-                    if payload.is_data() {
+                    if !payload.head.is_control() {
                         self.data(&plain, said)?;
                     }
                 }
@@ -101,15 +95,19 @@ impl Messages {
         Ok(())
     }
 
-    fn begin_frame(&mut self, payload: Payload) -> Result<(), Unreadable> {
-        if payload.is_data() {
-            let goes_on = payload.opcode == CONTINUATION;
+    fn begin_frame(&mut self, head: Head) -> Result<(), Unreadable> {
+        if !head.is_control() {
+            let goes_on = head.opcode == CONTINUATION;
             if goes_on != self.message.is_some() {
                 return Err(Unreadable::Fragment);
             }
             self.message.get_or_insert_default();
         }
-        self.state = State::Payload(payload);
+        self.state = State::Payload(Payload {
+            head,
+            left: head.payload,
+            at: 0,
+        });
         Ok(())
     }
 
@@ -123,7 +121,7 @@ impl Messages {
             && let Some((number, rest)) = bytes.split_first()
         {
             let zero = if in_base64 { b'0' } else { 0 };
-            message.channel = Some(channel(number.wrapping_sub(zero)));
+            message.channel = Some(Channel::of(number.wrapping_sub(zero)));
             bytes = rest;
         }
         let Some(Some(channel)) = message.channel else {
@@ -148,11 +146,12 @@ impl Messages {
         if payload.left > 0 {
             return Ok(());
         }
-        let (opcode, ends) = (payload.opcode, payload.is_data() && payload.is_last);
-        self.state = match opcode {
+        let head = payload.head;
+        self.state = match head.opcode {
             CLOSE => State::Closed,
             _ => State::head(),
         };
+        let ends = head.is_final && !head.is_control();
         let message = if ends { self.message.take() } else { None };
         match message {
             Some(message) if !message.digits.is_empty() => Err(Unreadable::Base64),
@@ -164,63 +163,19 @@ impl Messages {
 impl State {
     fn head() -> Self {
         Self::Head {
-            bytes: [0; HEAD],
+            bytes: [0; HEAD_MOST],
             length: 0,
         }
     }
 }
 
 impl Payload {
-    /// What a head announces, once it is whole.
-    fn of(head: &[u8], direction: Direction) -> Result<Option<Self>, Unreadable> {
-        let [first, second, rest @ ..] = head else {
-            return Ok(None);
-        };
-        let opcode = first & 0x0f;
-        let is_last = first & 0x80 != 0;
-        let is_known = matches!(opcode, 0..=2 | 8..=10);
-        if first & 0x70 != 0 || !is_known || opcode >= CLOSE && !is_last {
-            return Err(Unreadable::Frame);
-        }
-        let is_masked = second & 0x80 != 0;
-        if is_masked != (direction == Direction::Up) {
-            return Err(Unreadable::Masking);
-        }
-        let (length, of_length) = match second & 0x7f {
-            126 => (
-                rest.first_chunk()
-                    .map(|b| u64::from(u16::from_be_bytes(*b))),
-                2,
-            ),
-            127 => (rest.first_chunk().map(|b| u64::from_be_bytes(*b)), 8),
-            short => (Some(u64::from(short)), 0),
-        };
-        let mask = rest.get(of_length..).and_then(|rest| rest.first_chunk());
-        let (Some(left), true) = (length, mask.is_some() || !is_masked) else {
-            return Ok(None);
-        };
-        if left > i64::MAX as u64 || opcode >= CLOSE && left > CONTROL_MOST {
-            return Err(Unreadable::Frame);
-        }
-        Ok(Some(Self {
-            opcode,
-            is_last,
-            left,
-            mask: mask.filter(|_| is_masked).copied(),
-            at: 0,
-        }))
-    }
-
-    fn is_data(&self) -> bool {
-        self.opcode < CLOSE
-    }
-
     /// The bytes without their mask.
     fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.left -= bytes.len() as u64;
         let start = self.at;
         self.at = (self.at + bytes.len()) % 4;
-        let Some(mask) = self.mask else {
+        let Some(mask) = self.head.mask else {
             return bytes.to_vec();
         };
         let unmasked = bytes.iter().zip(mask.iter().cycle().skip(start));
@@ -248,15 +203,4 @@ impl Message {
         }
         Ok(())
     }
-}
-
-/// Resizes and half-closes say nothing that is kept.
-fn channel(number: u8) -> Option<Channel> {
-    Some(match number {
-        0 => Channel::Stdin,
-        1 => Channel::Stdout,
-        2 => Channel::Stderr,
-        3 => Channel::Error,
-        _ => return None,
-    })
 }

@@ -15,16 +15,19 @@ use tokio::{
 
 use super::{
     client::Client,
-    frames::{self, ClientFrames, Said},
+    client_frames::{ClientFrames, Said},
 };
-use crate::proxy::{budget::Room, listener::Peer, rejection::Rejection};
+use crate::proxy::{
+    budget::Room,
+    channels::{Channel, frames},
+    listener::Peer,
+    rejection::Rejection,
+};
 
 /// Of what a client may say while it waits. Behind that it is read no further, and the rest waits on its side.
 pub(in crate::proxy) const KEPT: usize = 128 << 10;
 
 const BUFFER: usize = 16 << 10;
-/// Where a `Status` is the end of the call.
-pub(super) const ERROR: u8 = 3;
 /// It is told again that it waits.
 const AGAIN: Duration = Duration::from_secs(30);
 /// kubectl gives up a connection without a pong for 60 s, and pings behind what is not read are not seen.
@@ -37,7 +40,7 @@ const CLOSING: Duration = Duration::from_secs(2);
 /// Where a client shows text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::proxy) struct Screen {
-    channel: u8,
+    channel: Channel,
     newline: &'static str,
 }
 
@@ -109,7 +112,7 @@ impl Attendant {
 }
 
 impl Screen {
-    pub(super) fn new(channel: u8, newline: &'static str) -> Self {
+    pub(super) fn new(channel: Channel, newline: &'static str) -> Self {
         Self { channel, newline }
     }
 
@@ -195,7 +198,8 @@ impl<Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Guest<Io> {
 
     /// Ends the call with a `Status`, and the connection in order.
     async fn dismiss(mut self, why: &Rejection) {
-        self.unsent.extend(frames::message(ERROR, &why.body()));
+        self.unsent
+            .extend(frames::message(Channel::Error, &why.body()));
         self.unsent.extend(frames::close());
         // A client that is gone cannot be told.
         if self.flush_in_time().await.is_ok() {

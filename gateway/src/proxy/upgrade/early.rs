@@ -18,12 +18,9 @@ use super::{
     client::Client,
 };
 use crate::{
-    proxy::{arrival::Arrival, budget::Room, listener::Peer},
+    proxy::{arrival::Arrival, budget::Room, channels::Channel, listener::Peer},
     request_info::{RequestInfo, parameters},
 };
-
-const STDOUT: u8 = 1;
-const STDERR: u8 = 2;
 
 /// The client's connection, for a call that may ask to have it.
 pub(in crate::proxy) struct ClientEnd {
@@ -150,8 +147,8 @@ impl Screen {
         };
         match is_true("tty") {
             // There is no stderr, and lines of a terminal end so.
-            true => is_true("stdout").then_some(Self::new(STDOUT, "\r\n")),
-            false => is_true("stderr").then_some(Self::new(STDERR, "\n")),
+            true => is_true("stdout").then_some(Self::new(Channel::Stdout, "\r\n")),
+            false => is_true("stderr").then_some(Self::new(Channel::Stderr, "\n")),
         }
     }
 }

@@ -9,12 +9,17 @@ use tokio::{
     time::timeout,
 };
 
-use super::{attendant::ERROR, client::Client, frames, tunnel::CLOSING};
-use crate::proxy::rejection::Rejection;
+use super::{client::Client, tunnel::CLOSING};
+use crate::proxy::{
+    channels::{
+        Channel, Direction,
+        frames::{self, CLOSE, Head},
+        has_status,
+    },
+    rejection::Rejection,
+};
 
-const CLOSE: u8 = 0x8;
-
-/// Where the messages towards a client begin and end (RFC 6455, section 5.2), as far as they have passed.
+/// Where the messages towards a client begin and end, as far as they have passed.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
     /// Of a frame, as long as it is not whole.
@@ -32,8 +37,7 @@ impl Messages {
     pub(super) fn of(answer: &HeaderMap) -> Option<Self> {
         let upgrade = answer.get(header::UPGRADE)?.as_bytes();
         let protocol = answer.get(header::SEC_WEBSOCKET_PROTOCOL)?.as_bytes();
-        let has_status = matches!(protocol, b"v4.channel.k8s.io" | b"v5.channel.k8s.io");
-        (upgrade.eq_ignore_ascii_case(b"websocket") && has_status).then(Self::default)
+        (upgrade.eq_ignore_ascii_case(b"websocket") && has_status(protocol)).then(Self::default)
     }
 
     pub(super) fn passed(&mut self, mut bytes: &[u8]) {
@@ -54,27 +58,19 @@ impl Messages {
 
     /// One more byte of a head has passed.
     fn advance(&mut self) {
-        let &[first, second, ref rest @ ..] = &self.head[..] else {
-            return;
+        let head = match Head::of(&self.head, Direction::Down) {
+            Ok(Some(head)) => head,
+            Ok(None) => return,
+            Err(_) => {
+                self.is_over = true;
+                return;
+            }
         };
-        let (is_final, opcode) = (first & 0x80 != 0, first & 0xf);
-        let (is_masked, short) = (second & 0x80 != 0, second & 0x7f);
-        let wide = match short {
-            126 => 2,
-            127 => 8,
-            _ => 0,
-        };
-        if rest.len() < wide {
-            return;
-        }
-        let long = rest.iter();
-        let long = long.fold(0, |length, byte| length << 8 | u64::from(*byte));
-        self.left = if wide == 0 { short.into() } else { long };
-        // No server masks.
-        self.is_over = is_masked || opcode == CLOSE;
+        self.left = head.payload;
+        self.is_over = head.opcode == CLOSE;
         // A control frame may come within a message.
-        if opcode < CLOSE {
-            self.is_open = !is_final;
+        if !head.is_control() {
+            self.is_open = !head.is_final;
         }
         self.head.clear();
     }
@@ -89,7 +85,7 @@ pub(super) async fn tell(mut client: Client, why: &Rejection) {
     if !client.can_be_told() {
         return;
     }
-    let mut words = frames::message(ERROR, &why.body());
+    let mut words = frames::message(Channel::Error, &why.body());
     words.extend(frames::close());
     let closing = async {
         client.write_all(&words).await?;
@@ -116,7 +112,7 @@ mod tests {
 
     #[test]
     fn there_is_a_place_between_messages_and_nowhere_else() {
-        let message = frames::message(1, b"output");
+        let message = frames::message(Channel::Stdout, b"output");
         assert!(after(&[]).are_whole() && after(&message).are_whole());
         for cut in 1..message.len() {
             assert!(!after(&message[..cut]).are_whole(), "after {cut} bytes");
@@ -154,7 +150,7 @@ mod tests {
         ) {
             let all: Vec<u8> = lengths
                 .iter()
-                .flat_map(|length| frames::message(1, &vec![0x82; *length]))
+                .flat_map(|length| frames::message(Channel::Stdout, &vec![0x82; *length]))
                 .collect();
             let all = &all[..all.len() - end.min(all.len())];
             let mut messages = Messages::default();

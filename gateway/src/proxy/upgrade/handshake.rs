@@ -4,16 +4,13 @@ use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-use crate::authn::is_bearer_subprotocol;
+use crate::{authn::is_bearer_subprotocol, proxy::channels::has_status};
 
 const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
 const UPGRADE: HeaderValue = HeaderValue::from_static("Upgrade");
 
 /// kubectl offers five at most.
 const MOST_OFFERED: usize = 32;
-
-/// Their error channel ends with a `Status`.
-const WITH_STATUS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 
 /// RFC 6455, section 1.3.
 const ACCEPT_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -151,7 +148,7 @@ impl Handshake {
             .decode(key)
             .is_ok_and(|key| key.len() == KEY_LENGTH);
         let is_ours = sent(header::SEC_WEBSOCKET_VERSION)? == "13" && is_key;
-        if !is_ours || !WITH_STATUS.contains(&chosen.as_str()) {
+        if !is_ours || !has_status(chosen.as_bytes()) {
             return None;
         }
         let mut headers = self.switching();

@@ -9,7 +9,7 @@ const MASK: [u8; 4] = [1, 2, 3, 4];
 
 fn guest(room: usize) -> (DuplexStream, Guest<DuplexStream>) {
     let (client, server) = duplex(room);
-    let stderr = Screen::new(2, "\n");
+    let stderr = Screen::new(Channel::Stderr, "\n");
     (client, Guest::new(server, stderr))
 }
 
@@ -110,7 +110,10 @@ async fn refusal_is_a_status_on_the_error_channel_and_a_close() {
     heard(&mut client, b"\x82\x09\x02waiting\n\x8a\x01!").await;
     let mut head = [0; 5];
     client.read_exact(&mut head).await.expect("a frame");
-    assert_eq!((head[0], head[1], head[4]), (0x82, 126, ERROR));
+    assert_eq!(
+        (head[0], head[1], head[4]),
+        (0x82, 126, Channel::Error as u8)
+    );
     let mut status = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]])) - 1];
     client.read_exact(&mut status).await.expect("a status");
     let status: serde_json::Value = serde_json::from_slice(&status).expect("JSON");

@@ -19,8 +19,8 @@ const POD: &str = "/api/v1/namespaces/ns/pods/p";
 
 #[test]
 fn text_goes_where_kubectl_shows_it() {
-    let stderr = Some(Screen::new(STDERR, "\n"));
-    let stdout = Some(Screen::new(STDOUT, "\r\n"));
+    let stderr = Some(Screen::new(Channel::Stderr, "\n"));
+    let stdout = Some(Screen::new(Channel::Stdout, "\r\n"));
     for (query, expected) in [
         ("exec?command=a&stdin=true&stdout=true&stderr=true", &stderr),
         ("attach?stdout=true&stderr=true", &stderr),
