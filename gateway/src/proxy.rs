@@ -82,7 +82,7 @@ mod operations;
 mod origin;
 mod patience;
 mod principals;
-mod protobuf;
+mod protobuf_fields;
 mod read_records;
 mod receiving;
 mod recorder;

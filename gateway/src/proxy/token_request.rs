@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use super::protobuf;
+use super::protobuf_fields::{object, values};
 use crate::{
     policy::{Denial, floor},
     request_info::{RequestInfo, media_type},
@@ -33,7 +33,7 @@ pub(super) fn check(content_type: Option<&[u8]>, body: &[u8]) -> Result<(), Deni
 
 /// `TokenRequest{spec: 2}`, `TokenRequestSpec{audiences: 1}` (k8s.io/api authentication/v1 generated.proto).
 fn from_protobuf(body: &[u8]) -> Option<Vec<String>> {
-    protobuf::values(protobuf::object(body)?, &[2, 1])?
+    values(object(body)?, &[2, 1])?
         .into_iter()
         .map(|audience| String::from_utf8(audience.to_vec()).ok())
         .collect()

@@ -7,7 +7,7 @@ use serde::{
     de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor},
 };
 
-use crate::proxy::protobuf;
+use crate::proxy::protobuf_fields as fields;
 
 #[derive(Clone, Copy)]
 pub(super) enum Format {
@@ -28,7 +28,7 @@ impl Field {
         match format {
             Format::Json => Some(json(self.json, body)?.into_iter().collect()),
             Format::Protobuf => {
-                let values = protobuf::values(protobuf::object(body)?, self.protobuf)?;
+                let values = fields::values(fields::object(body)?, self.protobuf)?;
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
                 Some(values.into_iter().map(text).collect())
             }

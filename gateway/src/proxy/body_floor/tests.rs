@@ -2,7 +2,7 @@ use proptest::{prelude::*, sample::select};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::proxy::protobuf::tests::{body, field};
+use crate::proxy::protobuf_fields::tests::{body, field};
 
 const SECRETS: &str = "POST /api/v1/namespaces/ci/secrets";
 const SECRET: &str = "/api/v1/namespaces/ci/secrets/x";

@@ -1,7 +1,11 @@
-//! Just enough of the protobuf wire format to find a field in a body for the API server.
+//! Values of a protobuf body by the numbers of their fields, for what no policy can allow.
+//!
+//! [`crate::protobuf`] reads by a schema, and refuses what that does not hold: a field of a later Kubernetes, or an
+//! envelope that leaves the kind to the URL. Where a rule reads an object, that is right. These few fields are looked
+//! for in every write of their resources, and the rest of such a body may be what it likes.
 //!
 //! The server reads with code that gogo/protobuf generates, which is laxer than the format. What the two
-//! could read differently is malformed here.
+//! could read differently is malformed here, but for the order of fields and for one that is given twice: each counts.
 
 const MAGIC: &[u8] = b"k8s\0";
 
