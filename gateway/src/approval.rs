@@ -16,6 +16,7 @@ use kube::{
 };
 use tokio::sync::watch;
 
+use self::ticket::Waiting;
 pub use self::{
     asking::{NotAsked, Question},
     state::state,
@@ -23,15 +24,14 @@ pub use self::{
     usage::NotUsed,
     voting::{NotVoted, vote},
 };
-use self::{rate::Rates, ticket::Waiting};
 use crate::{
     api::v1alpha1::approval_request::ApprovalRequest,
     informer::{self, Key, Known},
+    rates::Rates,
 };
 
 mod asking;
 mod name;
-mod rate;
 mod state;
 mod ticket;
 mod usage;
@@ -68,7 +68,7 @@ impl Approvals {
             known,
             gateway,
             namespace,
-            rates: Mutex::default(),
+            rates: Mutex::new(Rates::new(asking::BURST, asking::EVERY)),
             waiting: Arc::default(),
         }
     }

@@ -14,7 +14,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 0 | `hex` `protobuf` |
+//! | 0 | `hex` `protobuf` `rates` `reply` |
 //! | 1 | `config` `drain` `readiness` `telemetry` `api` `audience` `request_info` `places` |
 //! | 2 | `identity` `informer` |
 //! | 3 | `mask` `tls` `handover` |
@@ -94,5 +94,9 @@ pub mod cli;
 pub mod audience;
 // How digests are written.
 pub mod hex;
+// How often one of many may do something.
+pub mod rates;
+// Answers of the APIs that people and controllers call.
+pub mod reply;
 
 pub use audience::AUDIENCE;

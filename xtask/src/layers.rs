@@ -17,7 +17,7 @@ mod scan;
 
 /// Top-level modules of `gateway/src`, outermost knowledge last. The manual is text and may point anywhere.
 const LAYERS: &[&[&str]] = &[
-    &["hex", "protobuf"],
+    &["hex", "protobuf", "rates", "reply"],
     &[
         "config",
         "drain",

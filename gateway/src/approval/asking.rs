@@ -24,6 +24,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Requests of one agent that nobody has decided, on all gateways. One that is over counts until it is deleted, or
 /// calls that leave at once would fill the API server with them.
 const MOST_UNDECIDED: usize = 100;
+/// Of one agent in this gateway, since people who are asked too much approve anything: such as the objects of one apply,
+/// and then one by one.
+pub(super) const BURST: u32 = 100;
+pub(super) const EVERY: Duration = Duration::from_secs(2);
 /// Two gateways that ask at once meet at the first name; what is older has taken others.
 const MOST_NAMES: usize = 8;
 const TRIES: usize = 3;
