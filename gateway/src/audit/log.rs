@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
-pub use self::tail::{FellBehind, Following, TooManyReaders, Wanted};
+pub use self::tail::{FellBehind, Following, MOST_READERS, TooManyReaders, Wanted};
 use self::tail::{Reader, Tail};
 
 use crate::{
@@ -214,6 +214,13 @@ fn without_bodies(record: &Record) -> Record {
 }
 
 impl Encoded {
+    /// Of what is no agent's call: it takes none of the room that outcomes of calls are sure of, and hurries no file.
+    pub fn in_spare_room(mut self) -> Self {
+        self.payload.headroom = Headroom::Spare;
+        self.urgent = false;
+        self
+    }
+
     fn new(record: &Record, log_id: &str) -> Self {
         let (before, after) = canonical::split(record, log_id);
         Self {

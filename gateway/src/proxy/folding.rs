@@ -28,6 +28,9 @@ const MOST_SOURCES: usize = 1024;
 /// The client of a captured pod trusts another CA than ours.
 const CERTIFICATE: &str = "client_rejected_certificate";
 
+/// Reads of the evidence that RBAC refused.
+const READS: &str = "evidence_read";
+
 /// Of the target of the first call in a window, in bytes.
 const URI_LIMIT: usize = 256;
 
@@ -84,16 +87,30 @@ impl Folding {
         })
     }
 
-    fn fold(&self, mut key: Key, record: impl FnOnce() -> Record) -> bool {
+    /// Counts a refused read where one of this person is recorded in this window, and gives the audit id of the record
+    /// that will tell of it.
+    pub(super) fn count_read(&self, record: &Record) -> Option<String> {
         let mut open = self.lock();
-        if open.len() >= MOST_SOURCES && !open.contains_key(&key) {
-            key.0 = Source::Others;
+        let key = bounded(&open, of_reads(record));
+        let folded = open.get_mut(&key)?;
+        if folded.count == 0 {
+            folded.record = record.clone();
         }
-        let folded = open.entry(key).or_insert_with(|| Folded {
-            since: Instant::now(),
-            count: 0,
-            record: record(),
-        });
+        folded.count += 1;
+        Some(folded.record.audit_id.clone())
+    }
+
+    /// Begins a window behind a refused read that is recorded.
+    pub(super) fn begin_reads(&self, record: Record) {
+        let mut open = self.lock();
+        let key = bounded(&open, of_reads(&record));
+        open.entry(key).or_insert_with(|| Folded::new(record));
+    }
+
+    fn fold(&self, key: Key, record: impl FnOnce() -> Record) -> bool {
+        let mut open = self.lock();
+        let key = bounded(&open, key);
+        let folded = open.entry(key).or_insert_with(|| Folded::new(record()));
         folded.count += 1;
         folded.count == 1
     }
@@ -121,6 +138,7 @@ impl Folding {
     fn over(&self, age: Duration) -> Vec<Record> {
         self.lock()
             .extract_if(|_, folded| folded.since.elapsed() >= age)
+            .filter(|(_, folded)| folded.count > 0)
             .map(|(_, folded)| Record {
                 item_count: Some(folded.count),
                 stage_timestamp: Timestamp::now(),
@@ -132,6 +150,29 @@ impl Folding {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Folded>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Folded {
+    fn new(record: Record) -> Self {
+        Self {
+            since: Instant::now(),
+            count: 0,
+            record,
+        }
+    }
+}
+
+fn bounded(open: &HashMap<Key, Folded>, mut key: Key) -> Key {
+    if open.len() >= MOST_SOURCES && !open.contains_key(&key) {
+        key.0 = Source::Others;
+    }
+    key
+}
+
+fn of_reads(record: &Record) -> Key {
+    let user = record.user.as_ref();
+    let source = user.map_or(Source::Others, |user| Source::User(user.username.clone()));
+    (source, READS)
 }
 
 fn source(arrival: &Arrival, identity: Option<&Identity>, rejection: &Rejection) -> Source {
@@ -207,5 +248,58 @@ mod tests {
             network(address("2001:db8:1:3::1"))
         );
         assert_ne!(network(address("10.0.0.1")), network(address("10.0.0.2")));
+    }
+    fn read_of(user: &str) -> Record {
+        let key = mask::Key::from_bytes([7; 32]);
+        let id = uuid::Uuid::now_v7().to_string();
+        let target = mask::request_uri(&key, &RequestInfo::default(), "/v1/records");
+        Record {
+            user: Some(UserInfo {
+                username: user.to_owned(),
+                ..UserInfo::default()
+            }),
+            ..Record::received(id, Timestamp::now(), "node".to_owned(), target)
+        }
+    }
+
+    #[test]
+    fn refused_reads_behind_the_first_are_one_record_that_counts_them() {
+        let folding = Folding::default();
+        assert_eq!(folding.count_read(&read_of("alice")), None);
+        folding.begin_reads(read_of("alice"));
+        assert!(folding.over(Duration::ZERO).is_empty());
+
+        folding.begin_reads(read_of("alice"));
+        let second = read_of("alice");
+        for read in [&second, &read_of("alice"), &read_of("alice")] {
+            assert_eq!(folding.count_read(read), Some(second.audit_id.clone()));
+        }
+        assert_eq!(folding.count_read(&read_of("bob")), None);
+        let told = folding.over(Duration::ZERO);
+        let [told] = &told[..] else {
+            panic!("{} records", told.len());
+        };
+        assert_eq!(
+            (&told.audit_id, told.item_count),
+            (&second.audit_id, Some(3))
+        );
+    }
+
+    #[test]
+    fn strangers_that_read_are_counted_in_bounded_memory() {
+        let folding = Folding::default();
+        for stranger in 0..2 * MOST_SOURCES {
+            let read = read_of(&format!("stranger-{stranger}"));
+            if folding.count_read(&read).is_none() {
+                folding.begin_reads(read);
+            }
+        }
+        assert_eq!(folding.lock().len(), MOST_SOURCES + 1);
+        let told: i64 = folding
+            .over(Duration::ZERO)
+            .iter()
+            .filter_map(|record| record.item_count)
+            .sum();
+        assert_eq!(told, MOST_SOURCES as i64 - 1);
     }
 }

@@ -29,7 +29,10 @@ use super::{
 use crate::{
     audit::{
         log::{Encoded, Log},
-        record::{BodyState, DecisionKind, Level, ObjectRef, Outcome, Record, SecretSeen, Stage},
+        record::{
+            BodyState, DecisionKind, Level, ObjectRef, Outcome, Record, ResponseStatus, SecretSeen,
+            Stage,
+        },
         wal::{NotRecorded, Pending, Then},
     },
     identity::{Attributes, Entry, Identity, Workload},
@@ -42,6 +45,9 @@ const KUBECTL_SESSION: HeaderName = HeaderName::from_static("kubectl-session");
 
 /// Bodies over this are recorded by digest until side objects exist.
 pub(super) const INLINE_LIMIT: usize = 1 << 20;
+
+/// Of the target of a row that is no agent's call.
+const OWN_URI_LIMIT: usize = 1024;
 
 /// An append on its way. It goes on when its caller stops waiting.
 pub(super) enum Append {
@@ -243,6 +249,35 @@ impl Recorder {
                 arrival.received,
                 self.node.clone(),
                 mask::request_uri(&self.key, info, &arrival.target),
+            )
+        }
+    }
+
+    /// What is no agent's call, whole in one row: a change that this gateway follows, or a person's read of evidence.
+    pub(super) fn own_row(
+        &self,
+        verb: &str,
+        object: ObjectRef,
+        target: &str,
+        (code, message): (i32, &str),
+    ) -> Record {
+        let message = (!message.is_empty()).then(|| mask::text(&self.key, message));
+        let request = RequestInfo::default();
+        Record {
+            stage: Stage::ResponseComplete,
+            outcome: Some(Outcome::Complete),
+            verb: verb.to_owned(),
+            object_ref: Some(object),
+            response_status: Some(ResponseStatus {
+                code,
+                message,
+                ..ResponseStatus::default()
+            }),
+            ..Record::received(
+                Uuid::now_v7().to_string(),
+                Timestamp::now(),
+                self.node.clone(),
+                mask::request_uri_start(&self.key, &request, target, OWN_URI_LIMIT),
             )
         }
     }

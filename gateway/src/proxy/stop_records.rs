@@ -2,18 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use jiff::Timestamp;
-use uuid::Uuid;
-
 use super::Gateway;
 use crate::{
-    audit::record::{ObjectRef, Outcome, Record, ResponseStatus, Stage},
+    audit::record::{ObjectRef, Record},
     drain::DrainWatcher,
     identity::UserInfo,
     informer::changed,
-    mask,
     policy::{Stop, Stops},
-    request_info::RequestInfo,
 };
 
 const RESOURCE: &str = "/apis/sallyport.dev/v1alpha1/agentstops";
@@ -68,39 +63,25 @@ impl Gateway {
 
     /// Who deleted a stop is not in the object: the API server's audit log has it.
     fn stop_record(&self, verb: &str, stop: &Stop) -> Record {
-        let key = &self.recorder.key;
-        let target = format!("{RESOURCE}/{}", stop.name);
         let user = (verb == "stop").then(|| UserInfo {
             username: stop.by.clone(),
             ..UserInfo::default()
         });
+        let object = ObjectRef {
+            api_group: "sallyport.dev".into(),
+            api_version: "v1alpha1".into(),
+            resource: "agentstops".into(),
+            name: stop.name.clone(),
+            ..ObjectRef::default()
+        };
+        let target = format!("{RESOURCE}/{}", stop.name);
+        let message = format!("{}: {}", stop.whom(), stop.reason);
         Record {
-            stage: Stage::ResponseComplete,
-            outcome: Some(Outcome::Complete),
-            verb: verb.to_owned(),
             user,
-            object_ref: Some(ObjectRef {
-                api_group: "sallyport.dev".into(),
-                api_version: "v1alpha1".into(),
-                resource: "agentstops".into(),
-                name: stop.name.clone(),
-                ..ObjectRef::default()
-            }),
             rule: Some(stop.rule()),
-            response_status: Some(ResponseStatus {
-                code: 200,
-                message: Some(mask::text(
-                    key,
-                    &format!("{}: {}", stop.whom(), stop.reason),
-                )),
-                ..ResponseStatus::default()
-            }),
-            ..Record::received(
-                Uuid::now_v7().to_string(),
-                Timestamp::now(),
-                self.recorder.node.clone(),
-                mask::request_uri(key, &RequestInfo::default(), &target),
-            )
+            ..self
+                .recorder
+                .own_row(verb, object, &target, (200, &message))
         }
     }
 }

@@ -18,7 +18,8 @@ use crate::audit::{
 
 /// How far a reader may fall behind. Readers share the bytes, so what they hold is mostly the same.
 const MOST_BYTES: usize = 4 << 20;
-const MOST_READERS: usize = 16;
+/// Of one gateway.
+pub const MOST_READERS: usize = 16;
 
 /// Which records a reader wants: those that match every part that is given.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

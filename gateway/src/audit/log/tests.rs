@@ -59,6 +59,31 @@ fn backslashes(length: usize) -> Option<Masked<String>> {
 }
 
 #[tokio::test]
+async fn what_is_no_agents_call_takes_no_room_of_outcomes_and_hurries_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(&directory, 16 << 10);
+    let record = Record {
+        decision: Some(DecisionKind::Deny),
+        ..sample::outcome("a")
+    };
+    assert!(log.encode(&record).unwrap().urgent);
+    let allowed = Record {
+        decision: Some(DecisionKind::Allow),
+        ..record.clone()
+    };
+    let outcome = log.encode(&allowed).unwrap();
+    assert_eq!(outcome.payload.headroom, Headroom::Use);
+    for record in [record, allowed] {
+        let spare = log.encode(&record).unwrap().in_spare_room();
+        assert_eq!(
+            (spare.payload.headroom, spare.urgent),
+            (Headroom::Spare, false)
+        );
+    }
+    log.close().await;
+}
+
+#[tokio::test]
 async fn bodies_that_fit_no_segment_are_left_out_and_their_digests_stay() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(&directory, 4 << 20);

@@ -1,17 +1,13 @@
 //! The row of a change: who did it, and why.
 
-use jiff::Timestamp;
-use uuid::Uuid;
-
 use super::changes::Change;
 use crate::{
     api::v1alpha1::{agent_policy::Channel, approval_request::Verdict},
-    audit::record::{Approval, ObjectRef, Outcome, Record, ResponseStatus, Stage},
+    audit::record::{Approval, ObjectRef, Record},
     identity::UserInfo,
     mask,
     policy::Glass,
     proxy::Gateway,
-    request_info::RequestInfo,
 };
 
 const RESOURCE: &str = "/apis/sallyport.dev/v1alpha1/breakglasses";
@@ -33,37 +29,25 @@ impl Gateway {
     }
 
     fn glass_record(&self, glass: &Glass, change: &Change) -> Record {
-        let key = &self.recorder.key;
+        let user = by(glass, change).map(|username| UserInfo {
+            username: username.to_owned(),
+            ..UserInfo::default()
+        });
+        let object = ObjectRef {
+            api_group: "sallyport.dev".into(),
+            api_version: "v1alpha1".into(),
+            resource: "breakglasses".into(),
+            name: glass.name.clone(),
+            uid: glass.uid.clone(),
+            ..ObjectRef::default()
+        };
         let target = format!("{RESOURCE}/{}", glass.name);
+        let said = (200, &*message(glass, change));
         Record {
-            stage: Stage::ResponseComplete,
-            outcome: Some(Outcome::Complete),
-            verb: verb(change).to_owned(),
-            user: by(glass, change).map(|username| UserInfo {
-                username: username.to_owned(),
-                ..UserInfo::default()
-            }),
-            object_ref: Some(ObjectRef {
-                api_group: "sallyport.dev".into(),
-                api_version: "v1alpha1".into(),
-                resource: "breakglasses".into(),
-                name: glass.name.clone(),
-                uid: glass.uid.clone(),
-                ..ObjectRef::default()
-            }),
+            user,
             rule: Some(glass.rule()),
-            approval: Some(approval(glass, change, key)),
-            response_status: Some(ResponseStatus {
-                code: 200,
-                message: Some(mask::text(key, &message(glass, change))),
-                ..ResponseStatus::default()
-            }),
-            ..Record::received(
-                Uuid::now_v7().to_string(),
-                Timestamp::now(),
-                self.recorder.node.clone(),
-                mask::request_uri(key, &RequestInfo::default(), &target),
-            )
+            approval: Some(approval(glass, change, &self.recorder.key)),
+            ..self.recorder.own_row(verb(change), object, &target, said)
         }
     }
 }
