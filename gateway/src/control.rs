@@ -21,17 +21,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use self::{answer::Reply, complaints::Complaints};
+use self::complaints::Complaints;
 use crate::{
     places::{self, Door, NoHandshake, Place, Share},
     proxy::Gateway,
+    reply::Reply,
     tls::ClientCertificates,
 };
 
-mod answer;
 mod asked;
 mod complaints;
 mod records;
+mod refusal;
 mod routes;
 
 /// Pods must not keep the controller out.

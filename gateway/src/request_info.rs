@@ -36,6 +36,17 @@ pub fn parameters(target: &str) -> Result<Vec<(String, String)>, Ambiguous> {
     Target::parse(target)?.query.parameters()
 }
 
+/// The same for an API of ours, where none may be passed over as Go does: a filter that is would show everything.
+pub fn every_parameter(target: &str) -> Result<Vec<(String, String)>, Ambiguous> {
+    let read = parameters(target)?;
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    let given = query.split('&').filter(|pair| !pair.is_empty());
+    if read.len() != given.count() {
+        return Err(Ambiguous::PassedOver);
+    }
+    Ok(read)
+}
+
 /// What a request asks for, parsed exactly as kube-apiserver parses it.
 /// Field names and meaning: `k8s.io/apiserver/pkg/endpoints/request.RequestInfo`.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]

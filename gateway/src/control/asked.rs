@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use http::Uri;
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::time::timeout;
 
-use super::answer::Refusal;
+use super::refusal::Refusal;
 use crate::{
     audit::{
         log::Wanted,
@@ -21,7 +21,9 @@ use crate::{
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-const MOST_BODY: usize = 64 << 10;
+const MOST_ORDER: usize = 64 << 10;
+/// A person may be in some thousand groups.
+const MOST_READ: usize = 1 << 20;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// Of a name or a reason.
 const MOST_TEXT: usize = 1024;
@@ -75,15 +77,9 @@ pub(super) fn nothing(uri: &Uri) -> Result<(), Refusal> {
 }
 
 fn parameters(uri: &Uri, known: &[&str]) -> Result<BTreeMap<String, String>, Refusal> {
-    let query = uri.query().unwrap_or_default();
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    let all = request_info::parameters(target).map_err(|why| Refusal::Query(why.to_string()))?;
-    // What Go's servers pass over would otherwise be a filter that does not count.
-    if all.len() != query.split('&').filter(|pair| !pair.is_empty()).count() {
-        return Err(Refusal::Query(
-            "it has a ';' or a '%' that is not followed by two hexadecimal digits".to_owned(),
-        ));
-    }
+    let all = request_info::every_parameter(target);
+    let all = all.map_err(|why| Refusal::Query(why.to_string()))?;
     let mut given = BTreeMap::new();
     for (name, value) in all {
         if !known.contains(&name.as_str()) {
@@ -129,7 +125,7 @@ struct End {
 pub(super) async fn end(
     body: impl Body<Data = Bytes, Error: Into<BoxError>>,
 ) -> Result<Ended, Refusal> {
-    let End { by, via, reason } = read(body).await?;
+    let End { by, via, reason } = read(body, MOST_ORDER).await?;
     for (name, text) in [("by", &by), ("via", &via), ("reason", &reason)] {
         check(name, text)?;
         if text.trim().is_empty() {
@@ -197,7 +193,7 @@ enum Decision {
 pub(super) async fn read_of_evidence(
     body: impl Body<Data = Bytes, Error: Into<BoxError>>,
 ) -> Result<Read, Refusal> {
-    let asked: AskedRead = read(body).await?;
+    let asked: AskedRead = read(body, MOST_READ).await?;
     for (name, text) in [("namespace", &asked.namespace), ("name", &asked.name)] {
         check(name, text)?;
     }
@@ -243,14 +239,17 @@ fn check(name: &str, text: &str) -> Result<(), Refusal> {
 
 async fn read<T: DeserializeOwned>(
     body: impl Body<Data = Bytes, Error: Into<BoxError>>,
+    most: usize,
 ) -> Result<T, Refusal> {
-    let body = Limited::new(body, MOST_BODY);
-    let body = std::pin::pin!(body);
+    let body = std::pin::pin!(Limited::new(body, most));
     let body = timeout(BODY_WITHIN, body.collect())
         .await
         .map_err(|_| Refusal::Body)?;
-    let bytes = body.map_err(|_| Refusal::Body)?.to_bytes();
-    serde_json::from_slice(&bytes).map_err(|error| Refusal::Malformed(error.to_string()))
+    let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+        true => Refusal::BodyTooLarge(most),
+        false => Refusal::Body,
+    })?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|error| Refusal::Malformed(error.to_string()))
 }
 
 #[cfg(test)]

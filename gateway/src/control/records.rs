@@ -11,8 +11,10 @@ use serde_json::json;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{Reply, with_type};
-use crate::audit::log::Following;
+use crate::{
+    audit::log::Following,
+    reply::{Reply, with_type},
+};
 
 /// An empty line, so that both sides notice where the other is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

@@ -4,11 +4,8 @@ use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 
-use super::{
-    Control,
-    answer::{Refusal, Reply, json},
-    asked, records,
-};
+use super::{Control, asked, records, refusal::Refusal};
+use crate::reply::{Reply, json};
 
 const RECORDS: &str = "/v1/records";
 const STREAMS: &str = "/v1/streams";

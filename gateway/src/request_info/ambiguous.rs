@@ -42,4 +42,6 @@ pub enum Ambiguous {
     ProxyVerb,
     #[error("the query has more than {limit} parameters", limit = super::query::MAX_PARAMETERS)]
     TooManyParameters,
+    #[error("the query has a ';' or a '%' that is not followed by two hexadecimal digits")]
+    PassedOver,
 }

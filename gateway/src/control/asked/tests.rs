@@ -66,9 +66,9 @@ async fn an_end_has_a_person_and_a_reason() {
             "{wrong}: {refused}"
         );
     }
-    let long = format!(r#"{{"by":"{}"}}"#, "a".repeat(MOST_BODY));
+    let long = format!(r#"{{"by":"{}"}}"#, "a".repeat(MOST_ORDER));
     let refused = end(body(&long)).await.expect_err("it is too long");
-    assert!(matches!(refused, Refusal::Body), "{refused}");
+    assert_eq!(refused.reply().status(), 413, "{refused}");
 }
 
 #[tokio::test]
@@ -89,4 +89,24 @@ async fn a_read_says_whose_it_is_and_of_what() {
         let refused = read_of_evidence(body(&wrong)).await.expect_err(&wrong);
         assert!(matches!(refused, Refusal::Malformed(_)), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn a_person_in_many_groups_can_be_recorded() {
+    let read = |groups: usize| {
+        let groups = vec!["g".repeat(100); groups];
+        serde_json::json!({
+            "user": {"username": "alice", "groups": groups}, "verb": "list", "resource": "records",
+            "requestURI": "/v1/records", "decision": "allow",
+        })
+        .to_string()
+    };
+    let read_back = read_of_evidence(body(&read(5000))).await.expect("whole");
+    assert_eq!(read_back.user.groups.len(), 5000);
+    let refused = read_of_evidence(body(&read(20_000))).await;
+    let refused = refused.expect_err("it is too long");
+    assert!(
+        matches!(refused, Refusal::BodyTooLarge(MOST_READ)),
+        "{refused}"
+    );
 }
