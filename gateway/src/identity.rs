@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::request_info::RequestInfo;
+use crate::{api::names::AGENT_LABEL, request_info::RequestInfo};
 
 /// Kubernetes' `UserInfo`.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize)]
@@ -32,6 +32,16 @@ pub struct Workload {
     pub labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub container_image_digests: Vec<String>,
+}
+
+impl Workload {
+    /// Of a captured pod: its namespace is an agents' one for certain. Where its own label makes it an agent, nothing is
+    /// known of the namespace.
+    pub fn is_agent_by_namespace(&self) -> bool {
+        self.labels
+            .get(AGENT_LABEL)
+            .is_none_or(|value| value != "true")
+    }
 }
 
 /// The process that made a connection, as the kernel tells: its number on the node, and its program.

@@ -421,10 +421,10 @@ fn say(rejection: &Rejection, is_discovery: bool) -> Response<Body> {
     response.map(Either::Left)
 }
 
-/// The namespace of a captured pod is known to be an agent's.
+/// Before its labels are heard, the namespace of a captured pod may be known to be an agents' one.
 fn is_own_namespace(arrival: &Arrival, info: &RequestInfo) -> bool {
-    let pod = arrival.pod.as_ref();
-    pod.is_some_and(|pod| pod.workload.namespace == info.namespace)
+    let pod = arrival.pod.as_ref().map(|pod| &pod.workload);
+    pod.is_some_and(|pod| pod.namespace == info.namespace && pod.is_agent_by_namespace())
 }
 
 fn content_type(arrival: &Arrival) -> Option<&[u8]> {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Answer, Unknown, Verdict, row};
 use crate::{
     audit::query::Record,
-    identity::Identity,
+    identity::{Identity, Workload},
     policy::{Fact, Facts},
     request_info::RequestInfo,
 };
@@ -262,7 +262,8 @@ fn dry_run(record: &Record, request: &RequestInfo) -> Option<bool> {
 fn is_own_namespace(record: &Record, identity: &Identity, request: &RequestInfo) -> bool {
     let captured = record.text(&["entry"]) == Some("captured");
     let own = identity.workload.as_ref();
-    captured && own.is_some_and(|workload| workload.namespace == request.namespace)
+    let is_own = |own: &Workload| own.namespace == request.namespace && own.is_agent_by_namespace();
+    captured && own.is_some_and(is_own)
 }
 
 impl Then {

@@ -195,6 +195,25 @@ fn whether_a_namespace_was_an_agents_is_not_guessed() {
         })
     };
     assert_eq!(judged(&set(&[WORK]), &pod()), Err(Unknown::AgentNamespace));
+    let captured = |labels: &[(&str, &str)]| {
+        let own = crate::identity::Workload {
+            namespace: "ci".to_owned(),
+            labels: labels
+                .iter()
+                .map(|(key, value)| ((*key).into(), (*value).into()))
+                .collect(),
+            ..Default::default()
+        };
+        recorded("POST /api/v1/namespaces/ci/pods", |record| {
+            record.request_object = body(json!({"spec": {}}));
+            record.entry = Entry::Captured;
+            record.workload = Some(own);
+        })
+    };
+    let judge = |labels| judged(&set(&[WORK]), &captured(labels));
+    assert_eq!(judge(&[("app", "bot")]), Ok("allow p/work".to_owned()));
+    let by_label = [("sallyport.dev/agent", "true")];
+    assert_eq!(judge(&by_label), Err(Unknown::AgentNamespace));
     let named = WORK.replace(r#"namespaces: ["*"]"#, "namespaces: [ci]");
     assert_eq!(
         judged(&set(&[&named]), &pod()),
