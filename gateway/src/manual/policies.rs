@@ -50,7 +50,7 @@
 //! own, by the rules `built-in/lookup` and `built-in/dry-run`.
 //!
 //! `risk` is the gateway's own class of a call, `low`, `medium`, `high` or `critical`, with its reasons in plain words.
-//! `deploy/policies` has policies to begin with, `read-only`, `developer-agent`, `ci-deployer` and `guardrails`, each with
+//! `risk.reachesNode` tells that pods would be made which may do to their node what they like. `deploy/policies` has policies to begin with, `read-only`, `developer-agent`, `ci-deployer` and `guardrails`, each with
 //! its cases. A policy in `mode: Audit` decides nothing.
 //!
 //! A captured pod may present a user's OIDC token instead of its own. Such a token proves no pod, so an `Allow` counts only

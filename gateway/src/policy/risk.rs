@@ -42,5 +42,11 @@ pub fn assess(attributes: &Attributes<'_>, object: Option<&Value>) -> Risk {
     }
 }
 
+/// Whether the call makes pods that have a way to their node.
+pub fn reaches_node(attributes: &Attributes<'_>, object: Option<&Value>) -> bool {
+    let written = object.filter(|_| reads_object(attributes));
+    written.is_some_and(|object| pods::reach_node(attributes.request, object))
+}
+
 #[cfg(test)]
 mod tests;

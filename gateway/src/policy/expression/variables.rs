@@ -64,7 +64,7 @@ pub(super) fn fields_of(path: &str) -> Option<&'static [&'static str]> {
             "actor",
             "source",
         ],
-        "risk" => &["level", "reasons"],
+        "risk" => &["level", "reasons", "reachesNode"],
         _ => return None,
     })
 }
@@ -170,6 +170,10 @@ impl<'a> Scope<'a> {
         risk::assess(&self.attributes, self.object())
     }
 
+    fn reaches_node(&self) -> bool {
+        risk::reaches_node(&self.attributes, self.object())
+    }
+
     fn risk_value(&self) -> Option<&(dyn Val + 'a)> {
         if risk::reads_object(&self.attributes) && self.lacks_object() {
             return None;
@@ -180,6 +184,7 @@ impl<'a> Scope<'a> {
             map([
                 ("level", text(risk.level.as_str())),
                 ("reasons", values::list(reasons)),
+                ("reachesNode", truth(self.reaches_node())),
             ])
         });
         Some(&**risk)

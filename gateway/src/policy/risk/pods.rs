@@ -17,30 +17,23 @@ pub(super) fn findings(request: &RequestInfo, object: &Value) -> Vec<Finding> {
     let Some(spec) = template(request, object).map(|template| &template["spec"]) else {
         return Vec::new();
     };
-    let mut findings: Vec<Finding> = of_pod(spec).collect();
-    for container in containers(spec) {
-        let name = container["name"].as_str().unwrap_or("?");
-        findings.extend(
-            of_container(container).map(|what| (High, format!("the container {name:?} {what}"))),
-        );
-    }
-    findings
+    ways_to_node(spec)
+        .chain(of_pod(spec))
+        .chain(containers(spec).flat_map(ports_of_node))
+        .map(|reason| (High, reason))
+        .collect()
 }
 
-fn of_pod(spec: &Value) -> impl Iterator<Item = Finding> {
+/// Whether what is to run could do to its node, or to what else runs there, what it likes.
+pub(super) fn reach_node(request: &RequestInfo, object: &Value) -> bool {
+    let pod = template(request, object);
+    pod.is_some_and(|pod| ways_to_node(&pod["spec"]).next().is_some())
+}
+
+fn ways_to_node(spec: &Value) -> impl Iterator<Item = String> {
     let is = |field: &str| spec[field] == Value::Bool(true);
-    let context = &spec["securityContext"];
-    let windows = context["windowsOptions"]["hostProcess"] == Value::Bool(true);
-    let account = ["serviceAccountName", "serviceAccount"]
-        .into_iter()
-        .filter_map(|field| spec[field].as_str())
-        .find(|name| !matches!(*name, "" | "default"));
-    let volumes = || items(&spec["volumes"]);
-    let host_path = volumes().find_map(|volume| volume["hostPath"]["path"].as_str());
-    let foreign = volumes()
-        .flat_map(|volume| items(&volume["projected"]["sources"]))
-        .map(|source| &source["serviceAccountToken"])
-        .any(|token| token.is_object() && token["audience"] != AUDIENCE);
+    let windows = spec["securityContext"]["windowsOptions"]["hostProcess"] == Value::Bool(true);
+    let host_path = items(&spec["volumes"]).find_map(|volume| volume["hostPath"]["path"].as_str());
     [
         is("hostNetwork").then(|| {
             "the pod uses its node's network, where nothing tells it from the node".to_owned()
@@ -49,6 +42,23 @@ fn of_pod(spec: &Value) -> impl Iterator<Item = Finding> {
         is("hostIPC").then(|| "the pod shares memory with the programs of its node".to_owned()),
         windows.then(|| "the pod runs as a program of its Windows node".to_owned()),
         host_path.map(|path| format!("the pod gets the path {path:?} of its node")),
+    ]
+    .into_iter()
+    .flatten()
+    .chain(containers(spec).flat_map(privileges))
+}
+
+fn of_pod(spec: &Value) -> impl Iterator<Item = String> {
+    let is = |field: &str| spec[field] == Value::Bool(true);
+    let account = ["serviceAccountName", "serviceAccount"]
+        .into_iter()
+        .filter_map(|field| spec[field].as_str())
+        .find(|name| !matches!(*name, "" | "default"));
+    let foreign = items(&spec["volumes"])
+        .flat_map(|volume| items(&volume["projected"]["sources"]))
+        .map(|source| &source["serviceAccountToken"])
+        .any(|token| token.is_object() && token["audience"] != AUDIENCE);
+    [
         spec["nodeName"]
             .as_str()
             .filter(|name| !name.is_empty())
@@ -60,12 +70,10 @@ fn of_pod(spec: &Value) -> impl Iterator<Item = Finding> {
     ]
     .into_iter()
     .flatten()
-    .map(|reason| (High, reason))
-    .collect::<Vec<_>>()
-    .into_iter()
 }
 
-fn of_container(container: &Value) -> impl Iterator<Item = String> {
+fn privileges(container: &Value) -> impl Iterator<Item = String> {
+    let name = name(container);
     let context = &container["securityContext"];
     let is = |field: &str| context[field] == Value::Bool(true);
     let added: Vec<_> = items(&context["capabilities"]["add"])
@@ -73,19 +81,28 @@ fn of_container(container: &Value) -> impl Iterator<Item = String> {
         .filter(|name| !HARMLESS.contains(name))
         .collect();
     let unmasked = context["procMount"].as_str() == Some("Unmasked");
-    let port = items(&container["ports"])
-        .filter_map(|port| port["hostPort"].as_u64())
-        .find(|port| *port != 0);
     [
         is("privileged").then(|| "is privileged: it can do to its node what it likes".to_owned()),
         (!added.is_empty()).then(|| format!("gets the capabilities {}", added.join(", "))),
         unmasked.then(|| "sees and changes the kernel's settings in /proc".to_owned()),
         (context["windowsOptions"]["hostProcess"] == Value::Bool(true))
             .then(|| "runs as a program of its Windows node".to_owned()),
-        port.map(|port| format!("takes the port {port} of its node")),
     ]
     .into_iter()
     .flatten()
-    .collect::<Vec<_>>()
-    .into_iter()
+    .map(move |what| format!("the container {name:?} {what}"))
+}
+
+fn ports_of_node(container: &Value) -> Option<String> {
+    let name = name(container);
+    let port = items(&container["ports"])
+        .filter_map(|port| port["hostPort"].as_u64())
+        .find(|port| *port != 0)?;
+    Some(format!(
+        "the container {name:?} takes the port {port} of its node"
+    ))
+}
+
+fn name(container: &Value) -> &str {
+    container["name"].as_str().unwrap_or("?")
 }
