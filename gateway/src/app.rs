@@ -6,12 +6,12 @@ use anyhow::Context;
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 
+use self::stopping::StopSignal;
 use crate::{
     admin::{self, Admin},
     api::alert::Alert,
@@ -51,14 +51,24 @@ mod node;
 mod objects;
 mod reload;
 mod renewal;
+mod stopping;
 
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     tls::install_provider();
     let readiness = Readiness::default();
-    let running = start(&config, &readiness).await?;
-    stop_signal().await?;
+    let mut stop = StopSignal::register()?;
+    let running = tokio::select! {
+        // What serves is drained: it begins to serve with the last step of the start.
+        biased;
+        running = start(&config, &readiness) => running?,
+        () = stop.received() => {
+            tracing::info!("stopped before anything was served");
+            return Ok(());
+        }
+    };
+    stop.received().await;
     tracing::info!("draining");
     let _draining = readiness.register("drain");
     running.go_down(config.limits.drain.0).await
@@ -413,16 +423,6 @@ fn warn_of_choices(config: &Config) {
             "recording.readLag is on: reads are answered while their outcome is being committed"
         );
     }
-}
-
-async fn stop_signal() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }
 
 fn node_name(config: &Config) -> String {

@@ -8,7 +8,7 @@ use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{listen, renewal::renew, stop_signal, upstream_config};
+use super::{listen, renewal::renew, stopping::StopSignal, upstream_config};
 use crate::{
     admin::{self, Admin},
     config::{Tls, Upstream, controller::ControllerConfig},
@@ -21,6 +21,7 @@ use crate::{
 pub async fn run_controller(path: &Path) -> anyhow::Result<()> {
     let config = ControllerConfig::load(path)?;
     tls::install_provider();
+    let mut stop = StopSignal::register()?;
     let readiness = Readiness::default();
     let starting = readiness.register("objects");
     let mut registry = Registry::with_prefix("sallyport");
@@ -60,7 +61,7 @@ pub async fn run_controller(path: &Path) -> anyhow::Result<()> {
         tokio::spawn(admin::serve(listener, answers, shutdown.clone()))
     });
     let working = tokio::spawn(controller.run(stopping.clone()));
-    stop_signal().await?;
+    stop.received().await;
     tracing::info!("draining");
     stopping.cancel();
     working.await.context("the controller panicked")?;

@@ -6,7 +6,7 @@ use anyhow::Context;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
-use super::{descriptors, listen, stop_signal};
+use super::{descriptors, listen, stopping::StopSignal};
 use crate::{
     admin::{self, Admin},
     config::node::NodeConfig,
@@ -19,6 +19,7 @@ use crate::{
 pub async fn run_node(path: &Path) -> anyhow::Result<()> {
     let config = NodeConfig::load(path)?;
     descriptors::raise()?;
+    let mut stop = StopSignal::register()?;
     let readiness = Readiness::default();
     let starting = readiness.register("start");
     let mut registry = Registry::with_prefix("sallyport");
@@ -45,9 +46,8 @@ pub async fn run_node(path: &Path) -> anyhow::Result<()> {
     let working = tokio::spawn(node.run(shutdown.clone()));
     let stopped = shutdown.clone();
     let stopping = tokio::spawn(async move {
-        let signal = stop_signal().await;
+        stop.received().await;
         stopped.cancel();
-        signal
     });
     working.await.context("the node agent panicked")??;
     stopping.abort();
