@@ -298,7 +298,7 @@ fn tokens_that_prove_no_pod_are_refused_with_what_to_do() -> Result<()> {
 /// Lets repository 74 read ConfigMaps, by a `subject`.
 fn policy_of_job(namespace: &str, subject: &Value) -> String {
     let rule = json!({
-        "name": "read", "effect": "Allow", "verbs": ["list"], "apiGroups": [""], "resources": ["configmaps"],
+        "name": "read", "effect": "Allow", "verbs": ["list", "watch"], "apiGroups": [""], "resources": ["configmaps"],
         "namespaces": [namespace], "names": ["*"],
     });
     json!({
@@ -308,12 +308,24 @@ fn policy_of_job(namespace: &str, subject: &Value) -> String {
     .to_string()
 }
 
+/// Stops are for the whole cluster, so no other test's agent has this name.
+const PODS_AGENT: &str = "pods-of-jobs";
+
+fn pods_agent() -> String {
+    format!(
+        "apiVersion: sallyport.dev/v1alpha1\nkind: Agent\nmetadata: {{name: {PODS_AGENT}}}\nspec:\n  \
+         match: {{serviceAccount: {{namespace: \"*\", name: coder}}}}\n"
+    )
+}
+
 #[test]
-fn a_jobs_token_out_of_a_pod_needs_a_rule_that_names_both() -> Result<()> {
+fn a_jobs_token_out_of_a_pod_is_of_both_for_rules_and_for_stops() -> Result<()> {
+    Cluster::from_env()?.serve_objects()?;
     let mut oidc = None;
     let node = Node::with(|settings| {
         let provider = oidc.insert(Oidc::from_env(&Cluster::from_env()?)?);
-        Ok(settings.with_github(provider))
+        let settings = settings.with_github(provider);
+        with_objects(settings.with_agent("coder.yaml", &pods_agent()))
     })?;
     let claims = Oidc::github_claims("74");
     let job = oidc.context("made with the gateway")?.token(&claims)?;
@@ -348,7 +360,32 @@ fn a_jobs_token_out_of_a_pod_needs_a_rule_that_names_both() -> Result<()> {
     assert_eq!(record["upstreamUser"]["username"], json!(user));
     assert_eq!(record["workload"]["podUID"], json!(node.pod.uid));
     assert_eq!(record["rule"], "job/read");
-    Ok(())
+    assert!(record["agent"].is_null(), "the user's is none: {record:#}");
+
+    let alone = alone.replace(r#"{"name":"job"}"#, r#"{"name":"alone"}"#);
+    node.gateway.write_policy("alone.yaml", &alone)?;
+    eventually("both policies", LIMIT, || {
+        Ok((node.list_at(explicit, &job)?.status == 200).then_some(()))
+    })?;
+    let bearer = format!("Bearer {job}");
+    let headers = [("Authorization", bearer.as_str())];
+    let target = node.namespace.path("configmaps?watch=true");
+    let client = node.client(node.address)?;
+    let mut watch = client.start("GET", &target, &headers, &[])?;
+    let head = watch.head()?;
+    assert_eq!(head.status, 200);
+
+    let stop = Stopped::new(&node.cluster, &json!({"agent": PODS_AGENT}))?;
+    eventually("the stop of the pod's agent", LIMIT, || {
+        let answer = node.list_at(node.address, &job)?;
+        Ok((answer.status == 403 && answer.text().contains("AgentStop/")).then_some(()))
+    })?;
+    watch.body(&head).context("the watch ends in order")?;
+    assert_eq!(node.list_at(explicit, &job)?.status, 200, "out of no pod");
+    stop.lift()?;
+    eventually("the resumed pod", LIMIT, || {
+        Ok((node.list_at(node.address, &job)?.status == 200).then_some(()))
+    })
 }
 
 const MASKED: &str = r#"apiVersion: sallyport.dev/v1alpha1
