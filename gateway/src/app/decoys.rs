@@ -61,6 +61,7 @@ async fn stop(client: &Client, caught: &Caught) -> anyhow::Result<String> {
             ),
             by: own_name(client).await?,
         },
+        status: None,
     };
     let stops: Api<AgentStop> = Api::all(client.clone());
     let made = stops.create(&PostParams::default(), &stop).await.context(

@@ -35,6 +35,7 @@ pub(super) enum Command {
     #[command(after_help = stops::STOP_HELP)]
     Stop(stops::Stop),
     /// Lift a stop.
+    #[command(after_help = stops::RESUME_HELP)]
     Resume(stops::Resume),
 }
 

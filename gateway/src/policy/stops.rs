@@ -12,7 +12,7 @@ use super::{
     rule::{is_account, is_called},
 };
 use crate::{
-    api::v1alpha1::agent_stop::{AgentStop, StopTarget},
+    api::v1alpha1::agent_stop::{AgentStop, Resumed, StopTarget},
     identity::{Identity, Workload},
     informer::Known,
 };
@@ -23,6 +23,8 @@ pub struct Stops {
     /// Why nobody may do anything, in a sentence's end.
     unknown: Option<Unknown>,
     stops: Vec<Arc<Stop>>,
+    /// Those that are not in force any more, for whoever tells of their end.
+    lifted: Vec<(Stop, Resumed)>,
 }
 
 #[derive(Debug)]
@@ -51,7 +53,7 @@ impl Stops {
     pub fn not_heard() -> Self {
         Self {
             unknown: Some(Unknown::NotHeard),
-            stops: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -60,15 +62,16 @@ impl Stops {
             return Self::not_heard();
         }
         let unreadable = known.invalid().next();
+        let objects = || known.valid().map(|(_, object)| &**object);
+        let in_force = objects().filter(|object| object.resumed().is_none());
+        let lifted = |object: &AgentStop| Some((Stop::of(object), object.resumed()?.clone()));
         Self {
             unknown: unreadable.map(|((_, name), wrong)| Unknown::Unreadable {
                 name: name.clone(),
                 wrong: wrong.into(),
             }),
-            stops: known
-                .valid()
-                .map(|(_, stop)| Arc::new(Stop::of(stop)))
-                .collect(),
+            stops: in_force.map(|object| Arc::new(Stop::of(object))).collect(),
+            lifted: objects().filter_map(lifted).collect(),
         }
     }
 
@@ -85,6 +88,13 @@ impl Stops {
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Stop>> {
         self.stops.iter()
+    }
+
+    /// Who lifted this one, as far as anybody says.
+    pub fn resumed(&self, stop: &Stop) -> Option<&Resumed> {
+        let mut lifted = self.lifted.iter();
+        let (_, resumed) = lifted.find(|(lifted, _)| lifted == stop)?;
+        Some(resumed)
     }
 
     /// Whether the objects have been heard.

@@ -42,29 +42,39 @@ impl Gateway {
             .collect();
         for (name, stop) in &*recorded {
             if now.get(name) != Some(stop) {
-                self.record_stop("resume", stop).await;
+                let resumed = stops.resumed(stop);
+                let by = resumed.map(|resumed| resumed.by.as_str());
+                let reason = resumed.and_then(|resumed| resumed.reason.as_deref());
+                self.record_stop("resume", stop, by, reason).await;
             }
         }
         for (name, stop) in &now {
             if recorded.get(name) != Some(stop) {
-                self.record_stop("stop", stop).await;
+                let (by, reason) = (Some(&*stop.by), Some(&*stop.reason));
+                self.record_stop("stop", stop, by, reason).await;
             }
         }
         *recorded = now;
     }
 
-    async fn record_stop(&self, verb: &str, stop: &Stop) {
-        tracing::warn!(verb, stop = stop.name, by = stop.by, "agents");
-        let record = self.stop_record(verb, stop);
+    async fn record_stop(&self, verb: &str, stop: &Stop, by: Option<&str>, reason: Option<&str>) {
+        tracing::warn!(verb, stop = stop.name, by, "agents");
+        let record = self.stop_record(verb, stop, by, reason);
         if let Err(error) = self.recorder.log.append(&record).await {
             tracing::error!(%error, verb, stop = stop.name, "a stop could not be recorded; it counts all the same");
         }
     }
 
-    /// Who deleted a stop is not in the object: the API server's audit log has it.
-    fn stop_record(&self, verb: &str, stop: &Stop) -> Record {
-        let user = (verb == "stop").then(|| UserInfo {
-            username: stop.by.clone(),
+    /// Who deleted a stop that nobody resumed is not in the object: the API server's audit log has it.
+    fn stop_record(
+        &self,
+        verb: &str,
+        stop: &Stop,
+        by: Option<&str>,
+        reason: Option<&str>,
+    ) -> Record {
+        let user = by.map(|by| UserInfo {
+            username: by.to_owned(),
             ..UserInfo::default()
         });
         let object = ObjectRef {
@@ -75,7 +85,10 @@ impl Gateway {
             ..ObjectRef::default()
         };
         let target = format!("{RESOURCE}/{}", stop.name);
-        let message = format!("{}: {}", stop.whom(), stop.reason);
+        let message = match reason {
+            Some(reason) => format!("{}: {reason}", stop.whom()),
+            None => stop.whom(),
+        };
         Record {
             user,
             rule: Some(stop.rule()),

@@ -35,6 +35,20 @@ fn send(api: &Api, who: &Headers, method: &str, path: &str, object: &Value) -> R
     api.answer(method, path, &headers, object)
 }
 
+fn resumed(by: &str) -> Value {
+    json!({"status": {"resumed": {"by": by, "at": "2026-11-26T10:00:00Z", "reason": "a test"}}})
+}
+
+/// Lifts it, and then it may be deleted.
+fn resume(api: &Api, who: &str, path: &str) -> Result<()> {
+    let status = format!("{path}/status");
+    let lifted = send(api, &person(who), "PATCH", &status, &resumed(who))?;
+    ensure!(lifted.status == 200, "{}", lifted.text());
+    let deleted = send(api, &person(who), "DELETE", path, &json!({}))?;
+    ensure!(deleted.status == 200, "{}", deleted.text());
+    Ok(())
+}
+
 fn stop(name: &str, by: &str) -> Value {
     json!({
         "apiVersion": "sallyport.dev/v1alpha1", "kind": "AgentStop", "metadata": {"name": name},
@@ -64,13 +78,42 @@ fn agents_neither_make_nor_change_nor_delete_stops() -> Result<()> {
     let path = format!("{STOPS}/{name}");
     let own = stop("other", "sallyport:sa:coders:bot");
     let label = json!({"metadata": {"labels": {"a": "b"}}});
+    let status = format!("{path}/status");
     for (method, path, object) in [
         ("POST", STOPS, &own),
         ("PATCH", path.as_str(), &label),
+        ("PATCH", &status, &resumed("sallyport:sa:coders:bot")),
+        ("PATCH", &status, &resumed("alice")),
         ("DELETE", path.as_str(), &json!({})),
         ("DELETE", STOPS, &json!({})),
     ] {
         said(&send(&api, &agent(), method, path, object)?, 403, AGENTS)?;
+    }
+    resume(&api, "alice", &path)
+}
+
+#[test]
+fn a_stop_is_lifted_in_the_name_of_who_lifts_it_and_not_deleted_before() -> Result<()> {
+    let installation = Installation::from_env()?;
+    let api = installation.cluster.api()?;
+    let namespace = Namespace::create(&installation.cluster)?;
+    let (name, alice, bob) = (&namespace.name, person("alice"), person("bob"));
+    let made = send(&api, &alice, "POST", STOPS, &stop(name, "alice"))?;
+    ensure!(made.status == 201, "{}", made.text());
+    let path = format!("{STOPS}/{name}");
+    let status = format!("{path}/status");
+    let deleted = send(&api, &alice, "DELETE", &path, &json!({}))?;
+    said(&deleted, 403, "sallyport agents resume")?;
+    let others = send(&api, &bob, "PATCH", &status, &resumed("alice"))?;
+    said(&others, 403, "you are bob")?;
+    let own = send(&api, &bob, "PATCH", &status, &resumed("bob"))?;
+    ensure!(own.status == 200, "{}", own.text());
+    for undone in [resumed("alice"), json!({"status": {"resumed": null}})] {
+        said(
+            &send(&api, &alice, "PATCH", &status, &undone)?,
+            403,
+            "final",
+        )?;
     }
     let deleted = send(&api, &alice, "DELETE", &path, &json!({}))?;
     ensure!(deleted.status == 200, "{}", deleted.text());
@@ -89,9 +132,7 @@ fn a_stop_is_never_changed_into_another() -> Result<()> {
     let changed = json!({"spec": {"target": {"agent": "another"}}});
     let answer = send(&api, &alice, "PATCH", &path, &changed)?;
     assert_eq!(answer.status, 422, "{}", answer.text());
-    let deleted = send(&api, &alice, "DELETE", &path, &json!({}))?;
-    ensure!(deleted.status == 200, "{}", deleted.text());
-    Ok(())
+    resume(&api, "alice", &path)
 }
 
 #[test]
@@ -118,12 +159,19 @@ fn the_command_line_stops_lists_and_resumes() -> Result<()> {
         .context("it is listed")?;
     assert_eq!(ours["reason"], "it loops");
 
-    agents(&["resume", &account])?.success()?;
+    agents(&["resume", &account, "--reason", "it was a test"])?.success()?;
+    let listed: Value = serde_json::from_str(&agents(&["list", "-o", "json"])?.success()?)?;
+    assert!(!listed["stops"].to_string().contains(&account), "{listed}");
     let nothing = agents(&["resume", &account])?;
     assert!(
         !nothing.is_success() && nothing.stderr.contains("there is no such stop"),
         "{nothing:?}"
     );
+
+    let anew = agents(&stop)?.success()?;
+    assert!(anew.contains("stopped by AgentStop"), "{anew}");
+    let object = ours["name"].as_str().context("a name")?;
+    agents(&["resume", "--object", object])?.success()?;
     Ok(())
 }
 
@@ -146,6 +194,7 @@ fn an_operator_stops_and_resumes_and_reads_the_rest() -> Result<()> {
         verbs("agentstops"),
         Some(json!(["get", "list", "watch", "create", "delete"]))
     );
+    assert_eq!(verbs("agentstops/status"), Some(json!(["patch", "update"])));
     assert_eq!(
         verbs("agentpolicies"),
         Some(json!(["get", "list", "watch"]))

@@ -141,17 +141,24 @@ fn a_stop_denies_what_is_new_and_ends_what_runs_until_it_is_lifted() -> Result<(
         );
     }
 
-    scene.agents(&["resume", &account])?.success()?;
+    let resume = ["resume", &account, "--reason", "it is mended"];
+    scene.agents(&resume)?.success()?;
     scene.eventually_served("the resumed agent")?;
-    for verb in ["stop", "resume"] {
+    let mut people = Vec::new();
+    for (verb, why) in [("stop", "it loops"), ("resume", "it is mended")] {
         let call = scene.outcome_of("the record of the stop itself", |call| {
             call["verb"] == verb
                 && call["responseStatus"]["message"]
                     .as_str()
-                    .is_some_and(|message| message.contains(&account))
+                    .is_some_and(|message| message.contains(&account) && message.contains(why))
         })?;
         assert_eq!(call["objectRef"]["resource"], "agentstops", "{call:#}");
+        people.push(call["user"]["username"].clone());
     }
+    assert!(
+        people[0].is_string() && people[0] == people[1],
+        "{people:?}"
+    );
     Ok(())
 }
 

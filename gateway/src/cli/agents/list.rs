@@ -44,7 +44,7 @@ pub(in crate::cli) struct List {
 #[derive(Debug, serde::Serialize)]
 struct Listing {
     agents: Vec<Line>,
-    /// All of them, those of no Agent object included.
+    /// All that are in force, those of no Agent object included.
     stops: Vec<StopLine>,
 }
 
@@ -77,7 +77,9 @@ pub(super) async fn list(args: &List) -> anyhow::Result<()> {
 
 impl Listing {
     fn of(agents: Vec<Agent>, stops: Vec<AgentStop>) -> Self {
-        let stops: Vec<_> = stops.into_iter().map(StopLine::of).collect();
+        let stops = stops.into_iter();
+        let in_force = stops.filter(|stop| stop.resumed().is_none());
+        let stops: Vec<_> = in_force.map(StopLine::of).collect();
         let agents = agents.into_iter().map(|agent| {
             let name = agent.name_any();
             let over = stops

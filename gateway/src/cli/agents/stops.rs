@@ -2,15 +2,18 @@
 
 use anyhow::bail;
 use aws_lc_rs::digest::{SHA256, digest};
+use jiff::{SignedDuration, Timestamp};
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    core::{ApiResource, DynamicObject},
 };
+use serde_json::json;
 
 use crate::{
     api::v1alpha1::{
         agent::Agent,
-        agent_stop::{AgentStop, AgentStopSpec, Everyone, StopTarget},
+        agent_stop::{AgentStop, AgentStopSpec, Everyone, Resumed, StopTarget},
     },
     cli::{
         objects::{self, Kind, is_gone, refused},
@@ -28,6 +31,8 @@ pub(super) const STOPS: Kind<'_> = Kind {
 };
 /// Of a name in the name of a stop.
 const SLUG: usize = 40;
+/// Every gateway has heard of a stop's end by then, or has to be started anew.
+const KEPT: SignedDuration = SignedDuration::from_hours(1);
 
 pub(super) const STOP_HELP: &str = "\
 Examples:
@@ -49,10 +54,25 @@ pub(in crate::cli) struct Stop {
     access: Access,
 }
 
+pub(super) const RESUME_HELP: &str = "\
+Examples:
+  sallyport agents resume fixer --reason 'it was the test data'
+  sallyport agents resume --all
+  sallyport agents resume --object decoy-3f1c
+
+It writes into the AgentStop object who resumes, in your name, and from then on no gateway counts it. The object itself is \
+deleted by a later stop or resume.";
+
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Resume {
     #[command(flatten)]
     whom: Whom,
+    /// One AgentStop by its own name, also one that gateways do not understand, which is deleted then.
+    #[arg(long, value_name = "NAME", group = "Whom")]
+    object: Option<String>,
+    /// Kept in the record.
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    reason: Option<String>,
     #[command(flatten)]
     access: Access,
 }
@@ -89,28 +109,56 @@ pub(super) async fn stop(args: &Stop) -> anyhow::Result<()> {
         reason: args.reason.clone(),
         by: whoami(&client).await?,
     };
-    let name = name_of(&target);
-    let stops: Api<AgentStop> = Api::all(client.clone());
-    let stop = AgentStop::new(&name, spec);
-    match stops.create(&PostParams::default(), &stop).await {
-        Ok(_) => println!("{}: stopped by AgentStop {name}", whom(&target)),
-        Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            return say_already(&objects::read(&stops, STOPS, &name).await?);
-        }
-        Err(error) => return Err(refused(error, "create", STOPS, None)),
+    let stop = AgentStop::new(&name_of(&target), spec);
+    if let Some(there) = make(&Api::all(client.clone()), &stop).await? {
+        return say_already(&there);
     }
+    println!(
+        "{}: stopped by AgentStop {}",
+        whom(&target),
+        stop.name_any()
+    );
     println!("{}", resuming(&target));
     warn_if_unknown(&client, &target).await;
     Ok(())
 }
 
-/// Deletes every stop of this target, whoever made it and whatever its name.
+/// In the place of one that was resumed. `Some` where there is one in force already.
+async fn make(stops: &Api<AgentStop>, stop: &AgentStop) -> anyhow::Result<Option<AgentStop>> {
+    let create = async || stops.create(&PostParams::default(), stop).await;
+    match create().await {
+        Ok(_) => return Ok(None),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+        Err(error) => return Err(refused(error, "create", STOPS, None)),
+    }
+    let there = objects::read(stops, STOPS, &stop.name_any()).await?;
+    if there.resumed().is_none() {
+        return Ok(Some(there));
+    }
+    delete(stops, &there).await?;
+    let created = create().await;
+    created.map_err(|error| refused(error, "create", STOPS, None))?;
+    Ok(None)
+}
+
+/// Lifts every stop of this target, whoever made it and whatever its name.
 pub(super) async fn resume(args: &Resume) -> anyhow::Result<()> {
     let client = args.access.client().await?;
+    let resumed = Resumed {
+        by: whoami(&client).await?,
+        at: Timestamp::now(),
+        reason: args.reason.clone(),
+    };
+    if let Some(name) = &args.object {
+        return resume_object(&client, name, &resumed).await;
+    }
     let target = args.whom.target();
-    let stops: Api<AgentStop> = Api::all(client);
-    let (these, others): (Vec<_>, Vec<_>) = objects::all(&stops, STOPS)
+    let stops: Api<AgentStop> = Api::all(client.clone());
+    let (over, in_force): (Vec<_>, Vec<_>) = objects::all(&stops, STOPS)
         .await?
+        .into_iter()
+        .partition(|stop| stop.resumed().is_some());
+    let (these, others): (Vec<_>, Vec<_>) = in_force
         .into_iter()
         .partition(|stop| stop.spec.target == target);
     if these.is_empty() {
@@ -121,14 +169,8 @@ pub(super) async fn resume(args: &Resume) -> anyhow::Result<()> {
     }
     for stop in these {
         let name = stop.name_any();
-        match stops.delete(&name, &DeleteParams::default()).await {
-            // Somebody else did.
-            Err(error) if is_gone(&error, &name) => {}
-            deleted => {
-                deleted.map_err(|error| refused(error, "delete", STOPS, Some(&name)))?;
-            }
-        }
-        println!("{}: AgentStop {name} is deleted", whom(&target));
+        lift(&client, &name, &resumed).await?;
+        println!("{}: AgentStop {name} is lifted", whom(&target));
     }
     if others
         .iter()
@@ -136,7 +178,60 @@ pub(super) async fn resume(args: &Resume) -> anyhow::Result<()> {
     {
         println!("Every agent is still stopped: sallyport agents resume --all");
     }
+    clear(&stops, &over, resumed.at).await;
     Ok(())
+}
+
+async fn resume_object(client: &Client, name: &str, resumed: &Resumed) -> anyhow::Result<()> {
+    let object = lift(client, name, resumed).await?;
+    println!("AgentStop {} is lifted", printable(name));
+    let understood = serde_json::to_value(object).and_then(serde_json::from_value::<AgentStop>);
+    if understood.is_err() {
+        let stops: Api<AgentStop> = Api::all(client.clone());
+        let deleted = stops.delete(name, &DeleteParams::default()).await;
+        deleted.map_err(|error| refused(error, "delete", STOPS, Some(name)))?;
+        println!("and deleted: it cannot be understood");
+    }
+    Ok(())
+}
+
+/// Whatever else the object says.
+async fn lift(client: &Client, name: &str, resumed: &Resumed) -> anyhow::Result<DynamicObject> {
+    let kind = ApiResource::erase::<AgentStop>(&());
+    let stops: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
+    let patch = Patch::Merge(json!({"status": {"resumed": resumed}}));
+    let written = stops
+        .patch_status(name, &PatchParams::default(), &patch)
+        .await;
+    written.map_err(|error| refused(error, "lift", STOPS, Some(name)))
+}
+
+/// Deletes what was resumed long ago. What is left is of no harm.
+async fn clear(stops: &Api<AgentStop>, over: &[AgentStop], now: Timestamp) {
+    let is_old = |stop: &&AgentStop| {
+        let resumed = stop.resumed();
+        resumed.is_some_and(|resumed| now.duration_since(resumed.at) > KEPT)
+    };
+    for stop in over.iter().filter(is_old) {
+        if let Err(error) = delete(stops, stop).await {
+            eprintln!("warning: {error:#}");
+        }
+    }
+}
+
+/// Not another one of its name.
+async fn delete(stops: &Api<AgentStop>, stop: &AgentStop) -> anyhow::Result<()> {
+    let this = DeleteParams::default().preconditions(Preconditions {
+        uid: stop.uid(),
+        ..Preconditions::default()
+    });
+    let name = stop.name_any();
+    match stops.delete(&name, &this).await {
+        // Somebody else did.
+        Err(error) if is_gone(&error, &name) => Ok(()),
+        Err(error) => Err(refused(error, "delete", STOPS, Some(&name))),
+        Ok(_) => Ok(()),
+    }
 }
 
 /// In words.

@@ -6,12 +6,12 @@ use super::RECENT;
 use crate::{
     api::{
         alert::{Alert, Reason},
-        v1alpha1::agent_stop::{AgentStop, StopTarget},
+        v1alpha1::agent_stop::{AgentStop, Resumed, StopTarget},
     },
     informer::Known,
 };
 
-/// Stops as last seen, by UID.
+/// Stops in force as last seen, by UID.
 #[derive(Default)]
 pub(super) struct Stops {
     seen: Option<BTreeMap<String, String>>,
@@ -22,7 +22,11 @@ impl Stops {
         if !known.synced {
             return Vec::new();
         }
-        let stops: Vec<_> = known.valid().map(|(_, stop)| stop).collect();
+        let (stops, over): (Vec<_>, Vec<_>) = known
+            .valid()
+            .map(|(_, stop)| stop)
+            .partition(|stop| stop.resumed().is_none());
+        let by = |id: &str| over.iter().find(|stop| uid(stop) == id)?.resumed();
         let current: BTreeMap<String, String> = stops
             .iter()
             .map(|stop| (uid(stop), target(&stop.spec.target)))
@@ -34,7 +38,7 @@ impl Stops {
         let lifted = before.iter().filter(|(uid, _)| !current.contains_key(*uid));
         let alerts = made
             .map(|stop| stopped(stop))
-            .chain(lifted.map(|(uid, target)| resumed(uid, target)))
+            .chain(lifted.map(|(uid, target)| resumed(uid, target, by(uid))))
             .collect();
         *before = current;
         alerts
@@ -60,11 +64,17 @@ fn stopped(stop: &AgentStop) -> Alert {
     }
 }
 
-fn resumed(uid: &str, target: &str) -> Alert {
+fn resumed(uid: &str, target: &str, resumed: Option<&Resumed>) -> Alert {
+    let reason = resumed.and_then(|resumed| resumed.reason.as_ref());
+    let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+    let note = match resumed {
+        Some(Resumed { by, .. }) => format!("{by} lifted the stop of {target}{reason}"),
+        None => format!("the stop of {target} was lifted"),
+    };
     Alert {
         reason: Reason::AgentsResumed,
         key: uid.to_owned(),
-        note: format!("the stop of {target} was lifted"),
+        note,
     }
 }
 
@@ -126,6 +136,29 @@ mod tests {
             notes(stops.see(&known(&[]), now)),
             ["the stop of the agent coder was lifted"]
         );
+    }
+
+    #[test]
+    fn who_lifts_a_stop_is_told_once() {
+        let mut stops = Stops::default();
+        let now = Timestamp::UNIX_EPOCH;
+        stops.see(&known(&["a"]), now);
+        let mut lifted = known(&["a"]);
+        for object in lifted.objects.values_mut() {
+            let stop = Arc::make_mut(object.as_mut().expect("a stop"));
+            stop.status = serde_json::from_value(serde_json::json!({
+                "resumed": {"by": "bob", "at": "2026-11-26T10:00:00Z", "reason": "it is mended"},
+            }))
+            .expect("a status");
+        }
+        assert_eq!(
+            notes(stops.see(&lifted, now)),
+            ["bob lifted the stop of the agent coder: it is mended"]
+        );
+        assert!(stops.see(&lifted, now).is_empty());
+        assert!(stops.see(&known(&[]), now).is_empty());
+        // A controller that starts has no news of it.
+        assert!(Stops::default().see(&lifted, now).is_empty());
     }
 
     #[test]

@@ -112,3 +112,31 @@ fn what_is_not_heard_or_not_understood_stops_everyone() {
     assert!(denial.reason.contains("targets"), "{denial:?}");
     assert_eq!(Stops::default().check(&identity), Ok(()));
 }
+
+#[test]
+fn a_stop_that_somebody_resumed_stops_nobody_and_says_who() {
+    let mut stop = object("one", &json!({"agent": "fixer"}));
+    let in_force = Stop::of(&stop);
+    let status = json!({"resumed": {"by": "bob", "at": "2026-11-26T11:00:00Z"}});
+    stop.status = serde_json::from_value(status).expect("a status");
+    let known = |stop: AgentStop| Known {
+        synced: true,
+        objects: BTreeMap::from([((String::new(), "one".into()), Ok(Arc::new(stop)))]),
+    };
+    let stops = Stops::of(&known(stop.clone()));
+    assert_eq!(stops.check(&bot(Source::OperatorDeclared)), Ok(()));
+    assert_eq!(stops.iter().count(), 0);
+    let by = |stop: &Stop| stops.resumed(stop).map(|resumed| resumed.by.as_str());
+    assert_eq!(by(&in_force), Some("bob"));
+    // Another one of the same name is not lifted by it.
+    let other = Stop {
+        since: None,
+        ..in_force
+    };
+    assert_eq!(by(&other), None);
+
+    // A status that says nothing of it lifts nothing.
+    stop.status = serde_json::from_value(json!({"resumed": null, "other": 1})).expect("a status");
+    let stops = Stops::of(&known(stop));
+    assert!(stops.check(&bot(Source::OperatorDeclared)).is_err());
+}

@@ -108,6 +108,10 @@ fn sallyports_own_things_are_out_of_reach() {
             own,
         ),
         (
+            "PATCH /apis/sallyport.dev/v1alpha1/agentstops/all/status".to_owned(),
+            own,
+        ),
+        (
             "PATCH /apis/sallyport.dev/v1alpha1/namespaces/shop/approvalrequests/a/status"
                 .to_owned(),
             own,
