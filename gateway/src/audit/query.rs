@@ -7,7 +7,7 @@
 //! newer sources are only outcomes whose intent is still to come: the calls that were in flight where one
 //! source ends and the next begins. Bodies are read for single calls, and where something is looked for in them.
 
-use std::{fmt, ops::ControlFlow, path::PathBuf};
+use std::{fmt, ops::ControlFlow, path::PathBuf, time::Instant};
 
 use jiff::Timestamp;
 
@@ -17,6 +17,7 @@ pub use self::{
     record::Record,
     show::{Digest, Evidence, Found, show},
     told::NotTold,
+    trace::{Trace, Traces, session, trace},
 };
 use self::{
     file::{Columns, Window},
@@ -33,6 +34,7 @@ mod newest;
 mod record;
 mod show;
 mod told;
+mod trace;
 
 /// Where the record is kept.
 #[derive(Clone, Debug)]
@@ -40,6 +42,15 @@ pub struct Sources {
     pub store: Archive,
     /// The log of a gateway on this machine, running or not.
     pub wal: Option<PathBuf>,
+    /// Nothing more is read then; what was read is shown.
+    pub deadline: Option<Instant>,
+}
+
+impl Sources {
+    fn is_late(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+    }
 }
 
 /// How much was read, and what could not be.
@@ -52,6 +63,17 @@ pub struct Report {
     /// Records that were not yet in a file.
     pub live_records: usize,
     pub problems: Vec<Problem>,
+    /// The time was over before all that could matter was read.
+    pub is_cut: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the time for one query was over in file {read} of {files}, of which the newest are read first; narrow it by time"
+)]
+struct Late {
+    read: usize,
+    files: usize,
 }
 
 /// A file that could not be read, or not to its end. What was read before is shown.
@@ -75,6 +97,12 @@ impl fmt::Display for Problem {
 }
 
 impl Report {
+    fn cut(&mut self, store: &Archive) {
+        let (read, files) = (self.files_read, self.files);
+        self.is_cut = true;
+        self.problem(store.to_string(), Late { read, files });
+    }
+
     fn problem(
         &mut self,
         location: String,
@@ -160,12 +188,23 @@ fn scan(
             || sources.store.read(&stored),
             columns,
             &span,
-            |found| join.add(found.record, &mut |record| matching(record, &mut window)),
+            |found| {
+                join.add(found.record, &mut |record| matching(record, &mut window));
+                match sources.is_late() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            },
         );
-        join.end_source(&mut |record| matching(record, &mut window));
         if let Err(error) = outcome {
             report.problem(sources.store.name(&stored), error);
         }
+        // What has no outcome yet may have it in the rest of this file.
+        if sources.is_late() {
+            report.cut(&sources.store);
+            break;
+        }
+        join.end_source(&mut |record| matching(record, &mut window));
     }
     report
 }

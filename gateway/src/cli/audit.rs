@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
 use super::{evidence::Connection, table, text};
 use crate::{
@@ -62,17 +63,17 @@ pub(super) struct Location {
 #[derive(clap::Args, Debug)]
 #[group(skip)]
 #[command(group(clap::ArgGroup::new("place").args(["config", "store", "server"])))]
-struct Place {
+pub(super) struct Place {
     #[command(flatten)]
-    files: Files,
+    pub(super) files: Files,
     #[command(flatten)]
-    connection: Connection,
+    pub(super) connection: Connection,
 }
 
 /// The record as files.
 #[derive(clap::Args, Debug)]
 #[group(skip)]
-struct Files {
+pub(super) struct Files {
     /// The gateway's configuration; the store and the write-ahead log that it names are read.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -97,16 +98,17 @@ impl Location {
 }
 
 impl Files {
-    fn are_named(&self) -> bool {
+    pub(super) fn are_named(&self) -> bool {
         self.config.is_some() || self.store.is_some()
     }
 
-    fn sources(self) -> anyhow::Result<Sources> {
+    pub(super) fn sources(self) -> anyhow::Result<Sources> {
         if let Some(path) = self.config {
             let recording = Config::load(&path)?.recording;
             return Ok(Sources {
                 store: Archive::open(&recording.store)?,
                 wal: Some(recording.wal.directory),
+                deadline: None,
             });
         }
         let store = self
@@ -125,6 +127,7 @@ impl Files {
         Ok(Sources {
             store: Archive::open(&store)?,
             wal: self.wal,
+            deadline: None,
         })
     }
 }
@@ -170,6 +173,16 @@ pub(super) fn complain(report: &Report) -> bool {
         );
     }
     !report.problems.is_empty()
+}
+
+/// The same of what the controller could not read.
+pub(super) fn complain_of(answer: &Value) -> bool {
+    let problems = answer["problems"].as_array().map_or(&[][..], Vec::as_slice);
+    for problem in problems {
+        let problem = problem.as_str().unwrap_or_default();
+        eprintln!("error: cannot read all of {}", text::printable(problem));
+    }
+    !problems.is_empty()
 }
 
 pub(super) fn code(failed: bool) -> ExitCode {

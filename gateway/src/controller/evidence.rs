@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use kube::Client;
 use rustls::ServerConfig;
 use tokio::{net::TcpListener, sync::watch};
@@ -30,6 +28,7 @@ mod finished;
 mod gateways;
 mod lines;
 mod listening;
+mod outlet;
 mod person;
 mod query;
 mod recording;
@@ -38,8 +37,6 @@ mod standing;
 mod streams;
 mod tail;
 mod turns;
-
-type Answer = UnsyncBoxBody<Bytes, std::convert::Infallible>;
 
 /// What a start would refuse.
 #[derive(Debug, thiserror::Error)]
@@ -86,10 +83,6 @@ impl Evidence {
             () = follow => {}
         }
     }
-}
-
-fn whole(bytes: Bytes) -> Answer {
-    Full::new(bytes).boxed_unsync()
 }
 
 #[cfg(test)]

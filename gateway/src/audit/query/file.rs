@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     io,
+    ops::ControlFlow,
     panic::{self, AssertUnwindSafe},
 };
 
@@ -110,12 +111,12 @@ impl Window {
     }
 }
 
-/// Hands on the rows of a file up to the first that cannot be read.
+/// Hands on the rows of a file up to the first that cannot be read, or that `visit` breaks off at.
 pub(super) fn read(
     open: impl FnOnce() -> io::Result<Reader>,
     columns: Columns,
     window: &Window,
-    visit: impl FnMut(Stored),
+    visit: impl FnMut(Stored) -> ControlFlow<()>,
 ) -> Result<(), FileError> {
     contained(|| {
         let builder = builder(open()?)?;
@@ -131,7 +132,7 @@ pub(super) fn read(
 pub(super) fn read_call(
     open: impl FnOnce() -> io::Result<Reader>,
     audit_id: &str,
-    visit: impl FnMut(Stored),
+    mut visit: impl FnMut(Stored),
 ) -> Result<(), FileError> {
     contained(|| {
         let builder = builder(open()?)?;
@@ -146,7 +147,10 @@ pub(super) fn read_call(
                 .with_row_filter(only)
                 .with_batch_size(BATCH_ROWS)
                 .build()?,
-            visit,
+            |row| {
+                visit(row);
+                ControlFlow::Continue(())
+            },
         )
     })
 }
@@ -241,15 +245,15 @@ fn may_hold(
 
 fn visit_rows(
     reader: ParquetRecordBatchReader,
-    mut visit: impl FnMut(Stored),
+    mut visit: impl FnMut(Stored) -> ControlFlow<()>,
 ) -> Result<(), FileError> {
     for batch in reader {
         for row in rows(&batch?) {
             let (row, digest) = row?;
-            visit(Stored {
-                record: Record(row),
-                digest,
-            });
+            let record = Record(row);
+            if visit(Stored { record, digest }).is_break() {
+                return Ok(());
+            }
         }
     }
     Ok(())

@@ -140,6 +140,10 @@ pub fn show(sources: &Sources, audit_id: &str) -> (Found, Report) {
         if found.is_sealed() || window.excludes_file(&stored) {
             continue;
         }
+        if sources.is_late() {
+            report.cut(&sources.store);
+            break;
+        }
         report.files_read += 1;
         let source = sources.store.name(&stored);
         let open = || sources.store.read(&stored);

@@ -46,6 +46,7 @@ impl Shelf {
         Sources {
             store: Archive::Directory(self.directory.path().to_owned()),
             wal: None,
+            deadline: None,
         }
     }
 
@@ -538,4 +539,29 @@ fn a_held_call_is_one_call_and_shows_its_hold() {
     let holds: Vec<_> = found.holds.iter().map(|hold| hold.digest).collect();
     assert!(matches!(holds[..], [Digest::Matches(_)]), "{holds:?}");
     assert!(found.intent.is_some() && found.outcome.is_some());
+}
+
+#[test]
+fn a_query_whose_time_is_over_says_so_and_invents_no_unknown_outcome() {
+    let shelf = Shelf::new();
+    shelf.calls("log", 1, 0, &["a", "b"]);
+    shelf.calls("log", 5, 10, &["c"]);
+    let late = Sources {
+        deadline: Some(Instant::now()),
+        ..shelf.sources()
+    };
+    let (calls, report) = newest_calls(&late, &Filter::default(), 10);
+    assert!(calls.is_empty(), "{calls:?}");
+    assert!(report.is_cut);
+    let said = report.problems[0].to_string();
+    assert!(said.contains("in file 1 of 2"), "{said}");
+
+    let (found, report) = show(&late, "a");
+    assert!(found.is_empty() && report.is_cut);
+    let in_time = Sources {
+        deadline: Instant::now().checked_add(std::time::Duration::from_secs(3600)),
+        ..shelf.sources()
+    };
+    let (calls, report) = newest_calls(&in_time, &Filter::default(), 10);
+    assert_eq!((calls.len(), report.is_cut), (3, false));
 }

@@ -63,6 +63,7 @@ impl Node {
         Sources {
             store: self.archive(),
             wal: Some(self.path("wal")),
+            deadline: None,
         }
     }
 

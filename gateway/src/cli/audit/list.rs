@@ -219,12 +219,12 @@ impl Listed {
         for problem in &self.problems {
             eprintln!("error: cannot read all of {}", printable(problem));
         }
-        if self.calls.is_empty() {
+        if self.calls.is_empty() && !self.is_truncated {
             eprintln!(
                 "No recorded call matches. Calls of the last minute may still be in the gateways' logs: `audit tail` \
                  shows them; --since reaches further back."
             );
-        } else if self.is_truncated {
+        } else if !self.calls.is_empty() && self.is_truncated {
             eprintln!("Only the newest are shown; go on with --until, or narrow it.");
         }
         code(!self.problems.is_empty())

@@ -5,7 +5,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::{Connection, Files, Place, code, complain, text::printable};
+use super::{Connection, Files, Place, code, complain, complain_of, text::printable};
 use crate::{
     audit::query::{self, Digest, Found, Record},
     cli::person::block_on,
@@ -87,13 +87,9 @@ fn through_the_controller(
     let mut path = "/v1/records/".to_owned();
     path.push_str(audit_id);
     let answer = block_on(async { connection.open().await?.get(&path).await })?;
-    let problems = answer["problems"].as_array().map_or(&[][..], Vec::as_slice);
-    for problem in problems {
-        let problem = problem.as_str().unwrap_or_default();
-        eprintln!("error: cannot read all of {}", printable(problem));
-    }
+    let incomplete = complain_of(&answer);
     let found = Found::from_json(&answer).context("reading the controller's answer")?;
-    Ok((found, !problems.is_empty()))
+    Ok((found, incomplete))
 }
 
 fn is_altered(found: &Found) -> bool {

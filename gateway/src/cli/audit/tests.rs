@@ -161,6 +161,7 @@ async fn recorded(directory: &Path, record: &Record) -> Sources {
     Sources {
         store: Archive::open(&recording.store).unwrap(),
         wal: Some(recording.wal.directory),
+        deadline: None,
     }
 }
 
@@ -197,11 +198,10 @@ TIME                  AGENT     MODEL (BY)  CI RUN          VERB    OBJECT      
     assert!(wide.contains(&sample::complete().audit_id) && wide.contains("m-1 (oidc-claim)"));
 
     let lines = listed(&sources, list::Output::Ndjson);
-    let call: serde_json::Value = serde_json::from_str(&lines).unwrap();
+    let call: Value = serde_json::from_str(&lines).unwrap();
     assert_eq!(call["responseStatus"]["code"], 201);
     assert!(call.get("requestObject").is_none(), "lists hold no bodies");
-    let all: serde_json::Value =
-        serde_json::from_str(&listed(&sources, list::Output::Json)).unwrap();
+    let all: Value = serde_json::from_str(&listed(&sources, list::Output::Json)).unwrap();
     assert_eq!(all, serde_json::json!([call]));
 }
 

@@ -1,27 +1,28 @@
 //! One call of a person, in the order that counts: who, what, may they, is it recorded; and only then the answer.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
-
-use bytes::Bytes;
-use futures_util::stream;
-use http::{
-    HeaderValue, Request, Response,
-    header::{CACHE_CONTROL, CONTENT_TYPE},
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
+
+use futures_util::stream;
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use jiff::Timestamp;
 use kube::Client;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Answer, Standing, access,
+    Standing, access,
     asked::{Asked, Call},
-    finished::Finished,
+    finished::{Finished, Reader},
     gateways::{Gateways, Reach},
+    outlet::Lines,
     person::Credential,
     query,
     recording::{Read, Recorder},
@@ -29,23 +30,34 @@ use super::{
     streams,
     tail::Tail,
     turns::{Turn, Turns},
-    whole,
 };
 use crate::{
-    audit::store::Archive, controller::metrics::Metrics, identity::UserInfo, telemetry::causes,
+    audit::{log::MOST_READERS, query::Filter, store::Archive},
+    controller::metrics::Metrics,
+    identity::UserInfo,
+    mask::Placeholder,
+    rates::Rates,
+    reply::{JSON, Reply, whole, with_type},
+    telemetry::causes,
 };
 
 const MOST_BODY: usize = 16 << 10;
 const BODY_WITHIN: Duration = Duration::from_secs(5);
 const LONGEST_REASON: usize = 1024;
+/// Calls of one person: what comes more often is neither reviewed nor recorded.
+const BURST: u32 = 50;
+const EVERY: Duration = Duration::from_millis(200);
 /// Tails of one person.
-const MOST_TAILS: usize = 8;
+const MOST_TAILS: usize = 2;
+/// Of everybody: a gateway has room for those of two controllers.
+const MOST_TAILS_OF_ALL: usize = MOST_READERS / 2;
 
 pub(super) struct Answering {
     client: Client,
     gateways: Arc<Gateways>,
     finished: Option<Finished>,
     recorder: Recorder,
+    rates: Mutex<Rates>,
     tails: Arc<Turns>,
     metrics: Metrics,
     shutdown: CancellationToken,
@@ -61,10 +73,21 @@ pub(super) struct Peer {
 /// A call that is recorded and may be answered.
 struct Admitted {
     user: UserInfo,
-    asked: Asked,
+    namespace: Option<String>,
+    work: Work,
     standing: Standing,
     reach: Reach,
     reason: Option<String>,
+}
+
+/// A call, with what it takes of what there is little of.
+enum Work {
+    Follow(Vec<(String, String)>, Turn),
+    List(Box<Filter>, usize, Reader),
+    Trace(Placeholder, Box<Filter>, usize, Reader),
+    Show(String, Reader),
+    Streams,
+    End(String),
 }
 
 /// What comes with a DELETE.
@@ -87,13 +110,14 @@ impl Answering {
             gateways,
             finished: store.map(Finished::new),
             recorder: Recorder::default(),
-            tails: Turns::new(MOST_TAILS),
+            rates: Mutex::new(Rates::new(BURST, EVERY)),
+            tails: Turns::new(MOST_TAILS, MOST_TAILS_OF_ALL),
             metrics,
             shutdown,
         }
     }
 
-    pub(super) async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Response<Answer> {
+    pub(super) async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Reply {
         let answer = match self.admit(peer, request).await {
             Ok(admitted) => self.carry_out(admitted).await,
             Err(refusal) => Err(refusal),
@@ -116,14 +140,12 @@ impl Answering {
         let (head, body) = request.into_parts();
         let credential = Credential::of(&head.headers, peer.certificate.as_ref())?;
         let user = credential.user(&self.client).await?;
+        self.keep_pace(&user)?;
         let target = head
             .uri
             .path_and_query()
             .map_or("", |target| target.as_str());
         let asked = Asked::parse(&head.method, target, Timestamp::now())?;
-        if matches!(asked.call, Call::List { .. } | Call::Show(_)) && self.finished.is_none() {
-            return Err(Refusal::NoStore);
-        }
         let reason = match asked.call {
             Call::End(_) => Some(order(body).await?),
             _ => None,
@@ -133,6 +155,11 @@ impl Answering {
         let allowed = access::may(&self.client, &user, &attributes)
             .await
             .map_err(Refusal::ReviewFailed)?;
+        let Asked { call, namespace } = asked;
+        let work = match allowed {
+            true => Some(self.work(&user.username, call).await?),
+            false => None,
+        };
         let why = match &reason {
             _ if !allowed => "RBAC",
             Some(reason) => reason,
@@ -145,12 +172,12 @@ impl Answering {
             .map_err(Refusal::GatewaysUnknown)?;
         let read = Read::new(&user, &attributes, (target, peer.address), allowed, why);
         self.recorder.record(&reach, &read).await?;
-        if !allowed {
+        let Some(work) = work else {
             return Err(Refusal::Forbidden {
                 user: user.username,
                 attributes,
             });
-        }
+        };
         Ok(Admitted {
             standing: Standing {
                 client: self.client.clone(),
@@ -158,36 +185,65 @@ impl Answering {
                 attributes,
             },
             user,
-            asked,
+            namespace,
+            work,
             reach,
             reason,
         })
     }
 
-    async fn carry_out(&self, admitted: Admitted) -> Result<Response<Answer>, Refusal> {
+    fn keep_pace(&self, user: &UserInfo) -> Result<(), Refusal> {
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = rates.take(&user.username, Instant::now());
+        taken.map_err(|_| Refusal::TooOften)
+    }
+
+    /// Before anything is recorded, so that whoever finds no place fills no log.
+    async fn work(&self, user: &str, call: Call) -> Result<Work, Refusal> {
+        let reader = async || {
+            let finished = self.finished.as_ref().ok_or(Refusal::NoStore)?;
+            finished.reader(user).await
+        };
+        Ok(match call {
+            Call::Follow(narrowed) => Work::Follow(narrowed, self.tails.take(user)?),
+            Call::List { filter, limit } => Work::List(filter, limit, reader().await?),
+            Call::Trace {
+                placeholder,
+                filter,
+                limit,
+            } => Work::Trace(placeholder, filter, limit, reader().await?),
+            Call::Show(id) => Work::Show(id, reader().await?),
+            Call::Streams => Work::Streams,
+            Call::End(id) => Work::End(id),
+        })
+    }
+
+    async fn carry_out(&self, admitted: Admitted) -> Result<Reply, Refusal> {
         let Admitted {
             user,
-            asked,
+            namespace,
+            work,
             standing,
             reach,
             reason,
         } = admitted;
-        let (user, namespace) = (user.username, asked.namespace);
-        let finished = || self.finished.as_ref().ok_or(Refusal::NoStore);
-        let json = match asked.call {
-            Call::Follow(narrowed) => {
-                let turn = self.tails.take(&user)?;
+        let json = match work {
+            Work::Follow(narrowed, turn) => {
                 return Ok(lines(self.follow(narrowed, namespace, standing), turn));
             }
-            Call::List { filter, limit } => finished()?.list(&user, *filter, limit).await?,
-            Call::Show(id) => finished()?.show(&user, id, namespace).await?,
-            Call::Streams => streams::list(&reach, namespace.as_deref()).await,
-            Call::End(id) => {
-                let order = json!({ "by": user, "via": "evidence-api", "reason": reason });
+            Work::List(filter, limit, reader) => reader.list(*filter, limit).await?,
+            Work::Trace(placeholder, filter, limit, reader) => {
+                reader.trace(placeholder, *filter, limit).await?
+            }
+            Work::Show(id, reader) => reader.show(id, namespace).await?,
+            Work::Streams => streams::list(&reach, namespace.as_deref()).await,
+            Work::End(id) => {
+                let by = user.username;
+                let order = json!({ "by": by, "via": "evidence-api", "reason": reason });
                 streams::end(&reach, &id, namespace.as_deref(), &order).await?
             }
         };
-        Ok(typed(whole(json), "application/json"))
+        Ok(with_type(StatusCode::OK, JSON, whole(json)))
     }
 
     fn follow(
@@ -195,7 +251,7 @@ impl Answering {
         narrowed: Vec<(String, String)>,
         namespace: Option<String>,
         standing: Standing,
-    ) -> mpsc::Receiver<Bytes> {
+    ) -> Lines {
         let narrowed = narrowed
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()));
@@ -234,22 +290,11 @@ async fn order(body: Incoming) -> Result<String, Refusal> {
 }
 
 /// An answer of lines, for which `turn` is held.
-fn lines(lines: mpsc::Receiver<Bytes>, turn: Turn) -> Response<Answer> {
+fn lines(lines: Lines, turn: Turn) -> Reply {
     let lines = stream::unfold((lines, turn), |(mut lines, turn)| async move {
         let line = lines.recv().await?;
         Some((Ok(Frame::data(line)), (lines, turn)))
     });
-    typed(
-        StreamBody::new(lines).boxed_unsync(),
-        "application/x-ndjson",
-    )
-}
-
-fn typed(body: Answer, kind: &'static str) -> Response<Answer> {
-    let mut response = Response::new(body);
-    let kind = HeaderValue::from_static(kind);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, kind);
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    let body = StreamBody::new(lines).boxed_unsync();
+    with_type(StatusCode::OK, "application/x-ndjson", body)
 }

@@ -1,25 +1,29 @@
-//! What is asked for: method, path and query become one of five calls, or none.
+//! What is asked for: method, path and query become one of six calls, or none.
 
 use http::Method;
 use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
 
 use super::{
     access::{Attributes, RECORDS, STREAMS},
     refusal::Refusal,
 };
-use crate::{audit::query::Filter, request_info};
+use crate::{audit::query::Filter, mask::Placeholder, request_info};
 
 /// Calls of a list that says no number.
 const USUAL_LIMIT: usize = 100;
 /// A row without bodies has some KiB.
 const LARGEST_LIMIT: usize = 500;
 const LAST_HOUR: SignedDuration = SignedDuration::from_hours(1);
-/// Longer than any audit id of ours.
-const LONGEST_NAME: usize = 256;
+/// Where a placeholder turns up may be long after.
+const LAST_WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// It goes on to every gateway, and into the record.
+const LONGEST_VALUE: usize = 1024;
 
 /// What a tail may be narrowed by; the gateway does it.
 const OF_A_TAIL: [&str; 6] = ["user", "agent", "session", "auditID", "stage", "decision"];
-const OF_A_LIST: [&str; 11] = [
+const OF_A_LIST: [&str; 12] = [
+    "placeholder",
     "since",
     "until",
     "limit",
@@ -48,6 +52,12 @@ pub(super) enum Call {
         filter: Box<Filter>,
         limit: usize,
     },
+    /// The calls of a list that saw a placeholder.
+    Trace {
+        placeholder: Placeholder,
+        filter: Box<Filter>,
+        limit: usize,
+    },
     Show(String),
     Streams,
     End(String),
@@ -61,9 +71,9 @@ impl Asked {
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         let call = match (method, segments.as_slice()) {
             (&Method::GET, ["v1", "records"]) => parameters.records(now, namespace.clone())?,
-            (&Method::GET, ["v1", "records", id]) => Call::Show(name(id)?),
+            (&Method::GET, ["v1", "records", id]) => Call::Show(audit_id(id)?),
             (&Method::GET, ["v1", "streams"]) => Call::Streams,
-            (&Method::DELETE, ["v1", "streams", id]) => Call::End(name(id)?),
+            (&Method::DELETE, ["v1", "streams", id]) => Call::End(audit_id(id)?),
             _ => return Err(Refusal::NoSuchPath(format!("{method} {path:.256}"))),
         };
         parameters.end()?;
@@ -74,7 +84,7 @@ impl Asked {
     pub(super) fn attributes(&self) -> Attributes {
         let (verb, resource, name) = match &self.call {
             Call::Follow(_) => ("watch", RECORDS, None),
-            Call::List { .. } => ("list", RECORDS, None),
+            Call::List { .. } | Call::Trace { .. } => ("list", RECORDS, None),
             Call::Show(id) => ("get", RECORDS, Some(id)),
             Call::Streams => ("list", STREAMS, None),
             Call::End(id) => ("delete", STREAMS, Some(id)),
@@ -88,16 +98,16 @@ impl Asked {
     }
 }
 
-/// An audit id goes into paths and messages.
-fn name(segment: &str) -> Result<String, Refusal> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if segment.is_empty() || segment.len() > LONGEST_NAME || !segment.bytes().all(plain) {
-        return Err(Refusal::Malformed(
-            "an audit id is letters, digits and '-', as records and the Audit-ID header have it"
+/// It goes into paths and messages, and says how far back its records can be.
+fn audit_id(segment: &str) -> Result<String, Refusal> {
+    let id = Uuid::try_parse(segment).ok();
+    let ours = id.filter(|id| id.get_version_num() == 7);
+    ours.map(|id| id.to_string()).ok_or_else(|| {
+        Refusal::Malformed(
+            "an audit id is a UUID of version 7, as records and the Audit-ID header have it"
                 .to_owned(),
-        ));
-    }
-    Ok(segment.to_owned())
+        )
+    })
 }
 
 /// Those that nobody has asked for yet. One that nobody asks for would be a filter that does not filter.
@@ -105,16 +115,9 @@ struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
     fn parse(target: &str) -> Result<Self, Refusal> {
-        let read = request_info::parameters(target)
-            .map_err(|ambiguous| Refusal::Malformed(ambiguous.to_string()))?;
-        let query = target.split_once('?').map_or("", |(_, query)| query);
-        // Go passes over a pair that it cannot read, and so does what reads it here.
-        if read.len() != query.split('&').filter(|pair| !pair.is_empty()).count() {
-            return Err(Refusal::Malformed(
-                "the query has a ';', or a '%' without two hexadecimal digits behind it".to_owned(),
-            ));
-        }
-        Ok(Self(read))
+        let read = request_info::every_parameter(target);
+        read.map(Self)
+            .map_err(|why| Refusal::Malformed(why.to_string()))
     }
 
     fn take(&mut self, name: &str) -> Result<Option<String>, Refusal> {
@@ -122,6 +125,11 @@ impl Parameters {
             return Ok(None);
         };
         let (_, value) = self.0.remove(at);
+        if value.len() > LONGEST_VALUE {
+            return Err(Refusal::Malformed(format!(
+                "{name}: it is longer than {LONGEST_VALUE} bytes, and no name is"
+            )));
+        }
         if value.is_empty() || self.0.iter().any(|(known, _)| known == name) {
             return Err(Refusal::Malformed(format!(
                 "{name}: write it once, with a value, or not at all"
@@ -149,10 +157,15 @@ impl Parameters {
     }
 
     fn list(&mut self, now: Timestamp, namespace: Option<String>) -> Result<Call, Refusal> {
+        let placeholder = self.placeholder()?;
         let until = self.time("until")?;
-        let last_hour = || until.unwrap_or(now).checked_sub(LAST_HOUR).ok();
+        let (reach, limit) = match placeholder {
+            Some(_) => (LAST_WEEK, LARGEST_LIMIT),
+            None => (LAST_HOUR, USUAL_LIMIT),
+        };
+        let recent = || until.unwrap_or(now).checked_sub(reach).ok();
         let filter = Filter {
-            since: self.time("since")?.or_else(last_hour),
+            since: self.time("since")?.or_else(recent),
             until,
             agent: self.take("agent")?,
             user: self.take("user")?,
@@ -168,15 +181,33 @@ impl Parameters {
                 .transpose()
                 .map_err(|problem| Refusal::Malformed(format!("status: {problem}")))?,
         };
-        Ok(Call::List {
-            filter: Box::new(filter),
-            limit: self.limit()?,
+        let (filter, limit) = (Box::new(filter), self.limit(limit)?);
+        Ok(match placeholder {
+            Some(placeholder) => Call::Trace {
+                placeholder,
+                filter,
+                limit,
+            },
+            None => Call::List { filter, limit },
         })
     }
 
-    fn limit(&mut self) -> Result<usize, Refusal> {
+    fn placeholder(&mut self) -> Result<Option<Placeholder>, Refusal> {
+        let Some(text) = self.take("placeholder")? else {
+            return Ok(None);
+        };
+        let found = Placeholder::find(text.as_bytes());
+        let whole = found.filter(|found| found.to_string() == text);
+        whole.map(Some).ok_or_else(|| {
+            Refusal::Malformed(
+                "placeholder: write sallyport-masked-<12 digits>-<24 digits> or masked:<8 digits>:<32 digits>".to_owned(),
+            )
+        })
+    }
+
+    fn limit(&mut self, usual: usize) -> Result<usize, Refusal> {
         let Some(text) = self.take("limit")? else {
-            return Ok(USUAL_LIMIT);
+            return Ok(usual);
         };
         text.parse()
             .ok()
@@ -198,6 +229,7 @@ impl Parameters {
         let Some((name, _)) = self.0.first() else {
             return Ok(());
         };
+        let name: String = name.chars().take(64).collect();
         Err(Refusal::Malformed(format!(
             "{name:?} narrows nothing here; a tail takes namespace, {}; a list takes namespace, {}",
             OF_A_TAIL.join(", "),
@@ -209,6 +241,8 @@ impl Parameters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ID: &str = "01a216dd-5445-70cd-830b-7e56b04682a4";
 
     fn now() -> Timestamp {
         "2026-03-04T12:00:00Z".parse().expect("a time")
@@ -247,9 +281,9 @@ mod tests {
             ),
             (
                 Method::GET,
-                "/v1/records/0-1",
+                "/v1/records/01a216dd-5445-70cd-830b-7e56b04682a4",
                 all("get records.sallyport.dev"),
-                Some("0-1"),
+                Some(ID),
             ),
             (
                 Method::GET,
@@ -259,9 +293,9 @@ mod tests {
             ),
             (
                 Method::DELETE,
-                "/v1/streams/0-1",
+                "/v1/streams/01A216DD-5445-70CD-830B-7E56B04682A4",
                 all("delete streams.sallyport.dev"),
-                Some("0-1"),
+                Some(ID),
             ),
         ] {
             assert_eq!(
@@ -294,6 +328,26 @@ mod tests {
     }
 
     #[test]
+    fn a_trace_is_a_list_of_the_calls_that_saw_a_placeholder() {
+        let placeholder = "sallyport-masked-79072fbbc95a-3b186d53449e50a3c1f06087";
+        let target = format!("/v1/records?placeholder={placeholder}&namespace=shop");
+        let asked = asked(Method::GET, &target).expect("a trace");
+        let right = asked.attributes().to_string();
+        assert_eq!(right, "list records.sallyport.dev of namespace shop");
+        let Call::Trace {
+            placeholder: found,
+            filter,
+            ..
+        } = asked.call
+        else {
+            panic!("a trace");
+        };
+        assert_eq!(found.to_string(), placeholder);
+        assert_eq!(filter.namespace.as_deref(), Some("shop"));
+        assert_eq!(filter.since, now().checked_sub(LAST_WEEK).ok());
+    }
+
+    #[test]
     fn what_would_not_narrow_is_refused() {
         for target in [
             "/v1/records?namspace=shop",
@@ -304,11 +358,18 @@ mod tests {
             "/v1/records?since=1h",
             "/v1/records?limit=0",
             "/v1/records?limit=501",
+            "/v1/records?placeholder=secret",
+            "/v1/records?placeholder=xsallyport-masked-79072fbbc95a-3b186d53449e50a3c1f06087",
+            "/v1/records?follow=true&placeholder=sallyport-masked-79072fbbc95a-3b186d53449e50a3c1f06087",
             "/v1/records?status=abc",
             "/v1/streams?user=a",
             "/v1/streams?namespace=a;b",
             "/v1/streams?namespace=%zz",
             "/v1/records/a%2Fb",
+            "/v1/records/1",
+            // Of version 4, and of no time.
+            "/v1/records/9b2f4e2c-2c4b-4c59-9c57-1f0e3f1b7a10",
+            "/v1/records/00000000-0000-0000-0000-000000000000",
             "/v1/records/",
         ] {
             let refused = asked(Method::GET, target).expect_err(target);
@@ -317,6 +378,28 @@ mod tests {
                 "{target}: {refused}"
             );
         }
+    }
+
+    #[test]
+    fn a_value_that_no_gateway_could_be_asked_for_is_refused() {
+        for (parameter, length, passes) in [
+            ("follow=true&user", 1024, true),
+            ("follow=true&user", 1025, false),
+            ("namespace", 60_000, false),
+            ("limit", 60_000, false),
+        ] {
+            let target = format!(
+                "/v1/records?{parameter}={}",
+                "é".repeat(length / 2 + length % 2)
+            );
+            let asked = asked(Method::GET, &target);
+            assert_eq!(asked.is_ok(), passes, "{parameter} of {length}");
+        }
+        let unknown = format!("/v1/records?{}=1", "x".repeat(60_000));
+        let said = asked(Method::GET, &unknown)
+            .expect_err("it is none")
+            .to_string();
+        assert!(said.len() < 1024, "{}", said.len());
     }
 
     #[test]

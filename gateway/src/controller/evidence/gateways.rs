@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode,
+    Method, Request, Response, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, HOST},
 };
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -25,6 +25,7 @@ use crate::{
     tls::{self, TlsError},
 };
 
+const JSON: &str = "application/json";
 const CONNECTS_WITHIN: Duration = Duration::from_secs(3);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 const LISTED_WITHIN: Duration = Duration::from_secs(5);
@@ -60,6 +61,8 @@ pub(super) enum Unknown {
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
+    #[error("it cannot be asked for this")]
+    Request(#[source] http::Error),
     #[error("cannot connect")]
     Connect(#[source] io::Error),
     #[error("no connection within 3 s")]
@@ -81,10 +84,13 @@ pub(super) struct Gateways {
     client: Client,
 }
 
-/// The gateways of one moment, and how they are talked to.
+/// How gateways are talked to: in the name of the controller.
+pub(super) struct Caller(Arc<ClientConfig>);
+
+/// The gateways of one moment.
 pub(super) struct Reach {
     pub(super) gateways: Vec<Gateway>,
-    tls: Arc<ClientConfig>,
+    pub(super) caller: Caller,
 }
 
 impl Gateways {
@@ -92,19 +98,27 @@ impl Gateways {
         Self { config, client }
     }
 
-    /// Files are read each time, so that new certificates count at once.
     pub(super) async fn reach(&self) -> Result<Reach, Unknown> {
+        Ok(Reach {
+            caller: self.caller()?,
+            gateways: self.all().await?,
+        })
+    }
+
+    /// Files are read each time, so that new certificates count at once.
+    pub(super) fn caller(&self) -> Result<Caller, TlsError> {
         let config = &self.config;
         let tls =
             tls::client_with_certificate(&config.ca_file, &config.cert_file, &config.key_file)?;
-        let gateways = match &config.at {
-            Places::Addresses(addresses) => addresses.iter().map(at_address).collect(),
-            Places::Pods(pods) => self.pods(pods).await?,
-        };
-        Ok(Reach {
-            gateways,
-            tls: Arc::new(tls),
-        })
+        Ok(Caller(Arc::new(tls)))
+    }
+
+    /// Those that there are now.
+    pub(super) async fn all(&self) -> Result<Vec<Gateway>, Unknown> {
+        match &self.config.at {
+            Places::Addresses(addresses) => Ok(addresses.iter().map(at_address).collect()),
+            Places::Pods(pods) => self.pods(pods).await,
+        }
     }
 
     async fn pods(&self, wanted: &config::Pods) -> Result<Vec<Gateway>, Unknown> {
@@ -142,6 +156,28 @@ fn in_pod(pod: &Pod, port: u16) -> Option<Gateway> {
 }
 
 impl Reach {
+    /// What each gateway that answered said, and those that did not.
+    pub(super) async fn ask_each(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Vec<(&Gateway, Result<Value, CallError>)> {
+        let asking = (0..self.gateways.len()).map(|at| async move {
+            let gateway = &self.gateways[at];
+            (
+                gateway,
+                self.caller.ask(gateway, method.clone(), path, body).await,
+            )
+        });
+        stream::iter(asking)
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await
+    }
+}
+
+impl Caller {
     /// The whole JSON answer of one gateway, which must be a success.
     pub(super) async fn ask(
         &self,
@@ -161,23 +197,6 @@ impl Reach {
             .unwrap_or(Err(CallError::NoAnswer))
     }
 
-    /// The same of all of them: what each that answered said, and those that did not.
-    pub(super) async fn ask_each(
-        &self,
-        method: &Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Vec<(&Gateway, Result<Value, CallError>)> {
-        let asking = (0..self.gateways.len()).map(|at| async move {
-            let gateway = &self.gateways[at];
-            (gateway, self.ask(gateway, method.clone(), path, body).await)
-        });
-        stream::iter(asking)
-            .buffer_unordered(AT_ONCE)
-            .collect()
-            .await
-    }
-
     /// The head of a success, with its body still to come.
     pub(super) async fn start(
         &self,
@@ -186,7 +205,7 @@ impl Reach {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Response<Incoming>, CallError> {
-        let request = request(method, path, body);
+        let request = request(method, path, body).map_err(CallError::Request)?;
         let exchange = async {
             let mut sender = self.connect(gateway).await?;
             sender
@@ -208,7 +227,7 @@ impl Reach {
         &self,
         gateway: &Gateway,
     ) -> Result<http1::SendRequest<Full<Bytes>>, CallError> {
-        let connector = TlsConnector::from(Arc::clone(&self.tls));
+        let connector = TlsConnector::from(Arc::clone(&self.0));
         let name = ServerName::try_from(tls::GATEWAY).expect("it is a DNS name");
         let connecting = async {
             let stream = TcpStream::connect(gateway.address).await?;
@@ -231,19 +250,21 @@ impl Reach {
     }
 }
 
-fn request(method: Method, path: &str, body: Option<&Value>) -> Request<Full<Bytes>> {
-    let bytes = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
-    let mut request = Request::new(Full::new(bytes));
-    *request.method_mut() = method;
-    *request.uri_mut() = path.parse().expect("paths are made of checked parts");
-    let json = HeaderValue::from_static("application/json");
-    let headers = request.headers_mut();
-    headers.insert(HOST, HeaderValue::from_static(tls::GATEWAY));
-    headers.insert(ACCEPT, json.clone());
+fn request(
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Request<Full<Bytes>>, http::Error> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, tls::GATEWAY)
+        .header(ACCEPT, JSON);
     if body.is_some() {
-        headers.insert(CONTENT_TYPE, json);
+        request = request.header(CONTENT_TYPE, JSON);
     }
-    request
+    let bytes = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
+    request.body(Full::new(bytes))
 }
 
 async fn refused(response: Response<Incoming>) -> CallError {
@@ -294,5 +315,12 @@ mod tests {
         assert_eq!(found(six).as_deref(), Some("[fd00::1]:9443"));
         assert_eq!(found(json!({"phase": "Pending"})), None);
         assert_eq!(found(json!({"phase": "Failed", "podIP": "10.0.0.1"})), None);
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_an_error() {
+        let long = format!("/v1/records?user={}", "x".repeat(1 << 17));
+        assert!(request(Method::GET, &long, None).is_err());
+        assert!(request(Method::GET, "/v1/records", None).is_ok());
     }
 }

@@ -20,6 +20,8 @@ use crate::identity::UserInfo;
 
 /// For all gateways that are tried.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Of a request target.
+const MOST_URI: usize = 4 << 10;
 /// So many are named in a refusal.
 const NAMED: usize = 3;
 
@@ -56,12 +58,22 @@ impl<'a> Read<'a> {
             resource: attributes.resource,
             namespace: attributes.namespace.as_deref(),
             name: attributes.name.as_deref(),
-            request_uri,
+            request_uri: start(request_uri),
             source_ip,
             decision: if allowed { "allow" } else { "deny" },
             reason,
         }
     }
+}
+
+/// Whole parameters alone: of a part of a value masking would not know what it is.
+fn start(uri: &str) -> &str {
+    if uri.len() <= MOST_URI {
+        return uri;
+    }
+    let start = &uri[..uri.floor_char_boundary(MOST_URI)];
+    let end = start.rfind('&').or_else(|| start.find('?'));
+    &start[..end.unwrap_or_default()]
 }
 
 /// Begins with the gateway that recorded last, and after those that could not.
@@ -114,11 +126,30 @@ impl Recorder {
 }
 
 async fn record_at(reach: &Reach, gateway: &Gateway, read: &Value) -> Result<(), String> {
-    let answer = reach.ask(gateway, Method::POST, "/v1/reads", Some(read));
+    let answer = reach
+        .caller
+        .ask(gateway, Method::POST, "/v1/reads", Some(read));
     let answer = answer.await.map_err(|error| error.of(gateway).error)?;
     let recorded = answer.get("auditID").and_then(Value::as_str);
     match recorded.filter(|id| !id.is_empty()) {
         Some(_) => Ok(()),
         None => Err("it names no record of it".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_target_is_recorded_up_to_its_last_whole_parameter() {
+        assert_eq!(start("/v1/records?user=a"), "/v1/records?user=a");
+        let (user, agent) = ("é".repeat(1000), "b".repeat(3000));
+        let long = format!("/v1/records?user={user}&agent={agent}");
+        assert_eq!(start(&long), format!("/v1/records?user={user}"));
+        assert_eq!(
+            start(&format!("/v1/records?user={}", "é".repeat(3000))),
+            "/v1/records"
+        );
     }
 }

@@ -1,11 +1,12 @@
 //! Why a person is shown nothing, as a `metav1.Status` that says what to do next.
 
-use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
-use serde_json::json;
+use http::StatusCode;
 
-use super::{Answer, access::Attributes, gateways::Unknown, person::ReviewError, whole};
-use crate::telemetry::causes;
+use super::{access::Attributes, gateways::Unknown, person::ReviewError};
+use crate::{
+    reply::{self, Reply},
+    telemetry::causes,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
@@ -57,6 +58,19 @@ pub(super) enum Refusal {
     NoSuchStream(String, String),
     #[error("you have {0} of these running already; end one of them, or wait")]
     TooMany(usize),
+    #[error(
+        "{0} of these are running already, which is all that there may be; wait until somebody ends one"
+    )]
+    TooManyOfAll(usize),
+    #[error("others are reading the store, and no place became free in 10 s; try again")]
+    Busy,
+    #[error(
+        "the 60 s of one query were over before {0} was found; read the store itself (--store), which takes as long as \
+         it takes"
+    )]
+    NotFoundInTime(String),
+    #[error("you ask more than five times in a second; wait a moment and ask again")]
+    TooOften,
     #[error("reading the store broke off; the controller's log says why")]
     StoreFailed(#[source] tokio::task::JoinError),
 }
@@ -75,8 +89,12 @@ impl Refusal {
             Self::ReviewFailed(_)
             | Self::GatewaysUnknown(_)
             | Self::NoGateway
-            | Self::NotRecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
-            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
+            | Self::NotRecorded(_)
+            | Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+            Self::TooMany(_) | Self::TooManyOfAll(_) | Self::TooOften => {
+                (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests")
+            }
+            Self::NotFoundInTime(_) => (StatusCode::GATEWAY_TIMEOUT, "Timeout"),
             Self::StoreFailed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
         }
     }
@@ -90,21 +108,13 @@ impl Refusal {
             Self::Forbidden { .. } => "forbidden",
             Self::GatewaysUnknown(_) | Self::NoGateway | Self::NotRecorded(_) => "not_recorded",
             Self::NoStore | Self::NoSuchCall(..) | Self::NoSuchStream(..) => "not_found",
-            Self::TooMany(_) => "too_many",
-            Self::StoreFailed(_) => "store_failed",
+            Self::TooMany(_) | Self::TooManyOfAll(_) | Self::TooOften | Self::Busy => "too_many",
+            Self::StoreFailed(_) | Self::NotFoundInTime(_) => "store_failed",
         }
     }
 
-    pub(super) fn response(&self) -> Response<Answer> {
+    pub(super) fn response(&self) -> Reply {
         let (code, reason) = self.status();
-        let status = json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": causes(self), "reason": reason, "code": code.as_u16(),
-        });
-        let mut response = Response::new(whole(Bytes::from(status.to_string())));
-        *response.status_mut() = code;
-        let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(CONTENT_TYPE, json);
-        response
+        reply::refusal(code, reason, &causes(self))
     }
 }

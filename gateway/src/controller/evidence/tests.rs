@@ -2,9 +2,10 @@
 
 use std::{convert::Infallible, net::SocketAddr, path::PathBuf, time::Duration};
 
+use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::{
     body::{Frame, Incoming},
     server::conn::http1,
@@ -28,13 +29,18 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     access::Attributes,
     gateways::Reach,
+    outlet::Lines,
     person::Credential,
     recording::{Read, Recorder},
     refusal::Refusal,
     tail::Tail,
     *,
 };
-use crate::{config::controller::Places, identity::UserInfo};
+use crate::{
+    config::controller::Places,
+    identity::UserInfo,
+    reply::{Reply, json as answer},
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -90,7 +96,7 @@ impl Site {
     /// A gateway of this authority.
     async fn gateway(
         &self,
-        answer: impl Fn(Request<Incoming>) -> Response<Answer> + Clone + Send + Sync + 'static,
+        answer: impl Fn(Request<Incoming>) -> Reply + Clone + Send + Sync + 'static,
     ) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -142,12 +148,6 @@ fn nobody() -> Client {
 async fn nowhere() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     listener.local_addr().expect("an address")
-}
-
-fn answer(code: StatusCode, body: &Value) -> Response<Answer> {
-    let mut response = Response::new(whole(Bytes::from(body.to_string())));
-    *response.status_mut() = code;
-    response
 }
 
 async fn record(site: &Site, addresses: &[SocketAddr]) -> Result<(), Refusal> {
@@ -277,13 +277,13 @@ async fn a_stream_is_ended_where_it_runs() {
 }
 
 /// The answer of a gateway whose tail is these lines, and then silence.
-fn tailing(lines: &'static str) -> Response<Answer> {
+fn tailing(lines: &'static str) -> Reply {
     let first = Ok::<_, Infallible>(Frame::data(Bytes::from_static(lines.as_bytes())));
     let body = stream::iter([first]).chain(stream::pending());
     Response::new(StreamBody::new(body).boxed_unsync())
 }
 
-fn follow(site: &Site, addresses: &[SocketAddr], namespace: Option<&str>) -> mpsc::Receiver<Bytes> {
+fn follow(site: &Site, addresses: &[SocketAddr], namespace: Option<&str>) -> Lines {
     let tail = Tail {
         gateways: site.gateways(addresses),
         path: "/v1/records?follow=true".to_owned(),
@@ -299,7 +299,7 @@ fn follow(site: &Site, addresses: &[SocketAddr], namespace: Option<&str>) -> mps
 }
 
 /// The next so many lines that are not empty, in an order that does not depend on who was first.
-async fn lines(tail: &mut mpsc::Receiver<Bytes>, count: usize) -> Vec<Value> {
+async fn lines(tail: &mut Lines, count: usize) -> Vec<Value> {
     let mut found = Vec::new();
     while found.len() < count {
         let line = timeout(PATIENCE, tail.recv())
