@@ -3,44 +3,42 @@
 use std::{
     collections::BTreeMap,
     io::{self, BufWriter, Read as _, Write},
-    ops::ControlFlow,
     process::ExitCode,
 };
 
 use anyhow::{Context, ensure};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
-    audit::{self, Location},
+    audit::{self, Files, Place, complain_of},
+    evidence::Connection,
+    person::block_on,
     text::printable,
 };
 use crate::{
-    audit::query::{Filter, Record, every_call, every_whole_call},
+    audit::query::{self, Filter, Record, Trace, Traces, session},
+    controller::query as encoded,
     mask::{Placeholder, PlaceholderKind},
 };
 
 /// A chat, a log or a pull request that was pasted.
 const PASTED: u64 = 16 << 20;
-/// So many placeholders of one answer are recorded.
-const LISTED: usize = 1024;
-/// Columns that may have the record's placeholders in them.
-const MASKED: [&str; 5] = [
-    "requestObject",
-    "responseObject",
-    "objectBefore",
-    "requestURI",
-    "responseStatus",
-];
+/// Placeholders that the controller is asked for, each of which is a query.
+const AT_ONCE: usize = 16;
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = AFTER_HELP, after_long_help = AFTER_HELP)]
 pub(super) struct Args {
     #[command(flatten)]
-    location: Location,
-    /// Only calls received since then: 10m, 2h or 7d ago, or an RFC 3339 time such as 2026-01-31T08:00:00Z.
+    place: Place,
+    /// Only calls received since then: 10m, 2h or 7d ago, or an RFC 3339 time such as 2026-01-31T08:00:00Z. Through the
+    /// controller it is the last 7 days where it is not said.
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
+    /// Only calls on objects in this namespace: through the controller a right in it is enough.
+    #[arg(long, short)]
+    namespace: Option<String>,
     /// How to print them.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
@@ -49,12 +47,16 @@ pub(super) struct Args {
 }
 
 const AFTER_HELP: &str = "\
+Where neither --config nor --store is named, the controller is asked, as by `audit list`: it takes the right to list \
+records.sallyport.dev, and that you trace is recorded.
+
 An agent under `agentView: Masked` sees `sallyport-masked-<session>-<digest>` where a value is, in base64 in \
 fields that hold base64. The record has `masked:<key id>:<digest>`. Both are found in whatever text, also in \
 base64. A call saw a placeholder if the record names it. Of an answer with more than 1024, or one that is still \
 being read, the record names not all, or none yet: such calls of the same session may have seen it.
 
 Examples:
+  sallyport trace sallyport-masked-79072fbbc95a-3b186d53449e50a3c1f06087
   sallyport trace --config gateway.yaml sallyport-masked-79072fbbc95a-3b186d53449e50a3c1f06087
   gh pr view 12 --comments | sallyport trace --config gateway.yaml
 
@@ -68,42 +70,16 @@ enum Output {
     Json,
 }
 
-/// What is known of one placeholder.
-#[derive(Default)]
-struct Trace {
-    saw: Vec<Record>,
-    /// Of its session, where the record does not name all that was seen.
-    may_have_seen: Vec<Record>,
-    /// Other calls of its session.
-    others: usize,
-}
-
-type Traces = BTreeMap<Placeholder, Trace>;
-
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     audit::keep_contained_panics_quiet();
+    let asked = asked(&args.text)?;
+    let now = Timestamp::now();
     let since = args.since.as_deref();
-    let filter = Filter {
-        since: since
-            .map(|since| audit::time(since, Timestamp::now()))
-            .transpose()?,
-        ..Filter::default()
-    };
-    let mut traces = asked(args.text)?;
-    let sources = args.location.sources()?;
-    let in_bodies = traces
-        .keys()
-        .any(|placeholder| placeholder.kind == PlaceholderKind::Record);
-    let emit = |call: Record| {
-        for (placeholder, trace) in &mut traces {
-            trace.add(placeholder, &call);
-        }
-        ControlFlow::Continue(())
-    };
-    let report = if in_bodies {
-        every_whole_call(&sources, &filter, emit)
+    let since = since.map(|since| audit::time(since, now)).transpose()?;
+    let (traces, incomplete) = if args.place.files.are_named() {
+        in_files(args.place.files, since, args.namespace, asked)?
     } else {
-        every_call(&sources, &filter, emit)
+        through_the_controller(&args.place.connection, since, args.namespace, asked)?
     };
     let mut out = BufWriter::new(io::stdout().lock());
     match args.output {
@@ -111,12 +87,84 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Output::Json => writeln!(out, "{:#}", as_json(&traces))?,
     }
     out.flush()?;
+    if traces.values().any(|trace| trace.is_cut) {
+        eprintln!("Not all calls are shown; narrow it with --since and --namespace.");
+    }
     let unknown = traces.values().any(|trace| trace.saw.is_empty());
-    Ok(audit::code(audit::complain(&report) || unknown))
+    Ok(audit::code(incomplete || unknown))
+}
+
+/// And whether something could not be read.
+fn in_files(
+    files: Files,
+    since: Option<Timestamp>,
+    namespace: Option<String>,
+    asked: Vec<Placeholder>,
+) -> anyhow::Result<(Traces, bool)> {
+    let filter = Filter {
+        since,
+        namespace,
+        ..Filter::default()
+    };
+    let (traces, report) = query::trace(&files.sources()?, &filter, asked, usize::MAX);
+    Ok((traces, audit::complain(&report)))
+}
+
+fn through_the_controller(
+    connection: &Connection,
+    since: Option<Timestamp>,
+    namespace: Option<String>,
+    asked: Vec<Placeholder>,
+) -> anyhow::Result<(Traces, bool)> {
+    ensure!(
+        asked.len() <= AT_ONCE,
+        "there are {} placeholders in this text, and the controller is asked for {AT_ONCE} at most: give fewer, or read \
+         the store itself (--store)",
+        asked.len()
+    );
+    let since = since.map(|since| since.to_string());
+    block_on(async {
+        let evidence = connection.open().await?;
+        let (mut traces, mut incomplete) = (Traces::new(), false);
+        for placeholder in asked {
+            let text = placeholder.to_string();
+            let given = [
+                ("placeholder", Some(&text)),
+                ("since", since.as_ref()),
+                ("namespace", namespace.as_ref()),
+            ];
+            let given = given.into_iter();
+            let given = given.filter_map(|(name, value)| Some((name, value?.as_str())));
+            let mut answer = evidence
+                .get(&format!("/v1/records{}", encoded(given)))
+                .await?;
+            incomplete |= complain_of(&answer);
+            traces.insert(placeholder, answered(&mut answer)?);
+        }
+        Ok((traces, incomplete))
+    })
+}
+
+fn answered(answer: &mut Value) -> anyhow::Result<Trace> {
+    let mut calls = |name: &str| -> anyhow::Result<Vec<Record>> {
+        let calls: Vec<Map<String, Value>> = serde_json::from_value(answer[name].take())
+            .context("the controller answered what is no trace; is it an older one?")?;
+        Ok(calls.into_iter().map(Record).collect())
+    };
+    let (saw, may_have_seen) = (calls("calls")?, calls("possibleCalls")?);
+    let others = answer["others"]
+        .as_u64()
+        .and_then(|others| others.try_into().ok());
+    Ok(Trace {
+        saw,
+        may_have_seen,
+        others: others.unwrap_or_default(),
+        is_cut: answer["truncated"] == true,
+    })
 }
 
 /// The placeholders in what was given.
-fn asked(words: Vec<String>) -> anyhow::Result<Traces> {
+fn asked(words: &[String]) -> anyhow::Result<Vec<Placeholder>> {
     let text = if words.is_empty() {
         let mut text = Vec::new();
         io::stdin()
@@ -133,66 +181,7 @@ fn asked(words: Vec<String>) -> anyhow::Result<Traces> {
         "there is no placeholder in this text: an agent sees sallyport-masked-<12 digits>-<24 digits>, and the record \
          has masked:<8 digits>:<32 digits>"
     );
-    let untraced = |placeholder| (placeholder, Trace::default());
-    Ok(found.into_iter().map(untraced).collect())
-}
-
-impl Trace {
-    fn add(&mut self, placeholder: &Placeholder, call: &Record) {
-        match placeholder.kind {
-            PlaceholderKind::Record if is_in(call, &placeholder.to_string()) => {
-                self.saw.push(without_bodies(call));
-            }
-            PlaceholderKind::Record => {}
-            PlaceholderKind::View => self.add_view(placeholder, call),
-        }
-    }
-
-    fn add_view(&mut self, placeholder: &Placeholder, call: &Record) {
-        let given = given_to(call);
-        if given.contains(&placeholder.digest.as_str()) {
-            self.saw.push(without_bodies(call));
-        } else if Placeholder::tag_of(session(call)) != placeholder.tag {
-        } else if given.len() >= LISTED || call.text(&["outcome"]) == Some("unknown") {
-            self.may_have_seen.push(without_bodies(call));
-        } else {
-            self.others += 1;
-        }
-    }
-}
-
-fn given_to(call: &Record) -> Vec<&str> {
-    let given = call.value(&["viewPlaceholders"]).and_then(Value::as_array);
-    given
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect()
-}
-
-/// What the tag of its placeholders was made of.
-fn session(call: &Record) -> &str {
-    call.text(&["sessionID"])
-        .or_else(|| call.text(&["upstreamUser", "username"]))
-        .unwrap_or_default()
-}
-
-fn is_in(call: &Record, placeholder: &str) -> bool {
-    MASKED
-        .iter()
-        .filter_map(|column| call.value(&[column]))
-        .any(|value| match value {
-            Value::String(text) => text.contains(placeholder),
-            other => other.to_string().contains(placeholder),
-        })
-}
-
-fn without_bodies(call: &Record) -> Record {
-    let mut call = call.clone();
-    MASKED[..3].iter().for_each(|body| {
-        call.0.remove(*body);
-    });
-    call
+    Ok(found)
 }
 
 fn print(traces: &Traces, out: &mut impl Write) -> io::Result<()> {

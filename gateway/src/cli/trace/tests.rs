@@ -10,11 +10,15 @@ fn call(value: Value) -> Record {
 }
 
 fn traced(text: &str, calls: &[Value]) -> Traces {
-    let mut traces = asked(vec![text.to_owned()]).expect("there is one");
+    let asked = asked(&[text.to_owned()]).expect("there is one");
+    let mut traces: Traces = asked
+        .into_iter()
+        .map(|placeholder| (placeholder, Trace::default()))
+        .collect();
     for value in calls {
         let call = call(value.clone());
         for (placeholder, trace) in &mut traces {
-            trace.add(placeholder, &call);
+            trace.add(placeholder, &call, usize::MAX);
         }
     }
     traces
@@ -85,8 +89,21 @@ fn a_placeholder_of_the_record_leads_to_every_call_with_it() {
 
 #[test]
 fn a_text_without_a_placeholder_is_told_how_one_looks() {
-    let error = asked(vec!["nothing here".to_owned()])
+    let error = asked(&["nothing here".to_owned()])
         .err()
         .expect("there is none");
     assert!(error.to_string().contains("sallyport-masked-<12 digits>"));
+}
+
+#[test]
+fn what_the_controller_found_is_shown_as_what_was_read_here() {
+    let mut answer = json!({
+        "calls": [{"auditID": "one", "sessionID": "run-7"}], "possibleCalls": [], "others": 3, "truncated": true,
+        "problems": [],
+    });
+    let trace = answered(&mut answer).expect("a trace");
+    assert_eq!((trace.saw.len(), trace.others), (1, 3));
+    assert!(trace.is_cut);
+    let list = answered(&mut json!({"items": []})).expect_err("it is a list");
+    assert!(list.to_string().contains("no trace"), "{list}");
 }
