@@ -153,8 +153,8 @@ async fn start(config: &Config, readiness: &Readiness) -> anyhow::Result<Running
         });
         background.spawn(admin::serve(listener, answers, shutdown.clone()));
     }
-    if let Some(door) = listeners.control {
-        door.serve(Arc::clone(&gateway), &mut background, shutdown.clone());
+    if let Some(control) = listeners.control {
+        control.serve(Arc::clone(&gateway), &mut background, shutdown.clone());
     }
     background.spawn(reload.run(archive, shutdown.clone()));
     if let Some((writer, raised)) = raised {
@@ -193,7 +193,7 @@ impl Running {
 struct Listeners {
     explicit: Option<TcpListener>,
     admin: Option<TcpListener>,
-    control: Option<control::Door>,
+    control: Option<control::Listening>,
 }
 
 impl Listeners {
@@ -208,7 +208,7 @@ impl Listeners {
                 None => None,
             },
             control: match &config.control {
-                Some(control) => Some(control::Door::open(control).await?),
+                Some(control) => Some(control::Listening::open(control).await?),
                 None => None,
             },
         })

@@ -26,12 +26,12 @@ pub(super) fn certificates(control: &config::Control) -> anyhow::Result<Arc<Clie
 }
 
 /// Listens, and answers nobody yet.
-pub(super) struct Door {
+pub(super) struct Listening {
     certificates: Arc<ClientCertificates>,
     listener: TcpListener,
 }
 
-impl Door {
+impl Listening {
     pub(super) async fn open(config: &config::Control) -> anyhow::Result<Self> {
         Ok(Self {
             certificates: certificates(config)?,
