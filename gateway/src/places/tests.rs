@@ -38,6 +38,8 @@ fn a_port_forward_speaks_for_many() {
     let taken: Vec<_> = std::iter::from_fn(|| places.take(mapped)).collect();
     assert_eq!(taken.len(), 8);
     assert!(places.take(address(1)).is_none());
+    drop(taken);
+    assert!(places.take(address(1)).is_some());
 }
 
 #[test]
