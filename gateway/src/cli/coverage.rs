@@ -47,6 +47,7 @@ pub(super) struct Args {
     access: Access,
     #[command(flatten)]
     scope: Scope,
+    /// How to print it.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
 }
@@ -156,7 +157,7 @@ fn print(coverage: &Coverage, all_namespaces: bool, out: &mut dyn Write) -> io::
         table::print(&columns[from..], &rows, Some(table::terminal_width()), out)?;
         writeln!(out)?;
     }
-    writeln!(out, "{}", summary(coverage))?;
+    writeln!(out, "{}", summary(coverage, all_namespaces))?;
     for (node, problems) in &coverage.problems {
         for problem in problems {
             writeln!(
@@ -181,7 +182,7 @@ fn cells(line: &Line) -> [String; 5] {
 }
 
 /// States without pods say nothing.
-fn summary(coverage: &Coverage) -> String {
+fn summary(coverage: &Coverage, all_namespaces: bool) -> String {
     let states = CoverageState::ALL.into_iter().map(CoverageState::as_str);
     let counts = states.filter_map(|state| Some((state, coverage.summary.get(state).copied()?)));
     let mut parts: Vec<_> = counts
@@ -192,7 +193,10 @@ fn summary(coverage: &Coverage) -> String {
         parts.push(format!("{} not scheduled yet", coverage.not_scheduled));
     }
     if parts.is_empty() {
-        return "no pods".to_owned();
+        return match all_namespaces {
+            true => "There is no pod.".to_owned(),
+            false => "There is no pod in this namespace; -A looks in all.".to_owned(),
+        };
     }
     parts.join(", ")
 }

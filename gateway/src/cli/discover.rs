@@ -36,6 +36,7 @@ pub(super) struct Args {
     access: Access,
     #[command(flatten)]
     scope: Scope,
+    /// How to print it.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
 }

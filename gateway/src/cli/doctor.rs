@@ -43,6 +43,7 @@ pub(super) struct Args {
     /// One side alone [default: this node, and the cluster where there is a kubeconfig].
     #[arg(long, value_enum)]
     only: Option<Side>,
+    /// How to print it.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
 }

@@ -7,6 +7,10 @@ use kube::{Api, Resource, api::ListParams, core::Status};
 
 pub(super) const OBJECTS_A_PAGE: u32 = 500;
 
+/// Where the API server answers 401.
+pub(super) const UNKNOWN: &str =
+    "the API server does not know you; log in anew, or name another --context";
+
 /// What is asked for, as messages name it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kind<'a> {
@@ -51,6 +55,16 @@ where
     Ok(found)
 }
 
+/// Finds out what would keep them from being listed.
+pub(super) async fn may_list<K>(objects: &Api<K>, kind: Kind<'_>) -> anyhow::Result<()>
+where
+    K: Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let one = objects.list_metadata(&ListParams::default().limit(1)).await;
+    one.map(drop)
+        .map_err(|error| refused(error, "list", kind, None))
+}
+
 pub(super) async fn read<K>(objects: &Api<K>, kind: Kind<'_>, name: &str) -> anyhow::Result<K>
 where
     K: Clone + std::fmt::Debug + DeserializeOwned,
@@ -77,9 +91,7 @@ pub(super) fn refused(
         ));
     };
     let advice = match status.code {
-        401 => {
-            "the API server does not know you; log in anew, or name another --context".to_owned()
-        }
+        401 => UNKNOWN.to_owned(),
         // An admission policy's, which says what to do.
         403 if status.message.contains("sallyport:") => return anyhow!(status.message.clone()),
         403 => format!("you may not {verb} {what}; {}", asking_for(kind, verb)),

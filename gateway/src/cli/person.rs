@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
     Api, Client, Config,
@@ -13,6 +13,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
+use super::objects::UNKNOWN;
 use crate::tls;
 
 /// Waits for what is asked of the cluster.
@@ -64,10 +65,18 @@ pub(super) async fn whoami(client: &Client) -> anyhow::Result<String> {
     let review = reviews
         .create(&PostParams::default(), &SelfSubjectReview::default())
         .await
-        .context("asking the API server who you are")?;
+        .map_err(unasked)?;
     let user = review.status.and_then(|status| status.user_info);
     user.and_then(|user| user.username)
         .context("the API server does not say who you are")
+}
+
+fn unasked(error: kube::Error) -> anyhow::Error {
+    let advice = match &error {
+        kube::Error::Api(status) if status.code == 401 => UNKNOWN,
+        _ => "cannot ask the API server who you are; is the current --context the right one?",
+    };
+    anyhow!(error).context(advice)
 }
 
 /// Asks on the terminal before `what` is done to what was shown.

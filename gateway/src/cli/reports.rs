@@ -46,9 +46,9 @@ pub(super) async fn each_report(
     .await
 }
 
-/// `45s`, `12m`, `3h`, `2d`.
+/// `45s`, `12m`, `3h`, `2d`; none where a clock is behind.
 pub(super) fn short(age: SignedDuration) -> String {
-    match age.as_secs() {
+    match age.as_secs().max(0) {
         seconds @ ..120 => format!("{seconds}s"),
         seconds @ ..7200 => format!("{}m", seconds / 60),
         seconds @ ..172_800 => format!("{}h", seconds / 3600),
@@ -63,6 +63,7 @@ mod tests {
     #[test]
     fn an_age_is_as_short_as_kubectl_writes_it() {
         for (seconds, text) in [
+            (-5, "0s"),
             (0, "0s"),
             (119, "119s"),
             (120, "2m"),

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, BufWriter, Read as _, Write},
+    io::{self, BufWriter, IsTerminal as _, Read as _, Write},
     process::ExitCode,
 };
 
@@ -166,6 +166,9 @@ fn answered(answer: &mut Value) -> anyhow::Result<Trace> {
 /// The placeholders in what was given.
 fn asked(words: &[String]) -> anyhow::Result<Vec<Placeholder>> {
     let text = if words.is_empty() {
+        if io::stdin().is_terminal() {
+            eprintln!("Paste the text here, and end it with Ctrl-D.");
+        }
         let mut text = Vec::new();
         io::stdin()
             .take(PASTED)

@@ -1,12 +1,14 @@
 use std::{io, process::ExitCode};
 
 use anyhow::{Context, ensure};
+use clap::ValueEnum as _;
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 
 use super::{ApprovedFor, Named, block_on, show};
 use crate::{
     api::v1alpha1::{
-        agent_policy::Channel,
+        agent_policy::{self, Channel},
         approval_request::{ApprovalRequest, State, Verdict, Vote},
     },
     approval::{state, vote},
@@ -102,20 +104,35 @@ fn check(request: &ApprovalRequest, me: &str, decision: &Decision<'_>) -> anyhow
     let state = state(request, Timestamp::now());
     ensure!(
         state == State::Pending,
-        "it is {state:?} already; `sallyport approvals show` says by whom"
+        "the request is {state:?} already; `sallyport approvals show -n {} {}` says more",
+        request.namespace().unwrap_or_default(),
+        request.name_any()
     );
     ensure!(
         !requested(me, &request.spec.requester),
         "you are {me}, and this call is your own: somebody else must decide"
     );
-    let scope = decision.scope.into();
+    let scopes = &request.spec.terms.scopes;
     ensure!(
-        decision.result == Verdict::Denied || request.spec.terms.scopes.contains(&scope),
-        "the rule {} takes no approval for {scope:?}; it takes {:?}",
+        decision.result == Verdict::Denied || scopes.contains(&decision.scope.into()),
+        "the rule {} takes no approval with --scope {}; it takes {}",
         request.spec.rule,
-        request.spec.terms.scopes
+        flag(decision.scope),
+        taken(scopes).join(", ")
     );
     Ok(())
+}
+
+/// As it is written on the command line.
+fn flag(scope: ApprovedFor) -> String {
+    let value = scope.to_possible_value();
+    value.map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+fn taken(scopes: &[agent_policy::Scope]) -> Vec<String> {
+    let all = ApprovedFor::value_variants().iter().copied();
+    let taken = all.filter(|one| scopes.contains(&(*one).into()));
+    taken.map(flag).collect()
 }
 
 fn confirm(request: &ApprovalRequest, result: Verdict) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@ use std::{
     process::ExitCode,
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::{Access, REQUESTS, Scope, block_on, objects};
@@ -29,6 +29,7 @@ pub(in crate::cli) struct Args {
     /// Only those that wait for people.
     #[arg(long)]
     pending: bool,
+    /// How to print it.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
 }
@@ -61,7 +62,11 @@ async fn ask(args: &Args) -> anyhow::Result<Vec<ApprovalRequest>> {
 
 fn print(requests: &[ApprovalRequest], all: bool, out: &mut dyn Write) -> io::Result<()> {
     if requests.is_empty() {
-        return writeln!(out, "no requests for approval");
+        return writeln!(
+            out,
+            "There is no such request for approval{}.",
+            elsewhere(all)
+        );
     }
     let columns = [
         Column::fixed("NAMESPACE"),
@@ -79,6 +84,13 @@ fn print(requests: &[ApprovalRequest], all: bool, out: &mut dyn Write) -> io::Re
         .map(|request| cells(request, now)[from..].to_vec())
         .collect();
     table::print(&columns[from..], &rows, Some(table::terminal_width()), out)
+}
+
+fn elsewhere(all: bool) -> &'static str {
+    match all {
+        true => "",
+        false => " in this namespace; -A looks in all",
+    }
 }
 
 fn cells(request: &ApprovalRequest, now: Timestamp) -> [String; 7] {
@@ -104,5 +116,5 @@ pub(super) fn age(request: &ApprovalRequest, now: Timestamp) -> String {
     let Some(created) = request.creation_timestamp() else {
         return "-".to_owned();
     };
-    short(now.duration_since(created.0).max(SignedDuration::ZERO))
+    short(now.duration_since(created.0))
 }

@@ -18,6 +18,7 @@ use crate::{
 pub(in crate::cli) struct Args {
     #[command(flatten)]
     named: Named,
+    /// How to print it.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
 }

@@ -6,11 +6,11 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{Access, Scope, block_on};
+use super::{Access, REQUESTS, Scope, block_on, objects};
 use crate::{
     api::v1alpha1::approval_request::{ApprovalRequest, State},
     approval::state,
-    cli::text::printable,
+    cli::{objects::may_list, text::printable},
     informer::{self, Key},
 };
 
@@ -33,6 +33,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     block_on(async {
         let client = args.access.client().await?;
         let namespace = args.scope.namespace(&client);
+        // What follows tries for ever, and says nothing.
+        may_list(&objects(&client, None), REQUESTS).await?;
         let mut known = informer::follow::<ApprovalRequest>(&client);
         let mut told = BTreeMap::new();
         while known.changed().await.is_ok() {

@@ -19,6 +19,7 @@ use crate::{
 pub(in crate::cli) struct Args {
     #[command(flatten)]
     access: Access,
+    /// How to print it.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
 }

@@ -8,14 +8,21 @@ use crate::cli::OLDEST;
 const ADMISSION: &str = "admissionregistration.k8s.io/v1";
 const POLICIES: &str = "mutatingadmissionpolicies";
 const OURS: &str = "sallyport.dev/v1alpha1";
-/// Agents and policies are files of the gateway: `sallyport manifests` has no definitions of them.
-const CRD: &str = "nodecoverages";
+/// All that `sallyport manifests` defines.
+const DEFINED: [&str; 6] = [
+    "agentpolicies",
+    "agents",
+    "agentstops",
+    "approvalrequests",
+    "breakglasses",
+    "nodecoverages",
+];
 
 pub(super) async fn checks(client: &Client) -> Vec<Check> {
     vec![
         version(client).await,
         mutating_policies(client).await,
-        definition(client).await,
+        definitions(client).await,
     ]
 }
 
@@ -62,21 +69,26 @@ fn judge_policies(subject: &str, names: &[String]) -> Check {
     )
 }
 
-async fn definition(client: &Client) -> Check {
-    const SUBJECT: &str = "Sallyport's CRD";
+async fn definitions(client: &Client) -> Check {
+    const SUBJECT: &str = "Sallyport's CRDs";
     match resources(client, OURS).await {
-        Ok(names) => judge_definition(SUBJECT, &names),
+        Ok(names) => judge_definitions(SUBJECT, &names),
         Err(error) => Check::failed(SUBJECT, format!("cannot be looked for: {error}")),
     }
 }
 
-fn judge_definition(subject: &str, names: &[String]) -> Check {
-    if names.iter().any(|name| name == CRD) {
-        return Check::ok(subject, CRD.to_owned());
+fn judge_definitions(subject: &str, names: &[String]) -> Check {
+    let is_missing = |wanted: &&str| !names.iter().any(|name| name == wanted);
+    let missing: Vec<_> = DEFINED.into_iter().filter(is_missing).collect();
+    if missing.is_empty() {
+        return Check::ok(subject, DEFINED.join(", "));
     }
     Check::failed(
         subject,
-        format!("{CRD} missing: apply the output of `sallyport manifests`"),
+        format!(
+            "{} missing: apply the output of `sallyport manifests`",
+            missing.join(", ")
+        ),
     )
 }
 
@@ -134,18 +146,14 @@ mod tests {
 
     #[test]
     fn a_missing_definition_is_named_with_the_command_that_installs_it() {
-        let check = judge_definition("s", &["agents".to_owned(), "agentpolicies".to_owned()]);
+        let all: Vec<_> = DEFINED.map(str::to_owned).into();
+        assert_eq!(judge_definitions("s", &all).verdict, Verdict::Ok);
+        let check = judge_definitions("s", &all[1..]);
         assert_eq!(check.verdict, Verdict::Failed);
         assert!(
-            check.saw.starts_with("nodecoverages missing") && check.saw.contains("manifests"),
+            check.saw.starts_with("agentpolicies missing") && check.saw.contains("manifests"),
             "{}",
             check.saw
         );
-    }
-
-    #[test]
-    fn definitions_that_the_manifests_leave_out_are_not_missed() {
-        let check = judge_definition("s", &["nodecoverages".to_owned()]);
-        assert_eq!(check.verdict, Verdict::Ok);
     }
 }

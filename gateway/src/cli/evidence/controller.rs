@@ -4,6 +4,8 @@ use anyhow::{Context, anyhow};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
 
+use crate::cli::objects::UNKNOWN;
+
 const LABEL: &str = "app.kubernetes.io/name=sallyport-controller";
 const PORT_NAME: &str = "evidence";
 const USUAL_PORT: u16 = 8444;
@@ -63,9 +65,7 @@ fn unlisted(error: kube::Error, namespace: &str) -> anyhow::Error {
             "you may not list pods in {namespace}, which finding the controller takes: ask for the Role \
              sallyport-evidence-access there, or name --server"
         ),
-        kube::Error::Api(status) if status.code == 401 => {
-            "the API server does not know you; log in anew, or name another --context".to_owned()
-        }
+        kube::Error::Api(status) if status.code == 401 => UNKNOWN.to_owned(),
         _ => "cannot ask the API server where the controller is; is the current --context the right one?".to_owned(),
     };
     anyhow!(error).context(advice)

@@ -21,6 +21,7 @@ Examples:
 pub(in crate::cli) struct Args {
     /// A directory of policies, or one file.
     path: PathBuf,
+    /// How to print it.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
 }

@@ -72,6 +72,7 @@ pub(in crate::cli) struct Args {
     /// The object before the change; there is none where only --object is given.
     #[arg(long, value_name = "FILE")]
     old_object: Option<PathBuf>,
+    /// How to print it.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
 }

@@ -47,6 +47,7 @@ pub(in crate::cli) struct Args {
     /// Judge by these policies, whatever the files list.
     #[arg(long, value_name = "PATH")]
     policies: Option<PathBuf>,
+    /// How to print it.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
 }
