@@ -18,7 +18,7 @@ pub(super) struct Index {
     rules: Vec<Rule>,
     by_namespace: HashMap<String, Vec<usize>>,
     for_any_namespace: Vec<usize>,
-    /// Not for any namespace, and hit by a request over all of them.
+    /// Not for any namespace, and of consequence for a request over all of them.
     restricting: Vec<usize>,
     for_paths: Vec<usize>,
 }
@@ -53,7 +53,7 @@ impl Index {
                 places.push(place);
             }
         }
-        if rule.effect != Effect::Allow {
+        if rule.effect != Effect::Allow || rule.obligations.restrict() {
             self.restricting.push(place);
         }
     }
@@ -62,7 +62,7 @@ impl Index {
         &self.rules
     }
 
-    /// The rules that may match the call, in order. Rules of one policy have the same subjects, which are compared once.
+    /// The rules that may match the call, or concern a part of it, in order. Rules of one policy have the same subjects, which are compared once.
     pub(super) fn candidates<'s>(
         &'s self,
         identity: &Identity,

@@ -1,7 +1,7 @@
 //! How a call is judged: the floor, every rule, the creations that it may be, and the Secrets that it would read.
 
 use super::{
-    Audited, Decision, Denial, Facts, Judgement, PolicySet, Undecided,
+    Audited, Decision, Denial, Facts, Judgement, Obligations, PolicySet, Undecided,
     creation::Creation,
     expression::Scope,
     floor::{self, objects, running},
@@ -25,6 +25,8 @@ pub(super) struct Found<'r> {
     pub(super) hits: Vec<Hit<'r>>,
     /// Rules that may match once more is learned.
     pub(super) open: Vec<&'r Rule>,
+    /// Rules that let nothing pass here, and may concern a part of what does.
+    restricting: Vec<&'r Rule>,
     pub(super) wants: Wants,
 }
 
@@ -72,7 +74,12 @@ impl PolicySet {
     }
 
     fn settle(&self, found: Found<'_>, scope: &Scope<'_>) -> Decision {
-        permit::decide(&found.hits, scope, self.shared_digest())
+        permit::decide(
+            &found.hits,
+            found.restrictions(),
+            scope,
+            self.shared_digest(),
+        )
     }
 
     fn find(&self, scope: &Scope<'_>, facing: Facing) -> Result<Found<'_>, Denial> {
@@ -125,7 +132,11 @@ impl PolicySet {
         let attributes = scope.attributes();
         for rule in self.candidates(attributes.identity, attributes.request) {
             match matching(rule, scope, facing) {
-                Matching::No => {}
+                Matching::No if rule.is_audited => {}
+                Matching::No => {
+                    let restricts = rule.may_restrict(scope) && counts(rule, scope);
+                    found.restricting.extend(restricts.then_some(rule));
+                }
                 Matching::Yes { .. } if rule.is_audited => {}
                 Matching::Yes { problem } => found.hits.push(Hit { rule, problem }),
                 Matching::Unknown(wants) => {
@@ -186,8 +197,7 @@ impl PolicySet {
     /// A rule that shows the Secret only masked, or may once more is known of it, and gives it to no pod.
     pub(super) fn withholding(&self, reading: &Scope<'_>) -> Option<&Rule> {
         let found = self.matching(reading, Facing::More);
-        let certain = found.hits.iter().map(|hit| hit.rule);
-        let mut rules = certain.chain(found.open.iter().copied());
+        let mut rules = found.rules();
         rules.find(|rule| rule.obligations.withholds_secrets)
     }
 }
@@ -205,6 +215,9 @@ impl<'r> Found<'r> {
                 self.hits.push(hit);
             }
         }
+        if with_allows {
+            self.restricting.extend(other.restricting);
+        }
         self.wants = self.wants.and(other.wants);
     }
 
@@ -219,6 +232,23 @@ impl<'r> Found<'r> {
         let open = other.open.into_iter();
         let new: Vec<_> = open.filter(|rule| is_new(rule, &self.open)).collect();
         self.open.extend(new);
+        self.restricting.extend(other.restricting);
+    }
+
+    /// All that match, may match, or may concern a part of the call.
+    fn rules(&self) -> impl Iterator<Item = &'r Rule> {
+        let certain = self.hits.iter().map(|hit| hit.rule);
+        let others = self.open.iter().chain(&self.restricting);
+        certain.chain(others.copied())
+    }
+
+    /// What binds the gateway beside the rules that match.
+    pub(super) fn restrictions(&self) -> Obligations {
+        let mut obligations = Obligations::default();
+        for rule in &self.restricting {
+            obligations.tighten_silently(rule);
+        }
+        obligations
     }
 
     /// Whether a rule that matches names the namespace and lets pass.
@@ -241,7 +271,7 @@ fn lets_pass_by_name(rule: &Rule, attributes: &Attributes<'_>) -> bool {
 }
 
 fn matching(rule: &Rule, scope: &Scope<'_>, facing: Facing) -> Matching {
-    if rule.effect == Effect::Allow && !rule.may_allow(scope.attributes().identity) {
+    if !counts(rule, scope) {
         return Matching::No;
     }
     match rule.matching(scope) {
@@ -250,6 +280,11 @@ fn matching(rule: &Rule, scope: &Scope<'_>, facing: Facing) -> Matching {
         }
         matching => matching,
     }
+}
+
+/// An `Allow` for a part of the caller alone is none, and narrows nothing.
+fn counts(rule: &Rule, scope: &Scope<'_>) -> bool {
+    rule.effect != Effect::Allow || rule.may_allow(scope.attributes().identity)
 }
 
 pub(super) fn get_secret(namespace: &str, name: &str) -> RequestInfo {

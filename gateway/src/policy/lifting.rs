@@ -139,7 +139,7 @@ impl PolicySet {
         found: &Found<'_>,
         scope: &Scope<'_>,
     ) -> permit::Permit {
-        let mut obligations = super::Obligations::default();
+        let mut obligations = found.restrictions();
         let certain = found.hits.iter().map(|hit| hit.rule);
         for rule in certain.clone().chain(found.open.iter().copied()) {
             obligations.tighten(rule);

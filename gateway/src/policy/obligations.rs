@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::rule::Rule;
 use crate::api::v1alpha1::agent_policy::{AgentView, RecordLevel};
 
-/// Of all rules that matched, each the strictest.
+/// Of all rules that matched, and of those that may concern the call, each the strictest.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Obligations {
     pub agent_view: AgentView,
@@ -22,14 +22,38 @@ pub struct Obligations {
 }
 
 impl Obligations {
+    /// By a rule that matches.
     pub(super) fn tighten(&mut self, rule: &Rule) {
+        self.tighten_silently(rule);
+        self.warnings
+            .extend(rule.obligations.warnings.iter().cloned());
+    }
+
+    /// By a rule that may concern a part of the call: of that its warnings do not speak.
+    pub(super) fn tighten_silently(&mut self, rule: &Rule) {
         let other = &rule.obligations;
         self.agent_view = self.agent_view.max(other.agent_view);
         self.withholds_secrets |= other.withholds_secrets;
         self.record = self.record.max(other.record);
         self.idle = shorter(self.idle, other.idle);
         self.duration = shorter(self.duration, other.duration);
-        self.warnings.extend(other.warnings.iter().cloned());
+    }
+
+    /// Whether they narrow what passes.
+    pub(super) fn restrict(&self) -> bool {
+        let Self {
+            agent_view,
+            withholds_secrets,
+            record,
+            idle,
+            duration,
+            warnings: _,
+        } = self;
+        *agent_view == AgentView::Masked
+            || *withholds_secrets
+            || record.is_some()
+            || idle.is_some()
+            || duration.is_some()
     }
 }
 

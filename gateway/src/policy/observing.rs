@@ -59,15 +59,19 @@ impl PolicySet {
         self.possible_obligations(&Scope::new(attributes, &Facts::default()))
     }
 
-    /// Of every rule that selects the call, also where its expressions cannot be evaluated: nothing is shown for want of
-    /// an answer.
+    /// Of every rule that selects the call or a part of it, also where its expressions cannot be evaluated: nothing is
+    /// shown for want of an answer.
     fn possible_obligations(&self, scope: &Scope<'_>) -> Obligations {
         let attributes = scope.attributes();
         let mut obligations = Obligations::default();
         let rules = self.candidates(attributes.identity, attributes.request);
-        rules
-            .filter(|rule| !rule.is_audited && rule.may_match(scope))
-            .for_each(|rule| obligations.tighten(rule));
+        for rule in rules.filter(|rule| !rule.is_audited) {
+            if rule.may_match(scope) {
+                obligations.tighten(rule);
+            } else if rule.may_restrict(scope) {
+                obligations.tighten_silently(rule);
+            }
+        }
         obligations
     }
 }

@@ -183,9 +183,14 @@ pub(super) struct Hit<'r> {
 }
 
 /// Settles on the strictest effect among the rules that match: `Deny`, `RequireApproval`, `Allow`.
-pub(super) fn decide(hits: &[Hit<'_>], scope: &Scope<'_>, policy_digest: &Arc<str>) -> Decision {
+/// `obligations` are of rules that may concern the call beside.
+pub(super) fn decide(
+    hits: &[Hit<'_>],
+    mut obligations: Obligations,
+    scope: &Scope<'_>,
+    policy_digest: &Arc<str>,
+) -> Decision {
     let (mut allowing, mut asking) = (None, Vec::new());
-    let mut obligations = Obligations::default();
     let mut terms = Terms::default();
     for Hit { rule, problem } in hits {
         match rule.effect {

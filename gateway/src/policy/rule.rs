@@ -2,14 +2,13 @@
 
 use std::{slice, sync::Arc};
 
+use self::reaching::Reaching;
 use super::{
     builtin::is_built_in,
     expression::{Expression, Outcome, Scope},
-    floor::proxied_name,
     judgement::Wants,
     matching,
     obligations::Obligations,
-    reach::Reach,
     terms::Terms,
 };
 use crate::{
@@ -20,6 +19,8 @@ use crate::{
     identity::{Identity, Source, Workload},
     request_info::RequestInfo,
 };
+
+mod reaching;
 
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
@@ -101,6 +102,10 @@ impl Rule {
 
     /// The first selector that does not match, subjects aside.
     pub(super) fn mismatch(&self, request: &RequestInfo) -> Option<Selector> {
+        self.mismatch_within(self.reach(), request)
+    }
+
+    fn mismatch_within(&self, reach: Reaching, request: &RequestInfo) -> Option<Selector> {
         let matched = [
             (self.matches_verb(request), Selector::Verbs),
             (self.matches_kind(request), self.kind()),
@@ -108,24 +113,37 @@ impl Rule {
         let first = matched.into_iter().find(|(matches, _)| !matches);
         match (first, &self.target) {
             (Some((_, selector)), _) => Some(selector),
-            (None, Target::Objects { .. }) => self.object_mismatch(request),
+            (None, Target::Objects { .. }) => self.object_mismatch(reach, request),
             (None, Target::Paths(paths)) => {
-                (!self.matches_path(paths, &request.path)).then_some(Selector::NonResourceUrls)
+                (!reach.matches_path(paths, &request.path)).then_some(Selector::NonResourceUrls)
             }
         }
     }
 
     /// Whether it matches, or would if its expressions could be evaluated.
     pub(super) fn may_match(&self, scope: &Scope<'_>) -> bool {
+        self.mismatch(scope.attributes().request).is_none() && self.may_hold(scope)
+    }
+
+    /// Whether it narrows what passes, and a part of this call may be what it selects: a view of one Secret counts for
+    /// a list of all, as a denial of one does.
+    pub(super) fn may_restrict(&self, scope: &Scope<'_>) -> bool {
+        self.obligations.restrict()
+            && self
+                .mismatch_within(Reaching::WhatItMayConcern, scope.attributes().request)
+                .is_none()
+            && self.may_hold(scope)
+    }
+
+    /// Unless an expression says no.
+    fn may_hold(&self, scope: &Scope<'_>) -> bool {
         let is = |expression: &Option<Expression>, value| {
             let evaluated = expression
                 .as_ref()
                 .map(|expression| expression.evaluate(scope));
             evaluated == Some(Outcome::Is(value))
         };
-        self.mismatch(scope.attributes().request).is_none()
-            && !is(&self.when, false)
-            && !is(&self.unless, true)
+        !is(&self.when, false) && !is(&self.unless, true)
     }
 
     /// An expression that cannot be evaluated keeps an `Allow` from matching, and nothing else.
@@ -175,6 +193,14 @@ impl Rule {
         self.effect != Effect::Allow
     }
 
+    /// For its effect.
+    fn reach(&self) -> Reaching {
+        match self.denies() {
+            true => Reaching::WhatItMayConcern,
+            false => Reaching::WhatItNames,
+        }
+    }
+
     /// Clients open exec, attach and port-forward with `get` or with `create`, for one and the same action. An
     /// `Allow` of `get` reaches it only where the rule names the subresource: `get` of `*` is how people write that
     /// somebody may read.
@@ -209,7 +235,7 @@ impl Rule {
         }
     }
 
-    fn object_mismatch(&self, request: &RequestInfo) -> Option<Selector> {
+    fn object_mismatch(&self, reach: Reaching, request: &RequestInfo) -> Option<Selector> {
         let Target::Objects {
             api_groups,
             resources,
@@ -219,13 +245,13 @@ impl Rule {
         else {
             return None;
         };
-        if !self.matches_resource(resources, request) {
+        if !self.matches_resource(resources, reach, request) {
             Some(Selector::Resources)
-        } else if !self.matches_group(api_groups, request) {
+        } else if !reach.matches_group(api_groups, request) {
             Some(Selector::ApiGroups)
-        } else if !self.matches_namespace(namespaces, request) {
+        } else if !reach.matches_namespace(namespaces, request) {
             Some(Selector::Namespaces)
-        } else if !self.matches_name(names, request) {
+        } else if !reach.matches_name(names, request) {
             Some(Selector::Names)
         } else {
             None
@@ -234,7 +260,12 @@ impl Rule {
 
     /// An `Allow` reaches a proxy only where it names the subresource: what passes there is no request that anybody
     /// could judge, a `get` included. Pods are bound to nodes under two resources: a `Deny` of one denies the other.
-    fn matches_resource(&self, resources: &[String], request: &RequestInfo) -> bool {
+    fn matches_resource(
+        &self,
+        resources: &[String],
+        reach: Reaching,
+        request: &RequestInfo,
+    ) -> bool {
         let (resource, subresource) = (request.resource.as_str(), request.subresource.as_str());
         if subresource == "proxy" && !self.denies() {
             return self.names_subresource(request);
@@ -245,47 +276,10 @@ impl Rule {
             _ => None,
         };
         matching::lists_resource(resources, resource, subresource)
-            || self.denies()
+            || reach.is_wide()
                 && alias.is_some_and(|(resource, subresource)| {
                     matching::lists_resource(resources, resource, subresource)
                 })
-    }
-
-    /// Events are served under two groups: a `Deny` of one denies the other.
-    fn matches_group(&self, api_groups: &[String], request: &RequestInfo) -> bool {
-        let alias = match (request.api_group.as_str(), request.resource.as_str()) {
-            ("", "events") => Some("events.k8s.io"),
-            ("events.k8s.io", "events") => Some(""),
-            _ => None,
-        };
-        matching::lists(api_groups, &request.api_group)
-            || self.denies() && alias.is_some_and(|alias| matching::lists(api_groups, alias))
-    }
-
-    /// A request over all namespaces touches each of them: an `Allow` must say so, and every `Deny` is hit.
-    fn matches_namespace(&self, namespaces: &[String], request: &RequestInfo) -> bool {
-        match Reach::of(request) {
-            Reach::Namespace(namespace) => matching::lists(namespaces, namespace),
-            Reach::Cluster => matching::lists(namespaces, ""),
-            Reach::AllNamespaces => {
-                self.denies() || namespaces.iter().any(|namespace| namespace == ANY)
-            }
-        }
-    }
-
-    /// A request without a name may touch any object: an `Allow` must say so, and every `Deny` is hit.
-    fn matches_name(&self, names: &[String], request: &RequestInfo) -> bool {
-        if request.name.is_empty() {
-            return self.denies() || names.iter().any(|name| name == ANY);
-        }
-        let proxied = self.denies() && request.subresource == "proxy";
-        matching::lists(names, &request.name)
-            || proxied && matching::lists(names, proxied_name(&request.name))
-    }
-
-    fn matches_path(&self, paths: &[String], path: &str) -> bool {
-        let trimmed = path.trim_end_matches('/');
-        matching::lists_path(paths, path) || self.denies() && matching::lists_path(paths, trimmed)
     }
 }
 

@@ -89,7 +89,7 @@ impl PolicySet {
         })
     }
 
-    /// The rules that may match the call, in order of id, the built-in ones last.
+    /// The rules that may match the call, or concern a part of it, in order of id, the built-in ones last.
     pub(super) fn candidates<'s>(
         &'s self,
         identity: &Identity,

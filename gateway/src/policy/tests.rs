@@ -20,6 +20,7 @@ mod observing;
 mod properties;
 mod references;
 mod shipped;
+mod views;
 mod workloads;
 
 fn identity(username: &str) -> Identity {

@@ -2,7 +2,10 @@ use proptest::{prelude::*, sample::select};
 
 use super::*;
 use crate::api::v1alpha1::{
-    agent_policy::{AgentPolicySpec, AgentSubject, Effect, Everyone, Mode, Rule, Subject},
+    agent_policy::{
+        AgentPolicySpec, AgentSubject, AgentView, Effect, Everyone, Mode, RecordLevel, Rule,
+        StreamLimits, Subject,
+    },
     manifest::{Manifest, Outline, Place},
     matching::ServiceAccountMatch,
 };
@@ -11,7 +14,7 @@ fn list(of: &'static [&'static str]) -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(select(of).prop_map(str::to_owned), 1..3)
 }
 
-fn rule(effect: impl Strategy<Value = Effect>) -> impl Strategy<Value = Rule> {
+pub(super) fn rule(effect: impl Strategy<Value = Effect>) -> impl Strategy<Value = Rule> {
     let verbs = list(&[
         "*",
         "get",
@@ -37,12 +40,22 @@ fn rule(effect: impl Strategy<Value = Effect>) -> impl Strategy<Value = Rule> {
     let namespaces = list(&["*", "", "ci", "prod"]);
     let names = list(&["*", "x", "y"]);
     let paths = prop::option::weighted(0.2, list(&["*", "/version", "/openapi/*", "/metrics"]));
-    let conditions = (expression(), expression());
+    let conditions = (expression(), expression(), obligations());
     (
         effect, verbs, groups, resources, namespaces, names, paths, conditions,
     )
         .prop_map(
-            |(effect, verbs, groups, resources, namespaces, names, paths, (when, unless))| {
+            |(
+                effect,
+                verbs,
+                groups,
+                resources,
+                namespaces,
+                names,
+                paths,
+                (when, unless, asked),
+            )| {
+                let (agent_view, record, streams) = asked;
                 let objects = paths.is_none();
                 let verbs = if objects { verbs } else { vec!["*".to_owned()] };
                 Rule {
@@ -58,14 +71,30 @@ fn rule(effect: impl Strategy<Value = Effect>) -> impl Strategy<Value = Rule> {
                     when,
                     unless,
                     warn: None,
-                    agent_view: None,
+                    agent_view,
                     secret_references: None,
-                    record: None,
-                    streams: None,
+                    record,
+                    streams,
                     approval: None,
                 }
             },
         )
+}
+
+type Asked = (Option<AgentView>, Option<RecordLevel>, Option<StreamLimits>);
+
+fn obligations() -> impl Strategy<Value = Asked> {
+    let duration = || prop::option::weighted(0.5, select(&["10s", "60s"][..]));
+    let streams = (duration(), duration()).prop_map(|(idle, duration)| StreamLimits {
+        idle: idle.map(str::to_owned),
+        duration: duration.map(str::to_owned),
+    });
+    let record = select(&[RecordLevel::Request, RecordLevel::RequestResponse][..]);
+    (
+        prop::option::weighted(0.2, select(&[AgentView::Masked, AgentView::Clear][..])),
+        prop::option::weighted(0.1, record),
+        prop::option::weighted(0.1, streams),
+    )
 }
 
 /// True, false, failing, and all that depends on the call.
@@ -173,7 +202,7 @@ pub(super) fn with_attributes<T>(
     })
 }
 
-fn any_rule() -> impl Strategy<Value = Rule> {
+pub(super) fn any_rule() -> impl Strategy<Value = Rule> {
     rule(select(
         &[
             Effect::Allow,
@@ -290,7 +319,7 @@ fn decide_create(set: &PolicySet, target: &str) -> String {
     decide_request(set, &bot(), &request, false)
 }
 
-fn extended(
+pub(super) fn extended(
     policies: &[(String, AgentPolicySpec)],
     subject: Subject,
     mut rule: Rule,
