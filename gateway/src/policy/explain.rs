@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::v1alpha1::{
-        agent_policy::{Effect, Subject, WorkloadSubject},
+        agent_policy::{AgentView, Effect, Subject, WorkloadSubject},
         matching::OidcMatch,
     },
     identity::Attributes,
@@ -28,6 +28,8 @@ pub struct RuleExplanation {
     /// The policy is in `mode: Audit`: the rule does not count.
     pub audited: bool,
     pub matches: bool,
+    /// The agent sees the answer only masked, as the rule matches or may concern a part of the call.
+    pub masks: bool,
     /// The first selector that does not match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mismatch: Option<Mismatch>,
@@ -84,6 +86,7 @@ fn explain(rule: &Rule, scope: &Scope<'_>) -> RuleExplanation {
         effect: rule.effect,
         audited: rule.is_audited,
         matches: mismatch.is_none() && matches(rule, scope),
+        masks: rule.is_for(caller) && counts && masks(rule, scope),
         conditions: conditions.collect(),
         mismatch,
     }
@@ -95,6 +98,12 @@ fn matches(rule: &Rule, scope: &Scope<'_>) -> bool {
         matching => matching,
     };
     matches!(matching, Matching::Yes { .. })
+}
+
+fn masks(rule: &Rule, scope: &Scope<'_>) -> bool {
+    rule.obligations.agent_view == AgentView::Masked
+        && !rule.is_audited
+        && (matches(rule, scope) || rule.may_restrict(scope))
 }
 
 fn condition(field: &'static str, expression: &Expression, scope: &Scope<'_>) -> Condition {

@@ -262,7 +262,7 @@ fn is_for_others(rule: &RuleExplanation) -> bool {
 /// Those that match first.
 fn print_rules(rules: &[&RuleExplanation], out: &mut dyn Write) -> io::Result<()> {
     let mut rules = rules.to_vec();
-    rules.sort_by_key(|rule| !rule.matches);
+    rules.sort_by_key(|rule| (!rule.matches, !rule.masks));
     let columns = [
         Column::fixed("RULE"),
         Column::fixed("EFFECT"),
@@ -279,7 +279,12 @@ fn row(rule: &RuleExplanation) -> Vec<String> {
         rule.effect,
         if rule.audited { " (audit)" } else { "" }
     );
-    let matches = if rule.matches { "yes" } else { "no" };
+    let matches = match (rule.matches, rule.masks) {
+        (true, false) => "yes",
+        (true, true) => "yes, masks",
+        (false, false) => "no",
+        (false, true) => "masks",
+    };
     vec![rule.rule.to_string(), effect, matches.to_owned(), why(rule)]
 }
 

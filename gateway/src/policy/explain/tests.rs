@@ -79,3 +79,26 @@ fn each_expression_is_shown_with_its_result() {
         ("when", "request.name.startsWith('w')", "true")
     );
 }
+
+/// The caller looks for why a list is masked among rules that do not match it.
+#[test]
+fn a_rule_that_masks_a_part_of_the_answer_says_so() {
+    let masked = RULE.replace("name: r,", "name: m, agentView: Masked,");
+    let set = set(&[RULE, &masked]);
+    let masks = |line: &str| {
+        let (identity, request) = (bot(), request(line));
+        let rules = set.explain(&Attributes::new(&identity, &request), &Facts::default());
+        let masking = rules.into_iter().filter(|rule| rule.masks);
+        masking
+            .map(|rule| (rule.rule.to_string(), rule.matches))
+            .collect::<Vec<_>>()
+    };
+    let list = "GET /api/v1/namespaces/shop/pods?fieldSelector=metadata.name%3Dweb";
+    assert_eq!(masks(list), [("p/m".to_owned(), true)]);
+    assert_eq!(masks("GET /api/v1/namespaces/shop/pods/db"), []);
+    let all = masked.replace(", when: \"request.name.startsWith('w')\"", "");
+    let set = self::set(&[&all]);
+    let (identity, request) = (bot(), request("GET /api/v1/pods"));
+    let rules = set.explain(&Attributes::new(&identity, &request), &Facts::default());
+    assert!(rules[0].masks && !rules[0].matches);
+}
