@@ -33,14 +33,12 @@ fn operation(json: &[u8], start: usize) -> Vec<(String, Range<usize>)> {
     pairs.collect()
 }
 
-/// It leads to a list of environment variables, to one of them, or to its value.
+/// It leads to a list of environment variables, to one of them, or to its value. What stands for the index is the
+/// server's to read: it also takes `-1` and `+0`.
 pub(super) fn is_variable(path: &str) -> bool {
     let names: Vec<&str> = path.split('/').collect();
-    let number = |name: &str| name == "-" || name.bytes().all(|byte| byte.is_ascii_digit());
-    match names[..] {
-        [.., "env"] => true,
-        [.., "env", index] => number(index),
-        [.., "env", index, "value"] => number(index),
-        _ => false,
-    }
+    matches!(
+        names[..],
+        [.., "env"] | [.., "env", _] | [.., "env", _, "value"]
+    )
 }

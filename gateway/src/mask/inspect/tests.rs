@@ -66,6 +66,22 @@ fn what_a_patch_sets_in_an_environment_is_replaced() {
             true,
         ),
         (
+            json!({"op": "replace", "path": "/spec/containers/0/env/-1/value", "value": value}),
+            true,
+        ),
+        (
+            json!({"op": "add", "path": "/spec/containers/0/env/+0/value", "value": value}),
+            true,
+        ),
+        (
+            json!({"op": "add", "path": "/spec/containers/0/env/-1", "value": {"name": "A", "value": value}}),
+            true,
+        ),
+        (
+            json!({"op": "add", "path": "/spec/containers/0/env/+0", "value": {"name": "A", "value": value}}),
+            true,
+        ),
+        (
             json!({"op": "add", "path": "/spec/containers/0/env", "value": [{"name": "A", "value": value}]}),
             true,
         ),
