@@ -147,8 +147,8 @@ fn unquoted(message: &str) -> String {
     words + rest
 }
 
-/// As Kubernetes' reasons are.
-fn is_name(text: &str) -> bool {
+/// As Kubernetes' reasons are. What is none may hold anything.
+pub(super) fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 

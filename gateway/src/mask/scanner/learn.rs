@@ -6,6 +6,7 @@ use super::{
         lexer::Shape,
         object::{Field, Object, PathClass, Place},
         rule::SecretName,
+        session::is_name,
     },
     Scanner, Task,
 };
@@ -64,6 +65,7 @@ impl Scanner {
     fn learn(&mut self, field: Field, text: String) {
         let facts = &mut self.findings.facts;
         let fact = match field {
+            Field::Status | Field::Reason if !is_name(&text) => return,
             Field::ApiVersion => &mut facts.api_version,
             Field::Kind => &mut facts.kind,
             Field::Name => &mut facts.name,

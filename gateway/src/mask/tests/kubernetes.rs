@@ -183,6 +183,16 @@ fn status_is_learned_with_its_message_masked() {
 }
 
 #[test]
+fn what_is_no_name_is_no_reason() {
+    for none in ["hunter2 hunter2", "a/b", "", &"x".repeat(65)] {
+        let text = format!(r#"{{"kind":"Status","status":"{none}","reason":"{none}","code":200}}"#);
+        let recorded = record(others(), text.as_bytes().chunks(1));
+        let status = recorded.findings.facts.status.unwrap();
+        assert_eq!((status.status, status.reason), (None, None), "{none}");
+    }
+}
+
+#[test]
 fn long_message_is_whole_in_the_body_and_cut_in_the_status() {
     let text = format!(
         r#"{{"kind":"Status","message":"{}","code":403}}"#,
