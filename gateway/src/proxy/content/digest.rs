@@ -2,7 +2,8 @@
 //!
 //! The digest is the SHA-256 of RFC 8785 JSON. Nothing of the transport is in it: a body has the same one as JSON,
 //! YAML and protobuf, and an exec over WebSocket (`GET`) the same as over SPDY (`POST`). Every parameter of the
-//! query is, but for those that change only how the answer looks or how long it is waited for.
+//! query is, but for those that change only how the answer looks or how long it is waited for. What a program behind a
+//! proxy is asked, and what is outside the resources, is its path and query as they came.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -22,6 +23,14 @@ const VERSION: u8 = 1;
 
 /// They change no object and no command.
 const TRANSPORT: [&str; 2] = ["pretty", "timeout"];
+
+/// What says nothing of how the answer comes.
+pub(in crate::proxy) fn telling_parameters(
+    target: &str,
+) -> Result<impl Iterator<Item = (String, String)>, Ambiguous> {
+    let is_telling = |(name, _): &(String, String)| !TRANSPORT.contains(&name.as_str());
+    Ok(parameters(target)?.into_iter().filter(is_telling))
+}
 
 /// `sha256:` and 64 hexadecimal digits.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -89,8 +98,6 @@ impl Meaning<'_> {
 
     fn operation(&self) -> Value {
         let request = self.request;
-        // What is behind the path of an object is an application's, and a path outside the resources is all there is.
-        let whole_path = !request.is_resource_request || request.subresource == "proxy";
         json!({
             "verb": self.verb(),
             "group": request.api_group,
@@ -99,7 +106,7 @@ impl Meaning<'_> {
             "subresource": request.subresource,
             "namespace": request.namespace,
             "name": request.name,
-            "path": whole_path.then_some(&request.path),
+            "target": is_opaque(request).then_some(self.target),
         })
     }
 
@@ -116,13 +123,20 @@ impl Meaning<'_> {
 
     fn params(&self) -> Result<Value, Ambiguous> {
         let mut params: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (name, value) in parameters(self.target)? {
-            if self.request.is_connect() || !TRANSPORT.contains(&name.as_str()) {
+        if !is_opaque(self.request) {
+            for (name, value) in telling_parameters(self.target)? {
                 params.entry(name).or_default().push(value);
             }
         }
         Ok(json!(params))
     }
+}
+
+/// What is behind the path of an object is an application's, and a path outside the resources is all there is. The API
+/// server hands on the query as it came, with the pairs that it would not read itself.
+pub(in crate::proxy) fn is_opaque(request: &RequestInfo) -> bool {
+    let is_of_pod = request.is_stream() && request.api_group.is_empty();
+    !request.is_resource_request || request.is_connect() && !is_of_pod
 }
 
 /// Go writes `creationTimestamp: null` into every object, which says nothing.
@@ -244,6 +258,12 @@ mod tests {
         assert_ne!(digest(&format!("GET {service}/b")), get);
         assert_ne!(digest(&format!("POST {service}/a")), get);
         assert_ne!(digest(&format!("GET {service}/a?timeout=1")), get);
+        let reset = digest(&format!("GET {service}/a?x=1"));
+        for other in ["x=1&drop=1;", "x=1&%zz", "x=1&", "x=%31", "x=1&x=1"] {
+            let other = digest(&format!("GET {service}/a?{other}"));
+            assert_ne!(other, reset);
+        }
+        assert_ne!(digest("GET /healthz?a=1;"), digest("GET /healthz"));
     }
 
     #[test]
