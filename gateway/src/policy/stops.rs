@@ -190,7 +190,7 @@ fn unreadable(name: &str, wrong: &str) -> Denial {
         reason: format!(
             "the gateway cannot understand AgentStop {name:?}, so it stops everyone: {wrong}"
         ),
-        hint: "Do not repeat it: an operator must delete or mend the object, or bring the gateway up to date.".into(),
+        hint: "Do not repeat it: an operator must lift it (sallyport agents resume --object NAME), or bring the gateway up to date.".into(),
     }
 }
 
