@@ -17,8 +17,9 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-/// An object may have a megabyte, and a page of them is in memory at once.
-const PAGE: u32 = 50;
+use self::watching::Pauses;
+
+mod watching;
 
 /// Namespace (empty where there is none) and name.
 pub type Key = (String, String);
@@ -70,8 +71,8 @@ where
     K: Resource<DynamicType = ()> + DeserializeOwned + Debug + PartialEq + Send + Sync + 'static,
 {
     let resource = ApiResource::erase::<K>(&());
-    let objects = Api::<DynamicObject>::all_with(client.clone(), &resource);
-    start(resource, objects, watcher::Config::default())
+    let objects = Api::<DynamicObject>::all_with(watching::impatient(client), &resource);
+    start(resource, objects, watching::config())
 }
 
 /// Follows those of one namespace that have `fields`, a field selector.
@@ -84,8 +85,9 @@ where
     K: Resource<DynamicType = ()> + DeserializeOwned + Debug + PartialEq + Send + Sync + 'static,
 {
     let resource = ApiResource::erase::<K>(&());
-    let objects = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource);
-    start(resource, objects, watcher::Config::default().fields(fields))
+    let client = watching::impatient(client);
+    let objects = Api::<DynamicObject>::namespaced_with(client, namespace, &resource);
+    start(resource, objects, watching::config().fields(fields))
 }
 
 fn start<K>(
@@ -96,7 +98,7 @@ fn start<K>(
 where
     K: DeserializeOwned + PartialEq + Send + Sync + 'static,
 {
-    let events = watcher::watcher(objects, config.page_size(PAGE));
+    let events = watcher::watcher(objects, config);
     let (known, receiver) = watch::channel(Arc::new(Known::default()));
     tokio::spawn(run(resource.plural, events, known));
     receiver
@@ -116,7 +118,7 @@ async fn run<K>(
 ) where
     K: DeserializeOwned + PartialEq,
 {
-    let mut events = pin!(events.default_backoff());
+    let mut events = pin!(events.backoff(Pauses::new()));
     let mut coming = BTreeMap::new();
     loop {
         let event = tokio::select! {
