@@ -95,7 +95,7 @@ async fn start(config: &Config, readiness: &Readiness) -> anyhow::Result<Running
     let objects = Objects::follow(config).await?;
     let reload = Reload::open(config, objects.clone())?;
     reload.register(&mut registry);
-    let told = objects.map_or_else(Told::nothing, |objects| {
+    let mut told = objects.map_or_else(Told::nothing, |objects| {
         objects.tell(reload.in_force(), readiness.register("objects"))
     });
     let (log, shipper) =
@@ -103,6 +103,7 @@ async fn start(config: &Config, readiness: &Readiness) -> anyhow::Result<Running
     let archive = PolicyArchive::open(&config.recording, &config.cluster)
         .context("opening the archive of policies")?;
     registry.register_collector(Box::new(LogMetrics::new(log.clone(), shipper.status())));
+    let stops = told.pushing.take();
     let shutdown = CancellationToken::new();
     let mut background = JoinSet::new();
     let (alerts, raised) = alerts(config, &mut registry).await?;
@@ -154,7 +155,12 @@ async fn start(config: &Config, readiness: &Readiness) -> anyhow::Result<Running
         background.spawn(admin::serve(listener, answers, shutdown.clone()));
     }
     if let Some(control) = listeners.control {
-        control.serve(Arc::clone(&gateway), &mut background, shutdown.clone());
+        control.serve(
+            Arc::clone(&gateway),
+            stops,
+            &mut background,
+            shutdown.clone(),
+        );
     }
     background.spawn(reload.run(archive, shutdown.clone()));
     if let Some((writer, raised)) = raised {

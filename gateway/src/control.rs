@@ -10,6 +10,7 @@
 //! | `GET /v1/records?follow=true` | each record from now on, once it is durable, a line each |
 //! | `GET /v1/streams` | what runs |
 //! | `DELETE /v1/streams/{auditID}` | 200 once its end is asked for |
+//! | `POST /v1/stops` | whether that AgentStop is in force here now: heard of, or by this for a minute at most |
 //! | `POST /v1/reads` | the audit id of a read's record, once that is durable |
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
@@ -17,11 +18,15 @@ use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Durat
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use self::complaints::Complaints;
+pub use self::stops::StopPush;
 use crate::{
     places::{self, Door, NoHandshake, Place, Share},
     proxy::Gateway,
@@ -34,6 +39,7 @@ mod complaints;
 mod records;
 mod refusal;
 mod routes;
+mod stops;
 
 /// Pods must not keep the controller out.
 const DOOR: Door = Door {
@@ -49,6 +55,8 @@ const MOST_HEAD_BYTES: usize = 64 << 10;
 /// What the API speaks for.
 pub struct Control {
     pub gateway: Arc<Gateway>,
+    /// Takes stops, where the objects of the cluster count.
+    pub stops: Option<mpsc::Sender<StopPush>>,
     pub certificates: Arc<ClientCertificates>,
     /// When the gateway goes down, after its last record.
     pub shutdown: CancellationToken,

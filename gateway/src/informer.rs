@@ -31,6 +31,9 @@ pub struct Known<T> {
     pub synced: bool,
     /// Each as it was understood, or what is wrong with it.
     pub objects: BTreeMap<Key, Result<Arc<T>, Arc<str>>>,
+    /// How far the cluster has been heard: the newest version of what was told since the last whole list. Versions are
+    /// numbers that grow, in all Kubernetes that we run on.
+    pub version: u64,
 }
 
 impl<T> Default for Known<T> {
@@ -38,6 +41,7 @@ impl<T> Default for Known<T> {
         Self {
             synced: false,
             objects: BTreeMap::new(),
+            version: 0,
         }
     }
 }
@@ -119,7 +123,7 @@ async fn run<K>(
     K: DeserializeOwned + PartialEq,
 {
     let mut events = pin!(events.backoff(Pauses::new()));
-    let mut coming = BTreeMap::new();
+    let mut coming = Known::default();
     loop {
         let event = tokio::select! {
             () = known.closed() => return,
@@ -135,45 +139,48 @@ async fn run<K>(
     }
 }
 
+/// `coming` is a list that is not whole yet.
 fn apply<K>(
     event: Event<DynamicObject>,
-    coming: &mut BTreeMap<Key, Result<Arc<K>, Arc<str>>>,
+    coming: &mut Known<K>,
     known: &watch::Sender<Arc<Known<K>>>,
 ) where
     K: DeserializeOwned + PartialEq,
 {
     match event {
-        Event::Init => coming.clear(),
+        Event::Init => *coming = Known::default(),
         Event::InitApply(object) => {
-            coming.insert(key(&object), understand(object));
+            coming.version = coming.version.max(version(&object));
+            coming.objects.insert(key(&object), understand(object));
         }
         Event::InitDone => {
-            let objects = std::mem::take(coming);
+            let mut whole = std::mem::take(coming);
+            whole.synced = true;
             known.send_if_modified(|known| {
-                let differs = !known.synced || known.objects != objects;
-                *known = Arc::new(Known {
-                    synced: true,
-                    objects,
-                });
+                let differs = !known.synced || known.objects != whole.objects;
+                *known = Arc::new(whole);
                 differs
             });
         }
         Event::Apply(object) => {
-            let (key, object) = (key(&object), understand(object));
-            change(known, |objects| {
+            let (version, key, object) = (version(&object), key(&object), understand(object));
+            change(known, version, |objects| {
                 let differs = objects.get(&key) != Some(&object);
                 objects.insert(key, object);
                 differs
             });
         }
         Event::Delete(object) => {
-            change(known, |objects| objects.remove(&key(&object)).is_some());
+            change(known, version(&object), |objects| {
+                objects.remove(&key(&object)).is_some()
+            });
         }
     }
 }
 
 fn change<K>(
     known: &watch::Sender<Arc<Known<K>>>,
+    version: u64,
     change: impl FnOnce(&mut BTreeMap<Key, Result<Arc<K>, Arc<str>>>) -> bool,
 ) {
     known.send_if_modified(|known| {
@@ -182,9 +189,17 @@ fn change<K>(
         *known = Arc::new(Known {
             synced: known.synced,
             objects,
+            version: known.version.max(version),
         });
         differs
     });
+}
+
+fn version(object: &DynamicObject) -> u64 {
+    let version = object.metadata.resource_version.as_deref();
+    version
+        .and_then(|version| version.parse().ok())
+        .unwrap_or(0)
 }
 
 fn key(object: &DynamicObject) -> Key {
@@ -223,7 +238,7 @@ mod tests {
 
     fn told(events: impl IntoIterator<Item = Event<DynamicObject>>) -> Arc<Known<AgentStop>> {
         let (known, receiver) = watch::channel(Arc::default());
-        let mut coming = BTreeMap::new();
+        let mut coming = Known::default();
         for event in events {
             apply(event, &mut coming, &known);
         }
@@ -247,6 +262,24 @@ mod tests {
         assert_eq!(names(&told(broken_off.clone())), ["a", "b"]);
         let again = [broken_off, list(&["b"]), vec![Event::InitDone]].concat();
         assert_eq!(names(&told(again)), ["b"]);
+    }
+
+    #[test]
+    fn how_far_the_cluster_is_heard_counts_deletions_too() {
+        let of = |name, version: &str| {
+            let mut stop = stop(name);
+            stop.metadata.resource_version = Some(version.into());
+            stop
+        };
+        let list = [Event::Init, Event::InitApply(of("a", "7")), Event::InitDone];
+        let then = [Event::Apply(of("b", "10")), Event::Delete(of("a", "12"))];
+        let known = told([&list[..], &then[..]].concat());
+        assert_eq!((names(&known), known.version), (vec!["b"], 12));
+        assert_eq!(
+            told([&then[..], &list[..]].concat()).version,
+            7,
+            "of the last list"
+        );
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub use self::{
     problems::problems,
     set::PolicySet,
     source::PolicySource,
-    stops::{Stop, Stops},
+    stops::{Pushed, Stop, Stops},
     terms::Terms,
     votes::{Standing, is_person, requested, standing},
 };

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{listen, renewal::renew};
 use crate::{
     config,
-    control::{self, Control},
+    control::{self, Control, StopPush},
     proxy::Gateway,
     tls::{CONTROLLER, ClientCertificates, GATEWAY},
 };
@@ -42,6 +42,7 @@ impl Listening {
     pub(super) fn serve(
         self,
         gateway: Arc<Gateway>,
+        stops: Option<mpsc::Sender<StopPush>>,
         background: &mut JoinSet<()>,
         shutdown: CancellationToken,
     ) {
@@ -50,6 +51,7 @@ impl Listening {
         background.spawn(renew("control", files, reload, shutdown.clone()));
         let control = Control {
             gateway,
+            stops,
             certificates: self.certificates,
             shutdown,
         };

@@ -6,7 +6,10 @@ use anyhow::Context;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Client, ResourceExt as _};
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep, sleep_until},
+};
 
 use super::upstream_config;
 use crate::{
@@ -18,12 +21,15 @@ use crate::{
     },
     audit::record::Enforcement,
     config::Config,
+    control::StopPush,
     informer::{self, Known, changed},
-    policy::{AgentNamespaces, Glasses, Stops},
+    policy::{AgentNamespaces, Glasses, Pushed, Stops},
     readiness::BlockReady,
 };
 
 const LOOKS_EVERY: Duration = Duration::from_secs(15);
+/// Stops that wait to be taken.
+const PUSHES: usize = 16;
 
 type Receiver<T> = watch::Receiver<Arc<Known<T>>>;
 
@@ -40,6 +46,8 @@ pub(super) struct Objects {
 /// What the data path is told of it.
 pub(super) struct Told {
     pub(super) stops: watch::Receiver<Arc<Stops>>,
+    /// Takes stops that the controller brings.
+    pub(super) pushing: Option<mpsc::Sender<StopPush>>,
     pub(super) glasses: watch::Receiver<Arc<Glasses>>,
     pub(super) namespaces: watch::Receiver<Arc<AgentNamespaces>>,
 }
@@ -69,15 +77,20 @@ impl Objects {
         let (namespaces, told_namespaces) = watch::channel(Arc::default());
         tokio::spawn(tell_namespaces(self.namespaces.clone(), namespaces));
         tokio::spawn(tell_glasses(self.glasses, glasses));
-        tokio::spawn(tell_stops(
-            self.stops,
-            self.namespaces,
+        let (pushing, pushes) = mpsc::channel(PUSHES);
+        let telling = TellStops {
+            known: self.stops,
+            namespaces: self.namespaces,
             in_force,
-            waiting,
+            waiting: Some(waiting),
+            pushes,
+            pushed: Pushed::default(),
             stops,
-        ));
+        };
+        tokio::spawn(telling.run());
         Told {
             stops: told_stops,
+            pushing: Some(pushing),
             glasses: told_glasses,
             namespaces: told_namespaces,
         }
@@ -89,39 +102,80 @@ impl Told {
     pub(super) fn nothing() -> Self {
         Self {
             stops: watch::channel(Arc::default()).1,
+            pushing: None,
             glasses: watch::channel(Arc::default()).1,
             namespaces: watch::channel(Arc::default()).1,
         }
     }
 }
 
-async fn tell_stops(
-    mut known: Receiver<AgentStop>,
-    mut namespaces: Receiver<Namespace>,
-    mut in_force: watch::Receiver<bool>,
-    waiting: BlockReady,
+struct TellStops {
+    known: Receiver<AgentStop>,
+    namespaces: Receiver<Namespace>,
+    in_force: watch::Receiver<bool>,
+    waiting: Option<BlockReady>,
+    pushes: mpsc::Receiver<StopPush>,
+    pushed: Pushed,
     stops: watch::Sender<Arc<Stops>>,
-) {
-    let mut waiting = Some(waiting);
-    loop {
-        let everything = *in_force.borrow_and_update() && namespaces.borrow_and_update().synced;
+}
+
+impl TellStops {
+    async fn run(mut self) {
+        let mut taken = None;
+        loop {
+            let everything = self.tell();
+            answer(taken.take());
+            let lease = self.pushed.ends();
+            tokio::select! {
+                () = self.stops.closed() => return,
+                () = changed(&mut self.known) => {}
+                () = changed(&mut self.in_force) => {}
+                () = changed(&mut self.namespaces), if !everything => {}
+                Some(push) = self.pushes.recv() => taken = Some(self.take(push)),
+                () = at(lease) => {}
+            }
+        }
+    }
+
+    /// Whether everything that counts has been heard.
+    fn tell(&mut self) -> bool {
+        let known = Arc::clone(&self.known.borrow_and_update());
+        self.pushed.settle(&known, Instant::now());
+        let everything =
+            *self.in_force.borrow_and_update() && self.namespaces.borrow_and_update().synced;
         let now = match everything {
-            true => Stops::of(&known.borrow_and_update()),
+            true => Stops::of(&known).and(&self.pushed),
             false => Stops::not_heard(),
         };
-        if now.is_heard() && waiting.take().is_some() {
+        if now.is_heard() && self.waiting.take().is_some() {
             tracing::info!(
                 stops = now.iter().count(),
                 "the cluster's objects are known"
             );
         }
-        stops.send_replace(Arc::new(now));
-        tokio::select! {
-            () = stops.closed() => return,
-            () = changed(&mut known) => {}
-            () = changed(&mut in_force) => {}
-            () = changed(&mut namespaces), if !everything => {}
-        }
+        self.stops.send_replace(Arc::new(now));
+        everything
+    }
+
+    /// Its answer waits until it has been told.
+    fn take(&mut self, push: StopPush) -> (oneshot::Sender<bool>, bool) {
+        let known = Arc::clone(&self.known.borrow());
+        let is_in_force = self.pushed.take(&push.object, &known, Instant::now());
+        (push.in_force, is_in_force)
+    }
+}
+
+fn answer(taken: Option<(oneshot::Sender<bool>, bool)>) {
+    if let Some((waiting, is_in_force)) = taken {
+        // Whoever asked may have gone.
+        let _gone = waiting.send(is_in_force);
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
     audience::is_api_audience,
 };
 
+mod applying;
 mod list;
 mod stops;
 

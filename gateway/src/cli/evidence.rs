@@ -51,6 +51,11 @@ pub(super) struct Connection {
 pub(super) struct Evidence(Client);
 
 impl Connection {
+    /// To the API server.
+    pub(super) fn access(&self) -> &Access {
+        &self.access
+    }
+
     pub(super) async fn open(&self) -> anyhow::Result<Evidence> {
         let mut config = self.access.config().await?;
         let (way, authorities) = match &self.server {
@@ -119,6 +124,10 @@ fn client(config: &Config, way: Way) -> anyhow::Result<Client> {
 impl Evidence {
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
         json(self.send(Method::GET, path, None).await?).await
+    }
+
+    pub(super) async fn post(&self, path: &str) -> anyhow::Result<Value> {
+        json(self.send(Method::POST, path, None).await?).await
     }
 
     pub(super) async fn delete(&self, path: &str, body: &Value) -> anyhow::Result<Value> {

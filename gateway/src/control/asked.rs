@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::refusal::Refusal;
 use crate::{
+    api::v1alpha1::agent_stop::AgentStop,
     audit::{
         log::Wanted,
         record::{DecisionKind, Stage},
@@ -135,6 +136,19 @@ pub(super) async fn end(
     Ok(Ended { by, via, reason })
 }
 
+/// A stop as the API server has it.
+pub(super) async fn stop(
+    body: impl Body<Data = Bytes, Error: Into<BoxError>>,
+) -> Result<AgentStop, Refusal> {
+    let stop: AgentStop = read(body, MOST_ORDER).await?;
+    if stop.metadata.name.is_none() || stop.metadata.resource_version.is_none() {
+        return Err(Refusal::Malformed(
+            "the AgentStop has no name or no resourceVersion".to_owned(),
+        ));
+    }
+    Ok(stop)
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct AskedRead {
@@ -172,6 +186,7 @@ enum Verb {
     List,
     Watch,
     Get,
+    Create,
     Delete,
 }
 
@@ -180,6 +195,7 @@ enum Verb {
 enum Resource {
     Records,
     Streams,
+    AgentStops,
 }
 
 #[derive(Clone, Copy, Deserialize, Eq, PartialEq)]
@@ -211,12 +227,14 @@ pub(super) async fn read_of_evidence(
             Verb::List => "list",
             Verb::Watch => "watch",
             Verb::Get => "get",
+            Verb::Create => "create",
             Verb::Delete => "delete",
         }
         .to_owned(),
         resource: match asked.resource {
             Resource::Records => "records",
             Resource::Streams => "streams",
+            Resource::AgentStops => "agentstops",
         }
         .to_owned(),
         namespace: asked.namespace,

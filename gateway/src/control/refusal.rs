@@ -10,8 +10,8 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error(
-        "there is no {0:?} here: GET /v1/records?follow=true, GET /v1/streams, DELETE /v1/streams/{{auditID}} or \
-         POST /v1/reads"
+        "there is no {0:?} here: GET /v1/records?follow=true, GET /v1/streams, DELETE /v1/streams/{{auditID}}, \
+         POST /v1/stops or POST /v1/reads"
     )]
     NoSuchPath(String),
     #[error("{method} means nothing at {path:?}; use {instead}")]
@@ -42,6 +42,13 @@ pub(super) enum Refusal {
     Malformed(String),
     #[error("no call with auditID {0:?} runs on this gateway; it may have ended")]
     NotRunning(String),
+    #[error(
+        "this gateway follows no objects of the cluster, so no AgentStop counts for it: set `objects` in its \
+         configuration"
+    )]
+    NoObjects,
+    #[error("this gateway is going down")]
+    GoingDown,
     #[error("{0}")]
     TooManyReaders(#[from] TooManyReaders),
     #[error("the read could not be recorded ({0}), so nothing may be shown; ask another gateway")]
@@ -51,7 +58,9 @@ pub(super) enum Refusal {
 impl Refusal {
     fn code(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::NoSuchPath(_) | Self::NotRunning(_) => (StatusCode::NOT_FOUND, "NotFound"),
+            Self::NoSuchPath(_) | Self::NotRunning(_) | Self::NoObjects => {
+                (StatusCode::NOT_FOUND, "NotFound")
+            }
             Self::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
             Self::Query(_)
             | Self::UnknownParameter { .. }
@@ -62,7 +71,9 @@ impl Refusal {
             | Self::Malformed(_) => (StatusCode::BAD_REQUEST, "BadRequest"),
             Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge"),
             Self::TooManyReaders(_) => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
-            Self::NotRecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+            Self::NotRecorded(_) | Self::GoingDown => {
+                (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable")
+            }
         }
     }
 

@@ -4,11 +4,12 @@ use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 
-use super::{Control, asked, records, refusal::Refusal};
+use super::{Control, asked, records, refusal::Refusal, stops};
 use crate::reply::{Reply, json};
 
 const RECORDS: &str = "/v1/records";
 const STREAMS: &str = "/v1/streams";
+const STOPS: &str = "/v1/stops";
 const READS: &str = "/v1/reads";
 
 pub(super) async fn answer(
@@ -27,6 +28,11 @@ pub(super) async fn answer(
             asked::nothing(uri)?;
             let items = control.gateway.live_calls();
             Ok(json(StatusCode::OK, &json!({ "items": items })))
+        }
+        STOPS => {
+            only(&head.method, Method::POST, path, "POST")?;
+            asked::nothing(uri)?;
+            stops::push(control, body).await
         }
         READS => {
             only(&head.method, Method::POST, path, "POST")?;

@@ -183,6 +183,7 @@ mod tests {
         Known {
             synced: true,
             objects: objects.collect(),
+            ..Known::default()
         }
     }
 

@@ -1,4 +1,4 @@
-//! The evidence API: people read what is recorded, follow what is being recorded, and end what runs.
+//! The evidence API: people read what is recorded, follow what is being recorded, end what runs, and have stops applied.
 //!
 //! Who asks is known by the API server, may by its RBAC, and is recorded by a gateway before anything is answered. Then
 //! every gateway is asked, and one that cannot be is named in the answer: a silent one would look like a quiet one.
@@ -34,6 +34,7 @@ mod query;
 mod recording;
 mod refusal;
 mod standing;
+mod stops;
 mod streams;
 mod tail;
 mod turns;

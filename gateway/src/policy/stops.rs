@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
+pub use self::pushed::Pushed;
 use super::{
     Denial,
     rule::{is_account, is_called},
@@ -16,6 +17,8 @@ use crate::{
     identity::{Identity, Workload},
     informer::Known,
 };
+
+mod pushed;
 
 /// All stops, immutable.
 #[derive(Debug, Default)]
@@ -73,6 +76,12 @@ impl Stops {
             stops: in_force.map(|object| Arc::new(Stop::of(object))).collect(),
             lifted: objects().filter_map(lifted).collect(),
         }
+    }
+
+    /// And those that the gateway has not heard of itself.
+    pub fn and(mut self, pushed: &Pushed) -> Self {
+        self.stops.extend(pushed.iter().cloned());
+        self
     }
 
     /// A denial for whoever is stopped.

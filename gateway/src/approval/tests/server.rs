@@ -68,7 +68,7 @@ impl Default for Server {
     fn default() -> Self {
         let known = Known {
             synced: true,
-            objects: BTreeMap::new(),
+            ..Known::default()
         };
         Self {
             stored: Arc::default(),
@@ -211,6 +211,7 @@ impl Server {
         self.known.send_replace(Arc::new(Known {
             synced: true,
             objects: understood.collect(),
+            ..Known::default()
         }));
     }
 }

@@ -10,12 +10,14 @@ use kube::{
 };
 use serde_json::json;
 
+use super::applying;
 use crate::{
     api::v1alpha1::{
         agent::Agent,
         agent_stop::{AgentStop, AgentStopSpec, Everyone, Resumed, StopTarget},
     },
     cli::{
+        evidence::Connection,
         objects::{self, Kind, is_gone, refused},
         person::{Access, whoami},
         text::printable,
@@ -41,7 +43,11 @@ Examples:
   sallyport agents stop --all --reason 'incident 1234'
 
 It makes an AgentStop object, in your name. Every gateway that hears of it denies new calls, ends watches, logs and \
-terminals, and refuses what waits for approval; a gateway that cannot reach the API server forwards nothing anyway.";
+terminals, and refuses what waits for approval; a gateway that cannot reach the API server forwards nothing anyway.
+
+Then the evidence API has every gateway apply it at once, and says how many do. That takes no more than the right to \
+create agentstops.sallyport.dev, and the way there (Role sallyport-evidence-access, or --server). Without it the stop \
+counts all the same. The same command again asks again.";
 
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Stop {
@@ -51,7 +57,7 @@ pub(in crate::cli) struct Stop {
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     reason: String,
     #[command(flatten)]
-    access: Access,
+    connection: Connection,
 }
 
 pub(super) const RESUME_HELP: &str = "\
@@ -102,7 +108,7 @@ impl Whom {
 }
 
 pub(super) async fn stop(args: &Stop) -> anyhow::Result<()> {
-    let client = args.access.client().await?;
+    let client = args.connection.access().client().await?;
     let target = args.whom.target();
     let spec = AgentStopSpec {
         target: target.clone(),
@@ -110,15 +116,14 @@ pub(super) async fn stop(args: &Stop) -> anyhow::Result<()> {
         by: whoami(&client).await?,
     };
     let stop = AgentStop::new(&name_of(&target), spec);
-    if let Some(there) = make(&Api::all(client.clone()), &stop).await? {
-        return say_already(&there);
+    let name = stop.name_any();
+    match make(&Api::all(client.clone()), &stop).await? {
+        Some(there) => say_already(&there),
+        None => println!("{}: stopped by AgentStop {name}", whom(&target)),
     }
-    println!(
-        "{}: stopped by AgentStop {}",
-        whom(&target),
-        stop.name_any()
-    );
-    println!("{}", resuming(&target));
+    let again = format!("sallyport agents stop {} --reason TEXT", words(&target));
+    applying::confirm(&args.connection, &name, &again).await;
+    println!("To lift it: sallyport agents resume {}", words(&target));
     warn_if_unknown(&client, &target).await;
     Ok(())
 }
@@ -172,6 +177,9 @@ pub(super) async fn resume(args: &Resume) -> anyhow::Result<()> {
         lift(&client, &name, &resumed).await?;
         println!("{}: AgentStop {name} is lifted", whom(&target));
     }
+    println!(
+        "Gateways hear of it by their watch, at once or at most 15 s after a connection died."
+    );
     if others
         .iter()
         .any(|stop| matches!(stop.spec.target, StopTarget::All(_)))
@@ -243,23 +251,22 @@ pub(super) fn whom(target: &StopTarget) -> String {
     }
 }
 
-fn resuming(target: &StopTarget) -> String {
-    let words = match target {
+/// As the command line names it.
+fn words(target: &StopTarget) -> String {
+    match target {
         StopTarget::Agent(name) => printable(name),
         StopTarget::Session(id) => format!("--session {}", printable(id)),
         StopTarget::All(_) => "--all".to_owned(),
-    };
-    format!("To lift it: sallyport agents resume {words}")
+    }
 }
 
-fn say_already(stop: &AgentStop) -> anyhow::Result<()> {
+fn say_already(stop: &AgentStop) {
     println!(
         "{}: stopped already, by {}: {}",
         whom(&stop.spec.target),
         printable(&stop.spec.by),
         printable(&stop.spec.reason)
     );
-    Ok(())
 }
 
 /// A typing error would stop nobody. Agents of files are not to be seen from here.

@@ -130,6 +130,7 @@ mod tests {
         Known {
             synced: true,
             objects: BTreeMap::from([(key, Ok(Arc::new(coverage)))]),
+            ..Known::default()
         }
     }
 

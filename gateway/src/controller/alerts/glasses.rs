@@ -116,6 +116,7 @@ mod tests {
         Known {
             synced: true,
             objects: BTreeMap::from([((String::new(), "one".into()), Ok(Arc::new(object)))]),
+            ..Known::default()
         }
     }
 

@@ -114,6 +114,7 @@ mod tests {
         Known {
             synced: true,
             objects: objects.collect(),
+            ..Known::default()
         }
     }
 

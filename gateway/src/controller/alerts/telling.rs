@@ -184,6 +184,7 @@ mod tests {
         Known {
             synced: true,
             objects: objects.collect(),
+            ..Known::default()
         }
     }
 

@@ -13,6 +13,7 @@ use crate::identity::UserInfo;
 pub(super) const GROUP: &str = "sallyport.dev";
 pub(super) const RECORDS: &str = "records";
 pub(super) const STREAMS: &str = "streams";
+pub(super) const STOPS: &str = "agentstops";
 
 /// What is asked for, in RBAC's words.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,6 +42,7 @@ impl Attributes {
         let user = shell_word(user);
         let role = match self.resource {
             STREAMS => "sallyport-stream-operator",
+            STOPS => "sallyport-operator",
             _ => "sallyport-evidence-reader",
         };
         match &self.namespace {
@@ -50,7 +52,11 @@ impl Attributes {
             ),
             None => format!(
                 "the ClusterRole {role} gives it, as in `kubectl create clusterrolebinding {role} \
-                 --clusterrole={role} --user={user}`; or name a namespace that you may read"
+                 --clusterrole={role} --user={user}`{}",
+                match self.resource {
+                    STOPS => "",
+                    _ => "; or name a namespace that you may read",
+                }
             ),
         }
     }

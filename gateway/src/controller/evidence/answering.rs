@@ -27,7 +27,7 @@ use super::{
     query,
     recording::{Read, Recorder},
     refusal::Refusal,
-    streams,
+    stops, streams,
     tail::Tail,
     turns::{Turn, Turns},
 };
@@ -88,6 +88,7 @@ enum Work {
     Show(String, Reader),
     Streams,
     End(String),
+    Apply(String),
 }
 
 /// What comes with a DELETE.
@@ -215,6 +216,7 @@ impl Answering {
             Call::Show(id) => Work::Show(id, reader().await?),
             Call::Streams => Work::Streams,
             Call::End(id) => Work::End(id),
+            Call::Apply(name) => Work::Apply(name),
         })
     }
 
@@ -236,6 +238,7 @@ impl Answering {
                 reader.trace(placeholder, *filter, limit).await?
             }
             Work::Show(id, reader) => reader.show(id, namespace).await?,
+            Work::Apply(name) => stops::apply(&self.client, &reach, &name).await?,
             Work::Streams => streams::list(&reach, namespace.as_deref()).await,
             Work::End(id) => {
                 let by = user.username;

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::{
-    access::{Attributes, RECORDS, STREAMS},
+    access::{Attributes, RECORDS, STOPS, STREAMS},
     refusal::Refusal,
 };
 use crate::{audit::query::Filter, mask::Placeholder, request_info};
@@ -19,6 +19,8 @@ const LAST_HOUR: SignedDuration = SignedDuration::from_hours(1);
 const LAST_WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// It goes on to every gateway, and into the record.
 const LONGEST_VALUE: usize = 1024;
+/// Of an object in Kubernetes.
+const LONGEST_NAME: usize = 253;
 
 /// What a tail may be narrowed by; the gateway does it.
 const OF_A_TAIL: [&str; 6] = ["user", "agent", "session", "auditID", "stage", "decision"];
@@ -61,6 +63,8 @@ pub(super) enum Call {
     Show(String),
     Streams,
     End(String),
+    /// The AgentStop of this name.
+    Apply(String),
 }
 
 impl Asked {
@@ -74,6 +78,13 @@ impl Asked {
             (&Method::GET, ["v1", "records", id]) => Call::Show(audit_id(id)?),
             (&Method::GET, ["v1", "streams"]) => Call::Streams,
             (&Method::DELETE, ["v1", "streams", id]) => Call::End(audit_id(id)?),
+            (&Method::POST, ["v1", "stops", name, "apply"]) => {
+                // Stops have no namespace, so one would narrow nothing.
+                if namespace.is_some() {
+                    return Err(Refusal::Malformed("a stop is in no namespace".to_owned()));
+                }
+                Call::Apply(stop_name(name)?)
+            }
             _ => return Err(Refusal::NoSuchPath(format!("{method} {path:.256}"))),
         };
         parameters.end()?;
@@ -88,6 +99,7 @@ impl Asked {
             Call::Show(id) => ("get", RECORDS, Some(id)),
             Call::Streams => ("list", STREAMS, None),
             Call::End(id) => ("delete", STREAMS, Some(id)),
+            Call::Apply(name) => ("create", STOPS, Some(name)),
         };
         Attributes {
             verb,
@@ -108,6 +120,17 @@ fn audit_id(segment: &str) -> Result<String, Refusal> {
                 .to_owned(),
         )
     })
+}
+
+/// It goes into paths and messages.
+fn stop_name(segment: &str) -> Result<String, Refusal> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
+    if segment.is_empty() || segment.len() > LONGEST_NAME || !segment.bytes().all(plain) {
+        return Err(Refusal::Malformed(
+            "a stop's name is letters, digits, '-' and '.'".to_owned(),
+        ));
+    }
+    Ok(segment.to_owned())
 }
 
 /// Those that nobody has asked for yet. One that nobody asks for would be a filter that does not filter.
@@ -297,6 +320,12 @@ mod tests {
                 all("delete streams.sallyport.dev"),
                 Some(ID),
             ),
+            (
+                Method::POST,
+                "/v1/stops/all/apply",
+                all("create agentstops.sallyport.dev"),
+                Some("all"),
+            ),
         ] {
             assert_eq!(
                 right(method, target),
@@ -378,6 +407,8 @@ mod tests {
                 "{target}: {refused}"
             );
         }
+        let narrowed = asked(Method::POST, "/v1/stops/all/apply?namespace=shop");
+        assert!(matches!(narrowed, Err(Refusal::Malformed(_))));
     }
 
     #[test]
@@ -406,6 +437,8 @@ mod tests {
     fn everything_else_is_nowhere() {
         for (method, target) in [
             (Method::POST, "/v1/records"),
+            (Method::POST, "/v1/stops/all"),
+            (Method::GET, "/v1/stops/all/apply"),
             (Method::DELETE, "/v1/records/a"),
             (Method::GET, "/v1/streams/a"),
             (Method::GET, "/v2/records"),

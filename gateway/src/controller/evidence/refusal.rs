@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{access::Attributes, gateways::Unknown, person::ReviewError};
+use super::{access::Attributes, gateways::Unknown, person::ReviewError, stops::Unread};
 use crate::{
     reply::{self, Reply},
     telemetry::causes,
@@ -11,7 +11,8 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error(
-        "there is no {0}: GET /v1/records, /v1/records/AUDIT-ID or /v1/streams, DELETE /v1/streams/AUDIT-ID"
+        "there is no {0}: GET /v1/records, /v1/records/AUDIT-ID or /v1/streams, DELETE /v1/streams/AUDIT-ID, \
+         POST /v1/stops/NAME/apply"
     )]
     NoSuchPath(String),
     #[error("{0}")]
@@ -56,6 +57,10 @@ pub(super) enum Refusal {
     NoSuchCall(String, &'static str),
     #[error("nothing of {0} runs on any gateway that could be asked{1}")]
     NoSuchStream(String, String),
+    #[error("there is no AgentStop {0:?}; `sallyport agents list` shows those that are")]
+    NoSuchStop(String),
+    #[error("the API server does not show the stop, and nothing else is believed; try again")]
+    StopUnread(#[source] Unread),
     #[error("you have {0} of these running already; end one of them, or wait")]
     TooMany(usize),
     #[error(
@@ -78,9 +83,11 @@ pub(super) enum Refusal {
 impl Refusal {
     fn status(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::NoSuchPath(_) | Self::NoStore | Self::NoSuchCall(..) | Self::NoSuchStream(..) => {
-                (StatusCode::NOT_FOUND, "NotFound")
-            }
+            Self::NoSuchPath(_)
+            | Self::NoStore
+            | Self::NoSuchCall(..)
+            | Self::NoSuchStream(..)
+            | Self::NoSuchStop(_) => (StatusCode::NOT_FOUND, "NotFound"),
             Self::Malformed(_) | Self::Impersonation => (StatusCode::BAD_REQUEST, "BadRequest"),
             Self::NoCredential | Self::NotAuthenticated => {
                 (StatusCode::UNAUTHORIZED, "Unauthorized")
@@ -90,7 +97,8 @@ impl Refusal {
             | Self::GatewaysUnknown(_)
             | Self::NoGateway
             | Self::NotRecorded(_)
-            | Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+            | Self::Busy
+            | Self::StopUnread(_) => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
             Self::TooMany(_) | Self::TooManyOfAll(_) | Self::TooOften => {
                 (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests")
             }
@@ -107,7 +115,10 @@ impl Refusal {
             Self::ReviewFailed(_) => "review_failed",
             Self::Forbidden { .. } => "forbidden",
             Self::GatewaysUnknown(_) | Self::NoGateway | Self::NotRecorded(_) => "not_recorded",
-            Self::NoStore | Self::NoSuchCall(..) | Self::NoSuchStream(..) => "not_found",
+            Self::NoStore | Self::NoSuchCall(..) | Self::NoSuchStream(..) | Self::NoSuchStop(_) => {
+                "not_found"
+            }
+            Self::StopUnread(_) => "stop_unread",
             Self::TooMany(_) | Self::TooManyOfAll(_) | Self::TooOften | Self::Busy => "too_many",
             Self::StoreFailed(_) | Self::NotFoundInTime(_) => "store_failed",
         }

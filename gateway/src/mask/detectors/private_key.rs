@@ -160,7 +160,7 @@ fn is_wrapped(line: &[u8]) -> bool {
     let tail = &line[line.len().saturating_sub(LABEL)..];
     let tail = &tail[tail.len() % 4..];
     let decoded = BASE64_STANDARD_NO_PAD.decode(tail).unwrap_or_default();
-    let is_whole = line.len() % 4 == 0
+    let is_whole = line.len().is_multiple_of(4)
         && decoded.trim_ascii_end().ends_with(DASHES)
         && memmem::find(&decoded, END).is_some();
     !line.ends_with(b"=") && !is_whole

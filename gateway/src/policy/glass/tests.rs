@@ -179,6 +179,7 @@ fn known(synced: bool, objects: Vec<Result<BreakGlass, &str>>) -> Known<BreakGla
             .enumerate()
             .map(named)
             .collect::<BTreeMap<_, _>>(),
+        ..Known::default()
     }
 }
 

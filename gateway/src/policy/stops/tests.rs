@@ -20,6 +20,7 @@ fn stops(target: &serde_json::Value) -> Stops {
     Stops::of(&Known {
         synced: true,
         objects: BTreeMap::from([((String::new(), "one".into()), Ok(stop))]),
+        ..Known::default()
     })
 }
 
@@ -104,6 +105,7 @@ fn what_is_not_heard_or_not_understood_stops_everyone() {
     let known = Known {
         synced: true,
         objects: BTreeMap::from([((String::new(), "odd".into()), Err(unreadable))]),
+        ..Known::default()
     };
     let denial = Stops::of(&known)
         .check(&identity)
@@ -121,6 +123,7 @@ fn a_stop_that_somebody_resumed_stops_nobody_and_says_who() {
     stop.status = serde_json::from_value(status).expect("a status");
     let known = |stop: AgentStop| Known {
         synced: true,
+        version: 0,
         objects: BTreeMap::from([((String::new(), "one".into()), Ok(Arc::new(stop)))]),
     };
     let stops = Stops::of(&known(stop.clone()));

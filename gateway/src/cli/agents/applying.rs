@@ -1,0 +1,93 @@
+//! Whether a stop is in force: asked of every gateway, by way of the evidence API.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::cli::{evidence::Connection, text::printable};
+
+/// Longer than the controller takes where every gateway hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+const BY_WATCH: &str = "Gateways that can reach the API server hear of a stop by their watch, at once or at most 15 s \
+                        after a connection died";
+
+/// Has every gateway apply the stop, and says what came of it. That nobody can confirm it changes nothing of the stop.
+pub(super) async fn confirm(connection: &Connection, name: &str, again: &str) {
+    let asked = timeout(PATIENCE, ask(connection, name)).await;
+    match asked.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within 30 s"))) {
+        Ok(outcome) => println!("{}", outcome.told(again)),
+        Err(error) => eprintln!(
+            "warning: whether every gateway applies it could not be confirmed: {error:#}\n{BY_WATCH}. To ask again: \
+             {again}"
+        ),
+    }
+}
+
+async fn ask(connection: &Connection, name: &str) -> anyhow::Result<Outcome> {
+    let path = format!("/v1/stops/{name}/apply");
+    let answer = connection.open().await?.post(&path).await?;
+    Outcome::of(&answer).context("the controller answered what does not say who applies it")
+}
+
+struct Outcome {
+    applied: usize,
+    /// Each with why not.
+    others: Vec<(String, String)>,
+}
+
+impl Outcome {
+    fn of(answer: &Value) -> Option<Self> {
+        let others = answer["unreachable"].as_array()?.iter().map(|one| {
+            let text = |name: &str| printable(one[name].as_str().unwrap_or_default());
+            (text("gateway"), text("error"))
+        });
+        Some(Self {
+            applied: answer["applied"].as_array()?.len(),
+            others: others.collect(),
+        })
+    }
+
+    fn told(&self, again: &str) -> String {
+        let (applied, all) = (self.applied, self.applied + self.others.len());
+        let gateways = if all == 1 { "gateway" } else { "gateways" };
+        let mut told = format!("applied by {applied} of {all} {gateways}");
+        if self.others.is_empty() {
+            return told;
+        }
+        for (gateway, error) in &self.others {
+            told.push_str(&format!("\n  not by {gateway}: {error}"));
+        }
+        told.push_str(&format!("\n{BY_WATCH}. To ask again: {again}"));
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(answer: &Value) -> Option<String> {
+        Outcome::of(answer).map(|outcome| outcome.told("sallyport agents stop x --reason y"))
+    }
+
+    #[test]
+    fn the_truth_is_told_of_every_gateway() {
+        let all = json!({"applied": ["g1", "g2"], "unreachable": []});
+        assert_eq!(told(&all).as_deref(), Some("applied by 2 of 2 gateways"));
+        let some = json!({"applied": ["g1"], "unreachable": [{"gateway": "g2", "error": "cannot connect"}]});
+        let some = told(&some).expect("an outcome");
+        let lines: Vec<_> = some.lines().collect();
+        assert_eq!(
+            lines[..2],
+            ["applied by 1 of 2 gateways", "  not by g2: cannot connect"]
+        );
+        assert!(lines[2].ends_with("To ask again: sallyport agents stop x --reason y"));
+        for odd in [json!({}), json!({"applied": []}), json!(null)] {
+            assert_eq!(told(&odd), None);
+        }
+    }
+}
