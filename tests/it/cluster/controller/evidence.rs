@@ -9,6 +9,8 @@ use harness::{Gateway, RawClient, Response, Sallyport, Settings};
 
 use super::*;
 
+mod pods;
+
 /// What `sallyport ca control` makes, a directory of it.
 fn certificates(site: &Site) -> Result<std::path::PathBuf> {
     let directory = site.directory.path().join("control");
@@ -34,13 +36,22 @@ impl Evidence {
         gateways: &[std::net::SocketAddr],
         store: Option<&std::path::Path>,
     ) -> Result<Self> {
+        Self::of(site, ("addresses", json!(gateways)), store)
+    }
+
+    /// Before gateways that are found in this way.
+    fn of(
+        site: &Site,
+        (way, gateways): (&str, Value),
+        store: Option<&std::path::Path>,
+    ) -> Result<Self> {
         let made = certificates(site)?;
         let mut config = site.config();
         config["evidence"] = json!({
             "listen": "127.0.0.1:0",
             "tls": {"local": {"directory": "tls", "names": ["127.0.0.1", "controller.sallyport.dev"]}},
             "gateways": {
-                "addresses": gateways,
+                way: gateways,
                 "caFile": made.join("ca.crt"),
                 "certFile": made.join("controller.crt"),
                 "keyFile": made.join("controller.key"),
@@ -142,6 +153,42 @@ fn nobody_is_shown_anything_whom_the_api_server_does_not_know_or_no_gateway_reco
     Ok(())
 }
 
+/// A gateway that the controller may ask.
+fn serving(site: &Site) -> Result<Settings> {
+    let made = certificates(site)?;
+    let mut settings = Settings::new(&site.cluster).with_policy(
+        "developer.yaml",
+        &crate::slice::developer_policy(&site.namespace.name),
+    );
+    settings.config["control"] = json!({
+        "listen": "127.0.0.1:0",
+        "tls": {"files": {"certFile": made.join("gateway.crt"), "keyFile": made.join("gateway.key")}},
+        "clientCaFile": made.join("ca.crt"),
+    });
+    Ok(settings)
+}
+
+/// A call of the agent that everybody who may sees.
+fn create(gateway: &Gateway, token: &str, namespace: &Namespace, name: &str) -> Result<()> {
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+    post(gateway, token, &namespace.path("configmaps"), &object)?;
+    Ok(())
+}
+
+fn post(gateway: &Gateway, token: &str, path: &str, object: &Value) -> Result<Response> {
+    let bearer = format!("Bearer {token}");
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Content-Type", "application/json"),
+    ];
+    let body = object.to_string();
+    let answer = gateway
+        .client()?
+        .request("POST", path, &headers, body.as_bytes())?;
+    anyhow::ensure!(answer.status == 201, "{}: {}", answer.status, answer.text());
+    Ok(answer)
+}
+
 /// An agent at work behind a real gateway, and people before the controller.
 struct Scene {
     site: Site,
@@ -155,17 +202,7 @@ impl Scene {
     fn new() -> Result<Self> {
         let site = Site::new()?;
         let (_, coder) = site.namespace.create_coder()?;
-        let made = certificates(&site)?;
-        let mut settings = Settings::new(&site.cluster).with_policy(
-            "developer.yaml",
-            &crate::slice::developer_policy(&site.namespace.name),
-        );
-        settings.config["control"] = json!({
-            "listen": "127.0.0.1:0",
-            "tls": {"files": {"certFile": made.join("gateway.crt"), "keyFile": made.join("gateway.key")}},
-            "clientCaFile": made.join("ca.crt"),
-        });
-        let gateway = Gateway::start(&settings)?;
+        let gateway = Gateway::start(&serving(&site)?)?;
         let evidence = Evidence::before(&site, &[gateway.control()], Some(&gateway.path("store")))?;
         Ok(Self {
             site,
@@ -179,22 +216,8 @@ impl Scene {
         &self.site.namespace.name
     }
 
-    /// A call of the agent that everybody who may sees.
     fn create(&self, name: &str) -> Result<()> {
-        let bearer = format!("Bearer {}", self.coder);
-        let headers = [
-            ("Authorization", bearer.as_str()),
-            ("Content-Type", "application/json"),
-        ];
-        let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}})
-            .to_string();
-        let path = self.site.namespace.path("configmaps");
-        let answer = self
-            .gateway
-            .client()?
-            .request("POST", &path, &headers, body.as_bytes())?;
-        anyhow::ensure!(answer.status == 201, "{}: {}", answer.status, answer.text());
-        Ok(())
+        create(&self.gateway, &self.coder, &self.site.namespace, name)
     }
 
     /// What comes of `wait` while the agent makes one object after another.
@@ -245,7 +268,7 @@ impl Scene {
             .namespace
             .grant(&self.site.username(name), rules)?;
         eventually("the right", LIMIT, || {
-            Ok((self.evidence.get(token, target)?.status != 403).then_some(()))
+            Ok((self.evidence.get(token, target)?.status == 200).then_some(()))
         })
     }
 
@@ -305,7 +328,7 @@ fn people_see_and_end_what_they_may_and_that_they_did_is_recorded() -> Result<()
 
     let (person, direct) = (scene.site.terminal(&alice)?, scene.direct());
     let direct: Vec<&str> = direct.iter().map(String::as_str).collect();
-    let at = |arguments: &[&'static str]| {
+    let at = |arguments: &[&str]| {
         let place = ["-n", scene.namespace()];
         [arguments, &place, &direct]
             .concat()
@@ -322,7 +345,7 @@ fn people_see_and_end_what_they_may_and_that_they_did_is_recorded() -> Result<()
 
     // What runs, and its end.
     let _watch = scene.watch()?;
-    let run = |arguments: &[&'static str]| -> Result<harness::Output> {
+    let run = |arguments: &[&str]| -> Result<harness::Output> {
         let arguments = at(arguments);
         person.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
     };
@@ -367,6 +390,8 @@ fn people_see_and_end_what_they_may_and_that_they_did_is_recorded() -> Result<()
         "{calls}"
     );
 
+    traces_a_placeholder(&scene, &run)?;
+
     let reads = scene.reads("alice")?;
     for read in [
         row("watch", "records", "allow"),
@@ -378,6 +403,33 @@ fn people_see_and_end_what_they_may_and_that_they_did_is_recorded() -> Result<()
     ] {
         assert!(reads.contains(&read), "{read:?} is not in {reads:?}");
     }
+    Ok(())
+}
+
+/// From the record to the call, through the controller.
+fn traces_a_placeholder(
+    scene: &Scene,
+    run: &impl Fn(&[&str]) -> Result<harness::Output>,
+) -> Result<()> {
+    let secret = json!({"metadata": {"name": "door"}, "stringData": {"key": "canary-4711"}});
+    let path = scene.site.namespace.path("secrets");
+    let made = post(&scene.gateway, &scene.coder, &path, &secret)?;
+    let id = made.header("audit-id").context("an audit id")?.to_owned();
+    let shown = eventually("the Secret's record in the store", LIMIT, || {
+        let shown = run(&["audit", "show", &id, "-o", "json"])?;
+        Ok((shown.status == 0).then_some(shown.stdout))
+    })?;
+    let (_, from) = shown.split_once("masked:").context("it is masked")?;
+    let placeholder = format!("masked:{}", &from[..41]);
+    let traced = run(&["trace", &placeholder])?.success()?;
+    assert!(traced.contains(&id), "{traced}");
+    assert!(!traced.contains("canary-4711"), "{traced}");
+    let unknown = "masked:deadbeef:0123456789abcdef0123456789abcdef";
+    let nothing = run(&["trace", unknown])?;
+    assert!(
+        nothing.status == 1 && nothing.stdout.contains("No call in this record has it"),
+        "{nothing:?}"
+    );
     Ok(())
 }
 
