@@ -59,7 +59,7 @@
 //! | `upgrades.allow` | nothing | what may be upgraded beside exec, attach and port-forward of pods: `watch`, `pods/log`, `pods/proxy`, `services/proxy`, `nodes/proxy`; [upgraded connections](super::request_life#upgraded-connections) |
 //! | `upgrades.idle` | `10m` | an upgraded connection ends when nothing has passed for so long |
 //! | `upgrades.recordStdin` | `false` | record what clients send to programs; what is typed at a password prompt is then in the record wherever no detector knows it |
-//! | `control.listen`, `.tls`, `.clientCaFile` | not served | lets the controller follow what is recorded, see what runs and end one call; whoever has a certificate of that CA for `controller.sallyport.dev` is the controller: [people read the evidence](super::gate#people-read-the-evidence) |
+//! | `control.listen`, `.tls`, `.clientCaFile` | not served | lets the controller follow what is recorded, see what runs, end one call and bring stops; whoever has a certificate of that CA for `controller.sallyport.dev` is the controller: [people read the evidence](super::gate#people-read-the-evidence) |
 //! | `limits.bufferedBytes` | `256MiB` | what all bodies in memory may take together |
 //! | `limits.perPrincipal.bufferedBytes` | `64MiB` | what those of one user may take of it: [shares](super::request_life#shares) |
 //! | `limits.perPrincipal.recordBytesPerSecond` | `16MiB` | what one user's calls may write to the log on average; ten seconds' worth may come at once |

@@ -93,6 +93,18 @@
 //! user as records have it; never a name that an agent gives itself. An AgentStop that a gateway cannot understand stops
 //! everyone, and the refusal names it. Each gateway records when it begins and ceases to deny (verbs `stop` and `resume`).
 //!
+//! Gateways hear of stops, policies, votes and open glasses by watches of 10 s each, which follow one another without a
+//! list: at once as a rule. A watch whose connection has died in silence is given up 15 s after its last word; 10 s more
+//! pass for each connection in its place on which no answer begins. An API server that was away is heard at most 5 s
+//! after it is back, or 15 s where it was not refusing but silent.
+//!
+//! So `agents stop` waits for no watch. The controller reads the AgentStop and brings it to every gateway (`POST
+//! /v1/stops/NAME/apply` of the evidence API: it takes the right to create `agentstops`, and is recorded), and the
+//! command says `applied by 12 of 12 gateways`, or by which not and why. A stop that was brought so counts as any other,
+//! until the gateway hears of the object itself, or for a minute: lifting it ends it everywhere, and a controller that
+//! dies leaves nothing behind. Where the evidence API is not reached, the command says so and the stop counts by the
+//! watches. `agents resume` leaves it to the watches.
+//!
 //! What runs is judged again whenever policies, stops or agents' namespaces change, and every 5 minutes. A watch or log
 //! ends with a clean end of body; an upgraded connection is closed. The record says which rule ended it.
 //!

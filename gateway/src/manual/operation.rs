@@ -157,6 +157,7 @@
 //! | `upgraded connections are not allowed for …` | `upgrades.allow` | watch and follow logs over plain HTTP, as all clients can |
 //! | `the API server's answer was lost` | the connection broke after the call was sent | look at the object before repeating it |
 //! | `denied by rule "AgentStop/x"` | a person stopped it | `sallyport agents resume`, once it is clear why |
+//! | `not by g: …`, of `agents stop` | gateway g could not be asked, or has heard that the stop was lifted | it hears of the stop by its watch; run the same command again, and see that its pod runs |
 //! | `denied by rule "built-in/not-heard"` | the gateway has not heard the cluster's objects | look at its log, the CRDs and ClusterRole `sallyport-gateway-objects` |
 //! | nothing, for up to `approval.hold` | a person is asked | `kubectl get approvalrequests -A`; [the gate](super::gate) |
 //!
