@@ -29,6 +29,8 @@ use crate::{
 const AFTER_HELP: &str = "\
 CALLER is system:serviceaccount:NAMESPACE:NAME, agent:NAME, or oidc:ISSUER:CLAIM=VALUE[,CLAIM=VALUE].
 CALL is a verb and RESOURCE[.GROUP][/SUBRESOURCE][/NAME], or with -X a URL.
+A user's token out of a captured pod is an OIDC caller with --pod-account, and with --pod-agent where an Agent object
+names that ServiceAccount. Stops and BreakGlass objects are of the cluster and count for nothing here.
 
 Where a rule or the floor reads the object, give it with --object, as it would be after the change; without it the
 call is judged as if the object could not be learned.
@@ -38,7 +40,9 @@ Exit code 0: allowed. 1: an error. 3: denied. 4: it needs approval.
 Examples:
   sallyport policy explain --policies policies/ --as system:serviceaccount:ci:bot get secrets/db -n shop
   sallyport policy explain --policies policies/ --as agent:coder patch deployments.apps/web -n shop --object web.yaml
-  sallyport policy explain --policies policies/ --as oidc:github:repository_id=74000001 -X POST /api/v1/namespaces";
+  sallyport policy explain --policies policies/ --as oidc:github:repository_id=74000001 -X POST /api/v1/namespaces
+  sallyport policy explain --policies policies/ --as oidc:sso:sub=ann --pod-account coders/bot --pod-agent coder \
+    get secrets/db -n shop";
 
 const DENIED: u8 = 3;
 const HELD: u8 = 4;
@@ -52,6 +56,12 @@ pub(in crate::cli) struct Args {
     /// Who calls.
     #[arg(long = "as", value_name = "CALLER")]
     caller: String,
+    /// The ServiceAccount of the captured pod out of which the OIDC caller's token comes.
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pod_account: Option<String>,
+    /// The agent that is declared for that ServiceAccount: what is restricted for it is restricted for the caller.
+    #[arg(long, value_name = "NAME", requires = "pod_account")]
+    pod_agent: Option<String>,
     /// The call: VERB RESOURCE, or a URL with -X.
     #[arg(required = true, num_args = 1..=2, value_name = "CALL")]
     call: Vec<String>,
@@ -103,8 +113,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 impl Args {
     fn case(&self) -> anyhow::Result<Case> {
+        let caller = caller(&self.caller)?;
         let case = Case {
-            caller: caller(&self.caller)?,
+            caller: match &self.pod_account {
+                Some(account) => in_pod(caller, account, self.pod_agent.as_deref())?,
+                None => caller,
+            },
             namespace: self.namespace.clone(),
             apply: self.apply,
             in_agents_namespace: self.in_agents_namespace,
@@ -175,6 +189,25 @@ fn caller(text: &str) -> anyhow::Result<Caller> {
         );
     }
     Ok(caller)
+}
+
+fn in_pod(caller: Caller, account: &str, agent: Option<&str>) -> anyhow::Result<Caller> {
+    ensure!(
+        caller.oidc.is_some(),
+        "--pod-account is for a user's token; write --as oidc:ISSUER:CLAIM=VALUE, or leave it out: a ServiceAccount's \
+         token is of its own pod"
+    );
+    let (namespace, name) = account
+        .split_once('/')
+        .context("--pod-account is NAMESPACE/NAME")?;
+    Ok(Caller {
+        service_account: Some(ServiceAccount {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }),
+        pod_agent: agent.map(str::to_owned),
+        ..caller
+    })
 }
 
 fn oidc(text: &str) -> anyhow::Result<Oidc> {
@@ -335,6 +368,31 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_user_in_a_pod_is_restricted_as_the_pods_agent_is() {
+        let policy = "apiVersion: sallyport.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {name: p}\nspec:\n  \
+                      subjects: [{agent: {name: coder}}]\n  rules:\n  - {name: no, effect: Deny, verbs: [get], \
+                      apiGroups: [\"\"], resources: [secrets], namespaces: [shop], names: [db]}\n";
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join("p.yaml"), policy).expect("written");
+        let set = PolicySet::load(directory.path()).expect("a policy");
+        let rule = |agent: Option<&str>| {
+            let user = caller("oidc:sso:sub=ann").expect("a caller");
+            let case = Case {
+                caller: in_pod(user, "coders/bot", agent).expect("a caller"),
+                namespace: "shop".to_owned(),
+                ..Case::default()
+            };
+            let explained = explain(&set, &with_target(case, "get", "secrets/db"));
+            explained.expect("it is judged").rule
+        };
+        assert_eq!(rule(Some("coder")), "p/no");
+        assert_eq!(rule(Some("other")), "default");
+        assert_eq!(rule(None), "default");
+        let account = caller("system:serviceaccount:coders:bot").expect("a caller");
+        assert!(in_pod(account, "coders/bot", None).is_err());
     }
 
     #[test]

@@ -30,7 +30,8 @@ its directory. A case:
     expect: Deny                     # or Allow, or RequireApproval
     rule: read-only/no-secrets       # optional
 
-Also: apiGroup, command, apply, dryRun, inAgentsNamespace, object, oldObject, and model and ci under as.
+Also: apiGroup, command, apply, dryRun, inAgentsNamespace, object, oldObject, and model and ci under as. A user's
+token out of a captured pod has oidc and serviceAccount, and podAgent where an Agent object names that account.
 
 Exit code 0: every case is decided as expected. 1: one is not, or a file is wrong.
 
