@@ -89,9 +89,7 @@ fn a_placeholder_of_the_record_leads_to_every_call_with_it() {
 
 #[test]
 fn a_text_without_a_placeholder_is_told_how_one_looks() {
-    let error = asked(&["nothing here".to_owned()])
-        .err()
-        .expect("there is none");
+    let error = asked(&["nothing here".to_owned()]).expect_err("there is none");
     assert!(error.to_string().contains("sallyport-masked-<12 digits>"));
 }
 

@@ -28,7 +28,7 @@ struct Lease {
     until: Instant,
 }
 
-/// Of one object as it was read. A stop is never changed: another version of its name is another stop.
+/// Of one object as it was read. A stop is changed by its end alone: a later version of its name is another stop.
 #[derive(Debug)]
 struct Version {
     uid: Option<String>,
@@ -40,8 +40,12 @@ impl Pushed {
     /// Whether the stop is in force now. It is not where it is known to be lifted.
     pub fn take(&mut self, object: &AgentStop, known: &Known<AgentStop>, now: Instant) -> bool {
         let (name, version) = (object.name_any(), Version::of(object));
+        if object.resumed().is_some() {
+            self.0.remove(&name);
+            return false;
+        }
         if version.is_shown(&name, known) {
-            return true;
+            return !is_resumed(&name, known);
         }
         let is_replaced = |lease: &Lease| lease.object.number > version.number;
         if version.is_passed(known) || self.0.get(&name).is_some_and(is_replaced) {
@@ -72,6 +76,11 @@ impl Pushed {
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Stop>> {
         self.0.values().map(|lease| &lease.stop)
     }
+}
+
+fn is_resumed(name: &str, known: &Known<AgentStop>) -> bool {
+    let heard = known.objects.get(&(String::new(), name.to_owned()));
+    heard.is_some_and(|heard| heard.as_ref().is_ok_and(|stop| stop.resumed().is_some()))
 }
 
 impl Version {

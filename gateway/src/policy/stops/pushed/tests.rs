@@ -169,3 +169,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_stop_that_was_resumed_is_brought_to_nobody() {
+    let (mut pushed, now) = (Pushed::default(), Instant::now());
+    let mut resumed = object(5);
+    let status = json!({"resumed": {"by": "bob", "at": "2026-11-26T11:00:00Z"}});
+    resumed.status = serde_json::from_value(status).expect("a status");
+    assert!(pushed.take(&object(5), &known(None, 3), now));
+    assert!(!pushed.take(&resumed, &known(None, 3), now));
+    assert!(in_force(&pushed, &known(None, 3)).is_empty());
+
+    let mut heard = known(Some(5), 6);
+    let key = (String::new(), "one".to_owned());
+    heard.objects.insert(key, Ok(Arc::new(resumed)));
+    assert!(
+        !pushed.take(&object(5), &heard, now),
+        "a push that comes late"
+    );
+}
