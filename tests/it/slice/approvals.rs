@@ -183,7 +183,7 @@ spec:
     effect: RequireApproval
     verbs: [create, update, patch]
     apiGroups: [""]
-    resources: [configmaps, pods/exec, pods/ephemeralcontainers]
+    resources: [configmaps, pods/attach, pods/exec, pods/ephemeralcontainers]
     namespaces: [{namespace}]
     names: ["*"]
     reason: ConfigMaps are looked at first

@@ -25,6 +25,8 @@ use super::{
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
+/// The channel of a WebSocket.
+const ERROR: u8 = 3;
 
 /// A node with one captured pod, whose agent may do everything in its namespace.
 struct Node {
@@ -406,7 +408,7 @@ spec:
     effect: RequireApproval
     verbs: [create]
     apiGroups: [""]
-    resources: [configmaps]
+    resources: [configmaps, pods/exec]
     namespaces: ["*"]
     names: ["*"]
     reason: look at it first
@@ -492,10 +494,26 @@ fn where_policies_are_only_observed_they_are_recorded_and_deny_nothing() -> Resu
     };
     assert!(counted("deny")? >= 1.0 && counted("hold")? >= 1.0);
 
-    // Enforced, what runs against policy ends.
+    node.namespace.create_running_pod("shell", &json!({}))?;
+    let exec = "pods/shell/exec?command=cat&stdin=true&stdout=true";
+    let bearer = format!("Bearer {}", node.token);
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Sec-WebSocket-Protocol", "v5.channel.k8s.io"),
+    ];
+    let client = node.client(node.address)?;
+    let mut terminal = client.websocket(&node.namespace.path(exec), &headers)?;
+    terminal.send(0, b"nobody is asked\n")?;
+    assert_eq!(terminal.receive()?, (1, b"nobody is asked\n".to_vec()));
+
+    // Enforced, what runs against policy ends, and what nobody was asked about.
     node.namespace
         .label(&json!({"sallyport.dev/agents": "enforce"}))?;
     watch.body(&head).context("the watch ends in order")?;
+    let told = terminal.rest()?.remove(&ERROR).context("no Status")?;
+    let told: Value = serde_json::from_slice(&told)?;
+    assert_eq!(told["code"], 403, "{told}");
+    assert!(told.to_string().contains("observed/ask"), "{told}");
     api.create(&configmaps, &named("keep"))?;
     eventually("the enforced policy", LIMIT, || {
         let answer = node.call("DELETE", &keep, &Value::Null)?;
@@ -751,6 +769,10 @@ fn a_captured_pod_is_stopped_by_its_account_and_its_watch_ends_in_order() -> Res
         Ok((node.list()?.status == 403).then_some(()))
     })?;
     watch.body(&head).context("the watch ends in order")?;
+    let told = terminal.rest()?.remove(&ERROR).context("no Status")?;
+    let told: Value = serde_json::from_slice(&told)?;
+    assert_eq!(told["code"], 403, "{told}");
+    assert!(told.to_string().contains("observed/ask"), "{told}");
     stop.lift()?;
     eventually("the resumed agent", LIMIT, || {
         Ok((node.list()?.status == 200).then_some(()))

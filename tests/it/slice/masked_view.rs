@@ -678,3 +678,44 @@ fn who_reads_a_decoy_is_stopped() -> Result<()> {
     })?;
     Ok(())
 }
+
+/// `kubectl get events` shows a column of free text.
+#[test]
+fn a_cell_of_a_table_shows_no_token_that_a_detector_of_a_policy_knows() -> Result<()> {
+    const DETECTOR: &str =
+        "  detectors:\n  - {name: acme-token, prefix: acme_, characters: A-Za-z0-9, length: 12}\n";
+    let scene = Scene::with(|settings, namespace| {
+        let policy = policy(&namespace.name) + DETECTOR;
+        Ok(settings.with_policy("masked.yaml", &policy))
+    })?;
+    let tokens = [
+        "acme_4fK9zQ2mX7pL8wRt",
+        &["gh", "p_", &"0Zq1Xw2Cv3".repeat(4)].concat(),
+    ];
+    let namespace = &scene.namespace;
+    let event = json!({
+        "metadata": {"name": "leak"},
+        "involvedObject": {"kind": "Pod", "name": "shop", "namespace": namespace.name},
+        "reason": "Failed", "type": "Warning",
+        "message": format!("login with {} and {}", tokens[0], tokens[1]),
+    });
+    namespace.api().create(&namespace.path("events"), &event)?;
+    let shown = scene.kubectl()?.ok(&["get", "events"])?;
+    let row = shown.lines().find(|line| line.contains("login with"));
+    let row = row.context("no row of the event")?;
+    assert_eq!(row.matches("sallyport-masked-").count(), 2, "{shown}");
+    assert!(tokens.iter().all(|token| !shown.contains(token)), "{shown}");
+    let call = scene.outcome_of("the record", |call| {
+        call["objectRef"]["resource"] == "events"
+    })?;
+    assert_eq!(
+        call["maskedResponse"].as_i64().map(|count| count >= 2),
+        Some(true),
+        "{call}"
+    );
+    assert!(
+        tokens.iter().all(|token| !call.to_string().contains(token)),
+        "{call}"
+    );
+    Ok(())
+}

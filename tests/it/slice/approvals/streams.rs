@@ -6,7 +6,7 @@ use anyhow::Result;
 use harness::{Tools, WebSocket};
 use serde_json::json;
 
-use super::*;
+use super::{super::levels::outcome, *};
 
 const EXEC: [&str; 5] = ["exec", "shell", "--", "sh", "-c"];
 /// The channel of a WebSocket.
@@ -183,6 +183,53 @@ fn exec_by_spdy_uses_what_was_approved_for_websocket() -> Result<()> {
     assert_eq!(requests.len(), 1, "each protocol asked for itself");
     asked.vote(&requests[0], &approval("ann"))?;
     assert_eq!(asked.spdy()?.ok(&run)?, "out\n");
+    Ok(())
+}
+
+#[test]
+fn held_attach_waits_in_view_and_what_is_typed_is_recorded_masked() -> Result<()> {
+    let asked = Asked::with_settings("{hold: 60s}", |mut settings| {
+        settings.config["upgrades"] = json!({"recordStdin": true});
+        settings
+    })?;
+    let scene = &asked.scene;
+    let reader = json!({"command": ["sh", "-c", "read line; echo got $line"], "stdin": true});
+    scene.namespace.create_running_pod("reader", &reader)?;
+    let token = ["gh", "p_", "0Zq1Xw2Cv3Bn4Ml5Kj6Hg7Fd8Sa9Po0Iu1Yt2"].concat();
+    let typed = format!("{token} typed\n");
+    let kubectl = scene.kubectl()?;
+    let output = thread::scope(|threads| {
+        let attach = ["attach", "-i", "reader"];
+        let agent = threads.spawn(|| kubectl.run_with_input(&attach, typed.as_bytes()));
+        let request = asked.open_request()?;
+        assert_eq!(request["spec"]["call"]["subresource"], "attach");
+        assert_eq!(kubectl.ok(&["logs", "reader"])?, "", "it was typed already");
+        asked.vote(&request, &approval("ann"))?;
+        agent.join().expect("kubectl ran")
+    })?;
+    for told in ["waits for approval", "(by ann)\n"] {
+        assert!(output.stderr.contains(told), "{told:?}: {output:?}");
+    }
+    eventually("what the process read", SOON, || {
+        let said = kubectl.ok(&["logs", "reader"])?;
+        Ok((said == format!("got {typed}")).then_some(()))
+    })?;
+
+    let call = scene.stream("attach", "get")?;
+    assert_eq!(
+        (&call["approval"]["state"], &call["responseStatus"]["code"]),
+        (&json!("approved"), &json!(101)),
+        "{call}"
+    );
+    let call = outcome(scene, call["auditID"].as_str().context("no id")?)?;
+    let said: Value = serde_json::from_str(call["responseObject"].as_str().context("no body")?)?;
+    let stdin = said["stdin"].as_str().context("no stdin")?;
+    assert!(
+        stdin.starts_with("masked:") && stdin.ends_with(" typed\n"),
+        "{call}"
+    );
+    assert_eq!(call["maskedRequest"], 1, "{call}");
+    assert!(!call.to_string().contains(&token), "{call}");
     Ok(())
 }
 
