@@ -66,6 +66,7 @@ mod captured;
 pub mod channels;
 pub mod content;
 mod decoys;
+mod denied;
 mod fault;
 mod folding;
 mod follow;
@@ -347,7 +348,7 @@ impl Gateway {
             }
             Err(rejection) => {
                 if matches!(rejection, Rejection::Denied(_)) {
-                    self.recorder.alerts.denied(&attributes);
+                    self.weigh_denied(&mut call, &mut recording).await;
                 }
                 refuse(recording, rejection).await
             }

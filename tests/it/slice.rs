@@ -8,6 +8,7 @@ use harness::{
 };
 use serde_json::{Value, json};
 
+mod alerts;
 mod analysis;
 mod approvals;
 mod audit;

@@ -146,6 +146,9 @@
 //! It keeps `status.state` of approval requests right for people's eyes and deletes what is over after seven days, says in
 //! the status of each `AgentPolicy` whether its rules count, tells webhooks, and takes decisions from them.
 //!
+//! A denial is an alert (Event `CriticalDenied`) where the call would have been of critical risk: by the object that it was
+//! judged on, or by its body where no rule read one. Of a JSON Patch that no rule read the request line alone counts.
+//!
 //! What is to be told is in the cluster, so nothing is lost with a leader: a request says in `status.toldAt` that webhooks
 //! were told, an alert's Event says it in the annotation `sallyport.dev/told`. A leader that ends between telling and saying
 //! so tells it twice. `X-Sallyport-Signature: v0=<hex>` is HMAC-SHA256 over `v0:<timestamp>:<body>`, as Slack signs its own.

@@ -8,13 +8,12 @@ use tokio::sync::mpsc;
 use crate::{
     api::{
         alert::{Alert, Reason},
-        v1alpha1::approval_request::RiskLevel,
+        v1alpha1::approval_request::{Risk, RiskLevel},
     },
     audit::record::Record,
     authn::Unauthenticated,
     identity::{Attributes, Workload},
     mask::SecretName,
-    policy::risk,
     request_info::RequestInfo,
 };
 
@@ -60,12 +59,8 @@ impl Alerts {
     }
 
     /// A denial is worth a look where the call would have done great harm.
-    pub(super) fn denied(&self, attributes: &Attributes<'_>) {
-        if self.0.is_none() {
-            return;
-        }
-        let risk = risk::assess(attributes, None);
-        if risk.level < RiskLevel::Critical {
+    pub(super) fn denied(&self, attributes: &Attributes<'_>, risk: &Risk) {
+        if self.0.is_none() || risk.level < RiskLevel::Critical {
             return;
         }
         let (request, user) = (
@@ -136,7 +131,10 @@ fn call(request: &RequestInfo) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::{Identity, Provenance, UserInfo};
+    use crate::{
+        identity::{Identity, Provenance, UserInfo},
+        policy::risk,
+    };
 
     fn told(method: &str, target: &str) -> Vec<Alert> {
         let (alerts, mut receiver) = Alerts::new(&mut Registry::default());
@@ -151,7 +149,8 @@ mod tests {
             provenance: Provenance::default(),
             session_id: None,
         };
-        alerts.denied(&Attributes::new(&identity, &request));
+        let attributes = Attributes::new(&identity, &request);
+        alerts.denied(&attributes, &risk::assess(&attributes, None));
         std::iter::from_fn(|| receiver.try_recv().ok()).collect()
     }
 

@@ -13,9 +13,7 @@ use super::{
     token_request,
 };
 use crate::{
-    policy::{
-        Audited, Decision, Denial, Judgement, PendingPermit, Permit, PolicySet, Unenforced, risk,
-    },
+    policy::{Audited, Decision, Denial, Judgement, PendingPermit, Permit, PolicySet, Unenforced},
     request_info::RequestInfo,
 };
 
@@ -62,8 +60,6 @@ impl Gateway {
             Decision::Hold(pending) => Ok(Judged::Held(pending)),
             Decision::Deny(denial) => {
                 recording.judged_by(policies.digest());
-                let object = call.content.facts.object.known();
-                recording.risky(&risk::assess(call.attributes, object));
                 recording.denied(&denial);
                 Err(Rejection::Denied(denial.message(call.attributes)))
             }

@@ -171,12 +171,7 @@ impl Gateway {
         let Some(kind) = content::patch_type(call) else {
             return Err(unreadable(call, &Unreadable::Format(named)).into());
         };
-        if !call.content.is_read() {
-            reserve(call.body.bytes.len(), recording).await?;
-            let read = content::read_patch(kind, &call.body.bytes);
-            let body = read.map_err(|error| unreadable(call, &error))?;
-            call.content.set_body(body);
-        }
+        self.read_patch(kind, call, recording).await?;
         self.learn_current(wanted.look_up, call, recording).await?;
         match kind {
             PatchType::Json | PatchType::Merge => apply_here(kind, call)?,
@@ -225,6 +220,38 @@ impl Gateway {
         let body = read.map_err(|error| unreadable(call, &error))?;
         call.content.set_body(body);
         Ok(())
+    }
+
+    async fn read_patch(
+        &self,
+        kind: PatchType,
+        call: &mut Call<'_>,
+        recording: &mut Recording,
+    ) -> Result<(), Unlearned> {
+        if call.content.is_read() {
+            return Ok(());
+        }
+        reserve(call.body.bytes.len(), recording).await?;
+        let read = content::read_patch(kind, &call.body.bytes);
+        let body = read.map_err(|error| unreadable(call, &error))?;
+        call.content.set_body(body);
+        Ok(())
+    }
+
+    /// What the body says of the object, without a look at what there is. A JSON Patch says nothing alone.
+    pub(super) async fn read_written(
+        &self,
+        call: &mut Call<'_>,
+        recording: &mut Recording,
+    ) -> Option<serde_json::Value> {
+        let read = match content::patch_type(call) {
+            Some(PatchType::Json) => return None,
+            Some(kind) => self.read_patch(kind, call, recording).await,
+            None => self.read_object(call, recording).await,
+        };
+        read.ok()?;
+        let body = call.content.body()?;
+        Some(content::placed(body, call.attributes.request))
     }
 
     /// The options of a deletion, from the body or from the query.

@@ -230,11 +230,13 @@ impl Recording {
         self.risky(permit.risk());
     }
 
-    /// What the call could do, whatever was decided.
+    /// What the call could do, whatever was decided. Reasons may quote the object.
     pub(super) fn risky(&mut self, risk: &Risk) {
+        let key = Arc::clone(self.key());
+        let masked = |reason: &String| mask::text(&key, reason).into_inner();
         self.change(|record| {
             record.risk = Some(risk.level.as_str());
-            record.risk_reasons.clone_from(&risk.reasons);
+            record.risk_reasons = risk.reasons.iter().map(masked).collect();
         });
     }
 

@@ -1,0 +1,42 @@
+//! What a denied call would have done: for the record, and for whoever must look at it.
+
+use super::{Call, Gateway, recording::Recording};
+use crate::{
+    api::v1alpha1::approval_request::{Risk, RiskLevel},
+    mask,
+    policy::risk,
+};
+
+impl Gateway {
+    /// A denial that needed no look at the object is weighed by what the body says of it.
+    pub(super) async fn weigh_denied(&self, call: &mut Call<'_>, recording: &mut Recording) {
+        let mut risk = self.risk_of_denied(call, recording).await;
+        recording.risky(&risk);
+        for reason in &mut risk.reasons {
+            *reason = mask::text(recording.key(), reason).into_inner();
+        }
+        self.recorder.alerts.denied(call.attributes, &risk);
+    }
+
+    async fn risk_of_denied(&self, call: &mut Call<'_>, recording: &mut Recording) -> Risk {
+        let attributes = call.attributes;
+        if call.content.facts.object.is_learned() {
+            return risk::assess(attributes, call.content.after());
+        }
+        let by_line = risk::assess(attributes, None);
+        if by_line.level == RiskLevel::Critical || !risk::reads_object(attributes) {
+            return by_line;
+        }
+        let Some(written) = self.read_written(call, recording).await else {
+            return by_line;
+        };
+        let by_body = risk::assess(attributes, Some(&written));
+        // What a patch leaves out is not missing in the object.
+        let is_whole = attributes.request.verb != "patch";
+        if is_whole || by_body.level == RiskLevel::Critical {
+            by_body
+        } else {
+            by_line
+        }
+    }
+}
