@@ -31,7 +31,7 @@ pub use self::{
     quotes::unquoted,
     rule::{Decoys, Rule, SecretName},
     session::{ExitStatus, session},
-    text::{request_uri, request_uri_start, text, user_agent},
+    text::{has_secret, request_uri, request_uri_start, text, user_agent},
     view::{Issued, Shown, Unmaskable, View, Viewer},
 };
 

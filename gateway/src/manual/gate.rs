@@ -64,6 +64,9 @@
 //! recorded write. A pod is given no Secret that its maker sees only masked, whether in volumes or in variables, unless the
 //! rule that masks it says `secretReferences: Allow`: then whoever chooses the pod's image can have it print the values.
 //!
+//! A warning of the API server's, which admission webhooks and policies write, is withheld where detectors find a secret in
+//! it, where it quotes a value of an object with environment variables, and for every write of a Secret.
+//!
 //! helm can install, list and, up to helm 3, show releases under a masked view. `upgrade`, `rollback` and `uninstall` fail
 //! before they change anything; do not add `--no-hooks`.
 //!

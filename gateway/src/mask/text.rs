@@ -70,6 +70,12 @@ pub fn text(key: &Key, text: &str) -> Masked<String> {
     Masked(cut(hide(key, text), TEXT_LIMIT))
 }
 
+/// Whether detectors find a secret in a text.
+pub fn has_secret(key: &Key, text: &str) -> bool {
+    let (bytes, detectors) = (text.as_bytes(), key.detectors());
+    !detectors.secrets(bytes).is_empty() || !detectors.told(bytes).is_empty()
+}
+
 /// A [`text`] that kube-apiserver cuts in the same way.
 pub fn user_agent(key: &Key, agent: &str) -> Masked<String> {
     text(key, agent)

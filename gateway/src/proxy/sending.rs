@@ -168,6 +168,9 @@ fn passed_on(
 ) -> Response<UpstreamBody> {
     let (mut head, body) = response.into_parts();
     head.headers = headers::downstream(&head.headers);
+    if recording.is_shown_as_view() {
+        view::mask_warnings(&mut head.headers, call.attributes.request, recording.key());
+    }
     let user = &call.attributes.identity.upstream_user;
     let own = warning::of_response(head.status, call.arrival, user);
     let of_rules = call

@@ -26,6 +26,9 @@ mod json_patch;
 /// What a view holds back, as a rule: a text that is looked into.
 pub(super) const ROOM: usize = 128 << 10;
 
+const WITHHELD: &str = "299 - \"sallyport: a warning of the API server is withheld, because it may quote values that \
+                        policy lets you see only masked\"";
+
 /// Why an answer cannot be shown.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum Unshowable {
@@ -284,6 +287,21 @@ pub(super) fn request_headers(client: &HeaderMap) -> HeaderMap {
         asked.unwrap_or(HeaderValue::from_static("application/json")),
     );
     headers
+}
+
+/// Webhooks and admission policies write warnings, and may quote the object in them.
+pub(super) fn mask_warnings(headers: &mut HeaderMap, info: &RequestInfo, key: &mask::Key) {
+    let header::Entry::Occupied(mut warnings) = headers.entry(header::WARNING) else {
+        return;
+    };
+    for warning in warnings.iter_mut() {
+        let said = std::str::from_utf8(warning.as_bytes()).unwrap_or_default();
+        let said = said.replace("\\\"", "\"").replace("\\\\", "\\");
+        let quotes = said.is_empty() || writes_secrets(info) || mask::unquoted(info, &said) != said;
+        if quotes || mask::has_secret(key, &said) {
+            *warning = HeaderValue::from_static(WITHHELD);
+        }
+    }
 }
 
 /// Says that the answer is not what is stored. Of a long one the number is not known when its head goes.
