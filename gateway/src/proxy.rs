@@ -364,6 +364,10 @@ impl Gateway {
         call.client
             .asks(self.upgrades.asked(call.arrival, info, call.body)?);
         let content_type = content_type(call.arrival);
+        let is_object = info.is_resource_request && !info.is_connect();
+        if is_object && !call.body.bytes.is_empty() && content_type.is_some_and(headers::is_cbor) {
+            return Err(Rejection::BodyInCbor);
+        }
         if let Err(denial) = write_back::check(&call.arrival.target, content_type, &call.body.bytes)
         {
             return deny(recording, &denial, call.attributes);

@@ -78,7 +78,8 @@
 //! In records, protobuf and YAML are the JSON of the same object, with the same placeholders. Fields that only a newer API
 //! server knows are left out of records; in a request that has to be judged they are refused. Environment variables are
 //! recorded by name, never by their literal values. Every string is searched for what looks like a secret: tokens, private
-//! keys, passwords in URLs, and values that look random behind a name like `password`. `managedFields` are empty. CBOR, YAML
+//! keys, passwords in URLs, and values that look random behind a name like `password`. `managedFields` are empty. No answer
+//! in CBOR is asked for, and an object in CBOR is refused with 415. YAML
 //! over 1 MiB and YAML whose aliases multiply are recorded by length and digest alone. A cell of a table that prints an
 //! environment variable or what kubectl applied holds a placeholder, if its column names its path.
 //!

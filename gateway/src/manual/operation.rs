@@ -33,7 +33,7 @@
 //! `reason` is one of `ambiguous`, `answer_not_masked`, `answer_not_recorded`, `approval_denied`, `approval_draining`,
 //! `approval_expired`, `approval_pending`, `approval_too_many`, `approval_unavailable`, `approval_used`, `approval_void`,
 //! `refused_by_api_server`, `authority_unavailable`, `body_broken`, `body_encoded`,
-//! `body_too_large`, `body_too_slow`, `busy`, `denied`, `http_version`, `impersonation`, `not_recorded`, `outcome_unknown`,
+//! `body_in_cbor`, `body_too_large`, `body_too_slow`, `busy`, `denied`, `http_version`, `impersonation`, `not_recorded`, `outcome_unknown`,
 //! `quota_bytes`, `quota_calls`, `quota_record`, `unauthenticated`, `unreachable`, `unsafe`, `upgrade_not_allowed`,
 //! `upgrade_unusable`. Worth an alert: `wal_failing`, `wal_full_seconds` under an
 //! hour for two minutes, `wal_used_bytes` over half of `wal_limit_bytes`, and any `not_recorded`, `answer_not_recorded` or `unsafe`.

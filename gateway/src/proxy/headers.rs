@@ -37,6 +37,9 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
+/// A form that nobody serves.
+const NOTHING: HeaderValue = HeaderValue::from_static("application/vnd.sallyport.nothing");
+
 pub(super) const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 const IMPERSONATE_USER: HeaderName = HeaderName::from_static("impersonate-user");
 const IMPERSONATE_UID: HeaderName = HeaderName::from_static("impersonate-uid");
@@ -84,9 +87,35 @@ pub(super) fn upstream(client: &HeaderMap, ours: &Ours<'_>) -> Result<HeaderMap,
             headers.append(name.clone(), value.clone());
         }
     }
+    without_cbor(&mut headers);
     add_ours(&mut headers, ours)?;
     check(&headers)?;
     Ok(headers)
+}
+
+/// An answer in CBOR could be neither masked nor recorded, so none is asked for. Who takes nothing else is told by the
+/// API server what there is: client-go then asks for that.
+fn without_cbor(headers: &mut HeaderMap) {
+    let accepted = headers.get_all(header::ACCEPT);
+    if !accepted.iter().any(|value| is_cbor(value.as_bytes())) {
+        return;
+    }
+    let clauses: Vec<&[u8]> = accepted
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter(|clause| !is_cbor(clause) && !clause.trim_ascii().is_empty())
+        .collect();
+    let left = HeaderValue::from_bytes(&clauses.join(&b","[..]));
+    let left = left.ok().filter(|left| !left.is_empty());
+    headers.insert(header::ACCEPT, left.unwrap_or(NOTHING));
+}
+
+/// Also `application/cbor-seq`, and whatever stands around it.
+pub(super) fn is_cbor(media_types: &[u8]) -> bool {
+    let name = b"cbor";
+    media_types
+        .windows(name.len())
+        .any(|part| part.eq_ignore_ascii_case(name))
 }
 
 /// The headers of the response, without what belonged to the upstream connection.

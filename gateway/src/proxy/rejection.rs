@@ -42,6 +42,10 @@ pub(super) enum Rejection {
         "request bodies with Content-Encoding {encoding:?} are not accepted: send them unencoded"
     )]
     BodyEncoded { encoding: String },
+    #[error(
+        "objects in CBOR are not accepted, because they can be neither judged nor recorded: send JSON, YAML or protobuf"
+    )]
+    BodyInCbor,
     #[error("the gateway has no room to buffer this request now; try again")]
     Busy,
     #[error(
@@ -145,6 +149,11 @@ impl Rejection {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "UnsupportedMediaType",
                 "body_encoded",
+            ),
+            Self::BodyInCbor => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "UnsupportedMediaType",
+                "body_in_cbor",
             ),
             Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "busy"),
             Self::ShareInUse => (

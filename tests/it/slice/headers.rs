@@ -159,3 +159,38 @@ fn two_credentials_are_none() -> Result<()> {
         .refusal(401)?;
     Ok(())
 }
+
+#[test]
+fn nothing_passes_in_cbor() -> Result<()> {
+    let scene = Scene::new()?;
+    let target = scene.configmaps();
+    for accepted in [
+        "application/cbor, application/json",
+        "application/cbor;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1;g=meta.k8s.io",
+        "application/cbor, */*;q=0.1",
+    ] {
+        let answer = scene.call("GET", &target, &[("Accept", accepted)])?;
+        assert_eq!(answer.status, 200, "{accepted}: {}", answer.text());
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+    }
+    let refused = scene.call("GET", &target, &[("Accept", "application/cbor")])?;
+    let status = refused.refusal(406)?;
+    assert!(
+        status["message"].to_string().contains("application/json"),
+        "{status}"
+    );
+
+    let one = format!("{target}/one");
+    for (method, target, format) in [
+        ("POST", &target, "application/cbor"),
+        ("PATCH", &one, "application/apply-patch+cbor"),
+        ("DELETE", &one, "Application/CBOR; q=1"),
+    ] {
+        let headers = [("Content-Type", format)];
+        let mut sent = scene.start(method, target, &headers, b"\xd9\xd9\xf7\xa0")?;
+        let status = sent.response()?.refusal(415)?;
+        let message = status["message"].to_string();
+        assert!(message.contains("send JSON, YAML or protobuf"), "{message}");
+    }
+    Ok(())
+}

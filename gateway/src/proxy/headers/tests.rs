@@ -157,3 +157,28 @@ fn responses_lose_what_belonged_to_the_upstream_connection() {
     assert_eq!(headers.len(), 2);
     assert_eq!(headers["etag"], "e");
 }
+
+#[test]
+fn no_answer_in_cbor_is_asked_for() {
+    for (accepted, asked) in [
+        ("application/json, */*;q=0.5", "application/json, */*;q=0.5"),
+        (
+            "application/cbor;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1;g=meta.k8s.io, application/cbor",
+            "application/json;as=Table;v=v1;g=meta.k8s.io",
+        ),
+        (
+            "application/json,Application/CBOR ;q=0.9",
+            "application/json",
+        ),
+        ("application/cbor-seq", "application/vnd.sallyport.nothing"),
+        ("application/cbor, ", "application/vnd.sallyport.nothing"),
+    ] {
+        assert_eq!(build(&[("accept", accepted)])["accept"], asked);
+    }
+    let headers = build(&[
+        ("accept", "application/cbor"),
+        ("accept", "application/yaml"),
+    ]);
+    let asked: Vec<_> = headers.get_all("accept").iter().collect();
+    assert_eq!(asked, ["application/yaml"]);
+}
