@@ -170,7 +170,7 @@ fn install_definitions(settings: &Settings) -> Result<()> {
     kubectl.ok(&established).map(drop)
 }
 
-fn asking(namespace: &str, terms: &str) -> String {
+pub(super) fn asking(namespace: &str, terms: &str) -> String {
     format!(
         r#"apiVersion: sallyport.dev/v1alpha1
 kind: AgentPolicy

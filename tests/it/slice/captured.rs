@@ -20,6 +20,7 @@ use sallyport::{
 use serde_json::{Value, json};
 
 use super::{
+    approvals::asking,
     developer_policy,
     stops::{Stopped, with_objects},
 };
@@ -618,6 +619,81 @@ fn a_pod_that_is_gone_loses_listeners_and_connections() -> Result<()> {
     })?;
     assert_eq!(node.gateway.metric("sallyport_captured_pods")?, 0.0);
     assert_eq!(node.gateway.metric("sallyport_captured_listeners")?, 0.0);
+    Ok(())
+}
+
+#[test]
+fn a_terminal_and_a_held_call_end_with_their_pod() -> Result<()> {
+    Cluster::from_env()?.serve_objects()?;
+    let node = Node::with(with_objects)?;
+    let namespace = &node.namespace;
+    namespace.create_running_pod("shell", &json!({}))?;
+    let policy = asking(&namespace.name, "{hold: 60s}");
+    let policy = policy.replace(
+        "[configmaps, pods/exec, pods/ephemeralcontainers]",
+        "[configmaps]",
+    );
+    node.gateway.write_policy("ask.yaml", &policy)?;
+    node.gateway.reload()?;
+    let bearer = format!("Bearer {}", node.token);
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Sec-WebSocket-Protocol", "v4.channel.k8s.io"),
+    ];
+    let target = namespace.path("pods/shell/exec?command=cat&stdin=true&stdout=true");
+    let mut shell = node.client(node.address)?.websocket(&target, &headers)?;
+    shell.send(0, b"ping\n")?;
+    assert_eq!(shell.receive()?, (1, b"ping\n".to_vec()));
+
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Content-Type", "application/json"),
+    ];
+    let object = serde_json::to_vec(&json!({"metadata": {"name": "web"}}))?;
+    let configmaps = namespace.path("configmaps");
+    let client = node.client(node.address)?;
+    let mut held = client.start("POST", &configmaps, &headers, &object)?;
+    eventually("the held call", LIMIT, || {
+        let calls = node.gateway.audit_list_of_log()?;
+        let mut calls = calls.into_iter();
+        Ok(calls.find(|call| call["approval"]["state"] == "pending"))
+    })?;
+
+    node.agent.gone(&node.pod.uid);
+    assert!(held.response().is_err(), "the held call was answered");
+    drop(shell.rest());
+    let outcome = |what: &str, state: &str| {
+        eventually(what, LIMIT, || {
+            let calls = node.gateway.audit_list(&[])?;
+            Ok(calls.into_iter().find(|call| {
+                call["stage"] == "ResponseComplete"
+                    && call["outcome"] == "aborted"
+                    && call[state].is_object()
+                    && (state == "approval" || call["objectRef"]["subresource"] == "exec")
+            }))
+        })
+    };
+    let ended = outcome("the end of the terminal", "responseStatus")?;
+    assert_eq!(
+        ended["responseStatus"]["message"], "the pod is gone",
+        "{ended:#}"
+    );
+    let left = outcome("the end of the held call", "approval")?;
+    assert_eq!(left["approval"]["state"], "withdrawn", "{left:#}");
+
+    // An approval comes too late: nobody is there to whom it was given.
+    let requests = format!(
+        "/apis/sallyport.dev/v1alpha1/namespaces/{}/approvalrequests",
+        namespace.name
+    );
+    eventually("the withdrawn question", LIMIT, || {
+        let list = namespace.api().get(&requests)?;
+        let withdrawn = &list["items"][0]["status"]["withdrawnAt"];
+        Ok(withdrawn.is_string().then_some(()))
+    })?;
+    let maps = namespace.api().get(&configmaps)?;
+    let mut maps = maps["items"].as_array().into_iter().flatten();
+    assert!(!maps.any(|map| map["metadata"]["name"] == "web"));
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use harness::{Tools, WebSocket, eventually};
 use serde_json::{Value, json};
 
 use super::Scene;
+use crate::slice::{developer_policy, stops::told};
 
 impl Scene {
     /// An exec that waits for what it is told, and has answered once.
@@ -140,5 +141,30 @@ fn an_api_server_that_breaks_off_ends_the_client() -> Result<()> {
         &scene.stream("exec", "get")?,
         "the API server broke the connection off",
     );
+    Ok(())
+}
+
+#[test]
+fn a_policy_that_allows_it_no_more_ends_a_session() -> Result<()> {
+    let scene = Scene::with_shell()?;
+    let mut socket = scene.waiting()?;
+    let audit_id = socket.header("audit-id").context("no Audit-ID")?.to_owned();
+    let reads = developer_policy(&scene.namespace.name)
+        .replace("verbs: [\"*\"]", "verbs: [get, list, watch]");
+    scene.gateway.write_policy("developer.yaml", &reads)?;
+    scene.gateway.reload()?;
+    let why = told(&mut socket)?;
+    assert!(why.contains("no rule of any AgentPolicy"), "{why}");
+    let call = scene.stream("exec", "get")?;
+    assert_eq!(
+        (&call["auditID"], &call["outcome"]),
+        (&json!(audit_id), &json!("aborted")),
+        "{call:#}"
+    );
+    let why = call["responseStatus"]["message"].to_string();
+    assert!(why.contains("no rule of any AgentPolicy"), "{call:#}");
+    // It does not come again, and what the policy still allows goes on.
+    assert!(scene.waiting().is_err());
+    assert_eq!(scene.list()?.status, 200);
     Ok(())
 }
