@@ -321,6 +321,30 @@ fn no_proxy_leads_back_to_the_api_server_or_into_a_kubelet() -> Result<()> {
         let refused = here.scene.call("GET", &target, &[])?;
         denied(&refused, "floor-api-server-proxy").context(target)?;
     }
+    // A rule that names the subresource, but not that it is of no namespace.
+    for (method, target) in [
+        (
+            "GET",
+            "/api/v1/nodes/node/proxy/run/kube-system/etcd/etcd?cmd=id",
+        ),
+        (
+            "GET",
+            "/api/v1/nodes/node/proxy/containerLogs/kube-system/etcd/etcd",
+        ),
+        (
+            "GET",
+            "/api/v1/nodes/node:10250/proxy/exec/kube-system/etcd/etcd?command=id&output=1",
+        ),
+        ("GET", "/api/v1/nodes/https:node:10250/proxy/pods"),
+        (
+            "POST",
+            "/api/v1/nodes/node/proxy/run/kube-system/etcd/etcd?cmd=id",
+        ),
+        ("GET", "/api/v1/nodes/node/proxy"),
+    ] {
+        let refused = here.scene.call(method, target, &[])?;
+        denied(&refused, "floor-unnamed-namespace").context(target)?;
+    }
     Ok(())
 }
 
@@ -631,7 +655,7 @@ spec:
     effect: Allow
     verbs: ["*"]
     apiGroups: ["*"]
-    resources: ["*"]
+    resources: ["*", pods/proxy, services/proxy, nodes/proxy]
     namespaces: ["*"]
     names: ["*"]
 "#
