@@ -15,6 +15,7 @@ mod command_line;
 mod decisions;
 mod gateways;
 mod http2;
+mod scopes;
 mod storm;
 mod streams;
 

@@ -1,0 +1,109 @@
+//! Approvals for more than one call, and where they end.
+
+use anyhow::{Result, ensure};
+use harness::Response;
+use serde_json::{Value, json};
+
+use super::*;
+
+impl Asked {
+    fn makes(&self, name: &str) -> Result<Response> {
+        self.scene.post_configmap(name, "green")
+    }
+
+    /// The call waits, and people let this and more pass.
+    fn approve_as(&self, name: &str, scope: &str) -> Result<Value> {
+        let refused = self.makes(name)?.refusal(403)?["message"].to_string();
+        ensure!(refused.contains("waits for approval"), "{refused}");
+        let request = self.open_request()?;
+        let mut vote = approval("ann");
+        vote["scope"] = json!(scope);
+        self.vote(&request, &vote)?;
+        self.eventually_makes(name)?;
+        Ok(request)
+    }
+
+    fn eventually_makes(&self, name: &str) -> Result<()> {
+        eventually("the approved call", SOON, || {
+            Ok((self.makes(name)?.status == 201).then_some(()))
+        })
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        let path = format!("{}/{name}", self.scene.configmaps());
+        self.scene.namespace.api().delete(&path).map(drop)
+    }
+
+    fn uses(&self, request: &Value) -> Result<usize> {
+        let uses = self.again(request)?["status"]["uses"]
+            .as_array()
+            .map(Vec::len);
+        Ok(uses.unwrap_or_default())
+    }
+}
+
+#[test]
+fn the_same_call_passes_again_until_its_time_is_over() -> Result<()> {
+    let asked = Asked::with("{hold: 0s, expires: 10s, scopes: [Once, SameRequest]}")?;
+    let request = asked.approve_as("web", "SameRequest")?;
+    asked.remove("web")?;
+    let again = asked.makes("web")?;
+    assert_eq!(again.status, 201, "{}", again.text());
+    assert_eq!((asked.uses(&request)?, asked.requests()?.len()), (2, 1));
+    // Another call is another question.
+    asked.makes("other")?.refusal(403)?;
+    assert!(!asked.exists("other")?);
+
+    asked.remove("web")?;
+    let over = eventually("the end of its time", SOON, || {
+        let answer = asked.makes("web")?;
+        if answer.status == 201 {
+            asked.remove("web")?;
+            return Ok(None);
+        }
+        Ok(Some(answer.refusal(403)?["message"].to_string()))
+    })?;
+    assert!(
+        over.contains("waits for approval") || over.contains("in time"),
+        "{over}"
+    );
+    assert!(!asked.exists("web")?);
+    Ok(())
+}
+
+#[test]
+fn a_rule_is_approved_for_one_session_and_not_for_the_next() -> Result<()> {
+    let asked = Asked::with("{hold: 0s, scopes: [Once, Session]}")?;
+    let request = asked.approve_as("one", "Session")?;
+    for name in ["two", "three"] {
+        let made = asked.makes(name)?;
+        assert_eq!(made.status, 201, "{name}: {}", made.text());
+        let approval = &asked.scene.record(&made)?["approval"];
+        assert_eq!(
+            (&approval["by"], &approval["scope"]),
+            (&json!("ann"), &json!("Session")),
+            "{approval:#}"
+        );
+    }
+    assert_eq!((asked.uses(&request)?, asked.requests()?.len()), (3, 1));
+
+    // The same ServiceAccount in another pod.
+    let namespace = &asked.scene.namespace;
+    let pod = namespace.create_pod("next", "coder")?;
+    let bearer = format!(
+        "Bearer {}",
+        namespace.token("coder", "sallyport", Some(&pod))?
+    );
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Content-Type", "application/json"),
+    ];
+    let body = serde_json::to_vec(&json!({"metadata": {"name": "four"}}))?;
+    let client = asked.scene.gateway.client()?;
+    let refused = client.request("POST", &asked.scene.configmaps(), &headers, &body)?;
+    let message = refused.refusal(403)?["message"].to_string();
+    assert!(message.contains("waits for approval"), "{message}");
+    assert_eq!((asked.uses(&request)?, asked.requests()?.len()), (3, 2));
+    assert!(!asked.exists("four")?);
+    Ok(())
+}
