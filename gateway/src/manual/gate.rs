@@ -32,7 +32,11 @@
 //! `status.uses`. A wider approval covers no call of a higher risk, none that other rules ask for as well, and none under
 //! other policies; of critical risk every call is asked for by itself, and no chat decides. exec, attach and
 //! port-forward are bound to the pod's uid, so their agent needs `get pods`; the pod is looked up once more before the call
-//! is sent, and between that and the kubelet lies one new connection. Requests that nobody voted on are deleted five minutes after they end, and an agent may have 100
+//! is sent, and between that and the kubelet lies one new connection. A deletion of a collection is bound to the objects that
+//! it covers, at most 500: one that is made, changed or gone before it is sent ends it with a 403, and what is made after
+//! that stays, because the API server is told to delete what that version of the list held (`resourceVersionMatch=Exact`;
+//! an aggregated API server may not heed it). It deletes by name, so one that is replaced in that last moment is deleted.
+//! Requests that nobody voted on are deleted five minutes after they end, and an agent may have 100
 //! of them. A use is written there, by compare-and-swap, before the call is forwarded: a gateway that dies in between
 //! leaves an approval that is used up and a call whose outcome is unknown, never a call sent twice.
 //!

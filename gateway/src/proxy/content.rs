@@ -50,6 +50,8 @@ pub(super) struct Content {
     pub(super) facts: Facts,
     /// The objects that the decision is made on: the one of the call, or all that a collection holds.
     targets: Vec<Target>,
+    /// The version of a collection in which it held those.
+    snapshot: Option<String>,
     /// Goes instead of the body that came.
     outgoing: Option<Outgoing>,
     /// The API server does it only if the object is as it was judged.
@@ -112,6 +114,7 @@ impl Content {
     pub(super) fn forget(&mut self) {
         self.facts = Facts::default();
         self.targets.clear();
+        self.snapshot = None;
         self.outgoing = None;
         self.is_pinned = false;
     }
@@ -160,6 +163,22 @@ impl Content {
     pub(super) fn set_targets(&mut self, mut targets: Vec<Target>) {
         targets.sort();
         self.targets = targets;
+    }
+
+    /// The options of the deletion go in the body: without one, the API server takes the version in the query for a
+    /// precondition on each object too.
+    pub(super) fn set_snapshot(&mut self, version: String) {
+        self.snapshot = Some(version);
+        if let Body::Read(options) = &self.body {
+            self.outgoing = Some(Outgoing {
+                bytes: options.to_string().into(),
+                content_type: "application/json",
+            });
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> Option<&str> {
+        self.snapshot.as_deref()
     }
 
     /// Holds the API server to what was read, and to the object that was looked at.

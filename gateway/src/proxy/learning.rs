@@ -3,7 +3,9 @@
 //! Whatever is asked of the API server for it is asked as the agent, so that nobody learns through a decision what
 //! they may not read, and is recorded as a call of its own.
 
-use self::denials::{denial, no_dry_run, no_version, other_collection, unreadable};
+use self::denials::{
+    denial, no_dry_run, no_version, other_collection, part_of_collection, unreadable,
+};
 use super::{
     Call, Gateway, content,
     content::{PatchType, Target, Unreadable},
@@ -13,7 +15,7 @@ use super::{
 };
 use crate::{
     policy::{Denial, DryRunPermit, Fact, LookupPermit, PendingPermit, Undecided},
-    request_info::media_type,
+    request_info::{self, media_type},
 };
 
 mod asking;
@@ -23,6 +25,15 @@ pub(super) mod refused;
 
 /// The largest collection that people are asked about.
 const COLLECTION: usize = 500;
+
+/// Parameters by which the API server deletes a part of a collection, or what it held once.
+const PARTS: [&str; 5] = [
+    "continue",
+    "limit",
+    "resourceVersion",
+    "resourceVersionMatch",
+    "uid",
+];
 
 /// What is to be learned, and with which rights.
 pub(super) struct Wanted {
@@ -110,6 +121,7 @@ impl Gateway {
             _ if pods::is_of_pod(request) => self.learn_pod(wanted.look_up, call, recording).await,
             _ if request.is_connect() || !request.is_resource_request => opaque(call),
             "deletecollection" => {
+                check_whole(call)?;
                 let known = call.content.targets().to_vec();
                 let is_known = call.content.is_understood();
                 self.read_options(call, recording).await?;
@@ -328,6 +340,14 @@ fn pin(call: &mut Call<'_>) -> Result<(), Unlearned> {
         )
         .into()
     })
+}
+
+/// What is in no version that people could be shown cannot be approved.
+fn check_whole(call: &Call<'_>) -> Result<(), Unlearned> {
+    let parameters = request_info::parameters(&call.arrival.target);
+    let parameters = parameters.map_err(Rejection::Ambiguous)?;
+    let part = parameters.iter().find(|(name, _)| PARTS.contains(&&**name));
+    part.map_or(Ok(()), |(name, _)| Err(part_of_collection(name).into()))
 }
 
 /// A body that goes through to somebody else cannot be shown to people.

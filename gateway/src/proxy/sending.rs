@@ -106,7 +106,7 @@ impl Gateway {
         let (headers, body) = outgoing(call, recording);
         let forward = Forward {
             method: arrival.method.clone(),
-            target: &arrival.target,
+            target: &target(call, recording),
             headers: &headers,
             body,
             long_running: call.attributes.request.is_long_running(),
@@ -135,6 +135,23 @@ impl Gateway {
             switched => Ok(switched),
         }
     }
+}
+
+/// People approved what a collection held when it was last looked at. The API server lists that version and deletes
+/// what is in it, so what is made meanwhile stays.
+fn target<'a>(call: &'a Call<'_>, recording: &Recording) -> Cow<'a, str> {
+    let target = call.arrival.target.as_str();
+    let is_approved = recording.approved().is_some();
+    let snapshot = call.content.snapshot().filter(|_| is_approved);
+    snapshot.map_or(Cow::Borrowed(target), |version| {
+        let exactly = format!("resourceVersion={version}&resourceVersionMatch=Exact");
+        Cow::Owned(with_parameters(target, &exactly))
+    })
+}
+
+pub(super) fn with_parameters(target: &str, parameters: &str) -> String {
+    let mark = if target.contains('?') { '&' } else { '?' };
+    format!("{target}{mark}{parameters}")
 }
 
 /// The headers and the body that are sent: those that came, or those of what was read of them.

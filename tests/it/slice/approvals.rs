@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::Scene;
 
+mod collections;
 mod command_line;
 mod decisions;
 mod gateways;
@@ -182,7 +183,7 @@ spec:
   rules:
   - name: maps
     effect: RequireApproval
-    verbs: [create, update, patch]
+    verbs: [create, update, patch, deletecollection]
     apiGroups: [""]
     resources: [configmaps, pods/attach, pods/exec, pods/ephemeralcontainers]
     namespaces: [{namespace}]

@@ -19,7 +19,7 @@ use crate::{
         headers::Ours,
         recording::Recording,
         rejection::Rejection,
-        sending::outgoing,
+        sending::{outgoing, with_parameters},
         upstream::{Forward, SendError, UpstreamBody},
     },
     request_info::RequestInfo,
@@ -106,8 +106,12 @@ impl Gateway {
             return Err(too_many(call).into());
         }
         let targets: Option<Vec<Target>> = items.iter().map(Target::of).collect();
-        call.content
-            .set_targets(targets.ok_or_else(|| no_version(call))?);
+        let targets = targets.ok_or_else(|| no_version(call))?;
+        let version = list["metadata"]["resourceVersion"].as_str();
+        let version = version.filter(|version| !version.is_empty());
+        let version = escaped(version.ok_or_else(|| no_version(call))?);
+        call.content.set_targets(targets);
+        call.content.set_snapshot(version);
         call.content.facts.old_object = Fact::Known(list);
         call.content.facts.object = Fact::Absent;
         Ok(())
@@ -156,12 +160,7 @@ impl Gateway {
         let mut headers = headers.into_owned();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.remove(header::ACCEPT_ENCODING);
-        let mark = if call.arrival.target.contains('?') {
-            '&'
-        } else {
-            '?'
-        };
-        let target = format!("{}{mark}dryRun=All", call.arrival.target);
+        let target = with_parameters(&call.arrival.target, "dryRun=All");
         let forward = Forward {
             method: call.arrival.method.clone(),
             target: &target,

@@ -72,7 +72,16 @@ pub(super) fn too_many(call: &Call<'_>) -> Denial {
     )
 }
 
-/// No precondition holds the API server to a set of objects, so it is looked at again at the last moment.
+pub(super) fn part_of_collection(parameter: &str) -> Denial {
+    denial(
+        "not-approvable",
+        &format!(
+            "people must approve it, and with the parameter {parameter:?} it would delete others than those they are shown"
+        ),
+        "Send it without that parameter; a label or field selector narrows it.",
+    )
+}
+
 pub(super) fn other_collection(call: &Call<'_>) -> Denial {
     let resource = &call.attributes.request.resource;
     denial(
