@@ -11,12 +11,14 @@ use http::{HeaderMap, HeaderValue, StatusCode, header, response::Parts};
 use hyper::body::Body as _;
 use serde_json::json;
 
-use super::{Call, Gateway, token_request, upstream::UpstreamBody, warning};
+use super::{
+    Call, Gateway, recorder::INLINE_LIMIT, token_request, upstream::UpstreamBody, warning,
+};
 use crate::{
     api::v1alpha1::agent_policy::AgentView as Extent,
     audit::record::Enforcement,
     identity::Attributes,
-    mask::{self, Rule, Unmaskable, View, Viewer},
+    mask::{self, BodyMasker, Rule, Unmaskable, View, Viewer},
     policy::{Decision, Denial, Permit, PolicySet},
     request_info::{RequestInfo, media_type},
 };
@@ -63,7 +65,8 @@ impl Gateway {
         if upgrades {
             return Err(websocket());
         }
-        check_oracles(info, super::content_type(call.arrival), &call.body.bytes)?;
+        let (content_type, key) = (super::content_type(call.arrival), &self.recorder.key);
+        check_oracles(info, content_type, &call.body.bytes, key)?;
         Ok(Some(AgentView::of(call, &self.recorder.key)))
     }
 
@@ -77,9 +80,14 @@ impl Gateway {
     pub(super) fn check_guesses(&self, call: &Call<'_>) -> Result<(), Denial> {
         let content_type = super::content_type(call.arrival);
         let body = &call.body.bytes;
-        check_guesses(call.attributes, content_type, body, || {
-            self.writes_unseen(call)
-        })
+        let unseen = || self.writes_unseen(call);
+        check_guesses(
+            call.attributes,
+            content_type,
+            body,
+            &self.recorder.key,
+            unseen,
+        )
     }
 }
 
@@ -87,9 +95,10 @@ fn check_guesses(
     attributes: &Attributes<'_>,
     content_type: Option<&[u8]>,
     body: &[u8],
+    key: &Arc<mask::Key>,
     writes_unseen: impl FnOnce() -> bool,
 ) -> Result<(), Denial> {
-    match check_oracles(attributes.request, content_type, body) {
+    match check_oracles(attributes.request, content_type, body, key) {
         Err(denial) if writes_unseen() => Err(denial),
         _ => Ok(()),
     }
@@ -135,7 +144,8 @@ fn writes_secrets(info: &RequestInfo) -> bool {
         && !info.is_read_only()
 }
 
-fn answers_with_objects(info: &RequestInfo) -> bool {
+/// Where a view can make a difference.
+pub(super) fn answers_with_objects(info: &RequestInfo) -> bool {
     // A minted token is for its agent, and for our own audience only.
     info.is_resource_request
         && !info.is_connect()
@@ -156,17 +166,36 @@ fn check_oracles(
     info: &RequestInfo,
     content_type: Option<&[u8]>,
     body: &[u8],
+    key: &Arc<mask::Key>,
 ) -> Result<(), Denial> {
     if info.verb != "patch" && info.verb != "update" {
         return Ok(());
     }
-    if writes_secrets(info) && info.is_dry_run() {
+    let is_json_patch = media_type(content_type) == "application/json-patch+json";
+    // An operation shows its value without what is around it, which may be why it is masked.
+    let is_guess = || is_json_patch || holds_masked(info, content_type, body, key);
+    if info.is_dry_run() && (writes_secrets(info) || is_guess()) {
         return Err(dry_run());
     }
-    if media_type(content_type) == "application/json-patch+json" {
+    if is_json_patch {
         json_patch::check(body)?;
     }
     Ok(())
+}
+
+/// Whether there is anything in it that would be masked where it is stored, or nobody can tell.
+fn holds_masked(
+    info: &RequestInfo,
+    content_type: Option<&[u8]>,
+    body: &[u8],
+    key: &Arc<mask::Key>,
+) -> bool {
+    let content_type = content_type.map(String::from_utf8_lossy);
+    let rule = Rule::select(info);
+    let mut masker = BodyMasker::new(key, rule, content_type.as_deref(), None, INLINE_LIMIT, true);
+    masker.update(body);
+    let recorded = masker.finish();
+    recorded.findings.masked > 0 || !matches!(recorded.body, mask::Body::Inline(_))
 }
 
 impl AgentView {
@@ -334,7 +363,8 @@ fn dry_run() -> Denial {
     Denial {
         rule: "built-in/masked-view".into(),
         reason: "a dry run would tell whether a value equals one that policy lets you see only masked".into(),
-        hint: "Make the change without --dry-run=server, or leave the Secret out (kubectl diff sends a dry run too)."
+        hint: "Leave out Secrets, environment variables and whatever you see as a placeholder, or make the change without \
+               --dry-run=server (kubectl diff sends a dry run too); a dry run of a JSON Patch can be sent as a merge patch."
             .into(),
     }
 }

@@ -151,7 +151,7 @@ fn a_guess_is_refused_before_anything_is_learned() {
         let json_patch = Some(&b"application/json-patch+json"[..]);
         on_attributes(("patch", "", "pods", namespace), |policies, attributes| {
             let unseen = || writes_unseen(policies, attributes, Enforcement::Enforce);
-            check_guesses(attributes, json_patch, body, unseen).is_ok()
+            check_guesses(attributes, json_patch, body, &key(), unseen).is_ok()
         })
     };
     for body in [&guess[..], copied] {
@@ -160,4 +160,46 @@ fn a_guess_is_refused_before_anything_is_learned() {
         assert!(passes("plain", body));
     }
     assert!(passes("masked", change));
+}
+
+fn key() -> Arc<mask::Key> {
+    Arc::new(mask::Key::from_bytes([7; 32]))
+}
+
+#[test]
+fn a_dry_run_answers_no_guess_and_shows_other_changes() {
+    const ENV: &str = r#"{"spec":{"template":{"spec":{"containers":[{"name":"c","env":[{"name":"A","value":"guess"}]}]}}}}"#;
+    const SCALE: &str = r#"{"spec":{"replicas":2,"template":{"metadata":{"labels":{"a":"b"}}}}}"#;
+    let denied = |target: &str, content_type: &str, body: &str| {
+        let info = RequestInfo::parse("PATCH", target).expect("a request");
+        check_oracles(
+            &info,
+            Some(content_type.as_bytes()),
+            body.as_bytes(),
+            &key(),
+        )
+        .is_err()
+    };
+    let deployment = "/apis/apps/v1/namespaces/shop/deployments/web";
+    let dry = format!("{deployment}?dryRun=All");
+    for kind in [
+        "strategic-merge-patch+json",
+        "merge-patch+json",
+        "apply-patch+yaml",
+    ] {
+        let kind = format!("application/{kind}");
+        assert!(denied(&dry, &kind, ENV), "{kind}");
+        assert!(!denied(&dry, &kind, SCALE), "{kind}");
+        assert!(!denied(deployment, &kind, ENV), "{kind}");
+    }
+    let replace = r#"[{"op":"replace","path":"/spec/replicas","value":2}]"#;
+    assert!(denied(&dry, "application/json-patch+json", replace));
+    assert!(!denied(deployment, "application/json-patch+json", replace));
+    assert!(
+        denied(&dry, "application/merge-patch+json", "{"),
+        "nobody can tell"
+    );
+    let labels = r#"{"metadata":{"labels":{"a":"b"}}}"#;
+    let secret = "/api/v1/namespaces/shop/secrets/db?dryRun=All";
+    assert!(denied(secret, "application/merge-patch+json", labels));
 }
