@@ -20,7 +20,6 @@ pub use self::{
     level::LevelPolicy,
     namespaces::AgentNamespaces,
     obligations::Obligations,
-    observing::protect,
     permit::{Audited, Decision, NotApproved, PendingPermit, Permit, Unenforced, usable},
     problems::problems,
     set::PolicySet,

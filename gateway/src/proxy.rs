@@ -161,8 +161,8 @@ struct Call<'a> {
     bounds: Bounds,
     /// What its rules tell the caller.
     warnings: Vec<String>,
-    /// Whether it passes by a BreakGlass alone, or because policies are only observed: nobody has approved it.
-    is_unasked: bool,
+    /// Whether people have approved it.
+    is_approved: bool,
 }
 
 /// The parts of a [`Gateway`], built by the app.
@@ -330,7 +330,7 @@ impl Gateway {
             bounds: Bounds::default(),
             warnings: Vec::new(),
             client,
-            is_unasked: false,
+            is_approved: false,
         };
         match self.judge_and_send(&mut call, &mut recording).await {
             Ok(Answer::Response(answer)) => {

@@ -69,12 +69,12 @@ impl Denial {
         }
     }
 
-    /// It began where nobody was asked, and is of the calls that people decide on one by one.
+    /// It began where nobody was asked, and is now of the calls that people decide on one by one.
     pub fn unasked(pending: &PendingPermit) -> Self {
         Self {
             rule: pending.rule().to_owned(),
-            reason: "the rule requires approval, and it began unasked: by a BreakGlass that is over, or where policies \
-                     were only observed"
+            reason: "the rule requires approval, and it began unasked: before the rule did, by a BreakGlass that is over, \
+                     or where policies were only observed"
                 .into(),
             hint: "Send it again: people are asked then.".into(),
         }

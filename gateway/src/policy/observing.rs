@@ -11,11 +11,6 @@ use super::{
 };
 use crate::{audit::record::DecisionKind, identity::Attributes};
 
-/// What is denied whether policies are enforced or only observed, so far as the facts tell.
-pub fn protect(attributes: &Attributes<'_>, facts: &Facts) -> Result<(), Denial> {
-    floor::protect(&Scope::new(attributes, facts))
-}
-
 impl PolicySet {
     /// What must be learned before it is known whether the floor protects something from the call, whatever policies
     /// say.

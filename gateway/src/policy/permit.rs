@@ -34,6 +34,7 @@ pub struct Permit {
     /// The name of the BreakGlass but for which the call would not pass.
     glass: Option<Arc<str>>,
     unenforced: Option<Unenforced>,
+    is_approved: bool,
 }
 
 /// What becomes of a call where policies count, of one that passes because they are only observed.
@@ -76,6 +77,7 @@ impl Permit {
             risk,
             glass: None,
             unenforced: Some(unenforced),
+            is_approved: false,
         }
     }
 
@@ -103,9 +105,9 @@ impl Permit {
         &self.risk
     }
 
-    /// Whether it passes although policies deny it or leave it to people.
-    pub fn is_unasked(&self) -> bool {
-        self.glass.is_some() || self.unenforced.is_some()
+    /// Whether people were asked about this call, and approved it.
+    pub fn is_approved(&self) -> bool {
+        self.is_approved
     }
 
     /// The name of the BreakGlass but for which the call would not pass.
@@ -152,6 +154,11 @@ impl PendingPermit {
         &self.permit.risk
     }
 
+    /// What forwarding it will bind the gateway to.
+    pub fn obligations(&self) -> &Obligations {
+        &self.permit.obligations
+    }
+
     /// Whether people have approved this call, now, and nothing else has used up what they approved.
     ///
     /// Nothing of the decision is taken on trust but that it was read from the API server: the votes are counted
@@ -163,7 +170,10 @@ impl PendingPermit {
         now: Timestamp,
     ) -> Result<Permit, NotApproved> {
         approval::check(&self, &decision.request, claim, now)?;
-        Ok(self.permit)
+        Ok(Permit {
+            is_approved: true,
+            ..self.permit
+        })
     }
 }
 
@@ -213,6 +223,7 @@ pub(super) fn decide(
         risk: scope.risk(),
         glass: None,
         unenforced: None,
+        is_approved: false,
     };
     match (asking.first(), allowing) {
         (Some(rule), _) => {
@@ -258,5 +269,6 @@ pub(super) fn behind_glass(
         risk,
         glass: Some(name.as_str().into()),
         unenforced: None,
+        is_approved: false,
     }
 }

@@ -17,20 +17,23 @@ use tokio::{
     time::{Instant, Sleep, sleep, timeout},
 };
 
+pub(super) use self::bounds::Bounds;
+use self::bounds::Clock;
 use super::{
     Call, Gateway,
     live::{Counters, Ended, LiveCall},
     recording::Recording,
     rejection::Rejection,
+    view::answers_with_objects,
 };
 use crate::{
     audit::record::Enforcement,
     identity::{Attributes, Identity},
-    policy::{
-        AgentNamespaces, Decision, Denial, Facts, Glasses, Obligations, PolicySet, Stops, protect,
-    },
+    policy::{AgentNamespaces, Decision, Denial, Facts, Glasses, Permit, PolicySet, Stops},
     request_info::RequestInfo,
 };
+
+mod bounds;
 
 /// A call that runs is judged again after so long, also when nothing has changed.
 const AGAIN: Duration = Duration::from_secs(300);
@@ -51,13 +54,6 @@ pub(super) enum Ending {
     Ended(Ended),
 }
 
-/// How long what runs may go on.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Bounds {
-    idle: Option<Duration>,
-    duration: Option<Duration>,
-}
-
 /// What calls are judged by, as it changes.
 pub(super) struct Sources {
     policies: watch::Receiver<Arc<PolicySet>>,
@@ -73,17 +69,19 @@ pub(super) struct Ends {
     traffic: Counters,
 }
 
-/// A call that waits or runs, judged again and again.
-pub(super) struct Revocation<'a> {
+/// A call that runs, judged again and again.
+struct Revocation<'a> {
     attributes: Attributes<'a>,
     facts: &'a Facts,
     sources: Sources,
     /// Whatever the namespace's label says.
     is_own_namespace: bool,
-    /// Nobody has approved it.
-    is_unasked: bool,
+    /// People have.
+    is_approved: bool,
     /// Of the captured pod that called.
     pod_namespace: Option<&'a str>,
+    bounds: Bounds,
+    clock: Clock,
 }
 
 /// A call that runs, and its bounds. It outlives its request.
@@ -95,9 +93,10 @@ pub(super) struct Running {
     namespace_is_agents: bool,
     facts: Facts,
     bounds: Bounds,
-    is_unasked: bool,
+    is_approved: bool,
     sources: Sources,
     live: Option<LiveCall>,
+    traffic: Counters,
     pod_namespace: Option<String>,
 }
 
@@ -137,27 +136,10 @@ impl Gateway {
     }
 }
 
-impl<'a> Revocation<'a> {
-    fn new(
-        sources: Sources,
-        attributes: Attributes<'a>,
-        facts: &'a Facts,
-        is_unasked: bool,
-        pod_namespace: Option<&'a str>,
-    ) -> Self {
-        let is_labelled = sources.are_agents(&attributes.request.namespace);
-        Self {
-            is_unasked,
-            attributes,
-            facts,
-            sources,
-            is_own_namespace: attributes.namespace_is_agents && !is_labelled,
-            pod_namespace,
-        }
-    }
-
-    /// What denies the call now. That it needs approval does not: it has it, unless nobody was asked.
-    pub(super) fn check(&mut self) -> Result<(), Denial> {
+impl Revocation<'_> {
+    /// What denies the call now. That it needs approval does not where it has it. Shorter bounds are taken over; what
+    /// cannot be begun in the middle denies it as well.
+    fn check(&mut self) -> Result<(), Denial> {
         let stops = Arc::clone(&self.sources.stops.borrow_and_update());
         stops.check(self.attributes.identity)?;
         self.sources.namespaces.mark_unchanged();
@@ -168,28 +150,73 @@ impl<'a> Revocation<'a> {
         };
         let policies = Arc::clone(&self.sources.policies.borrow_and_update());
         let glasses = Arc::clone(&self.sources.glasses.borrow_and_update());
-        if self.sources.are_observed(self.pod_namespace) {
-            return protect(&attributes, self.facts);
+        let (rule, now) = match self.decide(&policies, &glasses, &attributes)? {
+            Decision::Deny(denial) => return Err(denial),
+            Decision::Hold(pending) if !self.is_approved => return Err(Denial::unasked(&pending)),
+            Decision::Hold(pending) => {
+                let now = Bounds::of(pending.obligations());
+                (pending.rule().to_owned(), now)
+            }
+            Decision::Allow(permit) => bound(&permit),
+        };
+        if now.record > self.bounds.record {
+            return Err(begun(rule, "more of it is recorded now"));
         }
-        let glass = glasses.open_for(&attributes, Timestamp::now());
-        match policies.conclude_behind(glass.map(|glass| &**glass), &attributes, self.facts) {
-            Decision::Deny(denial) => Err(denial),
-            Decision::Hold(pending) if self.is_unasked => Err(Denial::unasked(&pending)),
-            Decision::Allow(_) | Decision::Hold(_) => Ok(()),
+        if answers_with_objects(attributes.request) && now.agent_view > self.bounds.agent_view {
+            let mut rules = policies.explain(&attributes, self.facts).into_iter();
+            let masking = rules.find(|rule| rule.masks);
+            let rule = masking.map_or(rule, |masking| masking.rule.to_string());
+            return Err(begun(rule, "secrets in it are only shown masked now"));
         }
+        self.bounds.shorten(&now);
+        Ok(())
     }
 
-    /// Resolves once the call is denied, also where it already is.
-    pub(super) async fn revoked(&mut self) -> Denial {
+    /// Whoever approved it need not have broken the glass.
+    fn decide(
+        &self,
+        policies: &PolicySet,
+        glasses: &Glasses,
+        attributes: &Attributes<'_>,
+    ) -> Result<Decision, Denial> {
+        let decision = policies.conclude(attributes, self.facts);
+        if self.sources.are_observed(self.pod_namespace) {
+            let permit = policies.observe(decision, attributes, self.facts)?;
+            return Ok(Decision::Allow(permit));
+        }
+        if self.is_approved && matches!(decision, Decision::Hold(_)) {
+            return Ok(decision);
+        }
+        let glass = glasses.open_for(attributes, Timestamp::now());
+        let glass = glass.map(|glass| &**glass);
+        Ok(policies.conclude_behind(glass, attributes, self.facts))
+    }
+
+    /// Resolves once the call has to end by its rules, also where it already has.
+    async fn revoked(mut self) -> Ending {
         loop {
             if let Err(denial) = self.check() {
-                return denial;
+                return Ending::Revoked(denial);
             }
             tokio::select! {
                 () = self.sources.changed() => {}
                 () = sleep(AGAIN) => {}
+                ending = self.clock.runs_out(self.bounds) => return ending,
             }
         }
+    }
+}
+
+fn bound(permit: &Permit) -> (String, Bounds) {
+    (permit.rule().to_owned(), Bounds::of(permit.obligations()))
+}
+
+/// For what runs as no call could begin now.
+fn begun(rule: String, what: &str) -> Denial {
+    Denial {
+        rule,
+        reason: format!("{what}, and it began before"),
+        hint: "Send it again: it then runs as the rule says.".into(),
     }
 }
 
@@ -234,19 +261,24 @@ impl Running {
             dry_run,
             namespace_is_agents,
             facts: call.content.facts,
-            bounds: call.bounds,
-            is_unasked: call.is_unasked,
+            bounds: Bounds {
+                record: Some(call.level),
+                ..call.bounds
+            },
+            is_approved: call.is_approved,
             sources: gateway.sources(),
             live: gateway.live.stream(recording, request),
+            traffic: Counters::default(),
             pod_namespace: pod.map(|pod| pod.workload.namespace.clone()),
         }
     }
 
     /// What is listed as passed.
-    pub(super) fn counts(&self, counters: Counters) {
+    pub(super) fn counts(&mut self, counters: Counters) {
         if let Some(live) = &self.live {
-            live.counts(counters);
+            live.counts(counters.clone());
         }
+        self.traffic = counters;
     }
 
     pub(super) fn idle(&self) -> Option<Duration> {
@@ -262,25 +294,30 @@ impl Running {
             dry_run: self.dry_run,
             namespace_is_agents: self.namespace_is_agents,
         };
-        let namespace = self.pod_namespace.as_deref();
-        let mut revocation = Revocation::new(
-            self.sources,
+        let is_labelled = self.sources.are_agents(&self.request.namespace);
+        let revocation = Revocation {
             attributes,
-            &self.facts,
-            self.is_unasked,
-            namespace,
-        );
+            facts: &self.facts,
+            is_own_namespace: self.namespace_is_agents && !is_labelled,
+            sources: self.sources,
+            is_approved: self.is_approved,
+            pod_namespace: self.pod_namespace.as_deref(),
+            bounds: self.bounds,
+            clock: Clock::of(self.traffic),
+        };
         tokio::select! {
             () = drained => Ending::Drain,
-            ending = too_long(self.bounds.duration) => ending,
-            denial = revocation.revoked() => Ending::Revoked(denial),
+            ending = revocation.revoked() => ending,
             ended = ended(self.live.as_ref()) => Ending::Ended(ended),
         }
     }
 }
 
 impl Ends {
-    pub(super) fn of(running: Running, drained: impl Future<Output = ()> + Send + 'static) -> Self {
+    pub(super) fn of(
+        mut running: Running,
+        drained: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
         let idle = running.idle();
         let traffic = Counters::default();
         running.counts(traffic.clone());
@@ -320,15 +357,6 @@ impl Ending {
     }
 }
 
-impl Bounds {
-    pub(super) fn of(obligations: &Obligations) -> Self {
-        Self {
-            idle: obligations.idle,
-            duration: obligations.duration,
-        }
-    }
-}
-
 impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -345,16 +373,6 @@ impl fmt::Display for Ending {
             }
             Self::Ended(ended) => write!(f, "{ended}"),
         }
-    }
-}
-
-async fn too_long(limit: Option<Duration>) -> Ending {
-    match limit {
-        Some(limit) => {
-            sleep(limit).await;
-            Ending::TooLong(limit)
-        }
-        None => std::future::pending().await,
     }
 }
 
@@ -388,14 +406,5 @@ mod tests {
         let ending = poll_fn(|cx| ends.poll(cx)).await;
         assert_eq!(ending.to_string(), "nothing passed for 60 s");
         assert_eq!(began.elapsed(), limit / 2 * 3 + limit);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_lasts_too_long_ends() {
-        let ending = too_long(Some(Duration::from_secs(90))).await;
-        assert_eq!(
-            ending.to_string(),
-            "a rule's streams.duration of 90 s is over"
-        );
     }
 }

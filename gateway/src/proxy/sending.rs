@@ -21,10 +21,7 @@ use super::{
     upstream::{Answer, Forward, UpstreamBody},
     view, warning,
 };
-use crate::{
-    api::v1alpha1::agent_policy::RecordLevel, audit::record::Level, identity::Attributes,
-    policy::Permit,
-};
+use crate::{audit::record::Level, identity::Attributes, policy::Permit};
 
 /// Of an answer that is only told of.
 const REFUSAL: usize = 64 << 10;
@@ -41,9 +38,9 @@ impl Gateway {
         let obligations = permit.obligations();
         call.bounds = Bounds::of(obligations);
         call.warnings = obligations.warnings.clone();
-        call.is_unasked = permit.is_unasked();
+        call.is_approved = permit.is_approved();
         self.note_glass(permit, call);
-        if let Some(least) = obligations.record {
+        if let Some(least) = call.bounds.record {
             self.record_at_least(least, call, recording).await?;
         }
         match self.agent_view(permit, call, call.client.handshake().is_some()) {
@@ -56,15 +53,10 @@ impl Gateway {
     /// The intent was recorded before anything was judged; the outcome has the request too.
     async fn record_at_least(
         &self,
-        least: RecordLevel,
+        least: Level,
         call: &mut Call<'_>,
         recording: &mut Recording,
     ) -> Result<(), Rejection> {
-        let least = match least {
-            RecordLevel::Metadata => Level::Metadata,
-            RecordLevel::Request => Level::Request,
-            RecordLevel::RequestResponse => Level::RequestResponse,
-        };
         if least > call.level {
             call.level = least;
             recording.reserve(recorder::INLINE_LIMIT).await?;

@@ -131,7 +131,7 @@ impl Upgrades {
         mut recording: Recording,
         switched: Switched,
         client: ClientEnd,
-        running: Running,
+        mut running: Running,
     ) -> Result<Response<FollowedBody>, Rejection> {
         let Switched {
             headers,

@@ -45,6 +45,7 @@ fn pending() -> PendingPermit {
         risk: risk(),
         glass: None,
         unenforced: None,
+        is_approved: false,
     };
     PendingPermit {
         permit,
