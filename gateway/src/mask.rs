@@ -31,7 +31,10 @@ pub use self::{
     quotes::unquoted,
     rule::{Decoys, Rule, SecretName},
     session::{ExitStatus, session},
-    text::{has_secret, request_uri, request_uri_start, text, user_agent},
+    text::{
+        has_secret, parameter, request_uri, request_uri_start, shown_uri, text, user_agent,
+        whole_text,
+    },
     view::{Issued, Shown, Unmaskable, View, Viewer},
 };
 

@@ -1,80 +1,180 @@
-//! What a reviewer sees: the change as YAML, masked as the record is.
+//! What a reviewer sees: the change as YAML, masked as the record is. Whole, or nobody is asked.
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use similar::TextDiff;
 
-use crate::mask::{self, Body, BodyMasker, Masked, Rule};
+use crate::mask::{self, Body, BodyMasker, Rule};
 
 /// Of what is shown: an object of the API server must stay small, and nobody reads more.
 const MOST: usize = 48 << 10;
+/// Where more would be shown, an annotation that is longer, or what stays as it is.
+const FOLDED: usize = 256;
 const CONTEXT: usize = 3;
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// A unified diff of the object before and after. None where the masker cannot read one of them, or nothing changes.
+/// Nobody could tell what they approve.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unshowable {
+    #[error("what it changes cannot be shown without the secrets in it")]
+    NotMasked,
+    #[error("what it changes is longer than the {} KiB that people are shown", MOST >> 10)]
+    TooLong,
+}
+
+/// A unified diff of the object before and after. None where nothing changes.
 pub fn diff(
     key: &Arc<mask::Key>,
     rule: impl Fn() -> Rule,
     before: Option<&Value>,
     after: Option<&Value>,
-) -> Option<String> {
-    let yaml = |object: Option<&Value>| match object {
-        None => Some(String::new()),
-        Some(object) => yaml(&masked(key, rule(), object)?),
+) -> Result<Option<String>, Unshowable> {
+    let tidied = |object: Option<&Value>| object.map(|object| tidied(key, object));
+    let (before, after) = (tidied(before), tidied(after));
+    if before == after {
+        return Ok(None);
+    }
+    let masked = |object: Option<Value>| {
+        object
+            .map(|object| masked(key, rule(), &object))
+            .transpose()
     };
+    let (mut before, mut after) = (masked(before)?, masked(after)?);
+    if before == after {
+        return Err(Unshowable::NotMasked);
+    }
+    let whole = unified(before.as_ref(), after.as_ref())?;
+    if whole.len() <= MOST {
+        return Ok(Some(whole));
+    }
+    for object in [&mut before, &mut after].into_iter().flatten() {
+        fold(key, object);
+    }
+    let folded = shortened(&unified(before.as_ref(), after.as_ref())?);
+    match folded.len() <= MOST {
+        true => Ok(Some(folded)),
+        // The rest of it goes, too.
+        false if after.is_none() => Ok(Some(cut(folded))),
+        false => Err(Unshowable::TooLong),
+    }
+}
+
+/// One object as YAML.
+pub fn object(key: &Arc<mask::Key>, rule: Rule, object: &Value) -> Result<String, Unshowable> {
+    let mut object = masked(key, rule, &tidied(key, object))?;
+    let whole = yaml(&object)?;
+    if whole.len() <= MOST {
+        return Ok(whole);
+    }
+    fold(key, &mut object);
+    let folded = yaml(&object)?;
+    match folded.len() <= MOST {
+        true => Ok(folded),
+        false => Err(Unshowable::TooLong),
+    }
+}
+
+fn unified(before: Option<&Value>, after: Option<&Value>) -> Result<String, Unshowable> {
+    let yaml = |object: Option<&Value>| object.map_or(Ok(String::new()), yaml);
     let (before, after) = (yaml(before)?, yaml(after)?);
     let diff = TextDiff::from_lines(&before, &after);
     let mut unified = diff.unified_diff();
-    let text = unified
-        .context_radius(CONTEXT)
-        .header("current", "after")
-        .to_string();
-    (before != after).then(|| cut(text))
+    let unified = unified.context_radius(CONTEXT).header("current", "after");
+    Ok(unified.to_string())
 }
 
-/// One object as YAML. None where the masker cannot read it.
-pub fn object(key: &Arc<mask::Key>, rule: Rule, object: &Value) -> Option<String> {
-    yaml(&masked(key, rule, object)?).map(cut)
-}
-
-fn masked(key: &Arc<mask::Key>, rule: Rule, object: &Value) -> Option<Masked<String>> {
-    let bytes = serde_json::to_vec(&tidied(object)).ok()?;
+fn masked(key: &Arc<mask::Key>, rule: Rule, object: &Value) -> Result<Value, Unshowable> {
+    let bytes = object.to_string().into_bytes();
     let limit = bytes.len() * 4 + 1024;
     let mut masker = BodyMasker::new(key, rule, Some("application/json"), None, limit, true);
     masker.update(&bytes);
     match masker.finish().body {
-        Body::Inline(masked) => Some(masked),
-        _ => None,
+        Body::Inline(masked) => {
+            serde_json::from_str(masked.get()).map_err(|_| Unshowable::NotMasked)
+        }
+        _ => Err(Unshowable::NotMasked),
     }
 }
 
-/// Without what the API server keeps for itself.
-fn tidied(object: &Value) -> Value {
+/// Without what the API server keeps for itself, and without a second copy of the object; whether that changes is seen.
+fn tidied(key: &mask::Key, object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
-        let annotations = metadata
+        let copy = metadata
             .get_mut("annotations")
-            .and_then(Value::as_object_mut);
-        if let Some(annotations) = annotations {
-            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+            .and_then(|annotations| annotations.get_mut(LAST_APPLIED));
+        if let Some(Value::String(copy)) = copy {
+            *copy = key.placeholder(copy.as_bytes());
         }
     }
     object
 }
 
-fn yaml(masked: &Masked<String>) -> Option<String> {
-    let value: Value = serde_json::from_str(masked.get()).ok()?;
-    serde_saphyr::to_string(&value).ok()
+/// Long annotations of it and of the objects in it, such as a Pod's template.
+fn fold(key: &mask::Key, value: &mut Value) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(|value| fold(key, value)),
+        Value::Object(members) => {
+            let annotations = members
+                .get_mut("metadata")
+                .and_then(|metadata| metadata.get_mut("annotations"))
+                .and_then(Value::as_object_mut);
+            for annotation in annotations.into_iter().flat_map(Map::values_mut) {
+                if let Value::String(text) = annotation
+                    && text.len() > FOLDED
+                {
+                    let digest = key.placeholder(text.as_bytes());
+                    *text = format!("not shown: {} bytes, {digest}", text.len());
+                }
+            }
+            members.values_mut().for_each(|value| fold(key, value));
+        }
+        _ => {}
+    }
+}
+
+/// The lines of a diff, with the beginning alone of those that stay as they are.
+fn shortened(diff: &str) -> String {
+    let mut shortened = String::with_capacity(diff.len());
+    for line in diff.lines() {
+        match line.starts_with(' ') && line.len() > FOLDED {
+            true => {
+                shortened.push_str(&line[..line.floor_char_boundary(FOLDED)]);
+                shortened.push_str(&format!("… ({} bytes that stay)", line.len()));
+            }
+            false => shortened.push_str(line),
+        }
+        shortened.push('\n');
+    }
+    shortened
+}
+
+/// What it is first, then what it says, and what is noted on it last.
+fn yaml(value: &Value) -> Result<String, Unshowable> {
+    let one = |value: &Value| serde_saphyr::to_string(value).map_err(|_| Unshowable::NotMasked);
+    let members = match value.as_object() {
+        Some(members) if !members.is_empty() => members,
+        _ => return one(value),
+    };
+    let mut members: Vec<_> = members.iter().collect();
+    members.sort_by_key(|(name, _)| match name.as_str() {
+        "apiVersion" | "kind" => 0,
+        "metadata" => 2,
+        "status" => 3,
+        _ => 1,
+    });
+    let members = members.into_iter().map(|(name, value)| {
+        let member = Map::from_iter([(name.clone(), value.clone())]);
+        one(&Value::Object(member))
+    });
+    members.collect()
 }
 
 fn cut(mut text: String) -> String {
-    if text.len() <= MOST {
-        return text;
-    }
-    let end = (0..=MOST).rev().find(|at| text.is_char_boundary(*at));
-    text.truncate(end.unwrap_or_default());
-    text.push_str("\n… the rest is too long to be shown here\n");
+    text.truncate(text.floor_char_boundary(MOST));
+    text.push_str("\n… the rest of it goes, too, and is too long to be shown here\n");
     text
 }
 

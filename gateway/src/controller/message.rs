@@ -17,6 +17,8 @@ pub(super) const DENY: &str = "sallyport_deny";
 const MOST_IN_SECTION: usize = 2800;
 const MOST_IN_LINE: usize = 140;
 const MOST_REASONS: usize = 10;
+/// Of what runs, is sent and would change. Whoever does not see all of it does not decide in a chat.
+const MOST_SECTIONS: usize = 4;
 
 /// A call that waits for people.
 pub(super) fn ask(request: &ApprovalRequest) -> Value {
@@ -30,12 +32,14 @@ pub(super) fn ask(request: &ApprovalRequest) -> Value {
         section(&facts(request)),
     ];
     blocks.extend(reasons(request).map(|reasons| section(&reasons)));
-    let change = spec.diff.as_deref().or(spec.object.as_deref());
-    blocks.extend(change.map(|change| section(&code(change))));
-    if takes_webhooks(request) {
+    let code = code(&particulars(request));
+    let is_whole = code.len() <= MOST_SECTIONS;
+    blocks.extend(code.iter().take(MOST_SECTIONS).map(|code| section(code)));
+    if is_whole && takes_webhooks(request) {
         blocks.push(buttons(request));
     }
-    blocks.push(json!({"type": "context", "elements": [mrkdwn(&otherwise(request))]}));
+    let otherwise = otherwise(request, is_whole);
+    blocks.push(json!({"type": "context", "elements": [mrkdwn(&otherwise)]}));
     json!({"text": format!("{who} asks to {summary} (risk: {risk})"), "blocks": blocks})
 }
 
@@ -64,8 +68,6 @@ fn facts(request: &ApprovalRequest) -> String {
         let source = source.as_deref().unwrap_or("unknown source");
         Some(format!("{} ({})", line(value), line(source)))
     };
-    let argv = &request.spec.call.argv;
-    let command = (!argv.is_empty()).then(|| line(&argv.join(" ")));
     let people = Some(request.spec.terms.people).filter(|people| *people > 1);
     let facts = [
         ("Agent", badge(&asks.agent, &asks.agent_source)),
@@ -73,7 +75,6 @@ fn facts(request: &ApprovalRequest) -> String {
         ("Model", badge(&asks.model, &asks.model_source)),
         ("CI run", asks.ci_run.as_deref().map(line)),
         ("Pod", asks.pod.as_deref().map(line)),
-        ("Command", command),
         ("Rule", Some(line(&request.spec.rule))),
         ("Risk", Some(request.spec.risk.level.as_str().to_owned())),
         ("Needs", people.map(|people| format!("{people} people"))),
@@ -83,6 +84,23 @@ fn facts(request: &ApprovalRequest) -> String {
         .into_iter()
         .filter_map(|(name, fact)| Some(format!("*{name}:* {}", fact?)));
     facts.collect::<Vec<_>>().join("\n")
+}
+
+/// What runs, is sent and would change.
+fn particulars(request: &ApprovalRequest) -> String {
+    let (spec, call) = (&request.spec, &request.spec.call);
+    let list = |name: &str, list: &[String]| {
+        let list = (!list.is_empty()).then(|| format!("{name}: {list:?}"));
+        list.into_iter()
+    };
+    let target = Some(&call.target).filter(|target| !target.is_empty());
+    let particulars = target
+        .cloned()
+        .into_iter()
+        .chain(list("parameters", &call.params))
+        .chain(list("command", &call.argv))
+        .chain(spec.diff.iter().chain(&spec.object).cloned());
+    particulars.collect::<Vec<_>>().join("\n\n")
 }
 
 fn reasons(request: &ApprovalRequest) -> Option<String> {
@@ -111,15 +129,17 @@ fn value(request: &ApprovalRequest) -> String {
     parts.map(|part| part.clone().unwrap_or_default()).join("/")
 }
 
-fn otherwise(request: &ApprovalRequest) -> String {
+fn otherwise(request: &ApprovalRequest, is_whole: bool) -> String {
     let namespace = line(request.metadata.namespace.as_deref().unwrap_or_default());
     let name = line(request.metadata.name.as_deref().unwrap_or_default());
     let why = if request.spec.risk.level == RiskLevel::Critical {
         "Of critical risk, so not decided in a chat: "
-    } else if takes_webhooks(request) {
+    } else if !takes_webhooks(request) {
+        "Its rule takes no decision from a chat: "
+    } else if is_whole {
         "Or in a terminal: "
     } else {
-        "Its rule takes no decision from a chat: "
+        "Too long to be shown and decided in a chat: "
     };
     format!("{why}`sallyport approvals show -n {namespace} {name}`")
 }
@@ -137,13 +157,17 @@ fn plain(text: &str) -> Value {
     json!({"type": "plain_text", "text": escaped(&text, MOST_IN_LINE)})
 }
 
-/// Three backticks inside would end it.
-fn code(text: &str) -> String {
+/// As many blocks as it takes. Three backticks inside would end one.
+fn code(text: &str) -> Vec<String> {
     let text = text.replace("```", "'''");
-    format!(
-        "```\n{}\n```",
-        escaped(text.trim_end(), MOST_IN_SECTION - 50)
-    )
+    let mut rest = text.trim_end();
+    let mut blocks = Vec::new();
+    while !rest.is_empty() {
+        let (block, end) = start(rest, MOST_IN_SECTION - 50);
+        blocks.push(format!("```\n{block}\n```"));
+        rest = &rest[end..];
+    }
+    blocks
 }
 
 /// One line, in which nothing of Slack's own notation means anything.
@@ -162,9 +186,17 @@ fn visible(char: char) -> char {
 
 /// At most so many characters, all of them whole.
 pub(super) fn escaped(text: &str, most: usize) -> String {
-    let mut escaped = String::new();
-    let mut length = 0;
-    for char in text.chars() {
+    let (mut escaped, end) = start(text, most);
+    if end < text.len() {
+        escaped.push('…');
+    }
+    escaped
+}
+
+/// So much of the text as fits once it is escaped, and where that ends in it.
+fn start(text: &str, most: usize) -> (String, usize) {
+    let (mut escaped, mut length) = (String::new(), 0);
+    for (at, char) in text.char_indices() {
         let entity = match char {
             '&' => "&amp;",
             '<' => "&lt;",
@@ -173,8 +205,7 @@ pub(super) fn escaped(text: &str, most: usize) -> String {
         };
         length += entity.len().max(1);
         if length > most {
-            escaped.push('…');
-            break;
+            return (escaped, at);
         }
         if entity.is_empty() {
             escaped.push(char);
@@ -182,7 +213,7 @@ pub(super) fn escaped(text: &str, most: usize) -> String {
             escaped.push_str(entity);
         }
     }
-    escaped
+    (escaped, text.len())
 }
 
 fn cut(text: &str, most: usize) -> String {

@@ -34,18 +34,23 @@ const SECRET_KEYS: [&str; 18] = [
 /// The request target as it was sent, with placeholders for secret query values. What a proxied
 /// application puts into its query is unknown, so there the query is replaced whole.
 pub fn request_uri(key: &Key, request: &RequestInfo, target: &str) -> Masked<String> {
+    let is_proxied = request.subresource == "proxy" || request.verb == "proxy";
+    match target.split_once('?') {
+        Some((path, query)) if is_proxied && !query.is_empty() => {
+            let path = hide(key, without_credentials(path));
+            Masked(format!("{path}?{}", key.placeholder(query.as_bytes())))
+        }
+        _ => shown_uri(key, target),
+    }
+}
+
+/// Like [`request_uri`], with the query of a proxied call as well: for who decides on it.
+pub fn shown_uri(key: &Key, target: &str) -> Masked<String> {
     let Some((path, query)) = target.split_once('?') else {
         return Masked(hide(key, without_credentials(target)));
     };
     let mut masked = hide(key, without_credentials(path));
     masked.push('?');
-    if query.is_empty() {
-        return Masked(masked);
-    }
-    if request.subresource == "proxy" || request.verb == "proxy" {
-        masked.push_str(&key.placeholder(query.as_bytes()));
-        return Masked(masked);
-    }
     for pair in query.split_inclusive(['&', ';']) {
         let end = pair.trim_end_matches(['&', ';']).len();
         push_pair(key, &mut masked, &pair[..end]);
@@ -74,6 +79,19 @@ pub fn text(key: &Key, text: &str) -> Masked<String> {
 pub fn has_secret(key: &Key, text: &str) -> bool {
     let (bytes, detectors) = (text.as_bytes(), key.detectors());
     !detectors.secrets(bytes).is_empty() || !detectors.told(bytes).is_empty()
+}
+
+/// A [`text`] that is not cut: for who bounds it.
+pub fn whole_text(key: &Key, text: &str) -> Masked<String> {
+    Masked(hide(key, text))
+}
+
+/// A parameter of a query, as it is decoded.
+pub fn parameter(key: &Key, name: &str, value: &str) -> Masked<String> {
+    match is_secret_key(name) && !value.is_empty() {
+        true => Masked(format!("{name}={}", key.placeholder(value.as_bytes()))),
+        false => Masked(hide(key, &format!("{name}={value}"))),
+    }
 }
 
 /// A [`text`] that kube-apiserver cuts in the same way.

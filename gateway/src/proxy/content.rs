@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
+pub(super) use self::digest::{is_opaque, telling_parameters};
 pub use self::{
     digest::Digest,
     patch::{NotApplied, PatchType, apply},
@@ -18,6 +19,7 @@ pub use self::{
 use self::{digest::Meaning, target::Pin};
 use super::{Call, arrival::Arrival, content_type};
 use crate::{
+    approval::view::Unshowable,
     policy::{Fact, Facts},
     protobuf,
     request_info::{self, Ambiguous, RequestInfo, media_type},
@@ -255,6 +257,12 @@ pub(super) enum NotApprovable {
     NotRead,
     #[error("{0}")]
     Query(#[from] Ambiguous),
+    #[error("its command and parameters are longer than people are shown")]
+    LongCommand,
+    #[error("{0}")]
+    Unshowable(#[from] Unshowable),
+    #[error("its token names more people than are kept from approving their own call")]
+    TooManyHumans,
 }
 
 /// The options of a deletion: those in its body, or else those in its query, which do not count beside a body.

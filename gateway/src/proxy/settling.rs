@@ -60,11 +60,13 @@ impl Gateway {
             recording.denied(&denial);
             return Err(Rejection::Denied(denial.message(call.attributes)));
         };
-        let asked = question::of(&pending, call, &self.cluster, recording.key());
-        let question = asked.map_err(|why| {
-            recording.judged_by(pending.policy_digest());
-            Rejection::Unapproved(Unapproved::not_approvable(&pending, &why))
-        })?;
+        let question = match question::of(&pending, call, &self.cluster, recording.key()) {
+            Ok(question) => question,
+            Err(why) => {
+                recording.judged_by(pending.policy_digest());
+                return deny(recording, &refusal::not_approvable(&why), call.attributes);
+            }
+        };
         let is_stream = call.attributes.request.is_stream();
         let comes_again = is_stream && self.recently.take(&question.spec.digest, Instant::now());
         let until = match comes_again {

@@ -73,7 +73,7 @@ pub struct ApprovalRequestSpec {
     /// What would change, masked: a unified diff of YAML.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diff: Option<String>,
-    /// The request's object, masked, where there is no diff.
+    /// The request's object, masked, where there is no diff; of a deletion, its options.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
 }
@@ -116,7 +116,7 @@ pub struct Requester {
     #[schemars(length(min = 1, max = 512))]
     pub upstream_user: String,
     /// People behind the agent, where claims tell: they may not decide.
-    #[schemars(length(max = 8), inner(length(max = 512)))]
+    #[schemars(length(max = 16), inner(length(max = 512)))]
     #[serde(default)]
     pub humans: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -150,9 +150,15 @@ pub struct Call {
     pub subresource: String,
     pub namespace: String,
     pub name: String,
-    /// Of an exec.
+    /// Of an exec, whole and masked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub argv: Vec<String>,
+    /// The query's other parameters, masked, as in `container=web`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub params: Vec<String>,
+    /// Method, path and query as they came, masked, of what goes to another program or is no resource.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub target: String,
 }
 
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]

@@ -29,7 +29,9 @@ fn secret(value: &str, colour: &str) -> Value {
 #[test]
 fn a_diff_shows_that_a_secret_changes_and_never_to_what() {
     let (before, after) = (secret("b2xk", "green"), secret("bmV3", "green"));
-    let diff = diff(&key(), rule, Some(&before), Some(&after)).expect("a diff");
+    let diff = diff(&key(), rule, Some(&before), Some(&after))
+        .expect("it is shown")
+        .expect("a diff");
     assert!(
         diff.contains("-  password: ") && diff.contains("+  password: "),
         "{diff}"
@@ -42,7 +44,9 @@ fn a_diff_shows_that_a_secret_changes_and_never_to_what() {
 #[test]
 fn a_secret_that_stays_is_no_change() {
     let (before, after) = (secret("b2xk", "green"), secret("b2xk", "red"));
-    let diff = diff(&key(), rule, Some(&before), Some(&after)).expect("a diff");
+    let diff = diff(&key(), rule, Some(&before), Some(&after))
+        .expect("it is shown")
+        .expect("a diff");
     assert!(
         diff.contains("-    colour: ") && diff.contains("+    colour: "),
         "{diff}"
@@ -53,25 +57,97 @@ fn a_secret_that_stays_is_no_change() {
     );
     assert_eq!(
         super::diff(&key(), rule, Some(&before), Some(&before)),
-        None
+        Ok(None)
     );
 }
 
 #[test]
 fn what_is_made_is_added_and_what_is_deleted_taken_away() {
     let object = secret("b2xk", "green");
-    let made = diff(&key(), rule, None, Some(&object)).expect("a diff");
+    let made = diff(&key(), rule, None, Some(&object))
+        .expect("it is shown")
+        .expect("a diff");
     assert!(made.contains("+kind: Secret"), "{made}");
-    let deleted = diff(&key(), rule, Some(&object), None).expect("a diff");
+    let deleted = diff(&key(), rule, Some(&object), None)
+        .expect("it is shown")
+        .expect("a diff");
     assert!(deleted.contains("-kind: Secret"), "{deleted}");
 }
 
 #[test]
-fn what_is_long_is_cut_and_says_so() {
-    let long = json!({"kind": "ConfigMap", "data": {"text": "\u{e9}".repeat(MOST)}});
+fn a_copy_of_the_object_that_changes_is_a_change() {
+    let (before, mut after) = (secret("b2xk", "green"), secret("b2xk", "green"));
+    after["metadata"]["annotations"][LAST_APPLIED] = json!("{\"data\":\"0ther\"}");
+    let diff = diff(&key(), rule, Some(&before), Some(&after))
+        .expect("it is shown")
+        .expect("a diff");
+    let is_told = |line: &str| line.starts_with('+') && line.contains(LAST_APPLIED);
+    assert!(diff.lines().any(is_told), "{diff}");
+    assert!(!diff.contains("0ther"), "{diff}");
+}
+
+fn map(annotation: &str, text: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "web", "annotations": {"a": annotation}},
+        "data": {"text": text},
+    })
+}
+
+fn map_rule() -> Rule {
     let info = RequestInfo::parse("GET", "/api/v1/namespaces/shop/configmaps/web");
-    let rule = Rule::select(&info.expect("a request"));
-    let shown = object(&key(), rule, &long).expect("it is shown");
-    assert!(shown.len() < MOST + 100);
-    assert!(shown.ends_with("too long to be shown here\n"));
+    Rule::select(&info.expect("a request"))
+}
+
+#[test]
+fn a_long_annotation_hides_nothing_else_and_says_that_it_is_there() {
+    let long = "\u{e9} ".repeat(MOST);
+    let made = diff(&key(), map_rule, None, Some(&map(&long, "evil")))
+        .expect("it is shown")
+        .expect("a diff");
+    let (text, note) = (made.find("evil"), made.find("not shown: "));
+    assert!(text.expect("the text") < note.expect("a note"), "{made}");
+    assert!(made.len() < MOST);
+    let object = object(&key(), map_rule(), &map(&long, "evil")).expect("it is shown");
+    assert!(object.contains("evil") && object.contains("not shown: "));
+
+    let changed = diff(
+        &key(),
+        map_rule,
+        Some(&map(&long, "good")),
+        Some(&map(&"x ".repeat(MOST), "evil")),
+    );
+    let changed = changed.expect("it is shown").expect("a diff");
+    assert!(changed.contains("evil"), "{changed}");
+    assert_eq!(changed.matches("not shown: ").count(), 2, "{changed}");
+}
+
+#[test]
+fn what_is_too_long_is_not_shown_in_part_but_where_all_of_it_goes() {
+    let long = map("", &"\u{e9} ".repeat(MOST));
+    let made = diff(&key(), map_rule, None, Some(&long));
+    assert_eq!(made, Err(Unshowable::TooLong));
+    let shown = object(&key(), map_rule(), &long);
+    assert_eq!(shown, Err(Unshowable::TooLong));
+    let goes = diff(&key(), map_rule, Some(&long), None)
+        .expect("it is shown")
+        .expect("a diff");
+    assert!(goes.len() < MOST + 100);
+    assert!(goes.ends_with("too long to be shown here\n"), "{goes}");
+}
+
+/// Each Secret around it is read again, which the masker does not do for ever.
+#[test]
+fn what_cannot_be_masked_is_no_empty_view() {
+    let mut bomb = json!({"type": "x".repeat(8 << 10), "kind": "Secret"});
+    for _ in 0..40 {
+        bomb = json!({"items": [bomb], "kind": "Secret"});
+    }
+    let mut after = map("", "");
+    after["items"] = json!([bomb]);
+    let made = diff(&key(), map_rule, None, Some(&after));
+    assert_eq!(made, Err(Unshowable::NotMasked));
+    let shown = object(&key(), map_rule(), &after);
+    assert_eq!(shown, Err(Unshowable::NotMasked));
 }

@@ -84,7 +84,10 @@ fn lines(request: &ApprovalRequest, now: Timestamp) -> Vec<(&'static str, String
         let source = source.as_deref().unwrap_or("source unknown");
         Some(format!("{value}  [{source}]"))
     };
-    let argv = (!spec.call.argv.is_empty()).then(|| format!("{:?}", spec.call.argv));
+    let call = &spec.call;
+    let argv = (!call.argv.is_empty()).then(|| format!("{:?}", call.argv));
+    let params = (!call.params.is_empty()).then(|| format!("{:?}", call.params));
+    let target = (!call.target.is_empty()).then(|| call.target.clone());
     let humans = (!requester.humans.is_empty()).then(|| requester.humans.join(", "));
     let mut lines: Vec<_> = [
         ("agent", sourced(&requester.agent, &requester.agent_source)),
@@ -93,6 +96,8 @@ fn lines(request: &ApprovalRequest, now: Timestamp) -> Vec<(&'static str, String
         ("people", humans),
         ("CI run", requester.ci_run.clone()),
         ("pod", requester.pod.clone()),
+        ("request", target),
+        ("parameters", params),
         ("command", argv),
         ("rule", Some(spec.rule.clone())),
         ("needs", Some(needs(spec))),

@@ -59,6 +59,29 @@ fn there_are_no_buttons_where_a_callback_decides_nothing() {
 }
 
 #[test]
+fn what_is_not_seen_whole_is_not_decided_in_a_chat() {
+    let mut request = example::request();
+    request.spec.call.argv = vec![
+        "env".into(),
+        format!("A={}", "x".repeat(5000)),
+        "evil".into(),
+    ];
+    request.spec.call.params = vec!["container=web".into()];
+    request.spec.call.target = "POST /reset?all=true".into();
+    let seen = text(&ask(&request));
+    for shown in ["evil", "container=web", "POST /reset?all=true", APPROVE] {
+        assert!(seen.contains(shown), "{shown}: {seen}");
+    }
+    request.spec.diff = Some("+ text\n".repeat(2000));
+    let seen = text(&ask(&request));
+    assert!(!seen.contains(APPROVE), "{seen}");
+    assert!(
+        seen.contains("Too long to be shown and decided in a chat: `sallyport approvals show"),
+        "{seen}"
+    );
+}
+
+#[test]
 fn agents_words_mention_nobody_and_close_nothing() {
     let mut request = example::request();
     request.spec.call.summary = "get <!channel> *bold*\n*Agent:* admin".into();

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{SHA256, digest};
 use http::HeaderName;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 
 use crate::{
     api::{
         approval_decision::Claim,
         v1alpha1::{
             agent_policy::Scope,
-            approval_request::{ApprovalRequestSpec, Call as Shown, Requester},
+            approval_request::{ApprovalRequestSpec, Requester},
         },
     },
     approval::{Question, view},
@@ -20,27 +21,31 @@ use crate::{
     mask::{self, Rule},
     policy::PendingPermit,
     proxy::{Call, arrival::Arrival, content::NotApprovable},
-    request_info::RequestInfo,
 };
+
+mod words;
 
 const KUBECTL_SESSION: HeaderName = HeaderName::from_static("kubectl-session");
 /// A UUID has 36.
 const MOST_SESSION: usize = 64;
-/// Of an exec's arguments, together.
-const MOST_ARGUMENTS: usize = 8 << 10;
-/// Claims that name whoever is behind an agent, of the issuers that are in use.
-const HUMANS: [&str; 9] = [
+/// Claims that name whoever is behind an agent, of the issuers that are in use. The API server knows people by `sub`
+/// where nobody configured another.
+const HUMANS: [&str; 11] = [
+    "sub",
     "actor",
     "actor_id",
     "email",
     "login",
+    "oid",
     "preferred_username",
     "upn",
     "user_email",
     "user_id",
     "user_login",
 ];
-const MOST_HUMANS: usize = 8;
+/// As the definition says.
+const MOST_HUMANS: usize = 16;
+const LONGEST_NAME: usize = 512;
 
 pub(super) fn of(
     pending: &PendingPermit,
@@ -50,10 +55,14 @@ pub(super) fn of(
 ) -> Result<Question, NotApprovable> {
     let (identity, info) = (call.attributes.identity, call.attributes.request);
     let digest = call.content.digest(call, cluster)?.to_string();
-    let diff = diff(call, key);
+    let diff = diff(call, key)?;
+    let object = match &diff {
+        Some(_) if info.verb != "delete" => None,
+        _ => object(call, key)?,
+    };
     let now = Timestamp::now();
     let lasts = SignedDuration::try_from(pending.terms().expires).unwrap_or(SignedDuration::ZERO);
-    let requester = requester(identity, call.arrival);
+    let requester = requester(identity, call.arrival)?;
     let claim = Claim {
         digest: digest.clone(),
         upstream_user: identity.upstream_user.username.clone(),
@@ -66,7 +75,7 @@ pub(super) fn of(
         requester,
         digest,
         expires_at: now.saturating_add(lasts).unwrap_or(now),
-        call: shown(info, key),
+        call: words::of(call, key)?,
         rule: pending.rule().to_owned(),
         rules: pending.rules().to_vec(),
         policy_digest: pending.policy_digest().to_owned(),
@@ -79,8 +88,8 @@ pub(super) fn of(
             .iter()
             .map(|reason| plain(reason))
             .collect(),
-        object: diff.is_none().then(|| object(call, key)).flatten(),
         diff,
+        object,
     };
     Ok(Question { spec, claim })
 }
@@ -98,7 +107,7 @@ pub(super) fn adopt(question: &mut Question, pending: &PendingPermit) {
 
 /// Of what is shown to whoever decides.
 pub(super) fn view_digest(spec: &ApprovalRequestSpec) -> String {
-    let view = serde_json::json!([
+    let view = json!([
         spec.requester,
         spec.call,
         spec.risk,
@@ -121,7 +130,7 @@ pub(super) fn scope(scope: Scope) -> &'static str {
     }
 }
 
-fn requester(identity: &Identity, arrival: &Arrival) -> Requester {
+fn requester(identity: &Identity, arrival: &Arrival) -> Result<Requester, NotApprovable> {
     let provenance = &identity.provenance;
     let source = |source: Option<Source>| source.map(|source| source.as_str().to_owned());
     let model = provenance.gen_ai.as_ref().and_then(|model| {
@@ -137,10 +146,10 @@ fn requester(identity: &Identity, arrival: &Arrival) -> Requester {
             .collect();
         (!parts.is_empty()).then(|| parts.join(" "))
     });
-    Requester {
+    Ok(Requester {
         username: identity.user.username.clone(),
         upstream_user: identity.upstream_user.username.clone(),
-        humans: humans(identity),
+        humans: humans(identity)?,
         agent: provenance.agent.as_ref().map(|agent| plain(&agent.name)),
         agent_source: source(provenance.source.agent),
         model,
@@ -161,99 +170,90 @@ fn requester(identity: &Identity, arrival: &Arrival) -> Requester {
             .header(&KUBECTL_SESSION)
             .filter(|id| (1..=MOST_SESSION).contains(&id.len()))
             .map(str::to_owned),
-    }
+    })
 }
 
-fn humans(identity: &Identity) -> Vec<String> {
-    let actor = identity
-        .provenance
-        .cicd
-        .as_ref()
-        .and_then(|run| run.actor.clone());
+/// All of them, or one who is left out could approve their own call.
+fn humans(identity: &Identity) -> Result<Vec<String>, NotApprovable> {
+    let run = identity.provenance.cicd.as_ref();
     let claimed = HUMANS
         .iter()
         .filter_map(|claim| identity.claims.get(*claim))
-        .flatten()
-        .cloned();
-    let mut humans: Vec<String> = actor.into_iter().chain(claimed).collect();
-    humans.retain(|human| !human.is_empty() && human.len() <= 512);
-    humans.sort_unstable();
-    humans.dedup();
-    humans.truncate(MOST_HUMANS);
-    humans
-}
-
-fn shown(info: &RequestInfo, key: &mask::Key) -> Shown {
-    let mut left = MOST_ARGUMENTS;
-    let arguments = info
-        .command
-        .iter()
-        .map(|argument| plain(mask::text(key, argument).get()));
-    let argv = arguments.take_while(|argument| {
-        let fits = argument.len() <= left;
-        left = left.saturating_sub(argument.len());
-        fits
-    });
-    Shown {
-        summary: plain(&summary(info)),
-        verb: info.verb.clone(),
-        api_group: info.api_group.clone(),
-        resource: info.resource.clone(),
-        subresource: info.subresource.clone(),
-        namespace: info.namespace.clone(),
-        name: plain(&info.name),
-        argv: argv.collect(),
+        .flatten();
+    let named = claimed.chain(run.and_then(|run| run.actor.as_ref()));
+    let mut humans: Vec<String> = Vec::new();
+    for human in named.filter(|human| !human.is_empty()) {
+        if !humans.contains(human) {
+            humans.push(human.clone());
+        }
+        if humans.len() > MOST_HUMANS || human.len() > LONGEST_NAME {
+            return Err(NotApprovable::TooManyHumans);
+        }
     }
-}
-
-/// As in `patch deployments.apps/web in namespace shop`.
-fn summary(info: &RequestInfo) -> String {
-    if !info.is_resource_request {
-        return format!("{} {}", info.verb, info.path);
-    }
-    let mut summary = match info.subresource.as_str() {
-        kind @ ("exec" | "attach" | "portforward") => format!("{kind} {}", info.resource),
-        _ => format!("{} {}", info.verb, info.resource),
-    };
-    let parts = [
-        (".", info.api_group.as_str()),
-        ("/", info.name.as_str()),
-        (
-            "/",
-            if info.is_stream() {
-                ""
-            } else {
-                info.subresource.as_str()
-            },
-        ),
-    ];
-    for (before, part) in parts.into_iter().filter(|(_, part)| !part.is_empty()) {
-        summary.push_str(before);
-        summary.push_str(part);
-    }
-    if !info.namespace.is_empty() && info.resource != "namespaces" {
-        summary.push_str(" in namespace ");
-        summary.push_str(&info.namespace);
-    }
-    summary
+    Ok(humans)
 }
 
 /// What would change, masked; nothing of what stays as it is.
-fn diff(call: &Call<'_>, key: &Arc<mask::Key>) -> Option<String> {
+fn diff(call: &Call<'_>, key: &Arc<mask::Key>) -> Result<Option<String>, NotApprovable> {
     let (before, after) = (call.content.current(), call.content.after());
     if !call.content.is_understood() || before.is_none() && after.is_none() {
-        return None;
+        return Ok(None);
     }
-    view::diff(key, || Rule::select(call.attributes.request), before, after)
+    let rule = || Rule::select(call.attributes.request);
+    Ok(view::diff(key, rule, before, after)?)
 }
 
 /// What the call says, masked.
-fn object(call: &Call<'_>, key: &Arc<mask::Key>) -> Option<String> {
-    let body = call.content.body().filter(|body| !body.is_null())?;
-    view::object(key, Rule::select(call.attributes.request), body)
+fn object(call: &Call<'_>, key: &Arc<mask::Key>) -> Result<Option<String>, NotApprovable> {
+    let body = call.content.body();
+    let body = body.filter(|body| !body.is_null() && **body != json!({}));
+    let rule = || Rule::select(call.attributes.request);
+    let shown = body.map(|body| view::object(key, rule(), body));
+    Ok(shown.transpose()?)
 }
 
 /// What agents chose must not command the terminal of whoever decides.
 fn plain(text: &str) -> String {
     text.replace(char::is_control, " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::content::tests::identity;
+
+    fn claiming(claims: &[(&str, &[&str])]) -> Identity {
+        let claims = claims.iter().map(|(name, values)| {
+            let values = values.iter().map(|value| (*value).to_owned());
+            ((*name).to_owned(), values.collect())
+        });
+        Identity {
+            claims: claims.collect(),
+            ..identity()
+        }
+    }
+
+    #[test]
+    fn people_behind_a_token_are_named_as_the_api_server_may_know_them() {
+        let token = claiming(&[
+            ("email", &["ann@example.com"]),
+            ("groups", &["owners"]),
+            ("sub", &["00u1"]),
+            ("upn", &["ann@example.com"]),
+        ]);
+        let humans = humans(&token).expect("few people");
+        assert_eq!(humans, ["00u1", "ann@example.com"]);
+    }
+
+    #[test]
+    fn nobody_is_asked_where_one_of_the_people_would_be_left_out() {
+        let names: Vec<String> = (0..=MOST_HUMANS).map(|n| n.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let long = "x".repeat(LONGEST_NAME + 1);
+        assert!(humans(&claiming(&[("email", &names[1..])])).is_ok());
+        for claims in [("email", &names[..]), ("sub", &[&*long])] {
+            let refused = humans(&claiming(&[claims]));
+            assert!(matches!(refused, Err(NotApprovable::TooManyHumans)));
+        }
+    }
 }

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 
 use crate::{
     api::v1alpha1::approval_request::Terms,
-    approval::{NotAsked, NotUsed},
+    approval::{NotAsked, NotUsed, view::Unshowable},
     informer::Key,
-    policy::{NotApproved, PendingPermit},
+    policy::{Denial, NotApproved, PendingPermit},
     proxy::{content::NotApprovable, rejection::Rejection, upgrade::Notice},
 };
 
@@ -75,20 +75,6 @@ impl Unapproved {
         Self::new(label, &lines)
     }
 
-    pub(super) fn not_approvable(pending: &PendingPermit, why: &NotApprovable) -> Self {
-        let lines = [
-            format!(
-                "this call needs approval, and nobody can be asked about it: {why}; it was not sent"
-            ),
-            format!(
-                "{:?} asks for {}",
-                pending.rule(),
-                people(&pending.asked_terms())
-            ),
-        ];
-        Self::new("approval_unavailable", &lines)
-    }
-
     pub(super) fn not_used(pending: &PendingPermit, key: &Key, why: NotUsed) -> Self {
         let mut lines = vec![
             format!(
@@ -140,6 +126,25 @@ impl Unapproved {
         };
         lines.extend(how(key).into_iter().next());
         Self::new(label, &lines)
+    }
+}
+
+/// Nobody can be asked about it.
+pub(super) fn not_approvable(why: &NotApprovable) -> Denial {
+    let hint = match why {
+        NotApprovable::LongCommand => {
+            "Send a shorter one, such as a script that is there already and has been looked at."
+        }
+        NotApprovable::Unshowable(Unshowable::TooLong) => "Send it in smaller parts.",
+        NotApprovable::TooManyHumans => "Use a token with fewer claims about people.",
+        NotApprovable::NotRead | NotApprovable::Query(_) | NotApprovable::Unshowable(_) => {
+            "Send it in a plainer form, or ask whoever owns the policy for a rule that allows it."
+        }
+    };
+    Denial {
+        rule: "built-in/not-approvable".to_owned(),
+        reason: format!("people must approve it, and nobody can be asked about it: {why}"),
+        hint: hint.to_owned(),
     }
 }
 

@@ -1,0 +1,103 @@
+//! What a call says but for its body, in words: where it goes, what runs, and how.
+
+use super::plain;
+use crate::{
+    api::v1alpha1::approval_request::Call as Shown,
+    mask,
+    proxy::{
+        Call,
+        content::{NotApprovable, is_opaque, telling_parameters},
+    },
+    request_info::RequestInfo,
+};
+
+/// Of arguments, parameters and target, together.
+const MOST: usize = 8 << 10;
+
+/// All of them, or nobody is asked.
+pub(super) fn of(call: &Call<'_>, key: &mask::Key) -> Result<Shown, NotApprovable> {
+    let info = call.attributes.request;
+    let mut summary = summary(info);
+    if info.verb == "deletecollection" {
+        summary.push_str(&format!(" ({} objects)", call.content.targets().len()));
+    }
+    let argv = info.command.iter();
+    let argv: Vec<_> = argv
+        .map(|argument| lines(mask::whole_text(key, argument).get()))
+        .collect();
+    let (params, target) = match is_opaque(info) {
+        true => (Vec::new(), target(call, key)),
+        false => (params(call, key)?, String::new()),
+    };
+    let words = argv.iter().chain(&params).chain([&target]);
+    if words.map(|word| word.len() + 1).sum::<usize>() > MOST {
+        return Err(NotApprovable::LongCommand);
+    }
+    Ok(Shown {
+        summary: plain(&summary),
+        verb: info.verb.clone(),
+        api_group: info.api_group.clone(),
+        resource: info.resource.clone(),
+        subresource: info.subresource.clone(),
+        namespace: info.namespace.clone(),
+        name: plain(&info.name),
+        argv,
+        params,
+        target,
+    })
+}
+
+fn params(call: &Call<'_>, key: &mask::Key) -> Result<Vec<String>, NotApprovable> {
+    let has_argv = !call.attributes.request.command.is_empty();
+    let params = telling_parameters(&call.arrival.target)?;
+    let params = params
+        .filter(|(name, _)| !(has_argv && name == "command"))
+        .map(|(name, value)| plain(mask::parameter(key, &name, &value).get()));
+    Ok(params.collect())
+}
+
+fn target(call: &Call<'_>, key: &mask::Key) -> String {
+    let target = mask::shown_uri(key, &call.arrival.target);
+    plain(&format!("{} {}", call.arrival.method, target.get()))
+}
+
+/// As in `patch deployments.apps/web in namespace shop`.
+fn summary(info: &RequestInfo) -> String {
+    if !info.is_resource_request {
+        return format!("{} {}", info.verb, info.path);
+    }
+    let mut summary = match info.subresource.as_str() {
+        kind @ ("exec" | "attach" | "portforward") => format!("{kind} {}", info.resource),
+        _ => format!("{} {}", info.verb, info.resource),
+    };
+    let parts = [
+        (".", info.api_group.as_str()),
+        ("/", info.name.as_str()),
+        (
+            "/",
+            if info.is_stream() {
+                ""
+            } else {
+                info.subresource.as_str()
+            },
+        ),
+    ];
+    for (before, part) in parts.into_iter().filter(|(_, part)| !part.is_empty()) {
+        summary.push_str(before);
+        summary.push_str(part);
+    }
+    if !info.namespace.is_empty() && info.resource != "namespaces" {
+        summary.push_str(" in namespace ");
+        summary.push_str(&info.namespace);
+    }
+    summary
+}
+
+/// [`plain`], but for what a shell would read as something else than a space.
+fn lines(text: &str) -> String {
+    let plain = |char: char| match char.is_control() && !matches!(char, '\n' | '\t') {
+        true => char.escape_default().to_string(),
+        false => char.to_string(),
+    };
+    text.chars().map(plain).collect()
+}
