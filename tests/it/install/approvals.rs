@@ -107,7 +107,7 @@ fn request(name: &str, terms: &Value) -> Value {
         "kind": "ApprovalRequest",
         "metadata": {"name": name},
         "spec": {
-            "requester": {"username": "system:serviceaccount:shop:coder", "upstreamUser": AGENT, "humans": ["dave"]},
+            "requester": {"username": "system:serviceaccount:shop:coder", "upstreamUser": AGENT, "humans": ["dave", "00u1"]},
             "digest": format!("sha256:{}", "0".repeat(64)),
             "expiresAt": "2099-01-01T00:00:00Z",
             "call": {"summary": "create configmaps/web in namespace shop", "verb": "create"},
@@ -224,6 +224,12 @@ fn who_asks_does_not_decide_and_neither_does_a_machine() -> Result<()> {
         &asked.vote("dave", &approval("dave"))?,
         "who asks does not decide",
     )?;
+    for own in ["oidc:Dave", "https://login.example.com#00u1", "coder"] {
+        refused(
+            &asked.vote(own, &approval(own))?,
+            "who asks does not decide",
+        )?;
+    }
     for machine in [
         AGENT,
         "sallyport:sa:shop:other",

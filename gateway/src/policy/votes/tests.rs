@@ -64,6 +64,31 @@ fn who_asks_does_not_decide_under_any_name_of_theirs() {
     }
 }
 
+/// The API server puts the issuer and `#` before the subject; agents' issuers have an alias of ours.
+#[test]
+fn who_asks_does_not_decide_under_the_subject_of_their_token() {
+    let requester = Requester {
+        username: "corp:00u1".to_owned(),
+        upstream_user: "sallyport:oidc:corp:00u1".to_owned(),
+        humans: vec!["00u1".to_owned(), "ann@example.com".to_owned()],
+        ..Requester::default()
+    };
+    for own in [
+        "00u1",
+        "https://login.example.com#00u1",
+        "https://login.example.com/oauth2/default#00U1",
+        "corp:00u1",
+        "other:00u1",
+        "sallyport:oidc:corp:00u1",
+    ] {
+        let own = standing(&[vote(own)], &requester, &terms(1));
+        assert_eq!(own, Standing::Open { approved: 0 });
+    }
+    let other = vote("https://login.example.com#x00u1");
+    let other = standing(&[other], &requester, &terms(1));
+    assert!(matches!(other, Standing::Approved { .. }), "{other:?}");
+}
+
 #[test]
 fn agents_and_machines_do_not_decide() {
     for machine in [

@@ -3,6 +3,7 @@
 use std::thread;
 
 use anyhow::Result;
+use harness::{Cluster, Oidc};
 use serde_json::json;
 
 use super::*;
@@ -89,6 +90,43 @@ fn who_asks_does_not_approve_and_neither_does_an_agent() -> Result<()> {
         assert_eq!(call["approval"]["by"], "ann");
         Ok(())
     })
+}
+
+/// The API server knows a person by the subject of their token, behind the issuer's own name.
+#[test]
+fn person_behind_a_token_does_not_approve_by_its_subject() -> Result<()> {
+    let oidc = Oidc::from_env(&Cluster::from_env()?)?;
+    let asked = Asked::with_settings("{hold: 0s}", |settings| {
+        let namespace = settings.config["objects"]["namespace"].clone();
+        let namespace = namespace.as_str().unwrap_or_default();
+        let coder = format!("serviceAccount: {{namespace: {namespace}, name: coder}}");
+        let policy = asking(namespace, "{hold: 0s}")
+            .replace("name: ask", "name: person")
+            .replace(&coder, "oidc: {issuer: github, claims: {sub: 00u1}}");
+        settings
+            .with_github(&oidc)
+            .with_policy("person.yaml", &policy)
+    })?;
+    let namespace = &asked.scene.namespace;
+    let create = json!([{"verbs": ["create"], "apiGroups": [""], "resources": ["configmaps"]}]);
+    namespace.grant("sallyport:oidc:github:00u1", &create)?;
+    let mut claims = Oidc::github_claims("75");
+    claims["sub"] = json!("00u1");
+    let token = oidc.token(&claims)?;
+    let kubectl = Kubectl::through(&asked.scene.gateway, &namespace.name, &token)?;
+
+    kubectl.run(&CREATE)?.failure()?;
+    let request = asked.open_request()?;
+    let humans = &request["spec"]["requester"]["humans"];
+    assert_eq!(humans, &json!(["00u1", "octocat", "12"]));
+    for own in ["https://login.example.com#00u1", "00u1", "oidc:octocat"] {
+        asked.vote(&request, &approval(own))?;
+    }
+    let refused = kubectl.run(&CREATE)?.failure()?;
+    assert!(refused.contains("waits for approval"), "{refused}");
+    asked.vote(&request, &approval("ann"))?;
+    kubectl.ok(&CREATE)?;
+    Ok(())
 }
 
 #[test]
