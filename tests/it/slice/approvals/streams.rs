@@ -198,8 +198,8 @@ fn held_attach_waits_in_view_and_what_is_typed_is_recorded_masked() -> Result<()
     let token = ["gh", "p_", "0Zq1Xw2Cv3Bn4Ml5Kj6Hg7Fd8Sa9Po0Iu1Yt2"].concat();
     let typed = format!("{token} typed\n");
     let kubectl = scene.kubectl()?;
+    let attach = ["attach", "-i", "reader"];
     let output = thread::scope(|threads| {
-        let attach = ["attach", "-i", "reader"];
         let agent = threads.spawn(|| kubectl.run_with_input(&attach, typed.as_bytes()));
         let request = asked.open_request()?;
         assert_eq!(request["spec"]["call"]["subresource"], "attach");
