@@ -40,6 +40,7 @@ mod python;
 mod quotas;
 mod reload;
 mod self_review;
+mod silence;
 mod stops;
 mod storage;
 mod tokens;

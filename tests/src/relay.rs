@@ -40,6 +40,10 @@ struct State {
     open: usize,
     /// Both ends of every connection so far.
     connections: Vec<[TcpStream; 2]>,
+    /// How many there were.
+    made: u64,
+    /// The first of them say nothing any more.
+    silent: u64,
 }
 
 /// What becomes of the bytes that the API server sends.
@@ -113,6 +117,12 @@ impl Relay {
             .wait("an answer that is held", |state| state.held > 0)
     }
 
+    /// The connections that are open stay so, and nothing is ever heard on them again; those that come after pass.
+    pub fn silence(&self) {
+        let mut state = self.wire.state();
+        state.silent = state.made;
+    }
+
     /// Requests pass. After so many bytes of answers the connection is cut.
     pub fn cut_after(&self, bytes: usize) {
         self.wire.set(Answers::CutAfter(bytes));
@@ -141,6 +151,7 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
+        self.wire.state().silent = 0;
         self.pass();
         self.cut();
     }
@@ -154,6 +165,8 @@ impl Wire {
         let mut state = self.state();
         state.connections.push(ends()?);
         state.open += 1;
+        let number = state.made;
+        state.made += 1;
         drop(state);
         let wire = Arc::clone(self);
         thread::spawn(move || {
@@ -166,26 +179,38 @@ impl Wire {
         let wire = Arc::clone(self);
         thread::spawn(move || {
             let [client, server] = &answering;
-            let copied = wire.relay_answers(server, client);
+            let copied = wire.relay_answers(number, server, client);
             end(&answering);
             copied
         });
         Ok(())
     }
 
-    fn relay_answers(&self, mut server: &TcpStream, mut client: &TcpStream) -> io::Result<()> {
+    fn relay_answers(
+        &self,
+        number: u64,
+        mut server: &TcpStream,
+        mut client: &TcpStream,
+    ) -> io::Result<()> {
         let mut buffer = vec![0; 16 << 10];
         loop {
             let length = server.read(&mut buffer)?;
             if length == 0 {
                 return Ok(());
             }
+            self.wait_while_silent(number);
             let passing = self.admit(length);
             client.write_all(&buffer[..passing])?;
             if passing < length {
                 return Ok(());
             }
         }
+    }
+
+    fn wait_while_silent(&self, number: u64) {
+        let silent = |state: &mut State| number < state.silent;
+        let waited = self.changed.wait_while(self.state(), silent);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// How much of an answer's `length` bytes may pass; waits while answers are held.

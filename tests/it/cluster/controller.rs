@@ -12,6 +12,7 @@ mod decisions;
 mod election;
 mod evidence;
 mod objects;
+mod stops;
 mod webhooks;
 
 /// A takeover takes 15 s, and the cores are busy.

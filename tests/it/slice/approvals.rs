@@ -18,6 +18,7 @@ mod gateways;
 mod http2;
 mod scopes;
 mod shown;
+mod stopped;
 mod storm;
 mod streams;
 

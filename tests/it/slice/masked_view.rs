@@ -682,8 +682,14 @@ fn who_reads_a_decoy_is_stopped() -> Result<()> {
 /// `kubectl get events` shows a column of free text.
 #[test]
 fn a_cell_of_a_table_shows_no_token_that_a_detector_of_a_policy_knows() -> Result<()> {
-    const DETECTOR: &str =
-        "  detectors:\n  - {name: acme-token, prefix: acme_, characters: A-Za-z0-9, length: 12}\n";
+    const DETECTOR: &str = "  detectors:
+  - name: acme-token
+    prefix: acme_
+    characters: A-Za-z0-9
+    length: 12
+    mustMatch: [acme_0aB1cD2eF3gH4iJ5]
+    mustNotMatch: [acme_short]
+";
     let scene = Scene::with(|settings, namespace| {
         let policy = policy(&namespace.name) + DETECTOR;
         Ok(settings.with_policy("masked.yaml", &policy))

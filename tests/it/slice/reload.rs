@@ -10,7 +10,7 @@ use super::{Scene, stops::with_objects};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-fn freeze(namespace: &str) -> String {
+pub(super) fn freeze(namespace: &str) -> String {
     format!(
         r#"apiVersion: sallyport.dev/v1alpha1
 kind: AgentPolicy
@@ -88,7 +88,7 @@ fn sighup_reads_everything_again() -> Result<()> {
 const POLICIES: &str = "/apis/sallyport.dev/v1alpha1/agentpolicies";
 
 /// As an AgentPolicy object: the text of a file.
-fn apply(cluster: &Cluster, text: &str) -> Result<()> {
+pub(super) fn apply(cluster: &Cluster, text: &str) -> Result<()> {
     let kubectl = Kubectl::with_kubeconfig(&cluster.kubeconfig, "default")?;
     kubectl
         .run_with_input(&["apply", "-f", "-"], text.as_bytes())?

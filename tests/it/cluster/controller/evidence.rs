@@ -12,7 +12,7 @@ use super::*;
 mod pods;
 
 /// What `sallyport ca control` makes, a directory of it.
-fn certificates(site: &Site) -> Result<std::path::PathBuf> {
+pub(super) fn certificates(site: &Site) -> Result<std::path::PathBuf> {
     let directory = site.directory.path().join("control");
     if !directory.exists() {
         let person = Sallyport::with_kubeconfig(&site.cluster.kubeconfig)?;
@@ -25,13 +25,13 @@ fn certificates(site: &Site) -> Result<std::path::PathBuf> {
 }
 
 /// The controller before these gateways, shown with a certificate for loopback and read by `client`.
-struct Evidence {
-    controller: Controller,
+pub(super) struct Evidence {
+    pub(super) controller: Controller,
     client: RawClient,
 }
 
 impl Evidence {
-    fn before(
+    pub(super) fn before(
         site: &Site,
         gateways: &[std::net::SocketAddr],
         store: Option<&std::path::Path>,
@@ -64,6 +64,13 @@ impl Evidence {
         let ca = fs::read(controller.path("tls/ca.crt"))?;
         let client = RawClient::new(&format!("https://{}", controller.evidence()), &ca, None)?;
         Ok(Self { controller, client })
+    }
+
+    /// The way there, for the command line.
+    pub(super) fn direct(&self) -> [String; 4] {
+        let url = format!("https://{}", self.controller.evidence());
+        let ca = self.controller.path("tls/ca.crt").display().to_string();
+        ["--server".to_owned(), url, "--server-ca".to_owned(), ca]
     }
 
     fn get(&self, token: &str, target: &str) -> Result<Response> {
@@ -252,14 +259,7 @@ impl Scene {
     }
 
     fn direct(&self) -> [String; 4] {
-        let url = format!("https://{}", self.evidence.controller.evidence());
-        let ca = self
-            .evidence
-            .controller
-            .path("tls/ca.crt")
-            .display()
-            .to_string();
-        ["--server".to_owned(), url, "--server-ca".to_owned(), ca]
+        self.evidence.direct()
     }
 
     /// A person's right here, until it counts.

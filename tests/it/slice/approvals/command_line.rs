@@ -56,7 +56,7 @@ fn person_lists_sees_and_approves_from_a_terminal() -> Result<()> {
         ];
         let refused = sallyport.run(&wide)?.failure()?;
         assert!(
-            refused.contains("takes no approval for Session"),
+            refused.contains("takes no approval with --scope session"),
             "{refused}"
         );
         let unasked = sallyport

@@ -15,7 +15,7 @@ impl Asked {
             let namespace = settings.config["objects"]["namespace"].clone();
             let more = asking(namespace.as_str().unwrap_or_default(), "{hold: 0s}")
                 .replace("name: ask", "name: more")
-                .replace("[create, update, patch]", "[create, delete]")
+                .replace("update, patch, deletecollection", "delete")
                 .replace("pods/exec", "services/proxy");
             settings.with_policy("more.yaml", &more)
         })

@@ -138,13 +138,9 @@ fn denied_exec_prints_the_reason_and_is_denied_by_every_protocol() -> Result<()>
         asked.vote(&asked.open_request()?, &denial("bob", "not today"))?;
         let output = agent.join().expect("kubectl ran")?;
         assert_eq!((output.status, &*output.stdout), (1, ""), "{output:?}");
-        assert!(
-            output
-                .stderr
-                .contains("error: sallyport: this call was denied by bob: not today\n"),
-            "{}",
-            output.stderr
-        );
+        // In the terminal, or in place of it where the vote was quicker than the 101.
+        let told = "sallyport: this call was denied by bob: not today\n";
+        assert!(output.stderr.contains(told), "{}", output.stderr);
         let call = asked.scene.stream("exec", "get")?;
         assert_eq!(
             (&call["approval"]["state"], &call["responseStatus"]["code"]),

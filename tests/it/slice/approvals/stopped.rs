@@ -1,0 +1,62 @@
+//! Agents that are stopped while people are asked about their calls.
+
+use anyhow::ensure;
+use harness::{Exchange, Response};
+
+use super::*;
+use crate::slice::stops::Stopped;
+
+impl Asked {
+    fn begin(&self, gateway: &Gateway, configmap: &str) -> Result<Exchange> {
+        let object = json!({"metadata": {"name": configmap}, "data": {"value": "green"}});
+        let bearer = format!("Bearer {}", self.scene.token);
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("Content-Type", "application/json"),
+        ];
+        let body = serde_json::to_vec(&object)?;
+        let client = gateway.client()?;
+        client.start("POST", &self.scene.configmaps(), &headers, &body)
+    }
+}
+
+fn is_stopped(answer: &Response) -> Result<()> {
+    let message = answer.refusal(403)?["message"].to_string();
+    ensure!(
+        message.contains("AgentStop/") && message.contains("it loops"),
+        "{message}"
+    );
+    Ok(())
+}
+
+#[test]
+fn calls_that_two_gateways_hold_end_with_the_stop_and_a_later_approval_lets_nothing_pass()
+-> Result<()> {
+    let asked = Asked::with("{hold: 120s}")?;
+    let other = Gateway::start(&asked.settings)?;
+    let gateways = [&asked.scene.gateway, &other];
+    let names = ["web", "shop"];
+    let mut held = Vec::new();
+    for (gateway, name) in gateways.into_iter().zip(names) {
+        held.push(asked.begin(gateway, name)?);
+    }
+    eventually("both questions", SOON, || {
+        Ok((asked.requests()?.len() == 2).then_some(()))
+    })?;
+    let requests = asked.requests()?;
+
+    let account = format!("system:serviceaccount:{}:coder", asked.scene.namespace.name);
+    let stop = Stopped::new(&asked.scene.cluster, &json!({"agent": account}))?;
+    for call in &mut held {
+        is_stopped(&call.response()?)?;
+    }
+    for request in &requests {
+        // Their calls have withdrawn them, or are about to: either way the vote is late.
+        let _late = asked.vote(request, &approval("ann"));
+    }
+    for (gateway, name) in gateways.into_iter().zip(names) {
+        is_stopped(&asked.begin(gateway, name)?.response()?)?;
+        assert!(!asked.exists(name)?, "{name} was made");
+    }
+    stop.lift()
+}
