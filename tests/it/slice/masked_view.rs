@@ -180,6 +180,51 @@ fn a_watch_shows_each_change_masked() -> Result<()> {
     Ok(())
 }
 
+/// A view of one Secret, beside rules that show all of them.
+#[test]
+fn a_secret_that_is_masked_by_name_is_masked_in_lists_and_watches() -> Result<()> {
+    let scene = Scene::with(|settings, namespace| {
+        let named = policy(&namespace.name).replace(r#"names: ["*"]"#, "names: [db]");
+        Ok(settings.with_policy("masked.yaml", &named))
+    })?;
+    let api = scene.namespace.api();
+    for (name, value) in [("db", CANARY), ("other", "in plain sight")] {
+        let secret = json!({"metadata": {"name": name}, "stringData": {"password": value}});
+        api.create(&scene.namespace.path("secrets"), &secret)?;
+    }
+    let kubectl = scene.kubectl()?;
+    for arguments in [
+        &["get", "secrets", "-o", "json"][..],
+        &["get", "secret", "db", "-o", "json"],
+        &[
+            "get",
+            "secrets",
+            "--field-selector=metadata.name=db",
+            "-o",
+            "json",
+        ],
+    ] {
+        let listed = kubectl.ok(arguments)?;
+        assert_hidden(&listed);
+        ensure!(
+            listed.contains("c2FsbHlwb3J0LW1hc2tlZC"),
+            "{arguments:?}: {listed}"
+        );
+    }
+    let other = kubectl.json(&["get", "secret", "other"])?;
+    ensure!(
+        decoded(&other["data"]["password"])? == "in plain sight",
+        "{other}"
+    );
+    let events = ["--watch", "--output-watch-events"];
+    let watch = kubectl.follow(&[&["get", "secrets", "-o", "json"], &events[..]].concat())?;
+    watch.wait_for("the Secret", |line| {
+        assert_hidden(line);
+        line.contains("c2FsbHlwb3J0LW1hc2tlZC")
+    })?;
+    Ok(())
+}
+
 /// Typed clients prefer protobuf, and are given JSON.
 #[test]
 fn a_typed_client_reads_placeholders_and_cannot_write_them_back() -> Result<()> {
@@ -391,6 +436,57 @@ fn guesses_cannot_be_compared() -> Result<()> {
     ensure!(
         decoded(&written["data"]["password"])? != placeholder("guess")?,
         "a write answers as a read does"
+    );
+    Ok(())
+}
+
+/// The generation in its answer would say whether the guess is right.
+#[test]
+fn a_dry_run_shows_a_change_and_answers_no_guess() -> Result<()> {
+    let scene = scene()?;
+    let kubectl = scene.kubectl()?;
+    let pod = json!({
+        "metadata": {"labels": {"app": "web"}},
+        "spec": {"containers": [{
+            "name": "web", "image": "web", "env": [{"name": "PASSWORD", "value": CANARY}],
+        }]},
+    });
+    let web = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "web"}}, "template": pod},
+    });
+    kubectl.run_with(&["apply"], &web)?.success()?;
+    for refused in [
+        kubectl.run_with(&["apply", "--server-side", "--dry-run=server"], &web)?,
+        kubectl.run(&[
+            "set",
+            "env",
+            "deployment/web",
+            "PASSWORD=guess",
+            "--dry-run=server",
+        ])?,
+    ] {
+        let refused = refused.failure()?;
+        ensure!(
+            refused.contains("a dry run would tell")
+                && refused.contains("without --dry-run=server"),
+            "{refused}"
+        );
+    }
+    kubectl.ok(&["scale", "deployment/web", "--replicas=0"])?;
+    kubectl.ok(&["label", "deployment/web", "a=b", "--dry-run=server"])?;
+    let mut map = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"a": "b"},
+    });
+    kubectl.run_with(&["apply"], &map)?.success()?;
+    map["data"]["a"] = json!("c");
+    kubectl
+        .run_with(&["apply", "--dry-run=server"], &map)?
+        .success()?;
+    let diff = kubectl.run_with(&["diff"], &map)?;
+    ensure!(
+        diff.status == 1 && diff.stdout.contains("+  a: c"),
+        "{diff:?}"
     );
     Ok(())
 }

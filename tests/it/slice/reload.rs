@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use harness::{Api, Cluster, Kubectl, eventually};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Scene, stops::with_objects};
+use super::{
+    Scene,
+    stops::{told as told_at_end, with_objects},
+};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -76,6 +79,78 @@ fn a_policy_takes_effect_when_its_file_appears_and_ends_with_it() -> Result<()> 
     eventually("the end of the policy", LIMIT, || {
         Ok((scene.list()?.status == 200).then_some(()))
     })
+}
+
+/// A rule for `coder` on these resources.
+fn later(name: &str, namespace: &str, what: &str) -> String {
+    format!(
+        r#"apiVersion: sallyport.dev/v1alpha1
+kind: AgentPolicy
+metadata: {{name: {name}}}
+spec:
+  subjects:
+  - serviceAccount: {{namespace: {namespace}, name: coder}}
+  rules:
+  - {{name: later, apiGroups: [""], namespaces: [{namespace}], names: ["*"], {what}}}
+"#
+    )
+}
+
+/// Other policies would still let it begin, and not as it began.
+#[test]
+fn what_runs_ends_where_it_could_not_go_on_as_it_began() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.namespace.create_running_pod("shell", &json!({}))?;
+    let mut shell = scene.waiting()?;
+    let watch = |resource: &str| {
+        let target = scene.namespace.path(&format!("{resource}?watch=true"));
+        let mut watch = scene.start("GET", &target, &[], &[])?;
+        let head = watch.head()?;
+        assert_eq!(head.status, 200);
+        anyhow::Ok((watch, head))
+    };
+    let (mut secrets, secrets_head) = watch("secrets")?;
+    let (mut maps, maps_head) = watch("configmaps")?;
+    let why = |verb: &str, resource: &str| {
+        let ended = scene.outcome_of(&format!("{verb} of {resource}"), |call| {
+            call["verb"] == verb && call["objectRef"]["resource"] == resource
+        })?;
+        anyhow::Ok(ended["responseStatus"]["message"].to_string())
+    };
+    let write = |name: &str, what: &str| {
+        let text = later(name, &scene.namespace.name, what);
+        scene.gateway.write_policy(&format!("{name}.yaml"), &text)
+    };
+
+    write(
+        "masked",
+        "effect: Allow, verbs: [watch], resources: [secrets], agentView: Masked",
+    )?;
+    secrets.body(&secrets_head)?;
+    let told = why("watch", "secrets")?;
+    assert!(
+        told.contains("masked/later") && told.contains("only shown masked now"),
+        "{told}"
+    );
+
+    write(
+        "short",
+        "effect: Allow, verbs: [watch], resources: [configmaps], streams: {duration: 1s}",
+    )?;
+    maps.body(&maps_head)?;
+    let told = why("watch", "configmaps")?;
+    assert!(told.contains("streams.duration of 1 s"), "{told}");
+
+    write(
+        "asked",
+        "effect: RequireApproval, verbs: [create], resources: [pods/exec]",
+    )?;
+    let told = told_at_end(&mut shell)?;
+    assert!(
+        told.contains("asked/later") && told.contains("began unasked"),
+        "{told}"
+    );
+    Ok(())
 }
 
 #[test]
