@@ -185,7 +185,12 @@ fn has_private_label(text: &[u8], start: usize) -> bool {
     };
     digits.truncate(digits.len() / 4 * 4);
     let decoded = BASE64_STANDARD_NO_PAD.decode(&digits).unwrap_or_default();
-    names_private_key(&decoded) || is_cut && decoded.get(PEM.len()..).is_none_or(is_of_a_label)
+    let Some(label) = decoded.get(PEM.len()..) else {
+        return is_cut;
+    };
+    // Behind it another block may begin.
+    let end = memmem::find(label, DASHES).unwrap_or(label.len());
+    names_private_key(&label[..end]) || is_cut && is_of_a_label(label)
 }
 
 fn is_of_a_label(text: &[u8]) -> bool {

@@ -79,7 +79,7 @@ fn person_lists_sees_and_approves_from_a_terminal() -> Result<()> {
         let late = sallyport
             .run(&["approvals", "deny", &key, "--yes"])?
             .failure()?;
-        assert!(late.contains("it is Used already"), "{late}");
+        assert!(late.contains("is Used already"), "{late}");
         Ok(())
     })
 }
