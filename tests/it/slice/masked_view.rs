@@ -486,7 +486,7 @@ fn a_dry_run_shows_a_change_and_answers_no_guess() -> Result<()> {
     // What compares is somebody else's program; its dry run is what might be refused.
     let diff = scene
         .kubectl()?
-        .with_variable("KUBECTL_EXTERNAL_DIFF", "true");
+        .with_variable("KUBECTL_EXTERNAL_DIFF", "/bin/true");
     diff.run_with(&["diff"], &map)?.success()?;
     map["metadata"]["name"] = json!("made");
     kubectl
