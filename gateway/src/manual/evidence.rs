@@ -38,7 +38,8 @@
 //! guessed: `bodyState` is `digest-only`, and `unread` says why. How the program ended is in `responseStatus` beside
 //! code 101, without the command, which may hold a password. What is typed is not recorded unless
 //! `upgrades.recordStdin` says so. An agent can print a MiB of nothing first; `responseBytes` and `responseDigest`
-//! cover what passed on the connection.
+//! cover what passed on the connection. A private key is left out from its beginning to its end, in PEM or in lines of
+//! base64; a beginning without an end hides at most 64 KiB.
 //!
 //! Who follows the record sees a row once it is on disk, as it is in the log. A reader that falls behind 4 MiB is
 //! told in a last line and given up; no call waits for a reader. Each read of evidence is a record of its own

@@ -49,9 +49,16 @@
 //! `--warnings-as-errors` kubectl then fails although the change is made. A call that was judged when its object did
 //! not exist is held to that: if one is made meanwhile, the API server answers 409 and nothing is overwritten.
 //!
+//! People see all of a call or are not asked: a command with parameters over 8 KiB, a change over 48 KiB, and one that
+//! cannot be masked are denied by `built-in/not-approvable`. Long annotations are folded, with size and keyed digest, only
+//! where the change would not fit otherwise. Where a call goes, and how, is shown too: its parameters, and for a proxied call
+//! or one outside of the resources its method, path and query, to which the approval is bound as they came. A chat's message
+//! has buttons only where it shows everything.
+//!
 //! Votes only grow, and each is its writer's: the admission policies `sallyport-approval-*` check that `by` is who writes,
 //! that groups are those the rule asks for, that only gateways ask and use, and that agents, ServiceAccounts and whoever
-//! asked do not vote; the definition itself keeps what was said. The gateway judges again by its own clock. Who may
+//! asked do not vote; the definition itself keeps what was said. Whoever is behind an OIDC token does not decide under its
+//! subject or any other name in it, also behind the API server's prefix; a token with more than 16 such names cannot ask. The gateway judges again by its own clock. Who may
 //! impersonate users in the cluster may vote as them: that shows only in the API server's audit log.
 //!
 //! ## Masked views
@@ -62,10 +69,16 @@
 //! learned by guessing. An answer that cannot be masked is refused, or broken off if it has begun; the record keeps its
 //! own view. Logs and what passes in exec are not masked for the agent; deny them where that matters.
 //!
+//! A view of one Secret or namespace holds for every answer that may have it in it, as a denial does: a list, a watch, a call
+//! over all namespaces, and where the rule's condition cannot be evaluated. Record levels and `streams` of a rule reach as
+//! far. Verbs count as written: a rule for `get` masks no list.
+//!
 //! Answers to writes, and refusals of them, show no more than the caller may read: what is read only masked is masked there
 //! too, and a refusal then gives code and reason without the API server's words. What is left: a server-side apply
 //! without `--force-conflicts` conflicts only where the value differs, and replacing a value tests one guess; each try is a
-//! recorded write. A pod is given no Secret that its maker sees only masked, whether in volumes or in variables, unless the
+//! recorded write. A field that cannot be changed answers 200 for the value it has and 422 for another. A dry run is refused
+//! where its body has something in it that would be masked, cannot be read, or is a JSON Patch, and always where it changes
+//! a Secret; others pass, so `kubectl diff` works where nothing in them is masked. A pod is given no Secret that its maker sees only masked, whether in volumes or in variables, unless the
 //! rule that masks it says `secretReferences: Allow`: then whoever chooses the pod's image can have it print the values.
 //!
 //! A warning of the API server's, which admission webhooks and policies write, is withheld where detectors find a secret in
@@ -96,15 +109,18 @@
 //! ## The stop
 //!
 //! `sallyport agents stop NAME | --session ID | --all --reason TEXT` makes an `AgentStop` object. Every gateway that hears
-//! of it denies new calls and ends watches, followed logs and upgraded connections; `agents resume` deletes it, and `agents
-//! list` shows who is stopped. NAME is what an `Agent` object or a verified claim says, a ServiceAccount's full name, or a
+//! of it denies new calls and ends watches, followed logs and upgraded connections; `agents resume` writes into it who
+//! resumes, and why, from when on no gateway counts it, and `agents list` shows who is stopped. NAME is what an `Agent` object or a verified claim says, a ServiceAccount's full name, or a
 //! user as records have it; never a name that an agent gives itself. An AgentStop that a gateway cannot understand stops
-//! everyone, and the refusal names it. Each gateway records when it begins and ceases to deny (verbs `stop` and `resume`).
+//! everyone, and the refusal names it; `agents resume --object NAME` lifts that one. Each gateway records when it begins and
+//! ceases to deny (verbs `stop` and `resume`), with whoever stopped and resumed. A stop that was resumed is deleted when the
+//! same is stopped anew, or by an `agents resume` an hour later. Where the admission policies are installed nobody deletes
+//! one before; elsewhere that lifts it, and the row names nobody.
 //!
 //! Gateways hear of stops, policies, votes and open glasses by watches of 10 s each, which follow one another without a
 //! list: at once as a rule. A watch whose connection has died in silence is given up 15 s after its last word; 10 s more
 //! pass for each connection in its place on which no answer begins. An API server that was away is heard at most 5 s
-//! after it is back, or 15 s where it was not refusing but silent.
+//! after it is back, or half a minute where it was not refusing but silent.
 //!
 //! So `agents stop` waits for no watch. The controller reads the AgentStop and brings it to every gateway (`POST
 //! /v1/stops/NAME/apply` of the evidence API: it takes the right to create `agentstops`, and is recorded), and the
@@ -114,7 +130,10 @@
 //! watches. `agents resume` leaves it to the watches.
 //!
 //! What runs is judged again whenever policies, stops or agents' namespaces change, and every 5 minutes. A watch or log
-//! ends with a clean end of body; an upgraded connection is closed. The record says which rule ended it.
+//! ends with a clean end of body; an upgraded connection is closed. The record says which rule ended it. What began without
+//! an approval ends when a rule comes to ask for one. A watch that began in clear ends when it would be masked, and what runs
+//! ends when more of it is to be recorded than when it began. Shorter `streams` bounds are taken over; an idle limit that
+//! came later may end it an eighth late.
 //!
 //! A person can end one watch, followed log, terminal, port-forward or held call: `sallyport streams list` and
 //! `streams end`. Its outcome says who, why and by which way. An exec or attach over WebSocket gets a `Status` on its
@@ -172,7 +191,13 @@
 //! or a certificate of its client CA), may by RBAC on `records` and `streams` of `sallyport.dev`, and is recorded by
 //! a gateway before anything is answered; without a gateway that records, nothing is shown. A right in one namespace
 //! reads calls on objects of that one. Every gateway is asked, and one that cannot be is named: a silent one would
-//! look like a quiet one. A right that ends, ends a tail within a minute.
+//! look like a quiet one. A right that ends, ends a tail within a minute. `trace` goes there too where neither `--config` nor
+//! `--store` is named: the last seven days where `--since` is absent, with the right to list records.
+//!
+//! A person is answered five calls a second behind a burst of 50, two tails (eight in all), and one query at a time; what is
+//! beyond that gets 429 and is not recorded. A query has 60 s: a list says `truncated` and where it stopped, newest files
+//! first. Where no place is free within 10 s the answer is 503. Of one person's refused reads in ten seconds the first is a
+//! record, and one more counts the others (`itemCount`). Reads use none of the room in the log that is kept for outcomes.
 //!
 //! `sallyport ca control` makes the certificates and throws the key of their CA away;
 //! `deploy/install/examples/evidence.yaml` shows the rest. Before their two years are over, make others and replace

@@ -87,7 +87,7 @@
 //! | `sallyport-pod-labels` | a pod's labels of `sallyport.dev` are those it was created with |
 //! | `sallyport-node-agent` | the node agent labels and reports about its own node, and changes nothing else of it |
 //! | `sallyport-approval-request`, `sallyport-approval-decision` | only gateways ask for approval and use one; a vote is its writer's own, of the groups that the rule asks for, and never by who asked, an agent or a ServiceAccount |
-//! | `sallyport-stops` | whoever makes an AgentStop is its `by`; agents neither make, change nor delete one |
+//! | `sallyport-stops` | whoever makes an AgentStop is its `by`, whoever lifts it is `status.resumed.by`, for good, and none is deleted before; agents do nothing of this |
 //! | `sallyport-via` | an agent's user changes nothing except through a gateway, and mints no token for the API server even there |
 //!
 //! All fail closed, and none has parameters: where a parameter object is missing, the API server refuses whatever the

@@ -50,13 +50,15 @@
 //! own, by the rules `built-in/lookup` and `built-in/dry-run`.
 //!
 //! `risk` is the gateway's own class of a call, `low`, `medium`, `high` or `critical`, with its reasons in plain words.
-//! `risk.reachesNode` tells that pods would be made which may do to their node what they like. `deploy/policies` has policies to begin with, `read-only`, `developer-agent`, `ci-deployer` and `guardrails`, each with
-//! its cases. A policy in `mode: Audit` decides nothing.
+//! `risk.reachesNode` tells that pods would be made which may do to their node what they like. `deploy/policies` has
+//! policies to begin with, `read-only`, `developer-agent`, `ci-deployer` and `guardrails`, each with its cases. A policy in
+//! `mode: Audit` decides nothing.
 //!
 //! A captured pod may present a user's OIDC token instead of its own. Such a token proves no pod, so an `Allow` counts only
 //! with a subject `workload`, which names both: `serviceAccount`, as the kernel saw the pod, and either `oidc` or `agent`.
-//! What is denied, or left to people, for the user or for the pod alone, is so for the two together, and a stop of the pod's
-//! ServiceAccount stops the user there.
+//! What is denied, or left to people, for the user, the pod's ServiceAccount or the agent that is declared for it, is so for
+//! the two together, and a stop of any of these, or of the pod's session, stops the user there. The pod's agent lets nothing
+//! pass: no `Allow`, no `workload` and no BreakGlass sees it.
 //!
 //! Policy comes on top of RBAC, which the API server asks of the synthetic user as of anybody. `kubectl auth can-i`
 //! through the gateway answers for RBAC and policy: a no names the rule. Of a yes that needs approval the answer's `reason`
@@ -81,7 +83,7 @@
 //! |---|---|
 //! | `sallyport policy check DIR` | what is wrong, with file, line and rule |
 //! | `sallyport policy test DIR` | whether the cases, `*.test.yaml` beside the policies, come out as they say |
-//! | `sallyport policy explain` | per rule, why it matches one call or which selector does not |
+//! | `sallyport policy explain` | per rule, why it matches one call or which selector does not, and whether it masks the answer |
 //! | `sallyport policy simulate` | which recorded calls another set would decide otherwise; what the record cannot tell is `undecidable` |
 //! | `sallyport policy suggest` | the least that allows what an agent did, with its cases |
 //!
