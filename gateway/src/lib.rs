@@ -77,7 +77,8 @@ pub mod config;
 pub mod app;
 // Metrics, health and readiness over plain HTTP.
 pub mod admin;
-// What the controller asks of a gateway: records as they become durable, what runs, the end of one call.
+// What the controller asks of a gateway: records as they become durable, what runs, the end of one call,
+// and the stops it brings.
 pub mod control;
 // Accepts connections of listeners beside the data path, so that no address keeps the others out.
 pub mod places;

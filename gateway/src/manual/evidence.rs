@@ -1,11 +1,11 @@
 //! # Evidence
 //!
-//! One durable append is one record, one WAL payload, one Parquet row: the intent of a call
-//! (`RequestReceived`) and its outcome (`ResponseComplete`), joined by `auditID`. The outcome's row is
-//! complete in itself, so an analyst filters `stage = 'ResponseComplete'`; an intent without an outcome
-//! is a call whose end is unknown, and `sallyport audit list` shows it so. A call that people decide on has two rows more,
-//! of stage `RequestReceived` with `decision = 'hold'`: that it waits, and what they said. What a decision asked of the API
-//! server, a lookup or a dry run, is a call of its own with the same session and `requestReceivedTimestamp`.
+//! One durable append is one record, one WAL payload, one Parquet row: the intent of a call (`RequestReceived`) and its
+//! outcome (`ResponseComplete`), joined by `auditID`. The outcome's row is complete in itself, so an analyst filters
+//! `stage = 'ResponseComplete'`; an intent without an outcome is a call whose end is unknown, and `sallyport audit
+//! list` shows it so. A call that people decide on has two rows more, of stage `RequestReceived` with `decision =
+//! 'hold'`: that it waits, and what they said. What a decision asked of the API server, a lookup or a dry run, is a
+//! call of its own with the same session and `requestReceivedTimestamp`.
 //!
 //! The bytes that a record's digest covers are its canonical JSON ([`crate::audit::canonical`], with test
 //! vectors), not the Parquet file: files may be compacted later and the digests still hold.
@@ -41,17 +41,19 @@
 //! cover what passed on the connection. A private key is left out from its beginning to its end, in PEM or in lines of
 //! base64; a beginning without an end hides at most 64 KiB.
 //!
-//! Who follows the record sees a row once it is on disk, as it is in the log. A reader that falls behind 4 MiB is
-//! told in a last line and given up; no call waits for a reader. Each read of evidence is a record of its own
-//! (`objectRef.apiGroup` `sallyport.dev`, rule `built-in/subject-access-review`), durable before anything is shown.
-//! `audit list` and `audit show` take the controller where neither `--config` nor `--store` is named; they read the
-//! store that its `evidence.store` names, and calls of the last minute may still be in a gateway's log, where `audit
-//! tail` shows them. `audit show` computes digests again at your own terminal.
+//! Who follows the record sees a row once it is on disk, as it is in the log. A reader that falls behind 4 MiB is told
+//! in a last line and given up; no call waits for a reader. Each read of evidence is a record of its own
+//! (`objectRef.apiGroup` `sallyport.dev`, rule `built-in/subject-access-review`), durable before anything is shown; of
+//! refused ones all but the first in ten seconds are counted in one. `audit list`, `audit show` and `trace` take the
+//! controller where neither `--config` nor `--store` is named; they read the store that its `evidence.store` names, and
+//! calls of the last minute may still be in a gateway's log, where `audit tail` shows them. `audit show` computes
+//! digests again at your own terminal.
 //!
-//! `entry` says how a call came in. A `captured` one has `workload` and, where the kernel told in time, `process`; it has
-//! no `sourceIPs`, since the pod's loopback would say nothing, and the API server is told no client address either. One
-//! record is of no call at all: `authentication/client_rejected_certificate` counts the handshakes that a captured pod's
-//! client ended within ten seconds because it trusts another CA. It has the pod and no verb, and its outcome is `aborted`.
+//! `entry` says how a call came in. A `captured` one has `workload` and, where the kernel told in time, `process`; it
+//! has no `sourceIPs`, since the pod's loopback would say nothing, and the API server is told no client address either.
+//! One record is of no call at all: `authentication/client_rejected_certificate` counts the handshakes that a captured
+//! pod's client ended within ten seconds because it trusts another CA. It has the pod and no verb, and its outcome is
+//! `aborted`.
 //!
 //! Not promised yet: checkpoints, proofs and `audit verify`. The digests, the sequence without gaps and
 //! the log's identity, which those stand on, are in the files from the first version.

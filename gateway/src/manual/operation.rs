@@ -31,12 +31,12 @@
 //! | `sallyport_store_files_total`, `sallyport_store_failures_total` | counter | – | files written to the store, and attempts that failed |
 //!
 //! `reason` is one of `ambiguous`, `answer_not_masked`, `answer_not_recorded`, `approval_denied`, `approval_draining`,
-//! `approval_expired`, `approval_pending`, `approval_too_many`, `approval_unavailable`, `approval_used`, `approval_void`,
-//! `refused_by_api_server`, `authority_unavailable`, `body_broken`, `body_encoded`,
-//! `body_in_cbor`, `body_too_large`, `body_too_slow`, `busy`, `denied`, `http_version`, `impersonation`, `not_recorded`, `outcome_unknown`,
-//! `quota_bytes`, `quota_calls`, `quota_record`, `unauthenticated`, `unreachable`, `unsafe`, `upgrade_not_allowed`,
-//! `upgrade_unusable`. Worth an alert: `wal_failing`, `wal_full_seconds` under an
-//! hour for two minutes, `wal_used_bytes` over half of `wal_limit_bytes`, and any `not_recorded`, `answer_not_recorded` or `unsafe`.
+//! `approval_expired`, `approval_pending`, `approval_too_many`, `approval_unavailable`, `approval_used`,
+//! `approval_void`, `refused_by_api_server`, `authority_unavailable`, `body_broken`, `body_encoded`, `body_in_cbor`,
+//! `body_too_large`, `body_too_slow`, `busy`, `denied`, `http_version`, `impersonation`, `not_recorded`,
+//! `outcome_unknown`, `quota_bytes`, `quota_calls`, `quota_record`, `unauthenticated`, `unreachable`, `unsafe`,
+//! `upgrade_not_allowed`, `upgrade_unusable`. Worth an alert: `wal_failing`, `wal_full_seconds` under an hour for two
+//! minutes, `wal_used_bytes` over half of `wal_limit_bytes`, and any `not_recorded`, `answer_not_recorded` or `unsafe`.
 //!
 //! The node agent's, at its own `admin.listen`:
 //!
@@ -53,6 +53,16 @@
 //! `decision` is one of `denied`, `denied_bind`, `denied_guarded`, `dropped_packet`, `passed_unclassified`,
 //! `redirected_v4`, `redirected_v4_mapped`, `redirected_v6`. Worth an alert: any pod in the states `denied` and
 //! `unknown`, and any problem.
+//!
+//! The controller's, at its own `admin.listen`:
+//!
+//! | metric | type | labels | unit and meaning |
+//! |---|---|---|---|
+//! | `sallyport_controller_leader` | gauge | – | 1 where this replica leads |
+//! | `sallyport_controller_deliveries_total` | counter | `kind`, `outcome` (`delivered`, `failed`, `given_up`) | messages to webhooks |
+//! | `sallyport_controller_callbacks_total` | counter | `outcome` | callbacks: accepted, or why not |
+//! | `sallyport_controller_votes_total` | counter | `outcome` | votes that callbacks brought: written, or why not |
+//! | `sallyport_controller_evidence_calls_total` | counter | `outcome` | calls of people for evidence: answered, or why nothing was shown |
 //!
 //! ## Which pods are captured
 //!
@@ -89,12 +99,13 @@
 //! Calls go on while the write-ahead log has room; files are tried again after 1, 2, 4, 8 and then every 10 s, and the
 //! log says why they fail. `wal_full_seconds` is the room that is left divided by the growth since files began to wait,
 //! or in the last five minutes of that, what was released counted against what was appended. It is `+Inf` until files
-//! have waited for ten seconds, and 0 once calls are refused; those get a 500 `Status` that names the log. Nothing needs
-//! to be done afterwards: the backlog is stored in order, and calls pass again as soon as the first file has left.
+//! have waited for ten seconds, and 0 once calls are refused; those get a 500 `Status` that names the log. Nothing
+//! needs to be done afterwards: the backlog is stored in order, and calls pass again as soon as the first file has
+//! left.
 //!
-//! On SIGTERM the gateway stores what is left within 20 s after the drain; what the store has not taken by then stays in
-//! the log for the next start. So give a pod a `terminationGracePeriodSeconds` of `limits.drain` and 25 s more, and its
-//! log a disk that outlives it.
+//! On SIGTERM the gateway stores what is left within 20 s after the drain; what the store has not taken by then stays
+//! in the log for the next start. So give a pod a `terminationGracePeriodSeconds` of `limits.drain` and 25 s more, and
+//! its log a disk that outlives it.
 //!
 //! | the log says | what to do |
 //! |---|---|
@@ -107,9 +118,9 @@
 //! ## Connections that go wrong
 //!
 //! What is no request leaves no record: nobody has been authenticated, and nothing was forwarded. It is counted by
-//! `kind`, and logged at `debug` with the client's address (`RUST_LOG=info,hyper=error,sallyport=debug`). HTTP/1.1 is answered with
-//! a code and an empty body, and HTTP/2 with a reset or a GOAWAY. Whatever has a body is a `Status`, of the gateway or
-//! of the API server.
+//! `kind`, and logged at `debug` with the client's address (`RUST_LOG=info,hyper=error,sallyport=debug`). HTTP/1.1 is
+//! answered with a code and an empty body, and HTTP/2 with a reset or a GOAWAY. Whatever has a body is a `Status`, of
+//! the gateway or of the API server.
 //!
 //! | `kind` | what the client did | what it gets |
 //! |---|---|---|
@@ -146,6 +157,9 @@
 //!
 //! | kubectl says | why | what to do |
 //! |---|---|---|
+//! | `denied by rule "built-in/not-approvable"` | nobody can be shown all of the call | the hint says what to send instead |
+//! | `denied by rule "built-in/masked-view"`, of a dry run | what is written would be masked | leave it out, or make the change without `--dry-run=server` |
+//! | `objects in CBOR are not accepted` | 415: it could not be masked | send JSON, YAML or protobuf |
 //! | `Forbidden: … denied by rule "p/r"` | that rule of that policy | ask its owner; repeating it changes nothing |
 //! | `Forbidden: … denied by rule "default"` | no rule allows it | add a rule that does |
 //! | `Forbidden: … "sallyport:sa:…" cannot …` | RBAC, for the synthetic user | bind a role to that user |

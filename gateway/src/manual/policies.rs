@@ -87,12 +87,17 @@
 //! | `sallyport policy simulate` | which recorded calls another set would decide otherwise; what the record cannot tell is `undecidable` |
 //! | `sallyport policy suggest` | the least that allows what an agent did, with its cases |
 //!
+//! `explain` judges a user's token out of a captured pod with `--pod-account` and `--pod-agent`; a case has
+//! `serviceAccount`, `oidc` and `podAgent`. Of a recorded call whose pod may have been a restricted agent's, `simulate`
+//! says `undecidable`.
+//!
 //! ## Only observed
 //!
-//! In a namespace labelled `sallyport.dev/agents=observe` the effect of policies is lowered, and nothing else, for its own
-//! captured pods: what policies deny, or would hold, is forwarded, nobody is asked, and no watch is ended by a policy. The
-//! record has `enforcement` `observe`, the decision as it would have been and its rule; the log has the reason, and
-//! `sallyport_observed_total` counts. What enforcing would change:
+//! In a namespace labelled `sallyport.dev/agents=observe` the effect of policies is lowered, and nothing else, for its
+//! own captured pods: what policies deny, or would hold, is forwarded, nobody is asked, and no watch ends because
+//! policies deny it. Views, record levels and `streams` hold as everywhere: a watch that would be masked now, or
+//! recorded more fully, ends. The record has `enforcement` `observe`, the decision as it would have been and its rule;
+//! the log has the reason, and `sallyport_observed_total` counts. What enforcing would change:
 //!
 //! ```text
 //! sallyport audit list --config gateway.yaml --enforcement observe --decision deny

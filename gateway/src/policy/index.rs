@@ -62,7 +62,8 @@ impl Index {
         &self.rules
     }
 
-    /// The rules that may match the call, or concern a part of it, in order. Rules of one policy have the same subjects, which are compared once.
+    /// The rules that may match the call, or concern a part of it, in order. Rules of one policy have the same subjects,
+    /// which are compared once.
     pub(super) fn candidates<'s>(
         &'s self,
         identity: &Identity,

@@ -249,6 +249,7 @@ mod tests {
         );
         assert_ne!(network(address("10.0.0.1")), network(address("10.0.0.2")));
     }
+
     fn read_of(user: &str) -> Record {
         let key = mask::Key::from_bytes([7; 32]);
         let id = uuid::Uuid::now_v7().to_string();

@@ -10,8 +10,8 @@ use crate::cli::{evidence::Connection, text::printable};
 
 /// Longer than the controller takes where every gateway hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
-const BY_WATCH: &str = "Gateways that can reach the API server hear of a stop by their watch, at once or at most 15 s \
-                        after a connection died";
+pub(super) const BY_WATCH: &str = "Gateways that can reach the API server hear of it by their watch, at once or within half a \
+                        minute of a connection that died";
 
 /// Has every gateway apply the stop, and says what came of it. That nobody can confirm it changes nothing of the stop.
 pub(super) async fn confirm(connection: &Connection, name: &str, again: &str) {

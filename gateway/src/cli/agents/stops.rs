@@ -66,8 +66,8 @@ Examples:
   sallyport agents resume --all
   sallyport agents resume --object decoy-3f1c
 
-It writes into the AgentStop object who resumes, in your name, and from then on no gateway counts it. The object itself is \
-deleted by a later stop or resume.";
+It writes into the AgentStop object who resumes, in your name, and from then on no gateway counts it. The object itself \
+is deleted by a later stop or resume.";
 
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Resume {
@@ -177,9 +177,7 @@ pub(super) async fn resume(args: &Resume) -> anyhow::Result<()> {
         lift(&client, &name, &resumed).await?;
         println!("{}: AgentStop {name} is lifted", whom(&target));
     }
-    println!(
-        "Gateways hear of it by their watch, at once or at most 15 s after a connection died."
-    );
+    println!("{}.", applying::BY_WATCH);
     if others
         .iter()
         .any(|stop| matches!(stop.spec.target, StopTarget::All(_)))
@@ -192,14 +190,19 @@ pub(super) async fn resume(args: &Resume) -> anyhow::Result<()> {
 
 async fn resume_object(client: &Client, name: &str, resumed: &Resumed) -> anyhow::Result<()> {
     let object = lift(client, name, resumed).await?;
-    println!("AgentStop {} is lifted", printable(name));
+    let shown = printable(name);
     let understood = serde_json::to_value(object).and_then(serde_json::from_value::<AgentStop>);
     if understood.is_err() {
         let stops: Api<AgentStop> = Api::all(client.clone());
         let deleted = stops.delete(name, &DeleteParams::default()).await;
         deleted.map_err(|error| refused(error, "delete", STOPS, Some(name)))?;
-        println!("and deleted: it cannot be understood");
+        println!(
+            "AgentStop {shown} is lifted, and deleted because this program does not understand it"
+        );
+    } else {
+        println!("AgentStop {shown} is lifted");
     }
+    println!("{}.", applying::BY_WATCH);
     Ok(())
 }
 

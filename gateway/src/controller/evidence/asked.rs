@@ -1,4 +1,4 @@
-//! What is asked for: method, path and query become one of six calls, or none.
+//! What is asked for: method, path and query become one of the calls below, or none.
 
 use http::Method;
 use jiff::{SignedDuration, Timestamp};

@@ -44,7 +44,7 @@ impl Asked {
 
 #[test]
 fn the_same_call_passes_again_until_its_time_is_over() -> Result<()> {
-    let asked = Asked::with("{hold: 0s, expires: 10s, scopes: [Once, SameRequest]}")?;
+    let asked = Asked::with("{hold: 0s, expires: 20s, scopes: [Once, SameRequest]}")?;
     let request = asked.approve_as("web", "SameRequest")?;
     asked.remove("web")?;
     let again = asked.makes("web")?;

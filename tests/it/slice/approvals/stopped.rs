@@ -58,5 +58,17 @@ fn calls_that_two_gateways_hold_end_with_the_stop_and_a_later_approval_lets_noth
         is_stopped(&asked.begin(gateway, name)?.response()?)?;
         assert!(!asked.exists(name)?, "{name} was made");
     }
-    stop.lift()
+    stop.lift()?;
+    // Nor afterwards: people are asked anew.
+    let mut again = asked.begin(&other, "web")?;
+    let anew = asked.open_request()?;
+    assert!(
+        requests
+            .iter()
+            .all(|request| request["metadata"]["uid"] != anew["metadata"]["uid"])
+    );
+    assert!(!asked.exists("web")?);
+    asked.vote(&anew, &approval("ann"))?;
+    assert_eq!(again.response()?.status, 201);
+    Ok(())
 }
