@@ -387,7 +387,17 @@ fn leaves(config: &Config) -> anyhow::Result<Leaves> {
     Leaves::load(&config.tls).context("preparing the serving certificate")
 }
 
+/// For the gateway's own calls and watches.
 async fn upstream_config(upstream: &UpstreamConfig) -> anyhow::Result<kube::Config> {
+    let mut config = configured(upstream).await?;
+    // A list whose connection has died behind its head would be waited for without an end, and nothing of its kind be
+    // heard again. Our watches end within 10 s, so nothing that lives is silent for so long.
+    config.read_timeout = Some(Duration::from_secs(30));
+    config.reset_reader_on_write = true;
+    Ok(config)
+}
+
+async fn configured(upstream: &UpstreamConfig) -> anyhow::Result<kube::Config> {
     let Some(path) = &upstream.kubeconfig else {
         return kube::Config::incluster()
             .context("upstream.kubeconfig is not set and this is not a pod of a cluster");

@@ -1,18 +1,23 @@
 //! Stops the sessions that read decoys.
 
-use anyhow::Context;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::v1alpha1::agent_stop::{AgentStop, AgentStopSpec, StopTarget},
     proxy::Caught,
 };
+
+/// The next one that is caught waits for it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Makes a stop for everyone who is caught, until `shutdown`.
 pub(super) async fn stop_sessions(
@@ -26,7 +31,8 @@ pub(super) async fn stop_sessions(
             () = shutdown.cancelled() => None,
         };
         let Some(caught) = caught else { return };
-        match stop(&client, &caught).await {
+        let stopped = timeout(PATIENCE, stop(&client, &caught)).await;
+        match stopped.unwrap_or_else(|_| Err(anyhow!("no answer within 10 s"))) {
             Ok(name) => tracing::warn!(
                 audit_id = caught.audit_id,
                 stop = name,

@@ -174,7 +174,8 @@ pub(super) async fn resume(args: &Resume) -> anyhow::Result<()> {
     }
     for stop in these {
         let name = stop.name_any();
-        lift(&client, &name, &resumed).await?;
+        // Another one of its name may be made meanwhile.
+        lift(&client, &name, stop.resource_version(), &resumed).await?;
         println!("{}: AgentStop {name} is lifted", whom(&target));
     }
     println!("{}.", applying::BY_WATCH);
@@ -189,7 +190,11 @@ pub(super) async fn resume(args: &Resume) -> anyhow::Result<()> {
 }
 
 async fn resume_object(client: &Client, name: &str, resumed: &Resumed) -> anyhow::Result<()> {
-    let object = lift(client, name, resumed).await?;
+    let there = objects::read(&untyped(client), STOPS, name).await?;
+    let object = match there.data["status"]["resumed"].is_null() {
+        true => lift(client, name, there.resource_version(), resumed).await?,
+        false => there,
+    };
     let shown = printable(name);
     let understood = serde_json::to_value(object).and_then(serde_json::from_value::<AgentStop>);
     if understood.is_err() {
@@ -207,14 +212,21 @@ async fn resume_object(client: &Client, name: &str, resumed: &Resumed) -> anyhow
 }
 
 /// Whatever else the object says.
-async fn lift(client: &Client, name: &str, resumed: &Resumed) -> anyhow::Result<DynamicObject> {
-    let kind = ApiResource::erase::<AgentStop>(&());
-    let stops: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
-    let patch = Patch::Merge(json!({"status": {"resumed": resumed}}));
-    let written = stops
-        .patch_status(name, &PatchParams::default(), &patch)
+async fn lift(
+    client: &Client,
+    name: &str,
+    version: Option<String>,
+    resumed: &Resumed,
+) -> anyhow::Result<DynamicObject> {
+    let patch = json!({"metadata": {"resourceVersion": version}, "status": {"resumed": resumed}});
+    let written = untyped(client)
+        .patch_status(name, &PatchParams::default(), &Patch::Merge(patch))
         .await;
     written.map_err(|error| refused(error, "lift", STOPS, Some(name)))
+}
+
+fn untyped(client: &Client) -> Api<DynamicObject> {
+    Api::all_with(client.clone(), &ApiResource::erase::<AgentStop>(&()))
 }
 
 /// Deletes what was resumed long ago. What is left is of no harm.

@@ -57,7 +57,8 @@ pub(super) fn of(
     let digest = call.content.digest(call, cluster)?.to_string();
     let diff = diff(call, key)?;
     let object = match &diff {
-        Some(_) if info.verb != "delete" => None,
+        // Of a deletion, how it is done.
+        Some(_) if !matches!(info.verb.as_str(), "delete" | "deletecollection") => None,
         _ => object(call, key)?,
     };
     let now = Timestamp::now();
@@ -182,7 +183,9 @@ fn humans(identity: &Identity) -> Result<Vec<String>, NotApprovable> {
         .flatten();
     let named = claimed.chain(run.and_then(|run| run.actor.as_ref()));
     let mut humans: Vec<String> = Vec::new();
-    for human in named.filter(|human| !human.is_empty()) {
+    // The subject of a ServiceAccount is its user, who is compared anyway and no person.
+    let is_other = |human: &&String| !human.is_empty() && **human != identity.user.username;
+    for human in named.filter(is_other) {
         if !humans.contains(human) {
             humans.push(human.clone());
         }

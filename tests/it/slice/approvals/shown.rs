@@ -112,6 +112,9 @@ fn people_see_where_a_call_goes_how_and_what_it_says() -> Result<()> {
     let gone = asked.asked_by(&gone, "delete")?;
     assert_eq!(gone["spec"]["object"], "propagationPolicy: Orphan\n");
     assert!(gone["spec"]["diff"].is_string(), "{gone}");
+    let all = asked.send("DELETE", "configmaps", &orphan)?;
+    let all = asked.asked_by(&all, "deletecollection")?;
+    assert_eq!(all["spec"]["object"], "propagationPolicy: Orphan\n");
 
     let reset = "services/web/proxy/reset?all=true&token=hunter2";
     let with = asked.send("POST", &format!("{reset}&drop=1;now"), &Value::Null)?;
