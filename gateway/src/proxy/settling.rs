@@ -139,7 +139,7 @@ impl Gateway {
                 }
                 Judged::Held(pending) => pending,
             };
-            question::adopt(&mut question, &pending);
+            question::adopt(&mut question, &pending, recording.key());
             if matches!(waited, Waited::Approved) {
                 if let Err(ended) = held.release() {
                     return refuse_ended(&ended, call, recording);

@@ -12,7 +12,7 @@ use crate::{
         approval_decision::Claim,
         v1alpha1::{
             agent_policy::Scope,
-            approval_request::{ApprovalRequestSpec, Requester},
+            approval_request::{ApprovalRequestSpec, Requester, Risk},
         },
     },
     approval::{Question, view},
@@ -80,14 +80,14 @@ pub(super) fn of(
         rule: pending.rule().to_owned(),
         rules: pending.rules().to_vec(),
         policy_digest: pending.policy_digest().to_owned(),
-        risk: pending.risk().clone(),
+        risk: risk(pending, key),
         terms: pending.asked_terms(),
         audit_id: call.arrival.audit_id.clone(),
         reasons: pending
             .terms()
             .reasons
             .iter()
-            .map(|reason| plain(reason))
+            .map(|reason| plain(mask::whole_text(key, reason).get()))
             .collect(),
         diff,
         object,
@@ -96,9 +96,9 @@ pub(super) fn of(
 }
 
 /// The rules may have changed since the question was asked.
-pub(super) fn adopt(question: &mut Question, pending: &PendingPermit) {
+pub(super) fn adopt(question: &mut Question, pending: &PendingPermit, key: &mask::Key) {
     question.spec.terms = pending.asked_terms();
-    question.spec.risk = pending.risk().clone();
+    question.spec.risk = risk(pending, key);
     pending.rule().clone_into(&mut question.spec.rule);
     question.spec.rules = pending.rules().to_vec();
     pending
@@ -194,6 +194,15 @@ fn humans(identity: &Identity) -> Result<Vec<String>, NotApprovable> {
         }
     }
     Ok(humans)
+}
+
+/// Its reasons may quote the object.
+fn risk(pending: &PendingPermit, key: &mask::Key) -> Risk {
+    let mut risk = pending.risk().clone();
+    for reason in &mut risk.reasons {
+        *reason = mask::whole_text(key, reason).into_inner();
+    }
+    risk
 }
 
 /// What would change, masked; nothing of what stays as it is.

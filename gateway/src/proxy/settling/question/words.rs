@@ -17,7 +17,7 @@ const MOST: usize = 8 << 10;
 /// All of them, or nobody is asked.
 pub(super) fn of(call: &Call<'_>, key: &mask::Key) -> Result<Shown, NotApprovable> {
     let info = call.attributes.request;
-    let mut summary = summary(info);
+    let mut summary = summary(info, key);
     if info.verb == "deletecollection" {
         summary.push_str(&format!(" ({} objects)", call.content.targets().len()));
     }
@@ -62,9 +62,10 @@ fn target(call: &Call<'_>, key: &mask::Key) -> String {
 }
 
 /// As in `patch deployments.apps/web in namespace shop`.
-fn summary(info: &RequestInfo) -> String {
+fn summary(info: &RequestInfo, key: &mask::Key) -> String {
     if !info.is_resource_request {
-        return format!("{} {}", info.verb, info.path);
+        let path = mask::whole_text(key, &info.path);
+        return format!("{} {}", info.verb, path.get());
     }
     let mut summary = match info.subresource.as_str() {
         kind @ ("exec" | "attach" | "portforward") => format!("{kind} {}", info.resource),
