@@ -68,8 +68,9 @@
 //! set; a name may be in one place only. Until all of them have been heard and were valid once, every call is denied and
 //! the gateway is not ready. Later, while anything is wrong anywhere, the last good set stays: the log says once what and
 //! where, `sallyport_reload_refused` is 1, and `kubectl get agentpolicies` shows it once a controller runs. While the API
-//! server is away, what is known stays. The definitions keep fields that nobody knows, so a misspelt `when:` makes the
-//! gateway refuse the policy instead of widening it.
+//! server is away, what is known stays. The definitions keep fields that nobody knows wherever such a field would narrow
+//! what an object matches or allows, so a misspelt `when:` makes the gateway refuse the policy instead of widening it. An
+//! `Agent` that is changed or deleted counts for calls that begin afterwards; stop the agent to end what it runs.
 //!
 //! Every set that was in force is in the store as `policies/<digest>.jsonl`; `sha256sum` of the file is the
 //! `policyDigest` of the record.

@@ -9,6 +9,7 @@ use super::{Connection, Files, Place, code, complain, complain_of, text::printab
 use crate::{
     audit::query::{self, Digest, Found, Record},
     cli::person::block_on,
+    controller::query as evidence_query,
 };
 
 pub(super) mod sections;
@@ -21,6 +22,9 @@ pub(in crate::cli) struct Args {
     /// The call's audit id: from `audit list -o wide`, the Audit-ID header of its response, or the cluster's own
     /// audit log.
     audit_id: String,
+    /// Where the controller is asked: a right in this namespace, that of the call's object, is enough.
+    #[arg(long, short)]
+    namespace: Option<String>,
     /// How to print it.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
@@ -51,7 +55,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (found, incomplete) = if args.place.files.are_named() {
         in_files(args.place.files, &args.audit_id)?
     } else {
-        through_the_controller(&args.place.connection, &args.audit_id)?
+        through_the_controller(
+            &args.place.connection,
+            &args.audit_id,
+            args.namespace.as_deref(),
+        )?
     };
     let mut out = BufWriter::new(io::stdout().lock());
     match args.output {
@@ -83,9 +91,12 @@ fn in_files(files: Files, audit_id: &str) -> anyhow::Result<(Found, bool)> {
 fn through_the_controller(
     connection: &Connection,
     audit_id: &str,
+    namespace: Option<&str>,
 ) -> anyhow::Result<(Found, bool)> {
+    let parameters = namespace.map(|namespace| ("namespace", namespace));
     let mut path = "/v1/records/".to_owned();
     path.push_str(audit_id);
+    path.push_str(&evidence_query(parameters));
     let answer = block_on(async { connection.open().await?.get(&path).await })?;
     let incomplete = complain_of(&answer);
     let found = Found::from_json(&answer).context("reading the controller's answer")?;
