@@ -3,18 +3,14 @@
 use super::{Call, Gateway, recording::Recording};
 use crate::{
     api::v1alpha1::approval_request::{Risk, RiskLevel},
-    mask,
     policy::risk,
 };
 
 impl Gateway {
     /// A denial that needed no look at the object is weighed by what the body says of it.
     pub(super) async fn weigh_denied(&self, call: &mut Call<'_>, recording: &mut Recording) {
-        let mut risk = self.risk_of_denied(call, recording).await;
-        recording.risky(&risk);
-        for reason in &mut risk.reasons {
-            *reason = mask::text(recording.key(), reason).into_inner();
-        }
+        let risk = self.risk_of_denied(call, recording).await;
+        let risk = recording.risky(&risk);
         self.recorder.alerts.denied(call.attributes, &risk);
     }
 

@@ -223,15 +223,9 @@ impl Gateway {
         call: &mut Call<'_>,
         recording: &mut Recording,
     ) -> Result<(), Unlearned> {
-        if call.content.is_read() {
-            return Ok(());
-        }
-        reserve(call.body.bytes.len(), recording).await?;
         let named = media_type(content_type(call.arrival));
-        let read = content::read_object(&named, &call.body.bytes);
-        let body = read.map_err(|error| unreadable(call, &error))?;
-        call.content.set_body(body);
-        Ok(())
+        let read = |bytes: &[u8]| content::read_object(&named, bytes);
+        self.read_body(read, call, recording).await
     }
 
     async fn read_patch(
@@ -240,11 +234,22 @@ impl Gateway {
         call: &mut Call<'_>,
         recording: &mut Recording,
     ) -> Result<(), Unlearned> {
+        let read = |bytes: &[u8]| content::read_patch(kind, bytes);
+        self.read_body(read, call, recording).await
+    }
+
+    /// Once, in room of its own.
+    async fn read_body(
+        &self,
+        read: impl FnOnce(&[u8]) -> Result<serde_json::Value, Unreadable>,
+        call: &mut Call<'_>,
+        recording: &mut Recording,
+    ) -> Result<(), Unlearned> {
         if call.content.is_read() {
             return Ok(());
         }
         reserve(call.body.bytes.len(), recording).await?;
-        let read = content::read_patch(kind, &call.body.bytes);
+        let read = read(&call.body.bytes);
         let body = read.map_err(|error| unreadable(call, &error))?;
         call.content.set_body(body);
         Ok(())

@@ -230,14 +230,18 @@ impl Recording {
         self.risky(permit.risk());
     }
 
-    /// What the call could do, whatever was decided. Reasons may quote the object.
-    pub(super) fn risky(&mut self, risk: &Risk) {
-        let key = Arc::clone(self.key());
-        let masked = |reason: &String| mask::text(&key, reason).into_inner();
+    /// What the call could do, whatever was decided, as it may be told: reasons may quote the object.
+    pub(super) fn risky(&mut self, risk: &Risk) -> Risk {
+        let masked = |reason: &String| mask::text(self.key(), reason).into_inner();
+        let risk = Risk {
+            level: risk.level,
+            reasons: risk.reasons.iter().map(masked).collect(),
+        };
         self.change(|record| {
             record.risk = Some(risk.level.as_str());
-            record.risk_reasons = risk.reasons.iter().map(masked).collect();
+            record.risk_reasons.clone_from(&risk.reasons);
         });
+        risk
     }
 
     /// Nothing is sent, also where policies are only observed.

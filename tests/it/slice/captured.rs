@@ -678,7 +678,7 @@ fn a_terminal_and_a_held_call_end_with_their_pod() -> Result<()> {
     let left = outcome("the end of the held call", "approval")?;
     assert_eq!(left["approval"]["state"], "withdrawn", "{left:#}");
 
-    // An approval comes too late: nobody is there to whom it was given.
+    // Nobody is asked any more, and nothing was made.
     let requests = format!(
         "/apis/sallyport.dev/v1alpha1/namespaces/{}/approvalrequests",
         namespace.name

@@ -21,11 +21,11 @@ use tokio_rustls::TlsConnector;
 
 use crate::{
     config::controller::{self as config, Places},
+    reply::JSON,
     telemetry::causes,
     tls::{self, TlsError},
 };
 
-const JSON: &str = "application/json";
 const CONNECTS_WITHIN: Duration = Duration::from_secs(3);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 const LISTED_WITHIN: Duration = Duration::from_secs(5);

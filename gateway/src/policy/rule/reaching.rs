@@ -20,7 +20,7 @@ impl Reaching {
         self == Self::WhatItMayConcern
     }
 
-    /// Events are served under two groups: a `Deny` of one denies the other.
+    /// Events are served under two groups: what takes away reaches both.
     pub(super) fn matches_group(self, api_groups: &[String], request: &RequestInfo) -> bool {
         let alias = match (request.api_group.as_str(), request.resource.as_str()) {
             ("", "events") => Some("events.k8s.io"),
@@ -31,7 +31,7 @@ impl Reaching {
             || self.is_wide() && alias.is_some_and(|alias| matching::lists(api_groups, alias))
     }
 
-    /// A request over all namespaces touches each of them: an `Allow` must say so, and every `Deny` is hit.
+    /// A request over all namespaces touches each of them: an `Allow` must say so, and whatever takes away reaches it.
     pub(super) fn matches_namespace(self, namespaces: &[String], request: &RequestInfo) -> bool {
         match Reach::of(request) {
             Reach::Namespace(namespace) => matching::lists(namespaces, namespace),
@@ -42,7 +42,7 @@ impl Reaching {
         }
     }
 
-    /// A request without a name may touch any object: an `Allow` must say so, and every `Deny` is hit.
+    /// A request without a name may touch any object: an `Allow` must say so, and whatever takes away reaches it.
     pub(super) fn matches_name(self, names: &[String], request: &RequestInfo) -> bool {
         if request.name.is_empty() {
             return self.is_wide() || names.iter().any(|name| name == ANY);
