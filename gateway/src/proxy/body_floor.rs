@@ -120,16 +120,15 @@ impl Written<'_> {
             .ok_or_else(|| floor::unreadable(self.resource))
     }
 
-    /// An apply is called YAML, and is read where it is JSON, as kubectl and client-go send it.
     fn format(&self) -> Option<Format> {
         match (self.patches, media_type(self.content_type).as_str()) {
             (false, "" | "application/json")
-            | (
-                true,
-                "application/apply-patch+yaml"
-                | "application/merge-patch+json"
-                | "application/strategic-merge-patch+json",
-            ) => Some(Format::Json),
+            | (true, "application/merge-patch+json" | "application/strategic-merge-patch+json") => {
+                Some(Format::Json)
+            }
+            (false, "application/yaml") | (true, "application/apply-patch+yaml") => {
+                Some(Format::Yaml)
+            }
             (false, "application/vnd.kubernetes.protobuf") => Some(Format::Protobuf),
             _ => None,
         }

@@ -24,7 +24,7 @@ fn a_secret_that_holds_a_token_for_the_api_server_is_not_made() -> Result<()> {
             APPLY,
             &serde_json::to_vec(&object)?,
         )?,
-        scene.send("POST", &secrets, "application/yaml", b"kind: Secret\n")?,
+        scene.send("POST", &secrets, "application/yaml", TOKEN_SECRET_IN_YAML)?,
     ];
     for refusal in refusals {
         let status = refusal.refusal(403)?;
@@ -134,6 +134,8 @@ fn token_secret() -> Value {
         "metadata": {"name": "stolen", "annotations": {"kubernetes.io/service-account.name": "coder"}},
     })
 }
+
+const TOKEN_SECRET_IN_YAML: &[u8] = b"kind: Secret\napiVersion: v1\ntype: kubernetes.io/service-account-token\nmetadata:\n  name: stolen\n  annotations: {kubernetes.io/service-account.name: coder}\n";
 
 /// `Secret{metadata: 1{name: 1}, type: 3}` in its envelope.
 fn token_secret_in_protobuf() -> Vec<u8> {

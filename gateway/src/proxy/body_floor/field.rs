@@ -7,11 +7,13 @@ use serde::{
     de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor},
 };
 
-use crate::proxy::protobuf_fields as fields;
+use crate::proxy::{content::read_object, protobuf_fields as fields};
 
 #[derive(Clone, Copy)]
 pub(super) enum Format {
     Json,
+    /// Or JSON, as kubectl and client-go send what they call YAML.
+    Yaml,
     Protobuf,
 }
 
@@ -27,6 +29,10 @@ impl Field {
     pub(super) fn values(self, format: Format, body: &[u8]) -> Option<Vec<String>> {
         match format {
             Format::Json => Some(json(self.json, body)?.into_iter().collect()),
+            Format::Yaml => {
+                let value = json(self.json, body).or_else(|| yaml(self.json, body))?;
+                Some(value.into_iter().collect())
+            }
             Format::Protobuf => {
                 let values = fields::values(fields::object(body)?, self.protobuf)?;
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -43,6 +49,11 @@ fn json(path: &[&str], body: &[u8]) -> Option<Option<String>> {
     let value = At(path).deserialize(&mut deserializer).ok()?;
     deserializer.end().ok()?;
     Some(value)
+}
+
+fn yaml(path: &[&str], body: &[u8]) -> Option<Option<String>> {
+    let object = read_object("application/yaml", body).ok()?;
+    json(path, object.to_string().as_bytes())
 }
 
 /// Reads the text at a path of names.

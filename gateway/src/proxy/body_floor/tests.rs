@@ -104,6 +104,48 @@ fn the_type_of_a_secret_is_read_as_the_api_server_reads_it() {
 }
 
 #[test]
+fn a_secret_in_yaml_is_read_where_it_can_be_read_in_one_way() {
+    let applied = format!("PATCH {SECRET}");
+    for (text, expected) in [
+        ("type: Opaque\ndata: {type: YQ==}\n", "allowed"),
+        (
+            "type: kubernetes.io/service-account-token\n",
+            "token-secret",
+        ),
+        (
+            "\"type\": |-\n  kubernetes.io/service-account-token\n",
+            "token-secret",
+        ),
+        (
+            "type: &a kubernetes.io/service-account-token\nx: *a\n",
+            "unreadable-body",
+        ),
+        (
+            "type: Opaque\ntype: kubernetes.io/service-account-token\n",
+            "unreadable-body",
+        ),
+        (
+            "type: Opaque\n---\ntype: kubernetes.io/service-account-token\n",
+            "unreadable-body",
+        ),
+        (
+            r#"{"type":"Opaque","type":"kubernetes.io/service-account-token"}"#,
+            "unreadable-body",
+        ),
+        ("type: [Opaque]\n", "unreadable-body"),
+        ("[", "unreadable-body"),
+    ] {
+        for (line, content_type) in [(SECRETS, "application/yaml"), (&*applied, APPLY)] {
+            assert_eq!(
+                judged(line, Some(content_type), text.as_bytes()),
+                expected,
+                "{line} {text}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_protobuf_secret_is_judged_by_every_type_it_is_given() {
     let opaque = field(3, b"Opaque");
     let token = field(3, TOKEN_TYPE.as_bytes());
@@ -127,7 +169,6 @@ fn a_protobuf_secret_is_judged_by_every_type_it_is_given() {
 fn a_secret_in_a_format_that_cannot_be_read_is_refused_with_a_way_out() {
     let patch = format!("PATCH {SECRET}");
     for (line, content_type) in [
-        (SECRETS, "application/yaml"),
         (SECRETS, "application/cbor"),
         (SECRETS, APPLY),
         (SECRETS, "application/json, application/yaml"),
@@ -143,10 +184,6 @@ fn a_secret_in_a_format_that_cannot_be_read_is_refused_with_a_way_out() {
         );
     }
     assert_eq!(judged(&patch, None, b"{}"), "unreadable-body");
-    assert_eq!(
-        judged(&patch, Some(APPLY), b"type: Opaque"),
-        "unreadable-body"
-    );
     assert!(floor::unreadable("secrets").hint.contains("Send JSON"));
 }
 
@@ -195,10 +232,8 @@ fn our_group_is_defined_and_served_by_nobody_else() {
             );
             assert_eq!(applied, expected, "{line} {object}");
         }
-        assert_eq!(
-            judged(line, Some("application/yaml"), b"{}"),
-            "unreadable-body"
-        );
+        let yaml = b"spec: {group: sallyport.dev}\n";
+        assert_eq!(judged(line, Some("application/yaml"), yaml), "own-objects");
         let twice = br#"{"spec":{},"spec":{"group":"sallyport.dev"}}"#;
         assert_eq!(judged(line, Some(JSON), twice), "unreadable-body");
     }
