@@ -22,7 +22,7 @@ mod stopped;
 mod storm;
 mod streams;
 
-const SOON: Duration = Duration::from_secs(30);
+pub(super) const SOON: Duration = Duration::from_secs(30);
 const API: &str = "/apis/sallyport.dev/v1alpha1";
 
 /// An agent whose ConfigMaps people decide on, and the requests for their approval.
@@ -89,7 +89,7 @@ impl Asked {
         })
     }
 
-    fn open_request(&self) -> Result<Value> {
+    pub(super) fn open_request(&self) -> Result<Value> {
         self.request("a request that waits", |request| {
             request["status"]["votes"] == json!([]) && request["status"]["withdrawnAt"].is_null()
         })
@@ -116,7 +116,7 @@ impl Asked {
     }
 
     /// A person's vote, by plain kubectl.
-    fn vote(&self, request: &Value, vote: &Value) -> Result<()> {
+    pub(super) fn vote(&self, request: &Value, vote: &Value) -> Result<()> {
         let patch = json!([{"op": "add", "path": "/status/votes/-", "value": vote}]).to_string();
         let arguments = [
             "patch",
@@ -149,7 +149,7 @@ fn name(request: &Value) -> Result<&str> {
         .context("a request without a name")
 }
 
-fn approval(by: &str) -> Value {
+pub(super) fn approval(by: &str) -> Value {
     json!({"result": "Approved", "by": by, "via": "Kubernetes", "at": "2026-01-01T00:00:00Z", "scope": "Once"})
 }
 

@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 
 use super::{Scene, levels::outcome};
 
+mod asked;
+
 const MARKER: &str = "visiblemarkerofanordinaryvalue";
 
 /// What `typed` puts into its Secret.
@@ -423,10 +425,15 @@ fn handle_in_python(kubectl: &Kubectl, canary: &str) -> Result<()> {
 }
 
 /// Looks for `secrets` in everything that the scene's gateway has kept and said.
-fn sweep(mut scene: Scene, secrets: &[&str]) -> Result<()> {
+fn sweep(scene: Scene, secrets: &[&str]) -> Result<()> {
     scene.kubectl()?.run_with(&["apply"], &json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "plain"}, "data": {"marker": MARKER},
     }))?.success()?;
+    sweep_kept(scene, secrets)
+}
+
+/// Where [`MARKER`] has been sent in a ConfigMap.
+fn sweep_kept(mut scene: Scene, secrets: &[&str]) -> Result<()> {
     let mut kept = vec![
         (
             "metrics".to_owned(),

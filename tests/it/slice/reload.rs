@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use harness::{Api, Cluster, Kubectl, eventually};
+use harness::{Cluster, Kubectl, eventually};
 use serde_json::{Value, json};
 
 use super::{
     Scene,
     stops::{told as told_at_end, with_objects},
 };
+
+mod agents;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -177,22 +179,49 @@ fn status(scene: &Scene, wanted: u16, what: &str) -> Result<()> {
 
 /// On a control plane of its own: these objects count for every gateway.
 #[test]
-fn policies_of_the_cluster_count_beside_files_and_the_last_good_set_stays() -> Result<()> {
+fn objects_of_the_cluster_count_beside_files_and_the_last_good_set_stays() -> Result<()> {
     let private = Cluster::start_private()?;
     private.cluster.serve_objects()?;
-    let scene = Scene::on(private.cluster.clone(), |settings, _| {
+    let scene = Scene::on(private.cluster.clone(), |mut settings, namespace| {
+        let account = format!(
+            "serviceAccount: {{namespace: {}, name: coder}}",
+            namespace.name
+        );
+        let policy = super::developer_policy(&namespace.name);
+        settings.policies.clear();
+        settings.agents.clear();
+        let settings = settings
+            .with_policy(
+                "developer.yaml",
+                &policy.replace(&account, "agent: {name: coder}"),
+            )
+            .with_agent("anyone.yaml", &agents::anyone(&namespace.name));
         with_objects(settings)
     })?;
-    let api: Api = private.cluster.api()?;
-    status(&scene, 200, "the policy of the file")?;
+    agents::an_agent_is_what_its_object_says_of_it(&scene)?;
+    policies_count(&scene)?;
+    agents::an_agent_ends_with_its_object(&scene)
+}
+
+/// Whether the newest state of this part is, as the metrics have it.
+fn refused(scene: &Scene, part: &str, is_refused: u8) -> Result<()> {
+    let line = format!("sallyport_reload_refused{{part=\"{part}\"}} {is_refused}\n");
+    eventually(&line, LIMIT, || {
+        let metrics = scene.gateway.admin("/metrics")?;
+        Ok(metrics.contains(&line).then_some(()))
+    })
+}
+
+fn policies_count(scene: &Scene) -> Result<()> {
+    let api = scene.cluster.api()?;
     let watched = format!("{}?watch=true", scene.configmaps());
     let mut watch = scene.start("GET", &watched, &[], &[])?;
     let head = watch.head()?;
     assert_eq!(head.status, 200);
 
     let deny = freeze(&scene.namespace.name).replace("[list]", "[list, watch]");
-    apply(&private.cluster, &deny)?;
-    status(&scene, 403, "the policy of the cluster")?;
+    apply(&scene.cluster, &deny)?;
+    status(scene, 403, "the policy of the cluster")?;
     watch.body(&head)?;
     let ended = scene.outcome_of("the watch that was ended", |call| call["verb"] == "watch")?;
     let why = ended["responseStatus"]["message"].to_string();
@@ -200,7 +229,7 @@ fn policies_of_the_cluster_count_beside_files_and_the_last_good_set_stays() -> R
 
     // Its name is a file's, too. So nothing new counts, not even that the other one is deleted.
     apply(
-        &private.cluster,
+        &scene.cluster,
         &deny.replace("name: freeze", "name: developer"),
     )?;
     scene
@@ -212,13 +241,12 @@ fn policies_of_the_cluster_count_beside_files_and_the_last_good_set_stays() -> R
                     .iter()
                     .all(|part| error.contains(part))
         })?;
-    let refused = "sallyport_reload_refused{part=\"policies\"} 1";
-    assert!(scene.gateway.admin("/metrics")?.contains(refused));
+    refused(scene, "policies", 1)?;
     api.delete(&format!("{POLICIES}/freeze"))?;
     assert_eq!(scene.list()?.status, 403);
 
     api.delete(&format!("{POLICIES}/developer"))?;
-    status(&scene, 200, "the end of both objects")
+    status(scene, 200, "the end of both objects")
 }
 
 #[test]

@@ -1,0 +1,154 @@
+//! The policies of `deploy/policies`, as an operator takes them over, before an agent's real calls.
+
+use std::thread;
+
+use anyhow::Result;
+use harness::{Kubectl, Output, eventually};
+use serde_json::{Value, json};
+
+use super::approvals::{Asked, SOON, approval};
+
+const GUARDRAILS: &str = include_str!("../../../deploy/policies/guardrails.yaml");
+
+/// With the names that the file says are to be edited.
+fn developer_agent(namespace: &str) -> String {
+    include_str!("../../../deploy/policies/developer-agent.yaml")
+        .replace("[development]", &format!("[{namespace}]"))
+        .replace("name: developer\n", "name: coder\n")
+}
+
+fn asked() -> Result<Asked> {
+    Asked::with_settings("{}", |mut settings| {
+        let namespace = settings.config["objects"]["namespace"].clone();
+        let policy = developer_agent(namespace.as_str().unwrap_or_default());
+        settings.policies.clear();
+        settings.with_policy("developer-agent.yaml", &policy)
+    })
+}
+
+fn deployment(name: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "main", "image": "registry.invalid/shop:1"}]},
+            },
+        },
+    })
+}
+
+/// By which rule the call was allowed that has this verb, resource and subresource.
+fn allowed_by(asked: &Asked, what: [&str; 3]) -> Result<Value> {
+    let call = asked.scene.outcome_of(&what.join(" "), |call| {
+        let (verb, object) = (&call["verb"], &call["objectRef"]);
+        let subresource = object["subresource"].as_str().unwrap_or_default();
+        *verb == what[0] && object["resource"] == what[1] && subresource == what[2]
+    })?;
+    assert_eq!(call["decision"], "allow", "{call:#}");
+    Ok(call["rule"].clone())
+}
+
+fn can_i(kubectl: &Kubectl, verb: &str, resource: &str) -> Result<Output> {
+    kubectl.run(&["auth", "can-i", verb, resource])
+}
+
+#[test]
+fn a_developers_agent_works_between_the_shipped_policies() -> Result<()> {
+    let asked = asked()?;
+    let pod = json!({"command": ["sh", "-c", "echo served; exec sleep 600"]});
+    asked.scene.namespace.create_running_pod("web", &pod)?;
+    let kubectl = asked.scene.kubectl()?;
+
+    let unlisted = kubectl.run(&["get", "secrets"])?.failure()?;
+    let nobody = "no rule of any AgentPolicy allows it";
+    assert!(unlisted.contains(nobody), "{unlisted}");
+    let may = can_i(&kubectl, "list", "secrets")?;
+    assert!(may.status == 1 && may.stdout.contains(nobody), "{may:?}");
+    // Then a person may be asked for the list, of which can-i says yes.
+    asked
+        .scene
+        .gateway
+        .write_policy("guardrails.yaml", GUARDRAILS)?;
+    eventually("the guardrails", SOON, || {
+        Ok((can_i(&kubectl, "list", "secrets")?.status == 0).then_some(()))
+    })?;
+
+    it_looks_around_and_deploys(&asked, &kubectl)?;
+    nothing_reaches_the_node(&asked, &kubectl)?;
+    rights_are_not_given(&kubectl)?;
+    a_shell_waits_for_a_person(&asked)
+}
+
+fn it_looks_around_and_deploys(asked: &Asked, kubectl: &Kubectl) -> Result<()> {
+    eventually("what the pod says", SOON, || {
+        Ok((kubectl.ok(&["logs", "web"])? == "served\n").then_some(()))
+    })?;
+    let rule = allowed_by(asked, ["get", "pods", "log"])?;
+    assert_eq!(rule, "developer-agent/look");
+    let applied = kubectl.run_with(&["apply"], &deployment("shop"))?;
+    assert_eq!(applied.success()?, "deployment.apps/shop created\n");
+    let rule = allowed_by(asked, ["create", "deployments", ""])?;
+    assert_eq!(rule, "developer-agent/work");
+    Ok(())
+}
+
+/// Neither by what is there nor by something new.
+fn nothing_reaches_the_node(asked: &Asked, kubectl: &Kubectl) -> Result<()> {
+    for name in ["shop", "deep"] {
+        let mut privileged = deployment(name);
+        privileged["spec"]["template"]["spec"]["initContainers"] = json!([{
+            "name": "set", "image": "registry.invalid/set:1", "securityContext": {"privileged": true},
+        }]);
+        let denied = kubectl.run_with(&["apply"], &privileged)?.failure()?;
+        let rule = r#"denied by rule "developer-agent/no-way-to-the-node""#;
+        assert!(denied.contains(rule), "{name}: {denied}");
+    }
+    let path = format!(
+        "/apis/apps/v1/namespaces/{}/deployments",
+        asked.scene.namespace.name
+    );
+    let there = asked.scene.namespace.api().get(&path)?["items"].take();
+    assert_eq!(there.as_array().map(Vec::len), Some(1), "{there}");
+    let inits = &there[0]["spec"]["template"]["spec"]["initContainers"];
+    assert!(inits.is_null(), "{inits}");
+    Ok(())
+}
+
+fn rights_are_not_given(kubectl: &Kubectl) -> Result<()> {
+    let bind = [
+        "create",
+        "clusterrolebinding",
+        "mine",
+        "--clusterrole=cluster-admin",
+        "--user=coder",
+    ];
+    let denied = kubectl.run(&bind)?.failure()?;
+    let told =
+        r#"denied by rule "guardrails/critical": whoever can do this can take over the cluster"#;
+    assert!(denied.contains(told), "{denied}");
+    let may = can_i(kubectl, "create", "clusterrolebindings")?;
+    assert!(may.status == 1 && may.stdout.contains(told), "{may:?}");
+    Ok(())
+}
+
+fn a_shell_waits_for_a_person(asked: &Asked) -> Result<()> {
+    thread::scope(|threads| {
+        let shell = asked.agent_runs(threads, &["exec", "web", "--", "echo", "inside"])?;
+        let request = asked.open_request()?;
+        assert_eq!(
+            request["spec"]["reasons"],
+            json!([
+                "it reaches into a pod that runs",
+                "its class of risk is high"
+            ])
+        );
+        asked.vote(&request, &approval("ann"))?;
+        let said = shell.join().expect("kubectl ran")?.success()?;
+        assert_eq!(said, "inside\n");
+        Ok(())
+    })
+}
