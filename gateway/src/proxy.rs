@@ -53,7 +53,7 @@ use crate::{
     drain::DrainWatcher,
     identity::{Attributes, Identity},
     mask,
-    policy::{AgentNamespaces, Denial, Glasses, LevelPolicy, PolicySet, Stops},
+    policy::{AgentNamespaces, Denial, Glasses, LevelPolicy, Permit, PolicySet, Stops},
     request_info::RequestInfo,
 };
 
@@ -395,6 +395,10 @@ impl Gateway {
             if attempt == 1 {
                 self.make_room(call, recording).await?;
             }
+            if self.is_outdated(&permit, call, recording).await? {
+                call.content.forget();
+                continue;
+            }
             let answer = self.forward(permit, call, recording).await?;
             match answer {
                 Answer::Response(response) if may_repeat && was_overtaken(&response, call) => {
@@ -411,6 +415,26 @@ impl Gateway {
                 switched => return Ok(switched),
             }
         }
+    }
+
+    /// An agent can make room long in coming, and an approval is used in more than a moment: what people said meanwhile
+    /// counts. True where the call must be judged anew.
+    async fn is_outdated(
+        &self,
+        permit: &Permit,
+        call: &mut Call<'_>,
+        recording: &mut Recording,
+    ) -> Result<bool, Rejection> {
+        self.refuse_stopped(call, recording).await?;
+        if self.policies.borrow().digest() == permit.policy_digest() {
+            return Ok(false);
+        }
+        if permit.is_approved() {
+            // It is used and cannot be asked for again, so only a denial counts.
+            Box::pin(self.judge(call, recording)).await?;
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     fn metrics(&self) -> &Metrics {

@@ -61,6 +61,17 @@ impl Scene {
     }
 }
 
+/// Of 2 MiB it leaves less room than an answer may take, until it is dropped.
+fn stalled_upload(scene: &Scene) -> Result<Exchange> {
+    let headers = [
+        ("Content-Type", "application/json"),
+        ("Content-Length", "1572864"),
+    ];
+    let mut slow = scene.start("POST", &scene.configmaps(), &headers, &[])?;
+    slow.send_again(&vec![b' '; 5 << 18])?;
+    Ok(slow)
+}
+
 /// What a session is told at its end, on the channel of errors.
 pub(super) fn told(shell: &mut WebSocket) -> Result<String> {
     let mut said = shell.rest()?;
@@ -343,4 +354,48 @@ fn a_stop_of_all_ends_everything_on_every_gateway_and_outlives_a_restart() -> Re
         scene.eventually_served("the resumed agent")?;
     }
     Ok(())
+}
+
+/// An agent that fills its own room could otherwise keep calls that were judged before people said stop.
+#[test]
+fn a_call_that_waits_for_room_when_its_agent_is_stopped_is_not_sent() -> Result<()> {
+    Cluster::from_env()?.serve_objects()?;
+    let scene = Scene::with(|settings, _| {
+        let mut settings = with_objects(settings)?;
+        settings.config["limits"] = json!({"perPrincipal": {"bufferedBytes": "2MiB"}});
+        Ok(settings)
+    })?;
+    // Where the deletion comes before the upload has taken its room, it has been sent when the stop comes.
+    for attempt in 0..5 {
+        let name = format!("kept-{attempt}");
+        let made = scene.start_configmap(&name, "x")?.response()?;
+        assert_eq!(made.status, 201, "{}", made.text());
+        let answer = delete_while_stopping(&scene, &name)?;
+        if answer.status == 403 {
+            assert!(answer.text().contains("AgentStop/"), "{}", answer.text());
+            let path = format!("{}/{name}", scene.configmaps());
+            scene.namespace.api().get(&path)?;
+            return Ok(());
+        }
+        scene.eventually_served("the end of the stop")?;
+    }
+    anyhow::bail!("each was sent, although its agent was stopped")
+}
+
+fn delete_while_stopping(scene: &Scene, name: &str) -> Result<Response> {
+    let slow = stalled_upload(scene)?;
+    let target = format!("{}/{name}", scene.configmaps());
+    let mut delete = scene.start("DELETE", &target, &[], &[])?;
+    eventually("the intent to delete", LIMIT, || {
+        let calls = scene.gateway.audit_list(&["--verb", "delete"])?;
+        let is_intended = calls.iter().any(|call| call["objectRef"]["name"] == name);
+        Ok(is_intended.then_some(()))
+    })?;
+    let _stopped = Stopped::new(&scene.cluster, &json!({"agent": scene.account()}))?;
+    eventually("the stop", LIMIT, || {
+        let answer = scene.call("GET", "/version", &[])?;
+        Ok((answer.status == 403).then_some(()))
+    })?;
+    drop(slow);
+    delete.response()
 }
