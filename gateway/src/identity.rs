@@ -185,6 +185,16 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Whoever can make as many users as it likes: by ServiceAccounts, or by branches, of which each is a subject.
+    pub fn tenant(&self) -> Option<String> {
+        if let Some(ci) = &self.provenance.cicd {
+            return Some(format!("{}/{}", ci.provider, ci.repository_id));
+        }
+        let account = self.user.username.strip_prefix("system:serviceaccount:")?;
+        let (namespace, _) = account.split_once(':')?;
+        Some(format!("namespace/{namespace}"))
+    }
+
     /// The captured pod out of which a user's token came: the caller is the two together.
     pub fn pod_of_user(&self) -> Option<&Workload> {
         self.workload.as_ref().filter(|_| self.issuer.is_some())

@@ -1,7 +1,7 @@
 //! What each principal takes of what all share, so that one that takes too much is refused and no other notices.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -19,22 +19,29 @@ const BURST: f64 = 10.0;
 const PRESSURE_BEGINS: f64 = 0.70;
 const PRESSURE_ENDS: f64 = 0.95;
 
+/// The part of all room that the principals of one tenant may have together: names are cheap to make.
+const TENANT_SHARE: u64 = 2;
+
 /// Principals are forgotten once they owe nothing, and looked through when there are this many.
 const FIRST_SWEEP: usize = 1024;
 
 pub(super) struct Principals {
     limits: PerPrincipal,
+    buffered_bytes: u64,
     budget: ByteBudget,
     known: Mutex<Known>,
 }
 
 struct Known {
     by_name: HashMap<String, Arc<Principal>>,
+    tenants: HashMap<String, ByteBudget>,
     sweep_at: usize,
 }
 
 /// One user of the API server.
 pub(super) struct Principal {
+    /// Absent where it is a tenant of its own.
+    tenant: Option<String>,
     pub(super) buffered: Share,
     calls: Arc<Semaphore>,
     allowance: Mutex<Allowance>,
@@ -65,17 +72,24 @@ impl Principals {
     pub(super) fn new(limits: PerPrincipal, buffered_bytes: u64) -> Self {
         Self {
             limits,
+            buffered_bytes,
             budget: ByteBudget::new(buffered_bytes),
             known: Mutex::new(Known {
                 by_name: HashMap::new(),
+                tenants: HashMap::new(),
                 sweep_at: FIRST_SWEEP,
             }),
         }
     }
 
     /// Takes a call's place, unless the principal has taken its part already.
-    pub(super) fn admit(&self, name: &str, log: &Usage) -> Result<Admission, OverQuota> {
-        let principal = self.principal(name);
+    pub(super) fn admit(
+        &self,
+        name: &str,
+        tenant: Option<String>,
+        log: &Usage,
+    ) -> Result<Admission, OverQuota> {
+        let principal = self.principal(name, tenant);
         let rate = self.limits.record_bytes_per_second.0 as f64 * pressure(log);
         let wait = principal.allowance().wait(rate, Instant::now());
         if let Some(wait) = wait {
@@ -92,22 +106,32 @@ impl Principals {
         })
     }
 
-    fn principal(&self, name: &str) -> Arc<Principal> {
+    fn principal(&self, name: &str, tenant: Option<String>) -> Arc<Principal> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(principal) = known.by_name.get(name) {
             return Arc::clone(principal);
         }
         known.sweep();
-        let principal = Arc::new(self.unknown());
+        let whole = self.buffered_bytes;
+        let tenants = match &tenant {
+            None => ByteBudget::new(whole),
+            Some(tenant) => {
+                let most = whole / TENANT_SHARE;
+                known.tenants(tenant, most.max(self.limits.buffered_bytes.0))
+            }
+        };
+        let principal = Arc::new(self.unknown(tenant, &tenants));
         known
             .by_name
             .insert(name.to_owned(), Arc::clone(&principal));
         principal
     }
 
-    fn unknown(&self) -> Principal {
+    fn unknown(&self, tenant: Option<String>, tenants: &ByteBudget) -> Principal {
+        let most = self.limits.buffered_bytes.0;
         Principal {
-            buffered: self.budget.share(self.limits.buffered_bytes.0),
+            tenant,
+            buffered: self.budget.share(most, tenants),
             calls: Arc::new(Semaphore::new(self.limits.calls as usize)),
             allowance: Mutex::new(Allowance::full(Instant::now())),
         }
@@ -115,6 +139,14 @@ impl Principals {
 }
 
 impl Known {
+    fn tenants(&mut self, name: &str, most: u64) -> ByteBudget {
+        let new = || ByteBudget::new(most);
+        self.tenants
+            .entry(name.to_owned())
+            .or_insert_with(new)
+            .clone()
+    }
+
     /// In all, a principal is looked at about twice.
     fn sweep(&mut self) {
         if self.by_name.len() < self.sweep_at {
@@ -124,6 +156,12 @@ impl Known {
         self.by_name.retain(|_, principal| {
             Arc::strong_count(principal) > 1 || !principal.allowance().is_settled(now)
         });
+        let kept = self
+            .by_name
+            .values()
+            .filter_map(|principal| principal.tenant.as_ref());
+        let kept: HashSet<&String> = kept.collect();
+        self.tenants.retain(|name, _| kept.contains(name));
         self.sweep_at = FIRST_SWEEP.max(2 * self.by_name.len());
     }
 }

@@ -72,7 +72,8 @@ impl Gateway {
         identity: &Identity,
     ) -> Result<Admission, Rejection> {
         let name = &identity.upstream_user.username;
-        let admitted = self.principals.admit(name, &self.recorder.log.usage());
+        let usage = self.recorder.log.usage();
+        let admitted = self.principals.admit(name, identity.tenant(), &usage);
         admitted.map_err(|over| {
             let rejection = Rejection::OverQuota(over);
             self.refuse_folded(arrival, info, Some(identity), rejection.label(), rejection)

@@ -53,6 +53,11 @@ pub(super) enum Rejection {
          wait for some to end, then try again"
     )]
     ShareInUse,
+    #[error(
+        "the bodies of all users of this namespace or repository take all the room they may have, half of \
+         limits.bufferedBytes: wait for some to end, then try again"
+    )]
+    TenantsInUse,
     #[error("{0}")]
     OverQuota(#[from] OverQuota),
     #[error(
@@ -100,6 +105,7 @@ impl From<NoRoom> for Rejection {
     fn from(no_room: NoRoom) -> Self {
         match no_room {
             NoRoom::InShare => Self::ShareInUse,
+            NoRoom::OfTenant => Self::TenantsInUse,
             NoRoom::AtAll => Self::Busy,
         }
     }
@@ -156,7 +162,7 @@ impl Rejection {
                 "body_in_cbor",
             ),
             Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "busy"),
-            Self::ShareInUse => (
+            Self::ShareInUse | Self::TenantsInUse => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "TooManyRequests",
                 "quota_bytes",
@@ -229,7 +235,10 @@ impl Rejection {
     /// In seconds, where nothing was forwarded and a repetition is wanted. client-go repeats ten times.
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::Busy | Self::ShareInUse | Self::OverQuota(OverQuota::Calls { .. }) => Some(1),
+            Self::Busy
+            | Self::ShareInUse
+            | Self::TenantsInUse
+            | Self::OverQuota(OverQuota::Calls { .. }) => Some(1),
             Self::OverQuota(OverQuota::Record { seconds, .. }) => Some(*seconds),
             _ => None,
         }

@@ -109,7 +109,8 @@ mod tests {
         let (report, mut outcome) = mpsc::channel(1);
         let service = service_fn(|request: Request<Incoming>| async {
             let (head, body) = request.into_parts();
-            let share = ByteBudget::new(4 << 20).share(4 << 20);
+            let budget = ByteBudget::new(4 << 20);
+            let share = budget.share(4 << 20, &ByteBudget::new(4 << 20));
             let read = RequestBody::read(&share, &head.headers, body).await;
             report.send(read).await.expect("the test waits");
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))

@@ -29,52 +29,53 @@ fn used(mebibytes: u64) -> Usage {
 #[test]
 fn a_principal_with_all_its_calls_open_is_refused_and_another_is_not() {
     let principals = principals(2);
-    let open = [(); 2].map(|()| principals.admit("greedy", &used(0)).ok());
+    let open = [(); 2].map(|()| principals.admit("greedy", None, &used(0)).ok());
     assert!(open.iter().all(Option::is_some));
     assert_eq!(
-        principals.admit("greedy", &used(0)).err(),
+        principals.admit("greedy", None, &used(0)).err(),
         Some(OverQuota::Calls { most: 2 })
     );
-    assert!(principals.admit("other", &used(0)).is_ok());
+    assert!(principals.admit("other", None, &used(0)).is_ok());
     drop(open);
-    assert!(principals.admit("greedy", &used(0)).is_ok());
+    assert!(principals.admit("greedy", None, &used(0)).is_ok());
 }
 
 #[test]
 fn a_principal_that_writes_too_much_is_refused_and_another_is_not() {
     let principals = principals(8);
-    let admission = principals.admit("greedy", &used(0)).ok();
+    let admission = principals.admit("greedy", None, &used(0)).ok();
     let greedy = admission.expect("nothing is written yet").principal;
     greedy.wrote(15 * MIB);
-    let refused = principals.admit("greedy", &used(0)).err();
+    let refused = principals.admit("greedy", None, &used(0)).err();
     assert!(
         matches!(refused, Some(OverQuota::Record { seconds: 4..=5, .. })),
         "{refused:?}"
     );
-    assert!(principals.admit("other", &used(0)).is_ok());
+    assert!(principals.admit("other", None, &used(0)).is_ok());
 }
 
 #[test]
 fn a_log_that_fills_up_slows_down_who_writes_much_before_who_writes_little() {
     let principals = principals(8);
     for (name, bytes) in [("much", 6 * MIB), ("little", MIB / 8)] {
-        let admission = principals.admit(name, &used(0)).ok();
+        let admission = principals.admit(name, None, &used(0)).ok();
         admission.expect("it fits").principal.wrote(bytes);
     }
-    assert!(principals.admit("much", &used(60)).is_ok());
-    assert!(principals.admit("much", &used(90)).is_err());
-    assert!(principals.admit("little", &used(90)).is_ok());
-    assert!(principals.admit("little", &used(96)).is_err());
+    assert!(principals.admit("much", None, &used(60)).is_ok());
+    assert!(principals.admit("much", None, &used(90)).is_err());
+    assert!(principals.admit("little", None, &used(90)).is_ok());
+    assert!(principals.admit("little", None, &used(96)).is_err());
 }
 
 #[test]
 fn principals_that_owe_nothing_are_forgotten_and_debtors_are_not() {
     let principals = principals(8);
-    let debtor = principals.admit("debtor", &used(0)).ok();
+    let debtor = principals.admit("debtor", None, &used(0)).ok();
     debtor.expect("it fits").principal.wrote(100 * MIB);
-    let open = principals.admit("open", &used(0)).ok();
+    let open = principals.admit("open", None, &used(0)).ok();
     for number in 0..FIRST_SWEEP {
-        drop(principals.admit(&format!("once {number}"), &used(0)));
+        let (name, tenant) = (format!("once {number}"), format!("tenant {number}"));
+        drop(principals.admit(&name, Some(tenant), &used(0)));
     }
     let known = principals.known.lock().expect("no panic");
     assert!(
@@ -82,6 +83,7 @@ fn principals_that_owe_nothing_are_forgotten_and_debtors_are_not() {
         "{}",
         known.by_name.len()
     );
+    assert!(known.tenants.len() < FIRST_SWEEP / 2);
     assert!(known.by_name.contains_key("debtor") && known.by_name.contains_key("open"));
     drop(open);
 }
