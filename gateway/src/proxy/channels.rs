@@ -60,6 +60,8 @@ pub enum Unreadable {
     Compression,
     #[error("a SPDY connection has more streams than any of Kubernetes")]
     TooManyStreams,
+    #[error("a SPDY stream is of no type that exec and attach have")]
+    StreamType,
 }
 
 /// Both directions of one connection.

@@ -259,16 +259,18 @@ fn channel(mut headers: &[u8]) -> Result<Option<Channel>, Unreadable> {
         let name = text(&mut headers).ok_or(Unreadable::SpdyFrame)?;
         let value = text(&mut headers).ok_or(Unreadable::SpdyFrame)?;
         if name.eq_ignore_ascii_case(b"streamtype") {
-            return Ok(match value {
-                b"stdin" => Some(Channel::Stdin),
-                b"stdout" => Some(Channel::Stdout),
-                b"stderr" => Some(Channel::Stderr),
-                b"error" => Some(Channel::Error),
-                _ => None,
-            });
+            // moby/spdystream takes a NUL for the end of a value, and the kubelet the first of several.
+            return match value.split(|byte| *byte == 0).next().unwrap_or_default() {
+                b"stdin" => Ok(Some(Channel::Stdin)),
+                b"stdout" => Ok(Some(Channel::Stdout)),
+                b"stderr" => Ok(Some(Channel::Stderr)),
+                b"error" => Ok(Some(Channel::Error)),
+                b"resize" => Ok(None),
+                _ => Err(Unreadable::StreamType),
+            };
         }
     }
-    Ok(None)
+    Err(Unreadable::StreamType)
 }
 
 fn text<'h>(headers: &mut &'h [u8]) -> Option<&'h [u8]> {

@@ -137,7 +137,7 @@ proptest! {
     fn streams_of_spdy_are_heard_in_any_chunks(messages in messages(), size in 1..400_usize) {
         let mut spdy = Writer::default();
         let mut up = Vec::new();
-        for (index, name) in ["error", "stdin", "stdout", "stderr"].into_iter().enumerate() {
+        for (index, name) in ["error", "stdin\0", "stdout", "stderr\0stdin"].into_iter().enumerate() {
             up.extend(spdy.open(2 * index as u32 + 1, &[("streamtype", name)]));
         }
         up.extend(data(3, b"typed"));
@@ -241,7 +241,9 @@ fn other_protocols_have_no_channels() {
 fn spdy_that_is_none_ends_the_reading() {
     let headers = |block: &[u8]| control(1, &[&[0; 10], block].concat());
     let mut many = Writer::default();
-    let many: Vec<u8> = (0..65).flat_map(|id| many.open(id, &[])).collect();
+    let many: Vec<u8> = (0..65)
+        .flat_map(|id| many.open(id, &[("streamtype", "resize")]))
+        .collect();
     let long = "x".repeat(20_000);
     for (bytes, why) in [
         (vec![0x80, 2, 0, 1, 0, 0, 0, 0], Unreadable::SpdyFrame),
@@ -253,6 +255,11 @@ fn spdy_that_is_none_ends_the_reading() {
             Unreadable::TooLong,
         ),
         (many, Unreadable::TooManyStreams),
+        (Writer::default().open(1, &[]), Unreadable::StreamType),
+        (
+            Writer::default().open(1, &[("streamtype", "\0stdout")]),
+            Unreadable::StreamType,
+        ),
     ] {
         let mut channels = Channels::of(&answer("SPDY/3.1", "")).expect("SPDY");
         let (_, end) = heard(&mut channels, Direction::Up, [&bytes[..]]);
