@@ -297,7 +297,9 @@ pub(super) fn deletion_options(target: &str, body: Option<Value>) -> Result<Valu
 
 /// Whether a deletion is one that the API server does not carry out: as its body says, or without one, its query.
 pub(super) fn is_dry_deletion(arrival: &Arrival, request: &RequestInfo, body: &[u8]) -> bool {
-    if arrival.method != Method::DELETE || !request.is_resource_request {
+    // What a proxied body means, only the program behind the proxy knows.
+    let deletes = arrival.method == Method::DELETE && request.is_resource_request;
+    if !deletes || request.is_connect() {
         return false;
     }
     if body.is_empty() {
