@@ -28,12 +28,12 @@ pub(super) fn ask(request: &ApprovalRequest) -> Value {
     let who = line(who.unwrap_or(&spec.requester.username));
     let risk = spec.risk.level.as_str();
     let mut blocks = vec![
-        json!({"type": "header", "text": plain(&format!("Approve? {}", spec.call.summary))}),
+        json!({"type": "header", "text": plain(&heading(request))}),
         section(&facts(request)),
     ];
     blocks.extend(reasons(request).map(|reasons| section(&reasons)));
     let code = code(&particulars(request));
-    let is_whole = code.len() <= MOST_SECTIONS;
+    let is_whole = code.len() <= MOST_SECTIONS && lines_fit(request);
     blocks.extend(code.iter().take(MOST_SECTIONS).map(|code| section(code)));
     if is_whole && takes_webhooks(request) {
         blocks.push(buttons(request));
@@ -84,6 +84,26 @@ fn facts(request: &ApprovalRequest) -> String {
         .into_iter()
         .filter_map(|(name, fact)| Some(format!("*{name}:* {}", fact?)));
     facts.collect::<Vec<_>>().join("\n")
+}
+
+/// Whether nothing that stands on a line is cut there.
+fn lines_fit(request: &ApprovalRequest) -> bool {
+    let (spec, asks) = (&request.spec, &request.spec.requester);
+    let reasons = || spec.risk.reasons.iter().chain(&spec.reasons);
+    let header = heading(request);
+    let who = [&asks.agent, &asks.model, &asks.ci_run, &asks.pod].into_iter();
+    let lines = who
+        .flatten()
+        .chain(reasons())
+        .chain([&asks.username, &header]);
+    reasons().count() <= MOST_REASONS
+        && lines
+            .into_iter()
+            .all(|line| start(line, MOST_IN_LINE).1 == line.len())
+}
+
+fn heading(request: &ApprovalRequest) -> String {
+    format!("Approve? {}", request.spec.call.summary)
 }
 
 /// What runs, is sent and would change.
