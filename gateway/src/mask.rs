@@ -31,13 +31,12 @@ pub use self::{
     quotes::unquoted,
     rule::{Decoys, Rule, SecretName},
     session::{ExitStatus, session},
-    text::{
-        has_secret, parameter, request_uri, request_uri_start, shown_uri, text, user_agent,
-        whole_text,
-    },
+    shown::{Disguised, is_disguise, shown_parameter, shown_text, shown_uri},
+    text::{has_secret, request_uri, request_uri_start, text, user_agent, whole_text},
     view::{Issued, Shown, Unmaskable, View, Viewer},
 };
 
+mod arguments;
 mod body;
 mod decoder;
 mod detectors;
@@ -55,6 +54,7 @@ mod rule;
 mod scanner;
 mod search;
 mod session;
+mod shown;
 mod sink;
 mod spans;
 mod text;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use similar::TextDiff;
 
-use crate::mask::{self, Body, BodyMasker, Rule};
+use crate::mask::{self, Body, BodyMasker, Disguised, Rule};
 
 /// Of what is shown: an object of the API server must stay small, and nobody reads more.
 const MOST: usize = 48 << 10;
-/// Where more would be shown, an annotation that is longer, or what stays as it is.
+/// Where more would be shown, a line that is longer and stays as it is.
 const FOLDED: usize = 256;
 const CONTEXT: usize = 3;
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -19,6 +19,8 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 pub enum Unshowable {
     #[error("what it changes cannot be shown without the secrets in it")]
     NotMasked,
+    #[error("{0}")]
+    Disguised(#[from] Disguised),
     #[error("what it changes is longer than the {} KiB that people are shown", MOST >> 10)]
     TooLong,
 }
@@ -35,12 +37,15 @@ pub fn diff(
     if before == after {
         return Ok(None);
     }
-    let masked = |object: Option<Value>| {
-        object
-            .map(|object| masked(key, rule(), &object))
-            .transpose()
+    let masked = |object: &Option<Value>| {
+        let object = object.as_ref();
+        object.map(|object| masked(key, rule(), object)).transpose()
     };
-    let (mut before, mut after) = (masked(before)?, masked(after)?);
+    let shown = (masked(&before)?, masked(&after)?);
+    if let ((_, Some(shown)), Some(after)) = (&shown, &after) {
+        check_disguise(key, &rule(), before.as_ref(), after, shown)?;
+    }
+    let (before, after) = shown;
     if before == after {
         return Err(Unshowable::NotMasked);
     }
@@ -48,29 +53,23 @@ pub fn diff(
     if whole.len() <= MOST {
         return Ok(Some(whole));
     }
-    for object in [&mut before, &mut after].into_iter().flatten() {
-        fold(key, object);
-    }
-    let folded = shortened(&unified(before.as_ref(), after.as_ref())?);
-    match folded.len() <= MOST {
-        true => Ok(Some(folded)),
+    let shortened = shortened(&whole);
+    match shortened.len() <= MOST {
+        true => Ok(Some(shortened)),
         // The rest of it goes, too.
-        false if after.is_none() => Ok(Some(cut(folded))),
+        false if after.is_none() => Ok(Some(cut(shortened))),
         false => Err(Unshowable::TooLong),
     }
 }
 
 /// One object as YAML.
 pub fn object(key: &Arc<mask::Key>, rule: Rule, object: &Value) -> Result<String, Unshowable> {
-    let mut object = masked(key, rule, &tidied(key, object))?;
-    let whole = yaml(&object)?;
-    if whole.len() <= MOST {
-        return Ok(whole);
-    }
-    fold(key, &mut object);
-    let folded = yaml(&object)?;
-    match folded.len() <= MOST {
-        true => Ok(folded),
+    let object = tidied(key, object);
+    let shown = masked(key, rule.clone(), &object)?;
+    check_disguise(key, &rule, None, &object, &shown)?;
+    let whole = yaml(&shown)?;
+    match whole.len() <= MOST {
+        true => Ok(whole),
         false => Err(Unshowable::TooLong),
     }
 }
@@ -97,6 +96,45 @@ fn masked(key: &Arc<mask::Key>, rule: Rule, object: &Value) -> Result<Value, Uns
     }
 }
 
+/// Of a Secret, a token and the value of a variable people see that there is one. What detectors alone hide in anything
+/// else that is new must be no more than a secret.
+fn check_disguise(
+    key: &mask::Key,
+    rule: &Rule,
+    before: Option<&Value>,
+    object: &Value,
+    shown: &Value,
+) -> Result<(), Disguised> {
+    if rule.hides_all() || before == Some(object) {
+        return Ok(());
+    }
+    match (object, shown) {
+        (Value::String(text), Value::String(shown)) => {
+            let by_detectors = mask::whole_text(key, text).get() == shown;
+            match by_detectors && mask::is_disguise(text, shown) {
+                true => Err(Disguised),
+                false => Ok(()),
+            }
+        }
+        (Value::Array(elements), Value::Array(shown)) => {
+            let before = |index: usize| before.and_then(|before| before.get(index));
+            let mut pairs = elements.iter().zip(shown).enumerate();
+            pairs.try_for_each(|(index, (element, shown))| {
+                check_disguise(key, rule, before(index), element, shown)
+            })
+        }
+        (Value::Object(members), Value::Object(shown)) => {
+            members.iter().try_for_each(|(name, member)| {
+                let before = before.and_then(|before| before.get(name));
+                // Else the name itself is hidden.
+                let shown = shown.get(name).ok_or(Disguised)?;
+                check_disguise(key, rule, before, member, shown)
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Without what the API server keeps for itself, and without a second copy of the object; whether that changes is seen.
 fn tidied(key: &mask::Key, object: &Value) -> Value {
     let mut object = object.clone();
@@ -110,29 +148,6 @@ fn tidied(key: &mask::Key, object: &Value) -> Value {
         }
     }
     object
-}
-
-/// Long annotations of it and of the objects in it, such as a Pod's template.
-fn fold(key: &mask::Key, value: &mut Value) {
-    match value {
-        Value::Array(values) => values.iter_mut().for_each(|value| fold(key, value)),
-        Value::Object(members) => {
-            let annotations = members
-                .get_mut("metadata")
-                .and_then(|metadata| metadata.get_mut("annotations"))
-                .and_then(Value::as_object_mut);
-            for annotation in annotations.into_iter().flat_map(Map::values_mut) {
-                if let Value::String(text) = annotation
-                    && text.len() > FOLDED
-                {
-                    let digest = key.placeholder(text.as_bytes());
-                    *text = format!("not shown: {} bytes, {digest}", text.len());
-                }
-            }
-            members.values_mut().for_each(|value| fold(key, value));
-        }
-        _ => {}
-    }
 }
 
 /// The lines of a diff, with the beginning alone of those that stay as they are.

@@ -51,9 +51,9 @@
 //! not exist is held to that: if one is made meanwhile, the API server answers 409 and nothing is overwritten.
 //!
 //! People see all of a call or are not asked: a command with parameters over 8 KiB, a change over 48 KiB, and one that
-//! cannot be masked are denied by `built-in/not-approvable`. Of a deletion the first 48 KiB are shown, with a note that
-//! the rest goes too. Long annotations are folded, with size and keyed digest, only where the change would not fit
-//! otherwise. Where a call goes, and how, is shown too: its parameters, and for a proxied call or one outside of the
+//! cannot be masked are denied by `built-in/not-approvable`. So is one in which something looks like a secret and may be
+//! more than one: what detectors hide from people may hold no space and nothing that means something to a shell. Of a
+//! deletion the first 48 KiB are shown, with a note that the rest goes too. Where a call goes, and how, is shown too: its parameters, and for a proxied call or one outside of the
 //! resources its method, path and query, to which the approval is bound as they came. A chat's message has buttons only
 //! where it shows everything.
 //!
@@ -99,7 +99,8 @@
 //!
 //! In records, protobuf and YAML are the JSON of the same object, with the same placeholders. Fields that only a newer
 //! API server knows are left out of records; in a request that has to be judged they are refused. Environment variables
-//! are recorded by name, never by their literal values. Every string is searched for what looks like a secret: tokens,
+//! are recorded by name, never by their literal values. What an exec runs is recorded as it came, but for what detectors
+//! find, what looks random, and what follows a telling name: `--password cat`, `DB_PASSWORD=cat`. Every string is searched for what looks like a secret: tokens,
 //! private keys, passwords in URLs, and values that look random behind a name like `password`. `managedFields` are
 //! empty. No answer in CBOR is asked for, and an object in CBOR is refused with 415. YAML over 1 MiB and YAML whose
 //! aliases multiply are recorded by length and digest alone. A cell of a table that prints an environment variable or

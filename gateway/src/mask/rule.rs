@@ -71,6 +71,11 @@ impl Rule {
         }
     }
 
+    /// Whether there is nothing in an object but what names it that is shown.
+    pub fn hides_all(&self) -> bool {
+        self.secret != Secret::Embedded
+    }
+
     /// For a part of a body that was found to be a Secret.
     pub(super) fn secrets(&self) -> Self {
         Self {

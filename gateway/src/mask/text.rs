@@ -2,15 +2,15 @@
 
 use std::ops::Range;
 
-use super::{Key, Masked};
+use super::{Key, Masked, arguments::Arguments};
 use crate::request_info::RequestInfo;
 
 /// kube-apiserver's bound and suffix for user agents in audit events.
 const TEXT_LIMIT: usize = 1024;
 pub(super) const TRUNCATED: &str = "...TRUNCATED";
 
-/// Query keys whose values are secret, or may be: what `exec` runs is often a password on a command line.
-const SECRET_KEYS: [&str; 18] = [
+/// Query keys whose values are secret, or may be.
+const SECRET_KEYS: [&str; 17] = [
     "access_token",
     "api-key",
     "api_key",
@@ -20,7 +20,6 @@ const SECRET_KEYS: [&str; 18] = [
     "authorization",
     "bearer",
     "client_secret",
-    "command",
     "id_token",
     "key",
     "passwd",
@@ -31,8 +30,9 @@ const SECRET_KEYS: [&str; 18] = [
     "token",
 ];
 
-/// The request target as it was sent, with placeholders for secret query values. What a proxied
-/// application puts into its query is unknown, so there the query is replaced whole.
+/// The request target as it was sent, with placeholders for secret query values, and in the command of an exec for
+/// what may be a password. What a proxied application puts into its query is unknown, so there the query is replaced
+/// whole.
 pub fn request_uri(key: &Key, request: &RequestInfo, target: &str) -> Masked<String> {
     let is_proxied = request.subresource == "proxy" || request.verb == "proxy";
     match target.split_once('?') {
@@ -40,23 +40,44 @@ pub fn request_uri(key: &Key, request: &RequestInfo, target: &str) -> Masked<Str
             let path = hide(key, without_credentials(path));
             Masked(format!("{path}?{}", key.placeholder(query.as_bytes())))
         }
-        _ => shown_uri(key, target),
+        _ => Masked(pairwise(key, target, push_argument)),
     }
 }
 
-/// Like [`request_uri`], with the query of a proxied call as well: for who decides on it.
-pub fn shown_uri(key: &Key, target: &str) -> Masked<String> {
+/// Pair for pair of the query, with what `command` makes of the arguments in it.
+pub(super) fn pairwise(
+    key: &Key,
+    target: &str,
+    command: impl Fn(&mut Arguments, &Key, &mut String, &str),
+) -> String {
     let Some((path, query)) = target.split_once('?') else {
-        return Masked(hide(key, without_credentials(target)));
+        return hide(key, without_credentials(target));
     };
+    let mut arguments = Arguments::default();
     let mut masked = hide(key, without_credentials(path));
     masked.push('?');
     for pair in query.split_inclusive(['&', ';']) {
         let end = pair.trim_end_matches(['&', ';']).len();
-        push_pair(key, &mut masked, &pair[..end]);
+        match pair[..end].split_once('=') {
+            Some((name, _)) if query_decoded(name) == b"command" => {
+                command(&mut arguments, key, &mut masked, &pair[..end]);
+            }
+            _ => push_pair(key, &mut masked, &pair[..end]),
+        }
         masked.push_str(&pair[end..]);
     }
-    Masked(masked)
+    masked
+}
+
+fn push_argument(arguments: &mut Arguments, key: &Key, masked: &mut String, pair: &str) {
+    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    let argument = arguments.masked(key, &query_decoded(value));
+    masked.push_str(name);
+    masked.push('=');
+    match argument {
+        Some(argument) => masked.push_str(&query_encoded(&argument)),
+        None => masked.push_str(value),
+    }
 }
 
 /// Like [`request_uri`], cut after `limit` bytes: for records whose number and size are an outsider's
@@ -86,14 +107,6 @@ pub fn whole_text(key: &Key, text: &str) -> Masked<String> {
     Masked(hide(key, text))
 }
 
-/// A parameter of a query, as it is decoded.
-pub fn parameter(key: &Key, name: &str, value: &str) -> Masked<String> {
-    match is_secret_key(name) && !value.is_empty() {
-        true => Masked(format!("{name}={}", key.placeholder(value.as_bytes()))),
-        false => Masked(hide(key, &format!("{name}={value}"))),
-    }
-}
-
 /// A [`text`] that kube-apiserver cuts in the same way.
 pub fn user_agent(key: &Key, agent: &str) -> Masked<String> {
     text(key, agent)
@@ -108,7 +121,7 @@ fn cut(mut masked: String, limit: usize) -> String {
     masked
 }
 
-fn push_pair(key: &Key, masked: &mut String, pair: &str) {
+pub(super) fn push_pair(key: &Key, masked: &mut String, pair: &str) {
     match pair.split_once('=') {
         Some((name, value)) if !value.is_empty() && is_secret_key(name) => {
             masked.push_str(name);
@@ -119,7 +132,7 @@ fn push_pair(key: &Key, masked: &mut String, pair: &str) {
     }
 }
 
-fn is_secret_key(name: &str) -> bool {
+pub(super) fn is_secret_key(name: &str) -> bool {
     let name = query_decoded(name);
     SECRET_KEYS
         .iter()
@@ -140,8 +153,20 @@ fn without_credentials(target: &str) -> &str {
         .map_or(target, |at| &rest[at + 1..])
 }
 
+fn query_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'-' | b'.' | b'_' | b'~' | b':' | b'/' => encoded.push(char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
 /// Decodes `%xx` and `+`; what is no escape stays as it is.
-fn query_decoded(text: &str) -> Vec<u8> {
+pub(super) fn query_decoded(text: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [byte, tail @ ..] = rest {
@@ -178,7 +203,7 @@ pub(super) fn hide_known(key: &Key, text: &str) -> String {
     replaced(key, text, key.detectors().secrets(text.as_bytes()))
 }
 
-fn replaced(key: &Key, text: &str, mut found: Vec<Range<usize>>) -> String {
+pub(super) fn replaced(key: &Key, text: &str, mut found: Vec<Range<usize>>) -> String {
     let bytes = text.as_bytes();
     found.sort_by_key(|secret| secret.start);
     let mut masked = String::with_capacity(text.len());

@@ -20,6 +20,7 @@ use self::{digest::Meaning, target::Pin};
 use super::{Call, arrival::Arrival, content_type};
 use crate::{
     approval::view::Unshowable,
+    mask::Disguised,
     policy::{Fact, Facts},
     protobuf,
     request_info::{self, Ambiguous, RequestInfo, media_type},
@@ -259,6 +260,8 @@ pub(super) enum NotApprovable {
     Query(#[from] Ambiguous),
     #[error("its command and parameters are longer than people are shown")]
     LongCommand,
+    #[error("{0}")]
+    Disguised(#[from] Disguised),
     #[error("{0}")]
     Unshowable(#[from] Unshowable),
     #[error("its token names more people than are kept from approving their own call")]

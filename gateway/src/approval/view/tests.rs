@@ -101,26 +101,37 @@ fn map_rule() -> Rule {
 }
 
 #[test]
-fn a_long_annotation_hides_nothing_else_and_says_that_it_is_there() {
-    let long = "\u{e9} ".repeat(MOST);
-    let made = diff(&key(), map_rule, None, Some(&map(&long, "evil")))
-        .expect("it is shown")
-        .expect("a diff");
-    let (text, note) = (made.find("evil"), made.find("not shown: "));
-    assert!(text.expect("the text") < note.expect("a note"), "{made}");
-    assert!(made.len() < MOST);
-    let object = object(&key(), map_rule(), &map(&long, "evil")).expect("it is shown");
-    assert!(object.contains("evil") && object.contains("not shown: "));
-
-    let changed = diff(
-        &key(),
-        map_rule,
-        Some(&map(&long, "good")),
-        Some(&map(&"x ".repeat(MOST), "evil")),
-    );
+fn a_long_annotation_is_shown_or_nobody_is_asked_but_where_it_stays() {
+    let (long, longer) = ("\u{e9} ".repeat(MOST), "x ".repeat(MOST));
+    for (before, after) in [
+        (None, map(&long, "evil")),
+        (Some(map(&long, "good")), map(&longer, "evil")),
+    ] {
+        let shown = diff(&key(), map_rule, before.as_ref(), Some(&after));
+        assert_eq!(shown, Err(Unshowable::TooLong));
+    }
+    let (before, after) = (map(&long, "good"), map(&long, "evil"));
+    let changed = diff(&key(), map_rule, Some(&before), Some(&after));
     let changed = changed.expect("it is shown").expect("a diff");
-    assert!(changed.contains("evil"), "{changed}");
-    assert_eq!(changed.matches("not shown: ").count(), 2, "{changed}");
+    assert!(
+        changed.contains("evil") && changed.len() < MOST,
+        "{changed}"
+    );
+}
+
+#[test]
+fn what_looks_like_a_secret_and_may_be_more_is_not_shown() {
+    let disguised = map("note", "-----BEGIN PRIVATE KEY-----\nevil");
+    let made = diff(&key(), map_rule, None, Some(&disguised));
+    assert_eq!(made, Err(Unshowable::Disguised(Disguised)));
+    let shown = object(&key(), map_rule(), &disguised);
+    assert_eq!(shown, Err(Unshowable::Disguised(Disguised)));
+    // It is there already, and nothing of it changes.
+    let mut noted = disguised.clone();
+    noted["metadata"]["annotations"]["a"] = json!("another");
+    assert!(diff(&key(), map_rule, Some(&disguised), Some(&noted)).is_ok());
+    let key_of_secret = secret("LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0tCmE=", "green");
+    assert!(diff(&key(), rule, None, Some(&key_of_secret)).is_ok());
 }
 
 #[test]

@@ -17,14 +17,19 @@ fn uri(subresource: &str, target: &str) -> String {
 }
 
 #[test]
-fn commands_and_tokens_in_a_query_are_replaced_and_the_rest_stays() {
-    let command = key().placeholder(b"mysql -p hunter2");
+fn passwords_of_commands_and_tokens_in_a_query_are_replaced_and_the_rest_stays() {
+    let exec = "/api/v1/namespaces/a/pods/b/exec?stdout=true&command=mysql&command=";
+    let password = key().placeholder(b"hunter2");
     assert_eq!(
         uri(
             "exec",
-            "/api/v1/namespaces/a/pods/b/exec?stdout=true&command=mysql+-p%20hunter2&container=c"
+            &format!("{exec}--password%3Dhunter2&command=-e&command=drop+table%20x&container=c")
         ),
-        format!("/api/v1/namespaces/a/pods/b/exec?stdout=true&command={command}&container=c")
+        format!("{exec}--password%3D{password}&command=-e&command=drop+table%20x&container=c")
+    );
+    assert_eq!(
+        uri("exec", &format!("{exec}--password&c%6fmmand=hunter2")),
+        format!("{exec}--password&c%6fmmand={password}")
     );
     for name in [
         "token",

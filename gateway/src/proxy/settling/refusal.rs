@@ -136,6 +136,9 @@ pub(super) fn not_approvable(why: &NotApprovable) -> Denial {
             "Send a shorter one, such as a script that is there already and has been looked at."
         }
         NotApprovable::Unshowable(Unshowable::TooLong) => "Send it in smaller parts.",
+        NotApprovable::Disguised(_) | NotApprovable::Unshowable(Unshowable::Disguised(_)) => {
+            "Leave secrets out of it, or keep them in a Secret."
+        }
         NotApprovable::TooManyHumans => "Use a token with fewer claims about people.",
         NotApprovable::NotRead | NotApprovable::Query(_) | NotApprovable::Unshowable(_) => {
             "Send it in a plainer form, or ask whoever owns the policy for a rule that allows it."

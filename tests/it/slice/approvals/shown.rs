@@ -68,9 +68,18 @@ fn what_cannot_be_shown_whole_is_denied_and_asks_nobody() -> Result<()> {
     let padding = format!("command=A%3D{}", "x".repeat(1000));
     let long = [&["command=env"][..], &[&*padding; 9], &["command=evil"]].concat();
     asked.is_not_approvable(&asked.exec(&long.join("&"))?)?;
+    let disguised = "command=sh&command=-c&command=%3A%20-----BEGIN%20PRIVATE%20KEY-----%3Bevil%3B-----END%20PRIVATE%20KEY-----";
+    asked.is_not_approvable(&asked.exec(disguised)?)?;
+    let proxied = "services/web/proxy/reset?auth=rm%20-rf%20/";
+    asked.is_not_approvable(&asked.send("POST", proxied, &Value::Null)?)?;
 
     let mut map = json!({"metadata": {"name": "web"}, "data": {"colour": "green"}});
     map["data"]["text"] = json!("text ".repeat(12_000));
+    asked.is_not_approvable(&asked.send("POST", "configmaps", &map)?)?;
+    map["data"]["text"] = json!("#!/bin/sh\n-----BEGIN PRIVATE KEY-----\nevil");
+    asked.is_not_approvable(&asked.send("POST", "configmaps", &map)?)?;
+    map["data"]["text"] = json!("text");
+    map["metadata"]["annotations"] = json!({"snippet": "text ".repeat(12_000)});
     asked.is_not_approvable(&asked.send("POST", "configmaps", &map)?)?;
 
     // The masker gives up on what it would have to read again and again.
@@ -78,7 +87,7 @@ fn what_cannot_be_shown_whole_is_denied_and_asks_nobody() -> Result<()> {
     for _ in 0..40 {
         hidden = json!({"items": [hidden], "kind": "Secret"});
     }
-    map["data"]["text"] = json!("text");
+    map["metadata"] = json!({"name": "web"});
     map["items"] = json!([hidden]);
     asked.is_not_approvable(&asked.send("POST", "configmaps", &map)?)?;
     assert!(!asked.exists("web")?);
@@ -95,7 +104,7 @@ fn people_see_where_a_call_goes_how_and_what_it_says() -> Result<()> {
     assert_eq!(call["params"], json!(["container=web", "stdin=true"]));
 
     let map = json!({
-        "metadata": {"name": "web", "annotations": {"a": "text ".repeat(12_000)}},
+        "metadata": {"name": "web", "annotations": {"a": "note"}},
         "data": {"colour": "evil"},
     });
     let made = asked.send("POST", "configmaps?fieldManager=me", &map)?;
@@ -103,7 +112,7 @@ fn people_see_where_a_call_goes_how_and_what_it_says() -> Result<()> {
         made.status == 403 && request["spec"]["call"]["params"] == json!(["fieldManager=me"])
     })?;
     let diff = made["spec"]["diff"].as_str().context("a diff")?;
-    let (data, note) = (diff.find("evil"), diff.find("not shown: 60000 bytes"));
+    let (data, note) = (diff.find("evil"), diff.find("note"));
     assert!(data.is_some() && data < note, "{diff}");
 
     asked.scene.create_configmap("old")?;

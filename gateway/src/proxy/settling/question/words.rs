@@ -3,7 +3,7 @@
 use super::plain;
 use crate::{
     api::v1alpha1::approval_request::Call as Shown,
-    mask,
+    mask::{self, Disguised},
     proxy::{
         Call,
         content::{NotApprovable, is_opaque, telling_parameters},
@@ -17,16 +17,15 @@ const MOST: usize = 8 << 10;
 /// All of them, or nobody is asked.
 pub(super) fn of(call: &Call<'_>, key: &mask::Key) -> Result<Shown, NotApprovable> {
     let info = call.attributes.request;
-    let mut summary = summary(info, key);
+    let mut summary = summary(info, key)?;
     if info.verb == "deletecollection" {
         summary.push_str(&format!(" ({} objects)", call.content.targets().len()));
     }
     let argv = info.command.iter();
-    let argv: Vec<_> = argv
-        .map(|argument| lines(mask::whole_text(key, argument).get()))
-        .collect();
+    let argv = argv.map(|argument| Ok(lines(mask::shown_text(key, argument)?.get())));
+    let argv = argv.collect::<Result<Vec<_>, Disguised>>()?;
     let (params, target) = match is_opaque(info) {
-        true => (Vec::new(), target(call, key)),
+        true => (Vec::new(), target(call, key)?),
         false => (params(call, key)?, String::new()),
     };
     let words = argv.iter().chain(&params).chain([&target]);
@@ -52,20 +51,20 @@ fn params(call: &Call<'_>, key: &mask::Key) -> Result<Vec<String>, NotApprovable
     let params = telling_parameters(&call.arrival.target)?;
     let params = params
         .filter(|(name, _)| !(has_argv && name == "command"))
-        .map(|(name, value)| plain(mask::parameter(key, &name, &value).get()));
-    Ok(params.collect())
+        .map(|(name, value)| Ok(plain(mask::shown_parameter(key, &name, &value)?.get())));
+    params.collect()
 }
 
-fn target(call: &Call<'_>, key: &mask::Key) -> String {
-    let target = mask::shown_uri(key, &call.arrival.target);
-    plain(&format!("{} {}", call.arrival.method, target.get()))
+fn target(call: &Call<'_>, key: &mask::Key) -> Result<String, Disguised> {
+    let target = mask::shown_uri(key, &call.arrival.target)?;
+    Ok(plain(&format!("{} {}", call.arrival.method, target.get())))
 }
 
 /// As in `patch deployments.apps/web in namespace shop`.
-fn summary(info: &RequestInfo, key: &mask::Key) -> String {
+fn summary(info: &RequestInfo, key: &mask::Key) -> Result<String, Disguised> {
     if !info.is_resource_request {
-        let path = mask::whole_text(key, &info.path);
-        return format!("{} {}", info.verb, path.get());
+        let path = mask::shown_text(key, &info.path)?;
+        return Ok(format!("{} {}", info.verb, path.get()));
     }
     let mut summary = match info.subresource.as_str() {
         kind @ ("exec" | "attach" | "portforward") => format!("{kind} {}", info.resource),
@@ -91,7 +90,7 @@ fn summary(info: &RequestInfo, key: &mask::Key) -> String {
         summary.push_str(" in namespace ");
         summary.push_str(&info.namespace);
     }
-    summary
+    Ok(summary)
 }
 
 /// [`plain`], but for what a shell would read as something else than a space.
