@@ -2,11 +2,14 @@
 
 use std::thread;
 
-use anyhow::Result;
-use harness::{Kubectl, Output, eventually};
+use anyhow::{Context, Result};
+use harness::{Cluster, Kubectl, Oidc, Output, eventually};
 use serde_json::{Value, json};
 
-use super::approvals::{Asked, SOON, approval};
+use super::{
+    Scene,
+    approvals::{Asked, SOON, approval},
+};
 
 const GUARDRAILS: &str = include_str!("../../../deploy/policies/guardrails.yaml");
 
@@ -151,4 +154,103 @@ fn a_shell_waits_for_a_person(asked: &Asked) -> Result<()> {
         assert_eq!(said, "inside\n");
         Ok(())
     })
+}
+
+#[test]
+fn a_reader_reads_all_but_secrets_and_changes_nothing() -> Result<()> {
+    let scene = Scene::with(|mut settings, _| {
+        let policy = include_str!("../../../deploy/policies/read-only.yaml")
+            .replace("name: reader\n", "name: coder\n");
+        settings.policies.clear();
+        Ok(settings.with_policy("read-only.yaml", &policy))
+    })?;
+    scene.create_configmap("there")?;
+    let kubectl = scene.kubectl()?;
+    for reads in [
+        &["get", "configmaps,pods", "--watch-only=false"][..],
+        &["get", "configmap", "there", "-o", "yaml"],
+        &["auth", "whoami"],
+    ] {
+        kubectl.ok(reads)?;
+    }
+    let pod = &*scene.pod.name;
+    for (denied, by) in [
+        (&["get", "secrets"][..], "no-secrets"),
+        (&["delete", "configmap", "there"], "changes-nothing"),
+        (&["label", "configmap", "there", "a=b"], "changes-nothing"),
+        (&["exec", pod, "--", "id"], "changes-nothing"),
+        (&["create", "token", "coder"], "changes-nothing"),
+    ] {
+        let said = kubectl.run(denied)?.failure()?;
+        assert!(said.contains(by), "{denied:?}: {said}");
+    }
+    let kept = scene
+        .namespace
+        .api()
+        .get(&format!("{}/there", scene.configmaps()))?;
+    assert!(kept["metadata"]["labels"].is_null(), "{kept}");
+    let may = can_i(&kubectl, "delete", "configmaps")?;
+    assert!(
+        may.status == 1 && may.stdout.contains("this agent only reads"),
+        "{may:?}"
+    );
+    Ok(())
+}
+
+/// With the names that the file says are to be edited.
+fn ci_deployer(namespace: &str) -> String {
+    include_str!("../../../deploy/policies/ci-deployer.yaml")
+        .replace("[production]", &format!("[{namespace}]"))
+        .replace("74000001", REPOSITORY)
+        .replace(
+            "acme/shop/.github/workflows/deploy.yaml@",
+            "octo-org/octo-repo/.github/workflows/deploy.yml@",
+        )
+}
+
+const REPOSITORY: &str = "78";
+
+#[test]
+fn a_ci_job_rolls_out_from_the_main_branch_alone() -> Result<()> {
+    let cluster = Cluster::from_env()?;
+    let oidc = Oidc::from_env(&cluster)?;
+    let main = Oidc::github_claims(REPOSITORY);
+    let mut branch = main.clone();
+    branch["ref"] = json!("refs/heads/x@refs/heads/main");
+    branch["sub"] = json!(format!("repo:octo-org@65/octo-repo@{REPOSITORY}:ref:x"));
+    let mut borrowed = main.clone();
+    borrowed["job_workflow_ref"] = json!("evil/shop/.github/workflows/deploy.yml@refs/heads/main");
+    let scene = Scene::on(cluster, |mut settings, namespace| {
+        let rules = json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]);
+        for claims in [&main, &branch] {
+            let subject = claims["sub"].as_str().context("a subject")?;
+            namespace.grant(&format!("sallyport:oidc:github:{subject}"), &rules)?;
+        }
+        settings.policies.clear();
+        Ok(settings
+            .with_github(&oidc)
+            .with_policy("ci-deployer.yaml", &ci_deployer(&namespace.name)))
+    })?;
+    let job = |claims: &Value| {
+        Kubectl::through(&scene.gateway, &scene.namespace.name, &oidc.token(claims)?)
+    };
+    let applied = job(&main)?.run_with(&["apply"], &deployment("shop"))?;
+    assert_eq!(applied.success()?, "deployment.apps/shop created\n");
+    for claims in [&branch, &borrowed] {
+        let job = job(claims)?;
+        job.ok(&["get", "deployment", "shop"])?;
+        let denied = job
+            .run(&[
+                "set",
+                "image",
+                "deployment/shop",
+                "main=registry.invalid/evil:1",
+            ])?
+            .failure()?;
+        assert!(
+            denied.contains("only one workflow on the main branch rolls out"),
+            "{denied}"
+        );
+    }
+    Ok(())
 }
