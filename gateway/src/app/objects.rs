@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Client, ResourceExt as _};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep, sleep_until},
+    sync::{mpsc, watch},
+    time::sleep,
 };
 
+use self::stops::TellStops;
 use super::upstream_config;
 use crate::{
     api::{
@@ -26,6 +27,8 @@ use crate::{
     policy::{AgentNamespaces, Glasses, Pushed, Stops},
     readiness::BlockReady,
 };
+
+mod stops;
 
 const LOOKS_EVERY: Duration = Duration::from_secs(15);
 /// Stops that wait to be taken.
@@ -106,76 +109,6 @@ impl Told {
             glasses: watch::channel(Arc::default()).1,
             namespaces: watch::channel(Arc::default()).1,
         }
-    }
-}
-
-struct TellStops {
-    known: Receiver<AgentStop>,
-    namespaces: Receiver<Namespace>,
-    in_force: watch::Receiver<bool>,
-    waiting: Option<BlockReady>,
-    pushes: mpsc::Receiver<StopPush>,
-    pushed: Pushed,
-    stops: watch::Sender<Arc<Stops>>,
-}
-
-impl TellStops {
-    async fn run(mut self) {
-        let mut taken = None;
-        loop {
-            let everything = self.tell();
-            answer(taken.take());
-            let lease = self.pushed.ends();
-            tokio::select! {
-                () = self.stops.closed() => return,
-                () = changed(&mut self.known) => {}
-                () = changed(&mut self.in_force) => {}
-                () = changed(&mut self.namespaces), if !everything => {}
-                Some(push) = self.pushes.recv() => taken = Some(self.take(push)),
-                () = at(lease) => {}
-            }
-        }
-    }
-
-    /// Whether everything that counts has been heard.
-    fn tell(&mut self) -> bool {
-        let known = Arc::clone(&self.known.borrow_and_update());
-        self.pushed.settle(&known, Instant::now());
-        let everything =
-            *self.in_force.borrow_and_update() && self.namespaces.borrow_and_update().synced;
-        let now = match everything {
-            true => Stops::of(&known).and(&self.pushed),
-            false => Stops::not_heard(),
-        };
-        if now.is_heard() && self.waiting.take().is_some() {
-            tracing::info!(
-                stops = now.iter().count(),
-                "the cluster's objects are known"
-            );
-        }
-        self.stops.send_replace(Arc::new(now));
-        everything
-    }
-
-    /// Its answer waits until it has been told.
-    fn take(&mut self, push: StopPush) -> (oneshot::Sender<bool>, bool) {
-        let known = Arc::clone(&self.known.borrow());
-        let is_in_force = self.pushed.take(&push.object, &known, Instant::now());
-        (push.in_force, is_in_force)
-    }
-}
-
-fn answer(taken: Option<(oneshot::Sender<bool>, bool)>) {
-    if let Some((waiting, is_in_force)) = taken {
-        // Whoever asked may have gone.
-        let _gone = waiting.send(is_in_force);
-    }
-}
-
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }
 
