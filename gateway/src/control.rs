@@ -10,7 +10,7 @@
 //! | `GET /v1/records?follow=true` | each record from now on, once it is durable, a line each |
 //! | `GET /v1/streams` | what runs |
 //! | `DELETE /v1/streams/{auditID}` | 200 once its end is asked for |
-//! | `POST /v1/stops` | whether that AgentStop is in force here now: heard of, or by this for a minute at most |
+//! | `POST /v1/stops` | whether that AgentStop is in force here now: heard of, or by this until it is |
 //! | `POST /v1/reads` | the audit id of a read's record, once that is durable |
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};

@@ -11,20 +11,18 @@ use tokio::{
     time::sleep,
 };
 
-use self::stops::TellStops;
+use self::stops::{Needed, TellStops};
 use super::upstream_config;
 use crate::{
     api::{
         names::AGENTS_LABEL,
-        v1alpha1::{
-            agent::Agent, agent_policy::AgentPolicy, agent_stop::AgentStop, break_glass::BreakGlass,
-        },
+        v1alpha1::{agent::Agent, agent_policy::AgentPolicy, break_glass::BreakGlass},
     },
     audit::record::Enforcement,
     config::Config,
     control::StopPush,
     informer::{self, Known, changed},
-    policy::{AgentNamespaces, Glasses, Pushed, Stops},
+    policy::{AgentNamespaces, Glasses, Stops},
     readiness::BlockReady,
 };
 
@@ -39,11 +37,9 @@ type Receiver<T> = watch::Receiver<Arc<Known<T>>>;
 /// What is heard of the cluster.
 #[derive(Clone)]
 pub(super) struct Objects {
+    client: Client,
     pub(super) policies: Receiver<AgentPolicy>,
     pub(super) agents: Receiver<Agent>,
-    stops: Receiver<AgentStop>,
-    glasses: Receiver<BreakGlass>,
-    namespaces: Receiver<Namespace>,
 }
 
 /// What the data path is told of it.
@@ -66,9 +62,7 @@ impl Objects {
         Ok(Some(Self {
             policies: informer::follow(&client),
             agents: informer::follow(&client),
-            stops: informer::follow(&client),
-            glasses: informer::follow(&client),
-            namespaces: informer::follow(&client),
+            client,
         }))
     }
 
@@ -78,19 +72,16 @@ impl Objects {
         let (stops, told_stops) = watch::channel(Arc::new(Stops::not_heard()));
         let (glasses, told_glasses) = watch::channel(Arc::default());
         let (namespaces, told_namespaces) = watch::channel(Arc::default());
-        tokio::spawn(tell_namespaces(self.namespaces.clone(), namespaces));
-        tokio::spawn(tell_glasses(self.glasses, glasses));
+        let heard = informer::follow(&self.client);
+        tokio::spawn(tell_namespaces(heard.clone(), namespaces));
+        tokio::spawn(tell_glasses(informer::follow(&self.client), glasses));
         let (pushing, pushes) = mpsc::channel(PUSHES);
-        let telling = TellStops {
-            known: self.stops,
-            namespaces: self.namespaces,
+        let needed = Needed {
             in_force,
+            namespaces: heard,
             waiting: Some(waiting),
-            pushes,
-            pushed: Pushed::default(),
-            stops,
         };
-        tokio::spawn(telling.run());
+        tokio::spawn(TellStops::new(self.client, pushes, needed, stops).run());
         Told {
             stops: told_stops,
             pushing: Some(pushing),

@@ -141,10 +141,13 @@ pub(super) async fn stop(
     body: impl Body<Data = Bytes, Error: Into<BoxError>>,
 ) -> Result<AgentStop, Refusal> {
     let stop: AgentStop = read(body, MOST_ORDER).await?;
-    if stop.metadata.name.is_none() || stop.metadata.resource_version.is_none() {
-        return Err(Refusal::Malformed(
-            "the AgentStop has no name or no resourceVersion".to_owned(),
-        ));
+    let version = stop.metadata.resource_version.as_deref();
+    let is_numbered = version.is_some_and(|version| version.parse::<u64>().is_ok());
+    if stop.metadata.name.is_none() || !is_numbered {
+        return Err(Refusal::Malformed(format!(
+            "the AgentStop has no name, or a resourceVersion that is no number ({version:?}), by which alone this \
+             gateway could tell whether it has heard of it"
+        )));
     }
     Ok(stop)
 }

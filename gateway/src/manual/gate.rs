@@ -132,9 +132,9 @@
 //! So `agents stop` waits for no watch. The controller reads the AgentStop and brings it to every gateway (`POST
 //! /v1/stops/NAME/apply` of the evidence API: it takes the right to create `agentstops`, and is recorded), and the
 //! command says `applied by 12 of 12 gateways`, or by which not and why. A stop that was brought so counts as any
-//! other, until the gateway hears of the object itself, or for a minute: lifting it ends it everywhere, and a
-//! controller that dies leaves nothing behind. A gateway whose watch fails for longer, though calls pass, stops counting
-//! it and records a `resume` of nobody; its log says that it does not hear: stop the agent again. Where the evidence API is not reached, the command says so and the stop
+//! other, until the gateway hears of the object itself: lifting it ends it everywhere, and a controller that dies leaves
+//! nothing behind. A gateway that has not heard of it for a minute lists the stops anew, and counts it until that list
+//! is whole, however long its watch fails. Where the evidence API is not reached, the command says so and the stop
 //! counts by the watches. `agents resume` leaves it to the watches.
 //!
 //! What runs is judged again whenever policies, stops or agents' namespaces change, and every 5 minutes. A watch or log

@@ -110,3 +110,20 @@ async fn a_person_in_many_groups_can_be_recorded() {
         "{refused}"
     );
 }
+
+#[tokio::test]
+async fn a_stop_that_could_never_be_told_from_what_is_heard_is_refused() {
+    let of = |version: &str| {
+        let metadata = format!(r#"{{"name":"one","resourceVersion":"{version}"}}"#);
+        body(&format!(
+            r#"{{"apiVersion":"sallyport.dev/v1alpha1","kind":"AgentStop","metadata":{metadata},
+                "spec":{{"target":{{"agent":"fixer"}},"reason":"it loops","by":"alice"}}}}"#
+        ))
+    };
+    assert!(stop(of("7")).await.is_ok());
+    let refusal = stop(of("v7")).await.expect_err("no number").to_string();
+    assert!(
+        refusal.contains("v7") && refusal.contains("no number"),
+        "{refusal}"
+    );
+}

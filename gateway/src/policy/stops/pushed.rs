@@ -1,10 +1,13 @@
 //! Stops that the controller brings before the gateway hears of them itself.
 //!
-//! Each is a lease: it counts until what the gateway hears has come as far as the object, and then that alone counts,
-//! or for a minute. So a stop that is lifted ends here too, and a controller that dies leaves nothing behind.
+//! Each counts until what the gateway hears has come as far as the object; from then on that alone counts. So a stop
+//! that is lifted ends here too, and one holds for as long as nothing can be heard.
 //!
 //! How far is told by versions of the cluster's store, which only grow. What was heard as far as the object's version
-//! and does not show the object shows that it is deleted, so a push that comes late brings nothing back.
+//! and does not show the object shows that it is deleted, so a push that comes late brings nothing back. A watch may
+//! have nothing to tell: of an object that was deleted before its list, or of a store that was restored, whose versions
+//! went back. So a stop that is unheard of for long takes a list anew; one that began after the push decides, whatever
+//! its versions.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -15,24 +18,24 @@ use super::Stop;
 use crate::{api::v1alpha1::agent_stop::AgentStop, informer::Known};
 
 /// Longer than a dead watch goes unnoticed.
-const LEASE: Duration = Duration::from_secs(60);
+const HEARD_WITHIN: Duration = Duration::from_secs(60);
 
 /// Those that count, by the name of their object.
 #[derive(Debug, Default)]
-pub struct Pushed(BTreeMap<String, Lease>);
+pub struct Pushed(BTreeMap<String, Unheard>);
 
 #[derive(Debug)]
-struct Lease {
+struct Unheard {
     stop: Arc<Stop>,
     object: Version,
-    until: Instant,
+    since: Instant,
 }
 
 /// Of one object as it was read. A stop is changed by its end alone: a later version of its name is another stop.
 #[derive(Debug)]
 struct Version {
     uid: Option<String>,
-    /// One that is no number was never heard of.
+    /// Of what is refused before it comes here because it has none, nobody was ever told.
     number: u64,
 }
 
@@ -47,34 +50,36 @@ impl Pushed {
         if version.is_shown(&name, known) {
             return !is_resumed(&name, known);
         }
-        let is_replaced = |lease: &Lease| lease.object.number > version.number;
+        let is_replaced = |newer: &Unheard| newer.object.number > version.number;
         if version.is_passed(known) || self.0.get(&name).is_some_and(is_replaced) {
             return false;
         }
-        let lease = Lease {
+        let unheard = Unheard {
             stop: Arc::new(Stop::of(object)),
             object: version,
-            until: now + LEASE,
+            since: now,
         };
-        self.0.insert(name, lease);
+        self.0.insert(name, unheard);
         true
     }
 
-    /// Lets go of what is heard of by now, and of what is over.
-    pub fn settle(&mut self, known: &Known<AgentStop>, now: Instant) {
-        self.0.retain(|name, lease| {
-            let is_heard = lease.object.is_shown(name, known) || lease.object.is_passed(known);
-            lease.until > now && !is_heard
+    /// Lets go of what is heard of by now. The last whole list of `known` was asked for after `began`.
+    pub fn settle(&mut self, known: &Known<AgentStop>, began: Instant) {
+        self.0.retain(|name, unheard| {
+            let is_listed = known.synced && unheard.since < began;
+            let object = &unheard.object;
+            !(is_listed || object.is_shown(name, known) || object.is_passed(known))
         });
     }
 
-    /// When the next one is over.
-    pub fn ends(&self) -> Option<Instant> {
-        self.0.values().map(|lease| lease.until).min()
+    /// When a list is to be asked for anew.
+    pub fn overdue(&self) -> Option<Instant> {
+        let since = self.0.values().map(|unheard| unheard.since).min();
+        since.map(|since| since + HEARD_WITHIN)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Stop>> {
-        self.0.values().map(|lease| &lease.stop)
+        self.0.values().map(|unheard| &unheard.stop)
     }
 }
 

@@ -49,7 +49,7 @@ fn a_stop_counts_from_its_push_on_and_once_it_is_heard_of_only_as_long_as_it_is_
         ["5"],
         "once, not twice"
     );
-    assert_eq!(pushed.ends(), None);
+    assert_eq!(pushed.overdue(), None);
     assert!(
         in_force(&pushed, &known(None, 6)).is_empty(),
         "it was lifted"
@@ -84,15 +84,27 @@ fn a_push_that_comes_late_brings_back_nothing() {
 }
 
 #[test]
-fn a_stop_whose_version_is_no_number_counts_until_it_is_shown_or_over() {
+fn a_stop_that_nobody_tells_of_counts_until_a_list_that_began_after_it_is_whole() {
     let (mut pushed, now) = (Pushed::default(), Instant::now());
-    let mut odd = object(5);
-    odd.metadata.resource_version = Some("v5".into());
-    assert!(pushed.take(&odd, &known(None, 9), now));
-    pushed.settle(&known(None, 10), now + LEASE / 2);
-    assert_eq!(in_force(&pushed, &known(None, 10)), ["5"]);
-    pushed.settle(&known(None, 11), now + LEASE);
-    assert!(in_force(&pushed, &known(None, 11)).is_empty());
+    assert!(pushed.take(&object(5), &known(None, 3), now));
+    assert_eq!(pushed.overdue(), Some(now + HEARD_WITHIN));
+    pushed.settle(&known(None, 3), now);
+    assert_eq!(
+        in_force(&pushed, &known(None, 3)),
+        ["5"],
+        "the list may be older"
+    );
+    let later = now + HEARD_WITHIN;
+    pushed.settle(&Known::default(), later);
+    assert_eq!(
+        in_force(&pushed, &known(None, 3)),
+        ["5"],
+        "the list is not whole"
+    );
+    // Restored from a backup, the store never comes to the version again.
+    pushed.settle(&known(None, 2), later);
+    assert!(in_force(&pushed, &known(None, 2)).is_empty());
+    assert_eq!(pushed.overdue(), None);
 }
 
 #[test]
@@ -104,13 +116,14 @@ fn nothing_is_let_go_of_by_a_gateway_that_has_heard_nothing() {
     assert_eq!(in_force(&pushed, &known(None, 3)), ["5"]);
 }
 
-/// What happens next: the object is made or deleted, the gateway hears of so much more of it, the object as it is or
-/// as it last was is pushed.
+/// What happens next: the object is made or deleted, the gateway hears of so much more of it or lists everything anew,
+/// the object as it is or as it last was is pushed.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Make,
     Delete,
     Hear(usize),
+    List,
     Push,
     PushLast,
 }
@@ -120,6 +133,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Just(Step::Make),
         Just(Step::Delete),
         (1..4_usize).prop_map(Step::Hear),
+        Just(Step::List),
         Just(Step::Push),
         Just(Step::PushLast),
     ];
@@ -131,7 +145,7 @@ proptest! {
     /// what is there counts, once.
     #[test]
     fn pushes_and_what_is_heard_agree_in_any_order(steps in steps()) {
-        let now = Instant::now();
+        let (mut now, mut began) = (Instant::now(), Instant::now());
         let mut pushed = Pushed::default();
         // The object after each version. Version 0 is none.
         let mut history = vec![None];
@@ -139,6 +153,7 @@ proptest! {
         for step in steps {
             let is = *history.last().expect("never empty");
             let next = history.len() as u64;
+            now += Duration::from_secs(1);
             match (step, is) {
                 (Step::Make, None) => {
                     history.push(Some(next));
@@ -146,6 +161,7 @@ proptest! {
                 }
                 (Step::Delete, Some(_)) => history.push(None),
                 (Step::Hear(more), _) => heard = (heard + more).min(history.len() - 1),
+                (Step::List, _) => (heard, began) = (history.len() - 1, now),
                 (Step::Push, Some(uid)) => {
                     prop_assert!(pushed.take(&object(uid), &known(history[heard], heard as u64), now));
                     last = Some((uid, true));
@@ -156,7 +172,7 @@ proptest! {
                 _ => {}
             }
             let known = known(history[heard], heard as u64);
-            pushed.settle(&known, now);
+            pushed.settle(&known, began);
             let counts = in_force(&pushed, &known);
             let is = *history.last().expect("never empty");
             if let (Some(uid), Some((of, true))) = (is, last) && uid == of {
