@@ -323,6 +323,9 @@ pub struct Masking {
     /// Secrets of one's own that begin with a fixed prefix, beside those that every gateway knows.
     #[serde(default)]
     pub detectors: Vec<Detector>,
+    /// Fields whose values are secret, whatever they look like.
+    #[serde(default)]
+    pub sensitive_fields: Vec<SensitiveFields>,
 }
 
 /// What a secret looks like: `prefix`, and at least `length` of `characters` behind it.
@@ -350,6 +353,18 @@ pub struct Detector {
 pub enum Check {
     /// It looks as if nobody could have chosen it: digits and letters in no order.
     LooksRandom,
+}
+
+/// Some fields of some objects: as in an `AgentPolicy`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SensitiveFields {
+    pub api_groups: Vec<String>,
+    pub resources: Vec<String>,
+    pub namespaces: Vec<String>,
+    pub names: Vec<String>,
+    /// As `.spec.data[*].value`.
+    pub paths: Vec<String>,
 }
 
 /// `/metrics`, `/healthz` and `/readyz`.

@@ -2,7 +2,8 @@
 //!
 //! A body is masked while it passes, in constant memory and whatever its chunks are:
 //!
-//! - [`Rule`] says what is secret, from the group and resource of the URL.
+//! - [`Rule`] says what is secret, from the group and resource of the URL; `fields` say what is besides, where somebody
+//!   named it.
 //! - `gzip` inflates what came compressed, as long as it does not become far longer than it was.
 //! - `decoder` makes JSON of protobuf and YAML, so that the rest reads one format, and equal values have equal
 //!   placeholders in all of them.
@@ -24,6 +25,7 @@ use serde::Serialize;
 pub use self::{
     body::{Body, BodyMasker, DigestOnly, RecordedBody},
     detectors::{OwnDetector, Problem as DetectorProblem, Unusable},
+    fields::{FieldProblem, SensitiveFields, UnusableFields, is_sensitive},
     findings::{Findings, ObjectFacts, SecretPassed, StatusFacts},
     key::{Digest, Key, KeyError},
     output::{OutputMasker, RecordedOutput},
@@ -40,6 +42,7 @@ mod arguments;
 mod body;
 mod decoder;
 mod detectors;
+mod fields;
 mod findings;
 mod gzip;
 mod inspect;

@@ -29,6 +29,11 @@ mod writer;
 #[cfg(test)]
 pub(crate) mod tests;
 
+/// Whether Kubernetes itself defines this API group.
+pub fn has_group(group: &str) -> bool {
+    description::has_group(group)
+}
+
 /// The JSON of a whole body of `application/vnd.kubernetes.protobuf`, exactly as the API server will read it.
 pub fn to_json(body: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut json = Vec::with_capacity(2 * body.len());

@@ -11,6 +11,7 @@ mod finality;
 pub mod manifest;
 pub mod matching;
 pub mod node_coverage;
+pub mod selectors;
 
 /// The CustomResourceDefinitions as one YAML stream, in alphabetical order.
 pub fn crds_yaml() -> Result<String, serde_saphyr::ser_error::Error> {

@@ -13,7 +13,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{
-    detectors::{Detectors, OwnDetector, Unusable, configured},
+    detectors::{self, Detectors, OwnDetector, Unusable},
+    fields::{self, Selected, SensitiveFields, UnusableFields},
+    rule::Rule,
     value::{Encoding, ValueDigest},
 };
 use crate::{config, hex};
@@ -33,20 +35,30 @@ pub struct Key {
     bodies: hmac::Key,
     secrets: hmac::Key,
     views: hmac::Key,
-    /// What is looked for in texts, to be replaced with this key's placeholders.
-    detectors: Arc<InForce>,
+    /// What is looked for, to be replaced with this key's placeholders.
+    in_force: Arc<InForce>,
 }
 
-/// What is looked for now: the built-in detectors, those of the configuration, and those of the policies in force.
+/// What is looked for now: the built-in detectors, and the detectors and fields of the configuration and of the
+/// policies in force.
 struct InForce {
-    configured: Vec<OwnDetector>,
-    all: RwLock<Arc<Detectors>>,
+    detectors: Vec<OwnDetector>,
+    fields: Vec<SensitiveFields>,
+    all: RwLock<All>,
+}
+
+#[derive(Clone)]
+struct All {
+    detectors: Arc<Detectors>,
+    fields: Arc<[SensitiveFields]>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     #[error(transparent)]
     Detector(#[from] Unusable),
+    #[error(transparent)]
+    Fields(#[from] UnusableFields),
     #[error("cannot read masking.keyFile {}; {REMEDY}", path.display())]
     Unreadable {
         path: PathBuf,
@@ -60,10 +72,12 @@ pub enum KeyError {
 }
 
 impl Key {
-    /// The key and the detectors of a configuration.
+    /// The key, the detectors and the fields of a configuration.
     pub fn configured(masking: &config::Masking) -> Result<Self, KeyError> {
+        let detectors = detectors::configured(&masking.detectors)?;
+        let fields = fields::configured(&masking.sensitive_fields)?;
         Ok(Self {
-            detectors: InForce::new(configured(&masking.detectors)?),
+            in_force: InForce::new(detectors, fields),
             ..Self::from_file(&masking.key_file)?
         })
     }
@@ -98,7 +112,7 @@ impl Key {
             bodies: derived(&root, b"sallyport bodies"),
             secrets: derived(&root, b"sallyport secrets"),
             views: derived(&root, b"sallyport views"),
-            detectors: InForce::new(Vec::new()),
+            in_force: InForce::new(Vec::new(), Vec::new()),
         }
     }
 
@@ -117,6 +131,15 @@ impl Key {
         self.placeholder_of(value, Encoding::Base64)
     }
 
+    /// For an agent's eyes: another one where the same value stands elsewhere.
+    pub(super) fn placeholder_at(&self, path: &[u8], value: &[u8]) -> String {
+        let mut context = hmac::Context::with_key(&self.views);
+        for part in [b"at a path", path, value] {
+            update_part(&mut context, part);
+        }
+        self.placeholder_from(context.sign().as_ref())
+    }
+
     /// Starts a digest of a body as it passes.
     pub fn digest(&self) -> Digest {
         Digest {
@@ -125,20 +148,28 @@ impl Key {
         }
     }
 
-    /// From now on these are looked for, beside those that are built in or configured, by every user of this key.
-    pub fn look_for(&self, of_policies: &[OwnDetector]) {
-        let own = [&self.detectors.configured, of_policies].concat();
-        let mut all = self
-            .detectors
-            .all
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *all = Detectors::with(&own);
+    /// From now on these are looked for, beside what is built in or configured, by every user of this key.
+    pub fn look_for(&self, detectors: &[OwnDetector], fields: &[SensitiveFields]) {
+        let in_force = &self.in_force;
+        let all = All::of(
+            &[&in_force.detectors, detectors].concat(),
+            &[&in_force.fields, fields].concat(),
+        );
+        *in_force.all.write().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
     pub(super) fn detectors(&self) -> Arc<Detectors> {
-        let all = self.detectors.all.read();
-        Arc::clone(&all.unwrap_or_else(PoisonError::into_inner))
+        self.all(|all| Arc::clone(&all.detectors))
+    }
+
+    /// What is hidden by its place in the bodies that `rule` is for.
+    pub(super) fn fields(&self, rule: &Rule) -> Option<Selected> {
+        Selected::new(&self.all(|all| Arc::clone(&all.fields)), rule)
+    }
+
+    fn all<T>(&self, part: impl FnOnce(&All) -> T) -> T {
+        let all = self.in_force.all.read();
+        part(&all.unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn value_digest(&self, encoding: Encoding) -> ValueDigest {
@@ -188,9 +219,22 @@ impl Key {
 }
 
 impl InForce {
-    fn new(configured: Vec<OwnDetector>) -> Arc<Self> {
-        let all = RwLock::new(Detectors::with(&configured));
-        Arc::new(Self { configured, all })
+    fn new(detectors: Vec<OwnDetector>, fields: Vec<SensitiveFields>) -> Arc<Self> {
+        let all = RwLock::new(All::of(&detectors, &fields));
+        Arc::new(Self {
+            detectors,
+            fields,
+            all,
+        })
+    }
+}
+
+impl All {
+    fn of(detectors: &[OwnDetector], fields: &[SensitiveFields]) -> Self {
+        Self {
+            detectors: Detectors::with(detectors),
+            fields: fields.into(),
+        }
     }
 }
 

@@ -10,6 +10,9 @@ use crate::request_info::RequestInfo;
 #[derive(Clone, Debug)]
 pub struct Rule {
     pub(super) secret: Secret,
+    /// Whose fields somebody may have called sensitive. Empty where the URL is of no resource.
+    pub(super) api_group: String,
+    pub(super) resource: String,
     /// From the URL, for bodies that do not name their object.
     pub(super) namespace: String,
     pub(super) name: String,
@@ -53,8 +56,14 @@ impl Rule {
             }
             _ => Secret::Embedded,
         };
+        let resource = match request.is_resource_request {
+            true => request.resource.clone(),
+            false => String::new(),
+        };
         Self {
             secret,
+            api_group: request.api_group.clone(),
+            resource,
             namespace: request.namespace.clone(),
             name: request.name.clone(),
             decoys: Arc::default(),
@@ -80,6 +89,8 @@ impl Rule {
     pub(super) fn secrets(&self) -> Self {
         Self {
             secret: Secret::Objects,
+            api_group: self.api_group.clone(),
+            resource: self.resource.clone(),
             namespace: self.namespace.clone(),
             name: String::new(),
             decoys: Arc::clone(&self.decoys),

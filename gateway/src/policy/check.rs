@@ -12,13 +12,15 @@ use crate::{
     api::v1alpha1::{
         agent_policy::{self, AgentPolicySpec, MAX_ITEMS, Mode, Subject, WorkloadSubject},
         matching::{ANY, OidcMatch, ServiceAccountMatch},
+        selectors::{self, check_group, check_name, check_namespace, check_resource, is_label},
     },
-    mask::OwnDetector,
+    mask::{OwnDetector, SensitiveFields},
     request_info::RESOURCE_VERBS,
 };
 
 mod consequences;
 mod detectors;
+mod sensitive_fields;
 
 /// One wrong field.
 #[derive(Debug)]
@@ -34,6 +36,7 @@ const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch", "delete"];
 pub(super) struct Checked {
     pub(super) rules: Vec<Rule>,
     pub(super) detectors: Vec<OwnDetector>,
+    pub(super) sensitive_fields: Vec<SensitiveFields>,
 }
 
 pub(super) fn policy(policy: &str, spec: &AgentPolicySpec) -> Result<Checked, Vec<Wrong>> {
@@ -62,8 +65,13 @@ pub(super) fn policy(policy: &str, spec: &AgentPolicySpec) -> Result<Checked, Ve
         rules.extend(parts.compiled(id, rule, spec.mode, &subjects));
     }
     let detectors = detectors::of(spec, &mut wrong);
+    let sensitive_fields = sensitive_fields::of(spec, &mut wrong);
     if wrong.is_empty() {
-        Ok(Checked { rules, detectors })
+        Ok(Checked {
+            rules,
+            detectors,
+            sensitive_fields,
+        })
     } else {
         Err(wrong)
     }
@@ -259,24 +267,11 @@ impl Fields<'_> {
         list: Option<&Vec<String>>,
         check: impl Fn(&str) -> Option<String>,
     ) -> Option<Vec<String>> {
-        let list = list.filter(|list| !list.is_empty());
-        self.require(
-            field,
-            list.is_some(),
-            "is required and must not be empty; write [\"*\"] to match everything",
-        );
-        for (index, entry) in list.into_iter().flatten().enumerate() {
-            if entry != ANY
-                && let Some(message) = check(entry)
-            {
-                self.require(
-                    &format!("{field}[{index}]"),
-                    false,
-                    &format!("{entry:?} {message}"),
-                );
-            }
+        let written = list.map_or(&[][..], Vec::as_slice);
+        for wrong in selectors::check_list(written, check) {
+            self.require(&format!("{field}{}", wrong.place), false, &wrong.message);
         }
-        list.cloned()
+        list.filter(|list| !list.is_empty()).cloned()
     }
 }
 
@@ -285,49 +280,8 @@ fn check_verb(verb: &str, known: &[&str]) -> Option<String> {
         .then(|| format!("is not a verb here; use {} or \"*\"", known.join(", ")))
 }
 
-fn check_group(group: &str) -> Option<String> {
-    if group == "core" || group == "v1" {
-        return Some("is written \"\", the core group".into());
-    }
-    (!group.is_empty() && !is_subdomain(group))
-        .then(|| "is not an API group; leave the version out".into())
-}
-
-fn check_resource(resource: &str) -> Option<String> {
-    let (parent, child) = resource.split_once('/').unwrap_or((resource, "log"));
-    if child == ANY {
-        return Some("is not known to RBAC; name each subresource".into());
-    }
-    let valid = (parent == ANY || is_subdomain(parent)) && is_subdomain(child);
-    (!valid).then(|| "is not a resource; write the lower-case plural, as in the URL".into())
-}
-
-fn check_namespace(namespace: &str) -> Option<String> {
-    (!namespace.is_empty() && !is_label(namespace))
-        .then(|| "is not the name of a namespace; patterns are not supported".into())
-}
-
-fn check_name(name: &str) -> Option<String> {
-    let impossible =
-        name.is_empty() || matches!(name, "." | "..") || name.contains(['/', '%', '*']);
-    impossible.then(|| "cannot be the name of an object; patterns are not supported".into())
-}
-
 fn check_path(path: &str) -> Option<String> {
     let beginning = path.strip_suffix(ANY).unwrap_or(path);
     let valid = path.starts_with('/') && !beginning.contains('*');
     (!valid).then(|| "must start with '/' and may have '*' only at its end".into())
-}
-
-fn is_label(text: &str) -> bool {
-    text.len() <= 63 && !text.contains('.') && is_subdomain(text)
-}
-
-/// RFC 1123, loosely: also what Kubernetes accepts as the name of a group or resource.
-pub(super) fn is_subdomain(text: &str) -> bool {
-    let inner = |byte: u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
-    };
-    let is_end = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    text.bytes().all(inner) && is_end(text.as_bytes().first()) && is_end(text.as_bytes().last())
 }

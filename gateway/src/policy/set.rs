@@ -13,15 +13,17 @@ use crate::{
     api::v1alpha1::{
         agent_policy::{AgentPolicy, AgentPolicySpec, Mode, Subject},
         manifest::{self, Manifest, Place, Problem},
+        selectors,
     },
     hex,
     identity::Identity,
-    mask::OwnDetector,
+    mask::{OwnDetector, SensitiveFields},
     request_info::RequestInfo,
 };
 
-/// Each costs a little of every text that is looked at.
+/// Of all policies together. Each detector costs a little of every text that is looked at.
 const DETECTORS_MOST: usize = 256;
+const SENSITIVE_FIELDS_MOST: usize = 256;
 
 #[derive(Debug)]
 pub struct PolicySet {
@@ -30,6 +32,7 @@ pub struct PolicySet {
     digest: Arc<str>,
     content: Arc<str>,
     detectors: Vec<OwnDetector>,
+    sensitive_fields: Vec<SensitiveFields>,
     /// Whether a policy is in `mode: Audit`.
     has_audited: bool,
 }
@@ -65,6 +68,11 @@ impl PolicySet {
     /// What its policies look for in records.
     pub(super) fn detectors(&self) -> &[OwnDetector] {
         &self.detectors
+    }
+
+    /// What its policies hide by its place.
+    pub(super) fn sensitive_fields(&self) -> &[SensitiveFields] {
+        &self.sensitive_fields
     }
 
     pub(super) fn has_audited(&self) -> bool {
@@ -110,13 +118,13 @@ impl PolicySet {
         manifests: &[Manifest<AgentPolicySpec>],
         mut problems: Vec<Problem>,
     ) -> Result<Self, PolicyError> {
-        let (mut rules, mut detectors) = (Vec::new(), Vec::new());
+        let (mut rules, mut detectors, mut sensitive_fields) = (Vec::new(), Vec::new(), Vec::new());
         let mut names: BTreeMap<&str, &Place> = BTreeMap::new();
         for policy in manifests {
             if let Some(taken) = taken(policy, names.insert(&policy.name, &policy.place)) {
                 problems.push(problem(policy, "metadata.name", &taken));
             }
-            if !check::is_subdomain(&policy.name) {
+            if !selectors::is_subdomain(&policy.name) {
                 problems.push(problem(
                     policy,
                     "metadata.name",
@@ -127,6 +135,7 @@ impl PolicySet {
                 Ok(checked) => {
                     rules.extend(checked.rules);
                     detectors.extend(checked.detectors);
+                    sensitive_fields.extend(checked.sensitive_fields);
                 }
                 Err(wrong) => problems.extend(
                     wrong
@@ -135,12 +144,26 @@ impl PolicySet {
                 ),
             }
         }
-        let count = detectors.len();
-        if let Some(last) = manifests.last().filter(|_| count > DETECTORS_MOST) {
-            let message = format!(
-                "all policies together have {count} detectors, and may have {DETECTORS_MOST}; leave some out"
-            );
-            problems.push(problem(last, "spec.detectors", &message));
+        for (field, what, count, most) in [
+            (
+                "spec.detectors",
+                "detectors",
+                detectors.len(),
+                DETECTORS_MOST,
+            ),
+            (
+                "spec.sensitiveFields",
+                "entries of sensitiveFields",
+                sensitive_fields.len(),
+                SENSITIVE_FIELDS_MOST,
+            ),
+        ] {
+            if let Some(last) = manifests.last().filter(|_| count > most) {
+                let message = format!(
+                    "all policies together have {count} {what}, and may have {most}; leave some out"
+                );
+                problems.push(problem(last, field, &message));
+            }
         }
         if !problems.is_empty() {
             return Err(PolicyError::Invalid(problems));
@@ -154,6 +177,7 @@ impl PolicySet {
                 .any(|policy| policy.spec.mode == Mode::Audit),
             rules: Index::new(rules),
             detectors,
+            sensitive_fields,
             digest: digest_of(&content).into(),
             content: content.into(),
         })
@@ -183,6 +207,7 @@ fn content(manifests: &[Manifest<AgentPolicySpec>]) -> String {
         let mut spec = policy.spec.clone();
         spec.rules.sort_by(|a, b| a.name.cmp(&b.name));
         spec.detectors.sort_by(|a, b| a.name.cmp(&b.name));
+        spec.sensitive_fields.sort();
         let line = serde_json::to_string(&(&policy.name, spec))
             .expect("plain data with text keys is JSON");
         (policy.name.clone(), line)

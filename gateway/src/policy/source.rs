@@ -55,7 +55,8 @@ impl PolicySource {
 
     /// Masks with `key`, which looks for what the policies in force say.
     pub fn masking_with(self, key: &Arc<mask::Key>) -> Self {
-        key.look_for(self.current.borrow().detectors());
+        let current = self.current();
+        key.look_for(current.detectors(), current.sensitive_fields());
         Self {
             key: Some(Arc::clone(key)),
             ..self
@@ -78,7 +79,7 @@ impl PolicySource {
             if differs {
                 // Before its rules count.
                 if let Some(key) = &self.key {
-                    key.look_for(set.detectors());
+                    key.look_for(set.detectors(), set.sensitive_fields());
                 }
                 *current = Arc::new(set);
             }

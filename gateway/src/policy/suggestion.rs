@@ -268,6 +268,7 @@ fn manifest(name: &str, agent: &str, drafts: &[Draft]) -> Manifest<AgentPolicySp
             mode: Mode::Enforce,
             rules: drafts.iter().map(Draft::rule).collect(),
             detectors: Vec::new(),
+            sensitive_fields: Vec::new(),
         },
         outline: Outline::default(),
     }

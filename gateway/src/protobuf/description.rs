@@ -127,6 +127,11 @@ pub(super) fn message_of(api_version: &str, kind: &str) -> Option<&'static Messa
     })
 }
 
+pub(super) fn has_group(group: &str) -> bool {
+    let group_of = |version: &'static str| version.split_once('/').map_or("", |(group, _)| group);
+    KINDS.iter().any(|(version, ..)| group_of(version) == group)
+}
+
 pub(super) fn message(index: u16) -> &'static Message {
     &MESSAGES[usize::from(index)]
 }

@@ -27,6 +27,7 @@
 //!   that Kubernetes does not define, exec, attach and port-forward need a rule that names the namespace, not `"*"`.
 //! - `detectors` say what secrets of one's own look like. They add to what every gateway knows, for the records of all
 //!   calls while the policy is in force; none takes anything away.
+//! - `sensitiveFields` say where secrets of one's own stand: paths in objects of chosen resources, in the same way.
 //! - `subjects`: where a captured pod presents a user's token instead of its own, an `Allow` counts only with a subject
 //!   `workload`, which names both. What is restricted for either of them is restricted for the two.
 //! - `when` and `unless` are CEL expressions over `request`, `user`, `workload`, `provenance`, `risk`, `object` and
@@ -40,6 +41,9 @@ use super::matching::{OidcMatch, ServiceAccountMatch};
 
 /// The most detectors of one policy.
 pub const MAX_DETECTORS: usize = 64;
+
+/// The most entries of `sensitiveFields` of one policy, and the most paths of one.
+pub const MAX_SENSITIVE_FIELDS: usize = 64;
 
 /// The most subjects and the most rules of one policy.
 pub const MAX_ITEMS: usize = 1000;
@@ -76,6 +80,10 @@ pub struct AgentPolicySpec {
     #[schemars(length(max = "MAX_DETECTORS"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub detectors: Vec<Detector>,
+    /// Fields whose values are secret, whatever they look like: hidden where detectors hide, while the policy is in force.
+    #[schemars(length(max = "MAX_SENSITIVE_FIELDS"))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sensitive_fields: Vec<SensitiveFields>,
 }
 
 /// A secret that begins with a fixed text.
@@ -110,6 +118,32 @@ pub struct Detector {
 pub enum Check {
     /// They look as if nobody could have chosen them: digits and letters in no order.
     LooksRandom,
+}
+
+/// Some fields of some objects. Every list is required and must not be empty; `"*"` matches everything.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+pub struct SensitiveFields {
+    /// API groups without version, `""` for the core group, or `"*"`.
+    #[schemars(length(min = 1))]
+    pub api_groups: Vec<String>,
+    /// The plural, as in the URL, or `"*"`. The subresources of each count too.
+    #[schemars(length(min = 1), inner(length(min = 1)))]
+    pub resources: Vec<String>,
+    /// Namespaces, `""` for cluster-scoped objects, or `"*"` for both.
+    #[schemars(length(min = 1))]
+    pub namespaces: Vec<String>,
+    /// Names of objects, or `"*"` for all.
+    #[schemars(length(min = 1), inner(length(min = 1)))]
+    pub names: Vec<String>,
+    /// As kubectl writes a JSONPath: `.spec.data[*].value`, `.data['tls.key']`, `.data.*`. All that is at or below one is
+    /// hidden.
+    #[schemars(
+        length(min = 1, max = "MAX_SENSITIVE_FIELDS"),
+        inner(length(min = 1, max = 1024))
+    )]
+    pub paths: Vec<String>,
 }
 
 /// What the controller makes of it, for people's eyes: gateways judge for themselves.

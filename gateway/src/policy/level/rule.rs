@@ -4,9 +4,9 @@ use serde::Deserialize;
 
 use super::{LevelError, check_stages, invalid, nullable};
 use crate::{
+    api::v1alpha1::selectors::is_subdomain,
     audit::record::Level,
     identity::{Attributes, UserInfo},
-    policy::check::is_subdomain,
     request_info::RequestInfo,
 };
 

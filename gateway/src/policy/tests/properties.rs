@@ -236,6 +236,7 @@ fn spec() -> impl Strategy<Value = AgentPolicySpec> {
             mode,
             rules,
             detectors: Vec::new(),
+            sensitive_fields: Vec::new(),
         }
     })
 }
@@ -332,6 +333,7 @@ pub(super) fn extended(
             mode: Mode::Enforce,
             rules: vec![rule],
             detectors: Vec::new(),
+            sensitive_fields: Vec::new(),
         },
     );
     policies.iter().cloned().chain([added]).collect()

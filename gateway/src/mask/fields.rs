@@ -1,0 +1,270 @@
+//! Fields that are secret because somebody said so: an administrator's list of paths, in a policy or the configuration.
+//!
+//! An object whose name or namespace neither it nor the URL says counts as one that is meant.
+
+use std::{fmt, sync::Arc};
+
+pub(super) use self::{
+    nodes::{Nodes, fold},
+    tree::Tree,
+};
+use super::{key::Key, rule::Rule};
+use crate::{
+    api::v1alpha1::{
+        matching::ANY,
+        selectors::{self, check_group, check_name, check_namespace, check_resource},
+    },
+    config, protobuf,
+    request_info::RequestInfo,
+};
+
+mod nodes;
+mod path;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+const PATHS_MOST: usize = 64;
+
+/// What a list has besides its objects.
+const OF_LISTS: [&str; 6] = [
+    "apiversion",
+    "kind",
+    "metadata",
+    "items",
+    "rows",
+    "columndefinitions",
+];
+const OF_LISTS_METADATA: [&str; 4] = [
+    "resourceversion",
+    "continue",
+    "remainingitemcount",
+    "selflink",
+];
+
+/// One entry that was checked: some fields of some objects.
+#[derive(Clone, Debug)]
+pub struct SensitiveFields(Arc<Entry>);
+
+#[derive(Debug)]
+struct Entry {
+    api_groups: Vec<String>,
+    resources: Vec<String>,
+    namespaces: Vec<String>,
+    names: Vec<String>,
+    paths: Tree,
+}
+
+/// Why an entry cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FieldProblem {
+    /// As `paths[1]`.
+    pub field: String,
+    pub message: String,
+}
+
+/// Why the configuration's cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub struct UnusableFields {
+    index: usize,
+    problems: Vec<FieldProblem>,
+}
+
+impl fmt::Display for UnusableFields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (count, problem) in self.problems.iter().enumerate() {
+            let FieldProblem { field, message } = problem;
+            let separator = if count == 0 { "" } else { "; " };
+            let index = self.index;
+            write!(
+                f,
+                "{separator}masking.sensitiveFields[{index}].{field}: {message}"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl SensitiveFields {
+    pub fn new(written: &config::SensitiveFields) -> Result<Self, Vec<FieldProblem>> {
+        let config::SensitiveFields {
+            api_groups,
+            resources,
+            namespaces,
+            names,
+            paths,
+        } = written;
+        let mut problems = Vec::new();
+        problems.extend(wrong("apiGroups", api_groups, check_group));
+        problems.extend(wrong("resources", resources, check_plural));
+        problems.extend(wrong("namespaces", namespaces, check_namespace));
+        problems.extend(wrong("names", names, check_name));
+        let tree = tree_of(paths, &mut problems);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Self(Arc::new(Entry {
+            api_groups: api_groups.clone(),
+            resources: resources.clone(),
+            namespaces: namespaces.clone(),
+            names: names.clone(),
+            paths: tree,
+        })))
+    }
+}
+
+fn wrong(
+    field: &str,
+    list: &[String],
+    check: impl Fn(&str) -> Option<String>,
+) -> impl Iterator<Item = FieldProblem> {
+    let wrong = selectors::check_list(list, check).into_iter();
+    wrong.map(move |wrong| FieldProblem {
+        field: format!("{field}{}", wrong.place),
+        message: wrong.message,
+    })
+}
+
+fn check_plural(resource: &str) -> Option<String> {
+    match resource.contains('/') {
+        true => Some("has a subresource; write the resource alone, its subresources count".into()),
+        false => check_resource(resource),
+    }
+}
+
+fn tree_of(paths: &[String], problems: &mut Vec<FieldProblem>) -> Tree {
+    let mut tree = Tree::default();
+    if !(1..=PATHS_MOST).contains(&paths.len()) {
+        problems.push(FieldProblem {
+            field: "paths".into(),
+            message: format!(
+                "must have 1 to {PATHS_MOST} entries, as [\".spec.token\"], has {}",
+                paths.len()
+            ),
+        });
+        return tree;
+    }
+    for (index, path) in paths.iter().enumerate() {
+        match path::parse(path) {
+            Ok(segments) => tree.insert(&segments),
+            Err(problem) => problems.push(FieldProblem {
+                field: format!("paths[{index}]"),
+                message: format!("{path:?} {problem}"),
+            }),
+        }
+    }
+    tree
+}
+
+/// What the configuration adds.
+pub(super) fn configured(
+    written: &[config::SensitiveFields],
+) -> Result<Vec<SensitiveFields>, UnusableFields> {
+    let checked = written.iter().enumerate().map(|(index, fields)| {
+        SensitiveFields::new(fields).map_err(|problems| UnusableFields { index, problems })
+    });
+    checked.collect()
+}
+
+/// Whether a JSON Pointer leads to, below or above something that somebody called sensitive in the object of the URL.
+pub fn is_sensitive(key: &Key, request: &RequestInfo, pointer: &str) -> bool {
+    let fields = key.fields(&Rule::select(request));
+    fields.is_some_and(|fields| !fields.of_url().pointer(pointer).is_empty())
+}
+
+/// Those of the resource that a body belongs to.
+#[derive(Debug)]
+pub(super) struct Selected {
+    entries: Vec<SensitiveFields>,
+    /// From the URL.
+    of_url: Identity,
+    /// Its Tables are printed by what its definition says, and not by Kubernetes.
+    pub(super) is_custom: bool,
+    /// Of what Kubernetes itself defines, the one with a field of bytes outside of Secrets that people fill.
+    pub(super) is_config_map: bool,
+}
+
+/// Which object something is about, as far as that is known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Identity {
+    pub(super) names: Vec<String>,
+    pub(super) namespaces: Vec<String>,
+    /// Something else may be its name, too.
+    pub(super) is_unsure: bool,
+}
+
+impl Selected {
+    pub(super) fn new(all: &[SensitiveFields], rule: &Rule) -> Option<Self> {
+        let (group, resource) = (&*rule.api_group, &*rule.resource);
+        let is_of = |fields: &&SensitiveFields| {
+            has(&fields.0.api_groups, group) && has(&fields.0.resources, resource)
+        };
+        if resource.is_empty() {
+            return None;
+        }
+        let entries: Vec<_> = all.iter().filter(is_of).cloned().collect();
+        let known = |text: &String| (!text.is_empty()).then(|| text.clone());
+        (!entries.is_empty()).then(|| Self {
+            entries,
+            of_url: Identity {
+                names: known(&rule.name).into_iter().collect(),
+                namespaces: known(&rule.namespace).into_iter().collect(),
+                is_unsure: false,
+            },
+            is_custom: !protobuf::has_group(group),
+            is_config_map: (group, resource) == ("", "configmaps"),
+        })
+    }
+
+    /// What is hidden in the object that the URL names.
+    pub(super) fn of_url(&self) -> Nodes<'_> {
+        self.of(&Identity::default())
+    }
+
+    /// What is hidden in an object that says this of itself.
+    pub(super) fn of(&self, own: &Identity) -> Nodes<'_> {
+        let identity = own.with(&self.of_url);
+        let meant = self
+            .entries
+            .iter()
+            .filter(|fields| identity.is_meant(&fields.0));
+        Nodes::of(meant.map(|fields| &fields.0.paths))
+    }
+
+    /// Whether a member of a list, or of its metadata, is hidden in the objects of this resource, and no list has it.
+    pub(super) fn is_no_lists(&self, name: Option<&str>, is_metadata: bool) -> bool {
+        let all = Nodes::of(self.entries.iter().map(|fields| &fields.0.paths));
+        let (nodes, known) = match is_metadata {
+            true => (all.member(Some("metadata")), &OF_LISTS_METADATA[..]),
+            false => (all, &OF_LISTS[..]),
+        };
+        let is_known = name.is_some_and(|name| known.contains(&&*fold(name)));
+        !is_known && !nodes.member(name).is_empty()
+    }
+}
+
+impl Identity {
+    fn with(&self, other: &Self) -> Self {
+        // Without a namespace of its own it may be of the whole cluster.
+        let whole = self.namespaces.is_empty() && !other.namespaces.is_empty();
+        let namespaces = self.namespaces.iter().chain(&other.namespaces).cloned();
+        Self {
+            names: self.names.iter().chain(&other.names).cloned().collect(),
+            namespaces: namespaces.chain(whole.then(String::new)).collect(),
+            is_unsure: self.is_unsure || other.is_unsure,
+        }
+    }
+
+    fn is_meant(&self, entry: &Entry) -> bool {
+        let may_be = |list: &[String], known: &[String]| {
+            known.is_empty() || known.iter().any(|known| has(list, known))
+        };
+        self.is_unsure
+            || may_be(&entry.names, &self.names) && may_be(&entry.namespaces, &self.namespaces)
+    }
+}
+
+fn has(list: &[String], wanted: &str) -> bool {
+    list.iter().any(|entry| entry == ANY || entry == wanted)
+}
