@@ -29,6 +29,7 @@ use crate::{
 mod digest;
 mod json;
 mod patch;
+mod strategic;
 mod target;
 mod unreadable;
 mod yaml;

@@ -4,7 +4,7 @@
 //! they may not read, and is recorded as a call of its own.
 
 use self::denials::{
-    denial, no_dry_run, no_version, other_collection, part_of_collection, unreadable,
+    denial, no_version, not_applied, other_collection, part_of_collection, unreadable,
 };
 use super::{
     Call, Gateway, content,
@@ -191,12 +191,14 @@ impl Gateway {
             PatchType::Strategic if call.content.current().is_none() => {
                 call.content.facts.object = Fact::Absent;
             }
-            PatchType::Strategic | PatchType::Apply if wanted.object => {
-                pin(call)?;
-                let permit = wanted.dry_run.ok_or_else(|| no_dry_run(call, kind))?;
-                let after = self.dry_run(permit, call, recording).await?;
-                call.content.facts.object = without_our_version(after, call);
-            }
+            PatchType::Strategic | PatchType::Apply if wanted.object => match wanted.dry_run {
+                Some(permit) => {
+                    pin(call)?;
+                    let after = self.dry_run(permit, call, recording).await?;
+                    call.content.facts.object = without_our_version(after, call);
+                }
+                None => apply_here(kind, call)?,
+            },
             PatchType::Strategic | PatchType::Apply => {}
         }
         Ok(())
@@ -301,20 +303,17 @@ fn written(call: &Call<'_>) -> Fact {
     })
 }
 
+/// An apply of what is not there is a creation, and any other patch of it does nothing.
 fn apply_here(kind: PatchType, call: &mut Call<'_>) -> Result<(), Denial> {
-    let (Some(current), Some(patch)) = (call.content.current(), call.content.body()) else {
-        call.content.facts.object = Fact::Absent;
-        return Ok(());
+    let after = match (call.content.current(), call.content.body()) {
+        (Some(current), Some(patch)) => {
+            let after = content::apply(kind, current.clone(), patch);
+            Fact::Known(after.map_err(|error| not_applied(call, kind, &error))?)
+        }
+        (None, _) if kind == PatchType::Apply => written(call),
+        _ => Fact::Absent,
     };
-    let after = content::apply(kind, current.clone(), patch);
-    let after = after.map_err(|error| {
-        denial(
-            "unreadable-body",
-            &format!("the patch cannot be applied to the object as it is: {error}"),
-            "Look at the object, then send a patch that fits it.",
-        )
-    })?;
-    call.content.facts.object = Fact::Known(after);
+    call.content.facts.object = after;
     Ok(())
 }
 

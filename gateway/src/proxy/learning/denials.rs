@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::{COLLECTION, Call};
 use crate::{
     policy::Denial,
-    proxy::content::{PatchType, Unreadable},
+    proxy::content::{NotApplied, PatchType, Unreadable},
 };
 
 pub(super) fn denial(rule: &str, reason: &str, hint: &str) -> Denial {
@@ -118,7 +118,18 @@ pub(super) fn other_pod(call: &Call<'_>) -> Denial {
     )
 }
 
-pub(super) fn no_dry_run(call: &Call<'_>, kind: PatchType) -> Denial {
+pub(super) fn not_applied(call: &Call<'_>, kind: PatchType, error: &NotApplied) -> Denial {
+    if matches!(error, NotApplied::NeedsServer) {
+        return no_dry_run(call, kind);
+    }
+    denial(
+        "unreadable-body",
+        &format!("the patch cannot be applied to the object as it is: {error}"),
+        "Look at the object, then send a patch that fits it.",
+    )
+}
+
+fn no_dry_run(call: &Call<'_>, kind: PatchType) -> Denial {
     let what = match kind {
         PatchType::Apply => "a server-side apply",
         _ => "a strategic merge patch",
@@ -129,7 +140,7 @@ pub(super) fn no_dry_run(call: &Call<'_>, kind: PatchType) -> Denial {
         &format!(
             "the decision depends on the object after the change, and what {what} of {resource} makes is not known without a dry run, which is not safe for them"
         ),
-        "Send a JSON merge patch or a JSON Patch instead (kubectl patch --type=merge), or the whole object.",
+        "Use kubectl apply without --server-side, kubectl patch --type=merge, a JSON Patch, or send the whole object.",
     )
 }
 
