@@ -1,8 +1,13 @@
 //! The command line: noun-verb commands, one file each. Arguments in, a library call, text or JSON out.
 
+// They panic where nobody reads any more: `say!` and `note!` do not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use self::output::{is_closed_pipe, note};
 
 mod agents;
 mod approvals;
@@ -114,7 +119,7 @@ enum Command {
     Debug(debug::Command),
 }
 
-/// Runs the command line of this process. An error is printed once, with its causes.
+/// Runs the command line of this process. An error is printed once, with its causes; that nobody reads on is none.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Gateway(args) => service::gateway(&args),
@@ -141,8 +146,12 @@ pub fn main() -> ExitCode {
         Command::Prepare(args) => prepare::run(args),
         Command::Debug(command) => debug::run(command),
     };
-    outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+    match outcome {
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            note!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+        Ok(code) => code,
+    }
 }

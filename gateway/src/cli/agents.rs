@@ -11,7 +11,10 @@ use kube::{
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::json;
 
-use super::person::{Access, block_on};
+use super::{
+    output::say,
+    person::{Access, block_on},
+};
 use crate::{
     api::names::{AGENT_LABEL, AGENTS_LABEL, CA_CONFIG_MAP, START_GATE},
     audience::is_api_audience,
@@ -197,7 +200,7 @@ impl Place {
             return Ok(());
         };
         if present.as_deref() == Some(ca.as_str()) {
-            println!("ConfigMap {CA_CONFIG_MAP}: unchanged");
+            say!("ConfigMap {CA_CONFIG_MAP}: unchanged");
             return Ok(());
         }
         let map = json!({
@@ -209,13 +212,13 @@ impl Place {
         maps.patch(CA_CONFIG_MAP, &self.patch, &Patch::Apply(&map))
             .await
             .with_context(|| format!("writing ConfigMap {CA_CONFIG_MAP} in {}", self.name))?;
-        println!("ConfigMap {CA_CONFIG_MAP}: {}", self.done("written"));
+        say!("ConfigMap {CA_CONFIG_MAP}: {}", self.done("written"));
         Ok(())
     }
 
     async fn label(&self, namespace: &Namespace, value: &str) -> anyhow::Result<()> {
         if namespace.labels().get(AGENTS_LABEL).map(String::as_str) == Some(value) {
-            println!("label {AGENTS_LABEL}={value}: unchanged");
+            say!("label {AGENTS_LABEL}={value}: unchanged");
             return Ok(());
         }
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
@@ -228,7 +231,7 @@ impl Place {
             .patch(&self.name, &params, &patch)
             .await
             .with_context(|| format!("labelling the namespace {}", self.name))?;
-        println!("label {AGENTS_LABEL}={value}: {}", self.done("set"));
+        say!("label {AGENTS_LABEL}={value}: {}", self.done("set"));
         Ok(())
     }
 
@@ -245,11 +248,11 @@ impl Place {
         if older.is_empty() {
             return Ok(());
         }
-        println!(
+        say!(
             "\nThese pods were made before and must be made anew; until then the gateway answers 401 to them:"
         );
         for pod in older {
-            println!("  {}{}", pod.name_any(), made_by(pod));
+            say!("  {}{}", pod.name_any(), made_by(pod));
         }
         Ok(())
     }
@@ -326,10 +329,10 @@ fn made_by(pod: &Pod) -> String {
 fn next(args: &Args) {
     let namespace = &args.namespace;
     if args.dry_run {
-        println!("\nNothing was changed: this was a dry run.");
+        say!("\nNothing was changed: this was a dry run.");
         return;
     }
-    println!(
+    say!(
         "\nNext:
   1. kubectl -n {namespace} rollout restart deployment,statefulset,daemonset
   2. sallyport rbac generate -n {namespace} | kubectl apply -f -

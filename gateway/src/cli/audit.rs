@@ -1,7 +1,6 @@
 //! `sallyport audit`: the record, read by a person.
 
 use std::{
-    io,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -10,7 +9,7 @@ use anyhow::{Context, bail};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::{evidence::Connection, table, text};
+use super::{evidence::Connection, output::note, table, text};
 use crate::{
     audit::{
         query::{Report, Sources, is_contained},
@@ -39,14 +38,10 @@ pub(super) enum Command {
 /// recorded; what could be read is shown all the same.
 pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
     keep_contained_panics_quiet();
-    let outcome = match command {
+    match command {
         Command::List(args) => list::run(*args),
         Command::Show(args) => show::run(args),
         Command::Tail(args) => tail::run(&args),
-    };
-    match outcome {
-        Err(error) if is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
-        outcome => outcome,
     }
 }
 
@@ -167,7 +162,7 @@ fn days(text: &str) -> Option<SignedDuration> {
 /// Names on stderr what could not be read.
 pub(super) fn complain(report: &Report) -> bool {
     for problem in &report.problems {
-        eprintln!(
+        note!(
             "error: cannot read all of {}",
             text::printable(&problem.to_string())
         );
@@ -180,7 +175,7 @@ pub(super) fn complain_of(answer: &Value) -> bool {
     let problems = answer["problems"].as_array().map_or(&[][..], Vec::as_slice);
     for problem in problems {
         let problem = problem.as_str().unwrap_or_default();
-        eprintln!("error: cannot read all of {}", text::printable(problem));
+        note!("error: cannot read all of {}", text::printable(problem));
     }
     !problems.is_empty()
 }
@@ -201,15 +196,6 @@ pub(super) fn keep_contained_panics_quiet() {
             others(panic);
         }
     }));
-}
-
-/// Whoever read our output has seen enough.
-pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref())
-        .any(closed)
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ use rcgen::{
 };
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 
+use super::output::say;
+
 mod control;
 
 #[derive(clap::Subcommand, Debug)]
@@ -103,7 +105,7 @@ fn create(args: &Args) -> anyhow::Result<()> {
     write(&args.directory, ROOT_CERTIFICATE, &root.pem(), 0o644)?;
     write(&args.directory, ISSUER_KEY, &issuer_key, 0o600)?;
     write(&args.directory, ISSUER_CERTIFICATE, &issuer, 0o644)?;
-    println!("{}", next(&args.directory));
+    say!("{}", next(&args.directory));
     Ok(())
 }
 
@@ -119,7 +121,7 @@ fn renew(args: &Args) -> anyhow::Result<()> {
     }
     write(&args.directory, ISSUER_KEY, &issuer_key, 0o600)?;
     write(&args.directory, ISSUER_CERTIFICATE, &issuer, 0o644)?;
-    println!(
+    say!(
         "wrote another intermediate to {directory}. Replace the Secret, which the gateways read again:\n\n  \
          kubectl -n sallyport-system create secret tls sallyport-issuer \\\n    --cert {directory}/{ISSUER_CERTIFICATE} \
          --key {directory}/{ISSUER_KEY} \\\n    --dry-run=client -o yaml | kubectl replace -f -",

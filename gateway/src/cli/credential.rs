@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::output::say;
 use crate::authn::HttpsClient;
 
 pub(super) const API_VERSION: &str = "client.authentication.k8s.io/v1";
@@ -54,7 +55,7 @@ pub(super) struct TokenSource {
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let token = read_token(&args.source, |variable| std::env::var(variable).ok())?;
-    println!("{}", exec_credential(&token, Timestamp::now())?);
+    say!("{}", exec_credential(&token, Timestamp::now())?);
     Ok(ExitCode::SUCCESS)
 }
 

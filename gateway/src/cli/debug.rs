@@ -2,7 +2,11 @@
 
 use std::process::ExitCode;
 
-use crate::{api::v1alpha1, request_info::RequestInfo};
+use crate::{
+    api::v1alpha1,
+    cli::output::{document, note, say},
+    request_info::RequestInfo,
+};
 
 #[cfg(target_os = "linux")]
 mod destinations;
@@ -37,7 +41,7 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::RequestInfo { method, target } => request_info(&method, &target),
         Command::Crds => {
-            print!("{}", v1alpha1::crds_yaml()?);
+            document(&v1alpha1::crds_yaml()?)?;
             Ok(ExitCode::SUCCESS)
         }
         #[cfg(target_os = "linux")]
@@ -48,11 +52,11 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
 fn request_info(method: &str, target: &str) -> anyhow::Result<ExitCode> {
     match RequestInfo::parse(method, target) {
         Ok(info) => {
-            println!("{}", serde_json::to_string_pretty(&info)?);
+            say!("{}", serde_json::to_string_pretty(&info)?);
             Ok(ExitCode::SUCCESS)
         }
         Err(reason) => {
-            eprintln!("refused: {reason}");
+            note!("refused: {reason}");
             Ok(ExitCode::from(REFUSED))
         }
     }

@@ -16,7 +16,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 
-use super::credential::TokenSource;
+use super::{credential::TokenSource, output::say};
 
 const AFTER_HELP: &str = "\
 The file holds no token: for each kubectl command it runs this program, which gets a fresh one. Your own \
@@ -65,7 +65,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     refuse_default_kubeconfig(&out)?;
     let kubeconfig = kubeconfig(&args, &program)?;
     write_private(&out, &serde_saphyr::to_string(&kubeconfig)?, args.force)?;
-    println!(
+    say!(
         "wrote {}; try: kubectl --kubeconfig {} version",
         out.display(),
         out.display()

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{bail, ensure};
 
-use super::OLDEST;
+use super::{OLDEST, output::document};
 use crate::{
     api::v1alpha1,
     audience::{AUDIENCE, USUAL_API_AUDIENCES},
@@ -61,7 +61,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    print!("{}", render(&args)?);
+    document(&render(&args)?)?;
     Ok(ExitCode::SUCCESS)
 }
 

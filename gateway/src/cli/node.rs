@@ -6,7 +6,9 @@ use std::{
 use anyhow::Context;
 
 use crate::{
-    app, redirect,
+    app,
+    cli::output::say,
+    redirect,
     telemetry::{self, LogFormat},
 };
 
@@ -60,7 +62,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn remove(pins: &Path) -> anyhow::Result<ExitCode> {
     let removed = redirect::uninstall(pins)?;
-    println!(
+    say!(
         "{}: removed {} links and {} maps. A node agent that still runs puts them back: end it first.",
         pins.display(),
         removed.links,

@@ -13,7 +13,10 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
-use super::objects::UNKNOWN;
+use super::{
+    objects::UNKNOWN,
+    output::{Stdout, stdout},
+};
 use crate::tls;
 
 /// Waits for what is asked of the cluster.
@@ -79,16 +82,23 @@ fn unasked(error: kube::Error) -> anyhow::Error {
     anyhow!(error).context(advice)
 }
 
-/// Asks on the terminal before `what` is done to what was shown.
-pub(super) fn confirm(what: &str, out: &mut impl Write) -> anyhow::Result<()> {
+/// Asks on the terminal before `what` is done to what `show` prints. Where that cannot be seen, nothing is done, and
+/// that is an error.
+pub(super) fn confirm(
+    what: &str,
+    show: impl FnOnce(&mut Stdout) -> io::Result<()>,
+) -> anyhow::Result<()> {
     if !io::stdin().is_terminal() {
         bail!(
             "nobody can be asked here; give --yes to {}",
             what.to_lowercase()
         );
     }
-    write!(out, "\n{what} this? [y/N] ")?;
-    out.flush()?;
+    let mut out = stdout();
+    show(&mut out)
+        .and_then(|()| write!(out, "\n{what} this? [y/N] "))
+        .and_then(|()| out.flush())
+        .map_err(|error| anyhow!("nothing was decided, for it cannot be shown: {error}"))?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     ensure!(

@@ -20,6 +20,7 @@ use serde_json::Value;
 use self::{account::Account, rights::Rights};
 use super::{
     OLDEST,
+    output::{document, note},
     person::{Access, block_on},
 };
 use crate::api::names::AGENTS_LABEL;
@@ -60,9 +61,9 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
     let found = block_on(found(&args))?;
     let generated = generate(&found, args.legacy);
     for note in &generated.notes {
-        eprintln!("note: {note}");
+        note!("note: {note}");
     }
-    print!("{}", yaml(&generated)?);
+    document(&yaml(&generated)?)?;
     Ok(ExitCode::SUCCESS)
 }
 

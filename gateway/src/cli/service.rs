@@ -9,6 +9,7 @@ use anyhow::Context;
 
 use crate::{
     app,
+    cli::output::say,
     telemetry::{self, LogFormat},
 };
 
@@ -52,7 +53,7 @@ impl Args {
     ) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
         if self.check {
-            println!("{}", runtime.block_on(check(&self.config))?);
+            say!("{}", runtime.block_on(check(&self.config))?);
             return Ok(ExitCode::SUCCESS);
         }
         let _logs = telemetry::start(self.log_format);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     audit::{code, object},
     evidence::Connection,
-    output::Output,
+    output::{Output, note, say},
     person::block_on,
     reports::short,
     table::{self, Column},
@@ -84,7 +84,7 @@ async fn list(args: &List) -> anyhow::Result<ExitCode> {
     let items = items.context("the controller answered what is no list of streams")?;
     args.output.show(&answer, |out| table(items, out))?;
     if items.is_empty() {
-        eprintln!("Nothing runs.");
+        note!("Nothing runs.");
     }
     Ok(code(complain(&answer)))
 }
@@ -99,7 +99,7 @@ async fn end(args: &End) -> anyhow::Result<ExitCode> {
     let answer = args.connection.open().await?.delete(&path, &order).await?;
     let gateways = answer["ended"].as_array().into_iter().flatten();
     for gateway in gateways.filter_map(Value::as_str) {
-        println!(
+        say!(
             "{}: ended on gateway {}",
             printable(&args.id),
             printable(gateway)
@@ -119,7 +119,7 @@ fn complain(answer: &Value) -> bool {
         .map_or(&[][..], Vec::as_slice);
     for one in unreachable {
         let text = |name: &str| printable(one[name].as_str().unwrap_or_default());
-        eprintln!(
+        note!(
             "error: gateway {} could not be asked, and what it runs is not shown: {}",
             text("gateway"),
             text("error")

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::{
     audit::{self, Files, Place, complain_of},
     evidence::Connection,
+    output::{note, stdout},
     person::block_on,
     text::printable,
 };
@@ -81,14 +82,14 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         through_the_controller(&args.place.connection, since, args.namespace, asked)?
     };
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::new(stdout());
     match args.output {
         Output::Text => print(&traces, &mut out)?,
         Output::Json => writeln!(out, "{:#}", as_json(&traces))?,
     }
     out.flush()?;
     if traces.values().any(|trace| trace.is_cut) {
-        eprintln!("Not all calls are shown; narrow it with --since and --namespace.");
+        note!("Not all calls are shown; narrow it with --since and --namespace.");
     }
     let unknown = traces.values().any(|trace| trace.saw.is_empty());
     Ok(audit::code(incomplete || unknown))
@@ -167,7 +168,7 @@ fn answered(answer: &mut Value) -> anyhow::Result<Trace> {
 fn asked(words: &[String]) -> anyhow::Result<Vec<Placeholder>> {
     let text = if words.is_empty() {
         if io::stdin().is_terminal() {
-            eprintln!("Paste the text here, and end it with Ctrl-D.");
+            note!("Paste the text here, and end it with Ctrl-D.");
         }
         let mut text = Vec::new();
         io::stdin()

@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{approvals::Named, person::block_on, text::printable};
+use super::{approvals::Named, output::say, person::block_on, text::printable};
 use crate::{
     api::v1alpha1::approval_request::{ApprovalRequest, State},
     approval::state,
@@ -47,7 +47,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             match code(&request, now) {
                 Some(code) => return Ok(code),
                 None if left.is_zero() => {
-                    println!("Pending");
+                    say!("Pending");
                     return Ok(ExitCode::from(PENDING));
                 }
                 None => tokio::time::sleep(left.min(EVERY)).await,
@@ -68,7 +68,7 @@ fn code(request: &ApprovalRequest, now: Timestamp) -> Option<ExitCode> {
         .as_ref()
         .and_then(|status| status.votes.last());
     let by = last.map(|vote| format!(" by {}", printable(&vote.by)));
-    println!("{state:?}{}", by.unwrap_or_default());
+    say!("{state:?}{}", by.unwrap_or_default());
     Some(code)
 }
 

@@ -6,7 +6,11 @@ use anyhow::Context;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::cli::{evidence::Connection, text::printable};
+use crate::cli::{
+    evidence::Connection,
+    output::{note, say},
+    text::printable,
+};
 
 /// Longer than the controller takes where every gateway hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -17,8 +21,8 @@ pub(super) const BY_WATCH: &str = "Gateways that can reach the API server hear o
 pub(super) async fn confirm(connection: &Connection, name: &str, again: &str) {
     let asked = timeout(PATIENCE, ask(connection, name)).await;
     match asked.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within 30 s"))) {
-        Ok(outcome) => println!("{}", outcome.told(again)),
-        Err(error) => eprintln!(
+        Ok(outcome) => say!("{}", outcome.told(again)),
+        Err(error) => note!(
             "warning: whether every gateway applies it could not be confirmed: {error:#}\n{BY_WATCH}. To ask again: \
              {again}"
         ),

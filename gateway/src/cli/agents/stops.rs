@@ -19,6 +19,7 @@ use crate::{
     cli::{
         evidence::Connection,
         objects::{self, Kind, is_gone, refused},
+        output::{note, say},
         person::{Access, whoami},
         text::printable,
     },
@@ -119,11 +120,11 @@ pub(super) async fn stop(args: &Stop) -> anyhow::Result<()> {
     let name = stop.name_any();
     match make(&Api::all(client.clone()), &stop).await? {
         Some(there) => say_already(&there),
-        None => println!("{}: stopped by AgentStop {name}", whom(&target)),
+        None => say!("{}: stopped by AgentStop {name}", whom(&target)),
     }
     let again = format!("sallyport agents stop {} --reason TEXT", words(&target));
     applying::confirm(&args.connection, &name, &again).await;
-    println!("To lift it: sallyport agents resume {}", words(&target));
+    say!("To lift it: sallyport agents resume {}", words(&target));
     warn_if_unknown(&client, &target).await;
     Ok(())
 }
@@ -176,14 +177,14 @@ pub(super) async fn resume(args: &Resume) -> anyhow::Result<()> {
         let name = stop.name_any();
         // Another one of its name may be made meanwhile.
         lift(&client, &name, stop.resource_version(), &resumed).await?;
-        println!("{}: AgentStop {name} is lifted", whom(&target));
+        say!("{}: AgentStop {name} is lifted", whom(&target));
     }
-    println!("{}.", applying::BY_WATCH);
+    say!("{}.", applying::BY_WATCH);
     if others
         .iter()
         .any(|stop| matches!(stop.spec.target, StopTarget::All(_)))
     {
-        println!("Every agent is still stopped: sallyport agents resume --all");
+        say!("Every agent is still stopped: sallyport agents resume --all");
     }
     clear(&stops, &over, resumed.at).await;
     Ok(())
@@ -201,13 +202,13 @@ async fn resume_object(client: &Client, name: &str, resumed: &Resumed) -> anyhow
         let stops: Api<AgentStop> = Api::all(client.clone());
         let deleted = stops.delete(name, &DeleteParams::default()).await;
         deleted.map_err(|error| refused(error, "delete", STOPS, Some(name)))?;
-        println!(
+        say!(
             "AgentStop {shown} is lifted, and deleted because this program does not understand it"
         );
     } else {
-        println!("AgentStop {shown} is lifted");
+        say!("AgentStop {shown} is lifted");
     }
-    println!("{}.", applying::BY_WATCH);
+    say!("{}.", applying::BY_WATCH);
     Ok(())
 }
 
@@ -237,7 +238,7 @@ async fn clear(stops: &Api<AgentStop>, over: &[AgentStop], now: Timestamp) {
     };
     for stop in over.iter().filter(is_old) {
         if let Err(error) = delete(stops, stop).await {
-            eprintln!("warning: {error:#}");
+            note!("warning: {error:#}");
         }
     }
 }
@@ -276,7 +277,7 @@ fn words(target: &StopTarget) -> String {
 }
 
 fn say_already(stop: &AgentStop) {
-    println!(
+    say!(
         "{}: stopped already, by {}: {}",
         whom(&stop.spec.target),
         printable(&stop.spec.by),
@@ -291,7 +292,7 @@ async fn warn_if_unknown(client: &Client, target: &StopTarget) {
     };
     let agents: Api<Agent> = Api::all(client.clone());
     if !name.contains(':') && matches!(agents.get_opt(name).await, Ok(None)) {
-        eprintln!(
+        note!(
             "warning: the cluster has no Agent object {}; right where it is an agent of the gateways' files or of a \
              token's claims, else look for a typing error",
             printable(name)

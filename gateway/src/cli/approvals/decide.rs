@@ -1,4 +1,4 @@
-use std::{io, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::ValueEnum as _;
@@ -13,6 +13,7 @@ use crate::{
     },
     approval::{state, vote},
     cli::{
+        output::say,
         person::{self, whoami},
         text::printable,
     },
@@ -136,24 +137,22 @@ fn taken(scopes: &[agent_policy::Scope]) -> Vec<String> {
 }
 
 fn confirm(request: &ApprovalRequest, result: Verdict) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    show::print(request, &mut out)?;
     let asks = match result {
         Verdict::Approved => "Approve",
         Verdict::Denied => "Deny",
     };
-    person::confirm(asks, &mut out)
+    person::confirm(asks, |out| show::print(request, out))
 }
 
 fn tell(stored: &ApprovalRequest, ballot: &Vote) {
     let what = printable(&stored.spec.call.summary);
     let by = printable(&ballot.by);
     match (ballot.result, state(stored, Timestamp::now())) {
-        (Verdict::Denied, _) => println!("denied by {by}: {what}"),
-        (Verdict::Approved, State::Pending) => println!(
+        (Verdict::Denied, _) => say!("denied by {by}: {what}"),
+        (Verdict::Approved, State::Pending) => say!(
             "approved by {by}: {what}\n{} people must approve it; somebody else has to, too",
             stored.spec.terms.people
         ),
-        (Verdict::Approved, _) => println!("approved by {by}: {what}"),
+        (Verdict::Approved, _) => say!("approved by {by}: {what}"),
     }
 }

@@ -10,6 +10,7 @@ use super::{Access, REQUESTS, Scope, block_on, objects};
 use crate::{
     api::v1alpha1::approval_request::{ApprovalRequest, State},
     approval::state,
+    cli::output::stdout,
     cli::{objects::may_list, text::printable},
     informer::{self, Key},
 };
@@ -52,7 +53,7 @@ fn tell<'r>(
     requests: impl Iterator<Item = (&'r Key, &'r ApprovalRequest)>,
     told: &mut BTreeMap<Key, State>,
 ) -> io::Result<()> {
-    let (now, mut out) = (Timestamp::now(), io::stdout().lock());
+    let (now, mut out) = (Timestamp::now(), stdout());
     for (key, request) in requests {
         let state = state(request, now);
         if told.insert(key.clone(), state) != Some(state) {

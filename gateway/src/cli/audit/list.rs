@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     audit::query::{Filter, Record, Report, Sources, Status, every_call, newest_calls},
-    cli::person::block_on,
+    cli::{
+        output::{note, stdout},
+        person::block_on,
+    },
     controller::query,
 };
 
@@ -129,7 +132,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         today: now.to_zoned(TimeZone::UTC).date(),
         namespace: args.namespace.clone(),
     };
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::new(stdout());
     if !args.place.files.are_named() {
         let listed = through_the_controller(&args, now)?;
         print(&listed.calls, output, &view, &mut out)?;
@@ -152,7 +155,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if calls.is_empty() {
         explain_nothing(&sources, &report);
     } else if calls.len() == limit {
-        eprintln!("Only the newest are shown, {limit} at most; --limit 0 shows all.");
+        note!("Only the newest are shown, {limit} at most; --limit 0 shows all.");
     }
     Ok(code(complain(&report)))
 }
@@ -217,15 +220,15 @@ impl Listed {
     /// What is left to say on stderr.
     fn told(&self) -> ExitCode {
         for problem in &self.problems {
-            eprintln!("error: cannot read all of {}", printable(problem));
+            note!("error: cannot read all of {}", printable(problem));
         }
         if self.calls.is_empty() && !self.is_truncated {
-            eprintln!(
+            note!(
                 "No recorded call matches. Calls of the last minute may still be in the gateways' logs: `audit tail` \
                  shows them; --since reaches further back."
             );
         } else if !self.calls.is_empty() && self.is_truncated {
-            eprintln!("Only the newest are shown; go on with --until, or narrow it.");
+            note!("Only the newest are shown; go on with --until, or narrow it.");
         }
         code(!self.problems.is_empty())
     }
@@ -312,8 +315,8 @@ fn print_line(call: &Record, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn explain_nothing(sources: &Sources, report: &Report) {
-    eprintln!("No recorded call matches.");
-    eprintln!(
+    note!("No recorded call matches.");
+    note!(
         "Read {} of {} files in {} and {} records of {}.",
         report.files_read,
         report.files,
@@ -324,7 +327,7 @@ fn explain_nothing(sources: &Sources, report: &Report) {
             |wal| wal.display().to_string()
         ),
     );
-    eprintln!(
+    note!(
         "Check that this is the gateway's store, that --since reaches back far enough, and the other filters."
     );
 }

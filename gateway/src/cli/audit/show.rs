@@ -1,5 +1,5 @@
 use std::{
-    io::{self, BufWriter, Write},
+    io::{BufWriter, Write},
     process::ExitCode,
 };
 
@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use super::{Connection, Files, Place, code, complain, complain_of, text::printable};
 use crate::{
     audit::query::{self, Digest, Found, Record},
-    cli::person::block_on,
+    cli::{output::stdout, person::block_on},
     controller::query as evidence_query,
 };
 
@@ -61,7 +61,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
             args.namespace.as_deref(),
         )?
     };
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::new(stdout());
     match args.output {
         Output::Text => sections::print(&found, &mut out)?,
         Output::Json => writeln!(out, "{:#}", found.to_json())?,

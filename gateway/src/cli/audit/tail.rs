@@ -13,7 +13,12 @@ use super::{
     list::{agent, object, received, status},
     text::{Cut, printable, shortened},
 };
-use crate::{audit::query::Record, cli::person::block_on, controller::query};
+use crate::{
+    audit::query::Record,
+    cli::output::{note, stdout},
+    cli::person::block_on,
+    controller::query,
+};
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = AFTER_HELP, after_long_help = AFTER_HELP)]
@@ -77,7 +82,7 @@ async fn follow(args: &Args) -> anyhow::Result<ExitCode> {
         let row: Map<String, Value> =
             serde_json::from_slice(&line).context("the controller sent what is no record")?;
         if let Some(named) = row.get("following") {
-            eprintln!("following gateway {}", named_gateway(named));
+            note!("following gateway {}", named_gateway(named));
         } else if let Some(named) = row.get("unreachable") {
             complain(named);
         } else if let Some(error) = row.get("error") {
@@ -107,7 +112,7 @@ impl Args {
 }
 
 fn complain(named: &Value) {
-    eprintln!(
+    note!(
         "warning: gateway {} is not followed, and its calls are not shown: {}",
         named_gateway(named),
         printable(named["error"].as_str().unwrap_or_default())
@@ -121,7 +126,7 @@ fn named_gateway(named: &Value) -> String {
 fn show(output: Output, line: &[u8], record: Record) -> io::Result<()> {
     match output {
         Output::Json => {
-            let mut out = io::stdout().lock();
+            let mut out = stdout();
             out.write_all(line)?;
             out.write_all(b"\n")?;
             out.flush()
@@ -167,7 +172,7 @@ fn print(cells: &[String; 7]) -> io::Result<()> {
     let line: Vec<_> = cells
         .map(|(cell, (width, cut))| format!("{:width$}", shortened(cell, width, cut)))
         .collect();
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     writeln!(out, "{}", line.join("  ").trim_end())?;
     out.flush()
 }

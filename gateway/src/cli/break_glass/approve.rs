@@ -11,6 +11,7 @@ use crate::{
         approval_request::{Requester, Verdict, Vote},
     },
     cli::{
+        output::say,
         person::{Access, confirm, whoami},
         reports::short,
         text::printable,
@@ -38,9 +39,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
     let glass = Glass::of(&read(&client, &args.name).await?);
     check(&glass, &me)?;
     if !args.yes {
-        let mut out = io::stdout().lock();
-        print(&glass, &mut out)?;
-        confirm("Approve", &mut out)?;
+        confirm("Approve", |out| print(&glass, out))?;
     }
     let now = Timestamp::now();
     let vote = Vote {
@@ -61,7 +60,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
             voted.phase(now)
         );
     };
-    println!(
+    say!(
         "BreakGlass {} is open until {until:.0}: {}\nTo end it before: sallyport break-glass close {}",
         voted.name,
         printable(&voted.what()),

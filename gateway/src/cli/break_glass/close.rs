@@ -4,7 +4,10 @@ use serde_json::json;
 use super::{add, read};
 use crate::{
     api::v1alpha1::{agent_policy::Channel, break_glass::Closed},
-    cli::person::{Access, whoami},
+    cli::{
+        output::say,
+        person::{Access, whoami},
+    },
 };
 
 #[derive(clap::Args, Debug)]
@@ -22,9 +25,10 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
     let client = args.access.client().await?;
     let object = read(&client, &args.name).await?;
     if let Some(closed) = object.status.and_then(|status| status.closed) {
-        println!(
+        say!(
             "BreakGlass {} was closed already, by {}",
-            args.name, closed.by
+            args.name,
+            closed.by
         );
         return Ok(());
     }
@@ -35,6 +39,6 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
         reason: args.reason.clone(),
     };
     add(&client, &args.name, "/status/closed", &json!(closed)).await?;
-    println!("BreakGlass {} is closed, by {}", args.name, closed.by);
+    say!("BreakGlass {} is closed, by {}", args.name, closed.by);
     Ok(())
 }

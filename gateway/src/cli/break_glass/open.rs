@@ -11,6 +11,7 @@ use crate::{
     },
     cli::{
         objects::refused,
+        output::say,
         person::{Access, whoami},
     },
     config::HumanDuration,
@@ -61,7 +62,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
         .await;
     let made = made.map_err(|error| refused(error, "create", GLASSES, None))?;
     let name = made.name_any();
-    println!(
+    say!(
         "BreakGlass {name} waits for a second person, for {} minutes at most.\n\
          They run: sallyport break-glass approve {name}",
         WAITS.as_mins()

@@ -15,7 +15,10 @@ use rcgen::{
 };
 
 use super::{ISSUER_DAYS, ROOT_CERTIFICATE, authority, write};
-use crate::tls::{CONTROLLER, GATEWAY};
+use crate::{
+    cli::output::say,
+    tls::{CONTROLLER, GATEWAY},
+};
 
 pub(super) const HELP: &str = "\
 Example:
@@ -60,7 +63,7 @@ pub(super) fn create(args: &Args) -> anyhow::Result<()> {
         write(directory, &format!("{role}.crt"), &leaf, 0o644)?;
     }
     write(directory, ROOT_CERTIFICATE, &certificate, 0o644)?;
-    println!("{}", next(directory));
+    say!("{}", next(directory));
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::{
     app,
+    cli::output::stdout,
     config::node::NodeConfig,
     node::show_destinations,
     telemetry::{self, LogFormat},
@@ -57,7 +58,7 @@ pub(in crate::cli) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn print(list: &Value, one_line: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     if one_line {
         serde_json::to_writer(&mut out, list)?;
     } else {

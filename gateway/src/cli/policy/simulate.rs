@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use crate::{
     audit::query::{Filter, every_whole_call},
     cli::{
-        audit::{Location, complain, is_closed_pipe, keep_contained_panics_quiet, time},
-        output::Output,
+        audit::{Location, complain, keep_contained_panics_quiet, time},
+        output::{Output, is_closed_pipe, note},
         table::{self, Column},
         text::{Cut, printable},
     },
@@ -71,9 +71,8 @@ could not be read.";
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     keep_contained_panics_quiet();
     match simulate(args) {
-        Err(error) if is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
-        Err(error) => {
-            eprintln!("error: {error:#}");
+        Err(error) if !is_closed_pipe(&error) => {
+            note!("error: {error:#}");
             Ok(ExitCode::from(BAD_INPUT))
         }
         outcome => outcome,
@@ -98,7 +97,7 @@ fn simulate(args: Args) -> anyhow::Result<ExitCode> {
         print(&simulation, table::terminal_width(), out)
     })?;
     if simulation.calls == 0 {
-        eprintln!("No recorded call matches; a wider time is given with --since.");
+        note!("No recorded call matches; a wider time is given with --since.");
     }
     if complain(&report) {
         return Ok(ExitCode::from(BAD_INPUT));

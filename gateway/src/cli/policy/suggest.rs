@@ -2,7 +2,7 @@
 
 use std::{
     fs::OpenOptions,
-    io::{self, Write},
+    io::Write,
     ops::ControlFlow,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -14,7 +14,8 @@ use jiff::Timestamp;
 use crate::{
     audit::query::{Filter, Sources, every_whole_call},
     cli::{
-        audit::{Location, code, complain, is_closed_pipe, keep_contained_panics_quiet, time},
+        audit::{Location, code, complain, keep_contained_panics_quiet, time},
+        output::{document, note, say},
         text::printable,
     },
     policy::suggestion::{Observed, Suggestion, cases},
@@ -59,13 +60,6 @@ calls, or a part of the record could not be read.";
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     keep_contained_panics_quiet();
-    match suggest(args) {
-        Err(error) if is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
-        outcome => outcome,
-    }
-}
-
-fn suggest(args: Args) -> anyhow::Result<ExitCode> {
     let now = Timestamp::now();
     let filter = Filter {
         since: Some(time(&args.since, now)?),
@@ -86,7 +80,7 @@ fn suggest(args: Args) -> anyhow::Result<ExitCode> {
     let suggestion = observed.suggest(args.name.as_deref())?;
     match &args.write {
         Some(directory) => write(&suggestion, directory)?,
-        None => print(&suggestion.yaml())?,
+        None => document(&suggestion.yaml())?,
     }
     let denied = check(&suggestion, &sources, &filter);
     Ok(code(incomplete || denied))
@@ -99,7 +93,7 @@ fn check(suggestion: &Suggestion, sources: &Sources, filter: &Filter) -> bool {
     let _report = every_whole_call(sources, filter, |record| {
         if let Some(Err(verdict)) = suggestion.allows(&record) {
             denied += 1;
-            eprintln!(
+            note!(
                 "warning: the policy does not allow the call {}, which passed: {} by {}",
                 printable(record.audit_id()),
                 verdict.answer.as_str(),
@@ -114,18 +108,12 @@ fn check(suggestion: &Suggestion, sources: &Sources, filter: &Filter) -> bool {
     denied > 0
 }
 
-fn print(policy: &str) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(policy.as_bytes())?;
-    Ok(out.flush()?)
-}
-
 fn write(suggestion: &Suggestion, directory: &Path) -> anyhow::Result<()> {
     let policy = format!("{}.yaml", suggestion.name());
     let tests = format!("{}.test.yaml", suggestion.name());
     create(&directory.join(&policy), &suggestion.yaml())?;
     create(&directory.join(&tests), &cases(suggestion, &policy))?;
-    println!(
+    say!(
         "{}: {} rules; its cases are in {tests}",
         directory.join(&policy).display(),
         suggestion.rules()
