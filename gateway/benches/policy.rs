@@ -50,26 +50,43 @@ fn main() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/policies");
     let shipped = PolicySet::load(&shipped).expect("the shipped policies are valid");
     measure("policy_shipped_calls_per_ms", &shipped, 20.0);
+    // Each team's rules for a namespace of its own, each agent's for every namespace, and all for everybody everywhere.
+    let everybody = |_: usize| "all: \"*\"".to_owned();
+    let one =
+        |policy: usize| format!("serviceAccount: {{namespace: coders, name: developer-{policy}}}");
+    let many = many_rules(everybody, |policy, rule| format!("team-{policy}-{rule}"));
+    measure("policy_5000_rules_of_teams_calls_per_ms", &many, 200.0);
+    let many = many_rules(one, |_, _| "\"*\"".to_owned());
+    measure("policy_5000_rules_of_agents_calls_per_ms", &many, 200.0);
+    let many = many_rules(everybody, |_, _| "\"*\"".to_owned());
+    measure("policy_5000_rules_for_all_calls_per_ms", &many, 200.0);
+}
+
+fn many_rules(
+    subjects: impl Fn(usize) -> String,
+    namespace: impl Fn(usize, usize) -> String,
+) -> PolicySet {
     let directory = tempfile::tempdir().expect("a directory");
     for policy in 0..POLICIES {
         let file = directory.path().join(format!("p{policy}.yaml"));
-        std::fs::write(file, many_rules(policy)).expect("room on disk");
+        let rules = |rule: usize| match (policy, rule) {
+            (0, 0) => "development".to_owned(),
+            _ => namespace(policy, rule),
+        };
+        std::fs::write(file, rules_of(policy, &subjects(policy), rules)).expect("room on disk");
     }
     let many = PolicySet::load(directory.path()).expect("the policies are valid");
     assert_eq!(many.len(), POLICIES * RULES);
-    measure("policy_5000_rules_calls_per_ms", &many, 200.0);
+    many
 }
 
-/// For every caller, each rule for a namespace of its own, every fifth with an expression.
-fn many_rules(policy: usize) -> String {
+/// Every fifth with an expression.
+fn rules_of(policy: usize, subject: &str, namespace: impl Fn(usize) -> String) -> String {
     let mut text = format!(
-        "apiVersion: sallyport.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {{name: p{policy}}}\nspec:\n  subjects: [{{all: \"*\"}}]\n  rules:\n"
+        "apiVersion: sallyport.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {{name: p{policy}}}\nspec:\n  subjects: [{{{subject}}}]\n  rules:\n"
     );
     for rule in 0..RULES {
-        let namespace = match (policy, rule) {
-            (0, 0) => "development".to_owned(),
-            _ => format!("team-{policy}-{rule}"),
-        };
+        let namespace = namespace(rule);
         let condition = match rule % 5 {
             0 => ", when: \"request.verb != 'get' || request.name != 'none'\"",
             _ => "",
@@ -121,7 +138,7 @@ fn developer() -> Identity {
     };
     Identity {
         user: UserInfo {
-            username: "system:serviceaccount:coders:developer".to_owned(),
+            username: "system:serviceaccount:coders:developer-0".to_owned(),
             ..UserInfo::default()
         },
         upstream_user: UserInfo::default(),
