@@ -160,6 +160,7 @@ impl BodyMasker {
             self.settle(verdict);
         }
         let over_limit = self.scanner.as_ref().is_some_and(Scanner::over_limit);
+        let fields = self.scanner.as_ref().and_then(Scanner::fields);
         let (mut findings, masked) = self.scanner.map(Scanner::into_parts).unwrap_or_default();
         let body = match self.refused {
             _ if self.bytes == 0 => Body::Empty,
@@ -173,7 +174,8 @@ impl BodyMasker {
             }
             None if over_limit => Body::DigestOnly(DigestOnly::TooLarge),
             None => {
-                let (masked, found) = inspect(&self.key, masked.unwrap_or_default());
+                let (masked, found) =
+                    inspect(&self.key, fields.as_ref(), masked.unwrap_or_default());
                 findings.masked = findings.masked.saturating_add(found);
                 inline(masked, self.inline_limit)
             }

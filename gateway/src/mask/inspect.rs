@@ -6,7 +6,8 @@
 //! - literal values of environment variables: `value` in the objects of any list named `env`, and in JSON Patches;
 //! - what a [detector](super::detectors) finds in a string;
 //! - strings that look random behind a name like `password`;
-//! - cells of Tables that print one of these.
+//! - cells of Tables that print one of these;
+//! - what stands where somebody said that secrets do.
 //!
 //! All other bytes stay as they came.
 
@@ -16,12 +17,15 @@ pub(super) use self::tables::Column;
 use self::{patches::operations, tables::columns};
 use super::{
     detectors::{Detectors, is_telling, looks_chosen_by_no_one},
+    fields::Selected,
     key::Key,
+    placeholder::Placeholder,
     search::Search,
     spans,
     text::{hide, hide_known},
 };
 
+mod fields;
 mod patches;
 mod tables;
 
@@ -45,18 +49,23 @@ static TEXTS: LazyLock<Search> = LazyLock::new(|| {
 type Edit = (Range<usize>, String);
 
 /// Whole JSON documents with placeholders for what was found, and how many.
-pub(super) fn inspect(key: &Key, json: Vec<u8>) -> (Vec<u8>, u32) {
-    looked_at(key, json, true, &[])
+pub(super) fn inspect(key: &Key, fields: Option<&Selected>, json: Vec<u8>) -> (Vec<u8>, u32) {
+    looked_at(key, json, true, fields, None)
 }
 
 /// Without what only a telling name gives away: an agent could not work with what it guesses wrong.
-pub(super) fn inspect_known(key: &Key, json: Vec<u8>) -> (Vec<u8>, u32) {
-    looked_at(key, json, false, &[])
+pub(super) fn inspect_known(key: &Key, fields: Option<&Selected>, json: Vec<u8>) -> (Vec<u8>, u32) {
+    looked_at(key, json, false, fields, None)
 }
 
 /// A row of a Table with these columns, in the same way.
-pub(super) fn inspect_row(key: &Key, json: Vec<u8>, columns: &[Column]) -> (Vec<u8>, u32) {
-    looked_at(key, json, false, columns)
+pub(super) fn inspect_row(
+    key: &Key,
+    fields: Option<&Selected>,
+    json: Vec<u8>,
+    columns: &[Column],
+) -> (Vec<u8>, u32) {
+    looked_at(key, json, false, fields, Some(columns))
 }
 
 /// What the array in `json` defines.
@@ -65,15 +74,27 @@ pub(super) fn columns_of(json: &[u8]) -> Vec<Column> {
 }
 
 /// `of_row`: the columns, where it is one row.
-fn looked_at(key: &Key, json: Vec<u8>, by_name: bool, of_row: &[Column]) -> (Vec<u8>, u32) {
+fn looked_at(
+    key: &Key,
+    json: Vec<u8>,
+    by_name: bool,
+    fields: Option<&Selected>,
+    of_row: Option<&[Column]>,
+) -> (Vec<u8>, u32) {
     let mut inspection = Inspection {
         key,
         by_name,
         json: &json,
-        columns: of_row.to_vec(),
+        columns: of_row.unwrap_or_default().to_vec(),
         edits: Vec::new(),
     };
-    if !of_row.is_empty() {
+    // First, because of two edits of one value the first counts, and this one leaves nothing of it.
+    match (fields, of_row) {
+        (Some(fields), None) => inspection.fields(fields),
+        (Some(fields), Some(columns)) => inspection.fields_of_row(fields, columns),
+        (None, _) => {}
+    }
+    if !inspection.columns.is_empty() {
         inspection.row(spans::past_space(&json, 0));
     }
     inspection.strings(&TEXTS);
@@ -188,27 +209,45 @@ impl Inspection<'_> {
 
     /// A value that is secret whatever it is, but for what says that there is none.
     fn replace(&mut self, value: Range<usize>) {
+        if let Some(text) = self.hidden(&value) {
+            self.edits
+                .push((value, quoted(&self.key.placeholder(&text))));
+        }
+    }
+
+    /// What a placeholder has to stand for, if there is anything.
+    fn hidden(&self, value: &Range<usize>) -> Option<Vec<u8>> {
         let written = &self.json[value.clone()];
         let text = match written.first() {
             Some(b'"') => spans::decoded(written).map(String::into_bytes),
             _ => None,
         };
         let text = text.unwrap_or_else(|| written.to_vec());
-        if text != b"null" && !text.is_empty() && !text.starts_with(b"masked:") {
-            self.edits
-                .push((value, quoted(&self.key.placeholder(&text))));
-        }
+        let is_none = written == b"null" || text.is_empty() || Placeholder::is_one(&text);
+        (!is_none).then_some(text)
     }
 
     fn operations(&mut self) {
-        for (path, value) in operations(self.json) {
-            match path.rsplit('/').next() {
-                _ if patches::is_variable(&path) => self.patched_variable(value),
-                Some(name) if is_telling(name.as_bytes()) && self.json[value.start] == b'"' => {
-                    self.told(value)
+        let start = spans::past_space(self.json, 0);
+        if self.json.get(start) != Some(&b'[') {
+            return;
+        }
+        for operation in operations(self.json, start) {
+            for value in &operation.values {
+                for path in operation.paths.iter().flatten() {
+                    self.operand(path, value.clone());
                 }
-                _ => {}
             }
+        }
+    }
+
+    fn operand(&mut self, path: &str, value: Range<usize>) {
+        match path.rsplit('/').next() {
+            _ if patches::is_variable(path) => self.patched_variable(value),
+            Some(name) if is_telling(name.as_bytes()) && self.json[value.start] == b'"' => {
+                self.told(value)
+            }
+            _ => {}
         }
     }
 

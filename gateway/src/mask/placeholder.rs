@@ -55,6 +55,8 @@ pub enum Kind {
 impl Placeholder {
     pub(super) const VIEW_DIGITS: usize = 24;
     pub(super) const RECORD_DIGITS: usize = 32;
+    /// Behind one of the record's: for an agent it stands in a field of bytes.
+    pub(super) const OF_BYTES: &str = "=";
 
     pub(super) fn of_view(tag: &str, digest: &str) -> Self {
         Self {
@@ -62,6 +64,16 @@ impl Placeholder {
             tag: tag.to_owned(),
             digest: digest.to_owned(),
         }
+    }
+
+    /// Whether a whole text is nothing but a placeholder.
+    pub(super) fn is_one(text: &[u8]) -> bool {
+        let mut found = None;
+        plain(text, &mut |one: Self| {
+            found = Some(one.to_string());
+            true
+        });
+        found.is_some_and(|found| found.as_bytes() == text)
     }
 
     /// Twelve digits that a session's placeholders have in common. They are no secret: who knows the session can

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::{key::Key, rule::Rule};
 use crate::request_info::RequestInfo;
 
 /// Behind each of these stands a value, or the whole specification.
@@ -25,9 +26,10 @@ const WITH_ENVIRONMENT: [&str; 9] = [
     "statefulsets",
 ];
 
-/// A refusal's message without the values in it, where it is about an object that may have environment variables.
-pub fn unquoted(request: &RequestInfo, message: &str) -> String {
-    match has_environment(request) {
+/// A refusal's message without the values in it, where it is about an object that may have environment variables or
+/// fields that somebody called sensitive.
+pub fn unquoted(key: &Key, request: &RequestInfo, message: &str) -> String {
+    match has_environment(request) || key.fields(&Rule::select(request)).is_some() {
         true => without_quotes(message).into_owned(),
         false => message.to_owned(),
     }

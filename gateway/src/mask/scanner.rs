@@ -10,6 +10,7 @@ use std::sync::Arc;
 use self::eyes::Eyes;
 use super::{
     Masked,
+    fields::Selected,
     findings::{Findings, StatusFacts},
     key::Key,
     lexer::{Event, Lexer, Shape},
@@ -170,6 +171,11 @@ impl Scanner {
             findings.facts.status = Some(self.status);
         }
         (self.findings, self.sink.into_bytes())
+    }
+
+    /// What is hidden by its place in what is read.
+    pub(super) fn fields(&self) -> Option<Selected> {
+        self.key.fields(&self.rule)
     }
 
     /// Decoys found since the last call.
@@ -350,7 +356,7 @@ impl Scanner {
 
     fn enter(&mut self, chunk: &[u8], start: usize, place: Place) {
         if matches!(place, Place::Items | Place::Rows) {
-            self.settle_list();
+            self.settle_list(chunk, start);
         }
         match place {
             Place::Object => self.open_object(chunk, start),

@@ -113,7 +113,7 @@ pub(super) fn members(
 }
 
 /// The next element or member, unless the container ends.
-fn past_separator(json: &[u8], at: usize) -> Option<usize> {
+pub(super) fn past_separator(json: &[u8], at: usize) -> Option<usize> {
     let at = past_space(json, at);
     match json.get(at)? {
         b',' => Some(past_space(json, at + 1)),

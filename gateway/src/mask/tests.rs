@@ -7,6 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use super::*;
 use crate::request_info::RequestInfo;
 
+mod fields;
 mod formats;
 mod gzip;
 mod kubernetes;

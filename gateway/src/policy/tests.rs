@@ -19,6 +19,7 @@ mod glass;
 mod observing;
 mod properties;
 mod references;
+mod sensitive_fields;
 mod shipped;
 mod views;
 mod workloads;

@@ -4,33 +4,31 @@ use std::ops::Range;
 
 use super::super::spans;
 
-/// Each operation's path, and where its value stands. A path or value that is given twice counts each time.
-pub(super) fn operations(json: &[u8]) -> Vec<(String, Range<usize>)> {
-    let start = spans::past_space(json, 0);
-    if json.get(start) != Some(&b'[') {
-        return Vec::new();
-    }
-    let objects = spans::elements(json, start).filter(|element| json[element.start] == b'{');
-    objects
-        .flat_map(|object| operation(json, object.start))
-        .collect()
+/// A path or value that is given twice counts each time.
+#[derive(Default)]
+pub(super) struct Operation {
+    /// `None` is one that cannot be read.
+    pub(super) paths: Vec<Option<String>>,
+    pub(super) values: Vec<Range<usize>>,
 }
 
-fn operation(json: &[u8], start: usize) -> Vec<(String, Range<usize>)> {
-    let (mut paths, mut values) = (Vec::new(), Vec::new());
+/// Those of the array that begins at `start`.
+pub(super) fn operations(json: &[u8], start: usize) -> impl Iterator<Item = Operation> + '_ {
+    let objects = spans::elements(json, start).filter(|element| json[element.start] == b'{');
+    objects.map(|object| operation(json, object.start))
+}
+
+fn operation(json: &[u8], start: usize) -> Operation {
+    let mut operation = Operation::default();
     for (name, value) in spans::members(json, start) {
-        match spans::decoded(&json[name]).as_deref() {
-            Some("path") => paths.extend(spans::decoded(&json[value])),
-            Some("value") => values.push(value),
+        let name = spans::decoded(&json[name]).unwrap_or_default();
+        match &*name.to_ascii_lowercase() {
+            "path" => operation.paths.push(spans::decoded(&json[value])),
+            "value" => operation.values.push(value),
             _ => {}
         }
     }
-    let pairs = paths.iter().flat_map(|path| {
-        values
-            .iter()
-            .map(move |value| (path.clone(), value.clone()))
-    });
-    pairs.collect()
+    operation
 }
 
 /// It leads to a list of environment variables, to one of them, or to its value. What stands for the index is the

@@ -23,6 +23,8 @@ pub(in super::super) struct Column {
     is_hidden: bool,
     /// What does not look random.
     is_telling: bool,
+    /// The API server's own name of the object, or how old something is.
+    pub(super) is_plain: bool,
 }
 
 impl Column {
@@ -32,6 +34,7 @@ impl Column {
         Self {
             is_hidden: path.is_some_and(prints_hidden),
             is_telling: is_telling(name.as_bytes()) || is_telling(last.as_bytes()),
+            is_plain: false,
         }
     }
 }
@@ -40,24 +43,32 @@ impl Column {
 pub(in super::super) fn columns(json: &[u8], start: usize) -> Vec<Column> {
     let elements = spans::elements(json, start).take(MOST);
     elements
-        .map(|element| column(json, element.start))
+        .enumerate()
+        .map(|(index, element)| column(json, element.start, index == 0))
         .collect()
 }
 
-fn column(json: &[u8], start: usize) -> Column {
+fn column(json: &[u8], start: usize, is_first: bool) -> Column {
     if json.get(start) != Some(&b'{') {
         return Column::default();
     }
     let (mut name, mut description) = (String::new(), String::new());
+    let (mut kind, mut format) = (String::new(), String::new());
     for (member, value) in spans::members(json, start) {
         let text = || spans::decoded(&json[value]).unwrap_or_default();
         match spans::decoded(&json[member]).as_deref() {
             Some("name") => name = text(),
             Some("description") => description = text(),
+            Some("type") => kind = text(),
+            Some("format") => format = text(),
             _ => {}
         }
     }
-    Column::new(&name, &description)
+    Column {
+        // Whoever defines another column may say that it is a name, too.
+        is_plain: kind == "date" || is_first && format == "name",
+        ..Column::new(&name, &description)
+    }
 }
 
 /// It leads to environment variables and not only to their names, or to what kubectl wrote about the object.
@@ -114,7 +125,7 @@ impl Inspection<'_> {
         if !is_json {
             return;
         }
-        let (masked, found) = looked_at(self.key, text.into_bytes(), self.by_name, &[]);
+        let (masked, found) = looked_at(self.key, text.into_bytes(), self.by_name, None, None);
         if found > 0 {
             let masked = String::from_utf8_lossy(&masked);
             self.edits.push((cell, quoted(&masked)));

@@ -14,7 +14,7 @@ fn placeholder(text: &str) -> String {
 }
 
 fn inspected(json: &str) -> (String, u32) {
-    let (masked, count) = inspect(&key(), json.as_bytes().to_vec());
+    let (masked, count) = inspect(&key(), None, json.as_bytes().to_vec());
     (String::from_utf8(masked).unwrap(), count)
 }
 

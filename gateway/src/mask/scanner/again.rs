@@ -4,6 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use super::{
     super::{
+        fields::Selected,
         inspect::inspect,
         quotes::without_quotes,
         sink::Sink,
@@ -78,9 +79,10 @@ impl Scanner {
         let one_object =
             read.is_ok() && inside.documents == 1 && text.trim_ascii_start().starts_with(b"{");
         self.take_issued(&mut inside);
+        let fields = inside.fields();
         let (mut findings, masked) = inside.into_parts();
         let masked = masked.filter(|_| one_object).map(|masked| {
-            let (masked, found) = self.inspected(masked);
+            let (masked, found) = self.inspected(fields.as_ref(), masked);
             findings.masked = findings.masked.saturating_add(found);
             masked
         });
@@ -98,9 +100,9 @@ impl Scanner {
     }
 
     /// What an agent sees was looked into object by object.
-    fn inspected(&self, masked: Vec<u8>) -> (Vec<u8>, u32) {
+    fn inspected(&self, fields: Option<&Selected>, masked: Vec<u8>) -> (Vec<u8>, u32) {
         match self.eyes {
-            None => inspect(&self.key, masked),
+            None => inspect(&self.key, fields, masked),
             Some(_) => (masked, 0),
         }
     }
@@ -112,7 +114,7 @@ impl Scanner {
             self.count_masked(1);
             return Some(WITHHELD.to_owned());
         }
-        let quotes = self.eyes.is_none() && self.quotes_environment();
+        let quotes = self.eyes.is_none() && self.quotes_values();
         let words = match quotes {
             true => without_quotes(&message),
             false => Cow::Borrowed(&*message),

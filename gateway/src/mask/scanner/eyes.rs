@@ -1,7 +1,7 @@
 //! The output is for an agent: the record's placeholders become the agent's own, and what is final goes on while the
 //! rest still comes.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use memchr::memmem::Finder;
@@ -9,10 +9,12 @@ use memchr::memmem::Finder;
 use super::{
     super::{
         Placeholder,
+        fields::{Selected, fold},
         inspect::{Column, columns_of, inspect_known, inspect_row},
         object::{Object, Place, Slot},
         release,
         rule::Secret,
+        spans,
         value::Encoding,
         view::{Issued, Viewer},
     },
@@ -115,6 +117,23 @@ impl Scanner {
             let is_event = matches!(&*self.collected, b"type" | b"object");
             object.turned |= object.event && !is_event;
         }
+        if self.objects.last().is_some_and(|object| object.listed) {
+            self.see_name_in_list(place);
+        }
+    }
+
+    fn see_name_in_list(&mut self, place: Option<Place>) {
+        let is_metadata = place == Some(Place::Metadata);
+        if !is_metadata && place != Some(Place::Object) {
+            return;
+        }
+        let name = std::str::from_utf8(&self.collected).ok();
+        let is_hidden = self
+            .fields()
+            .is_some_and(|fields| fields.is_no_lists(name, is_metadata));
+        if let Some(list) = self.objects.last_mut() {
+            list.turned |= is_hidden;
+        }
     }
 
     /// The object of a watch event opens; the event itself says nothing more.
@@ -135,11 +154,24 @@ impl Scanner {
 
     /// The objects of a list begin, and what is held back now is theirs. A list of custom resources says its kind only
     /// behind them: then each says its own.
-    pub(super) fn settle_list(&mut self) {
+    pub(super) fn settle_list(&mut self, chunk: &[u8], start: usize) {
+        if self.eyes.is_some() && !self.in_secret() {
+            self.check_list(chunk, start);
+        }
         if let (Some(_), Some(list)) = (&self.eyes, self.objects.last_mut()) {
             list.listed = true;
             list.unnamed = !list.settled;
             list.settled = true;
+        }
+    }
+
+    /// What is taken for a list must have nothing of its own that is hidden: from here on only its objects are looked into.
+    fn check_list(&mut self, chunk: &[u8], start: usize) {
+        let Some(fields) = self.fields() else { return };
+        self.emit(chunk, start);
+        let sink = &self.sink;
+        if let Some(list) = self.objects.last_mut() {
+            list.turned |= has_no_lists(&fields, sink.since(list.mark));
         }
     }
 
@@ -152,7 +184,8 @@ impl Scanner {
             return;
         };
         self.emit(chunk, at);
-        let (text, found) = inspect_known(&self.key, self.sink.take_from(mark));
+        let fields = self.fields();
+        let (text, found) = inspect_known(&self.key, fields.as_ref(), self.sink.take_from(mark));
         self.sink.push(&text);
         self.count_masked(found);
         if let Some(eyes) = &mut self.eyes {
@@ -206,7 +239,12 @@ impl Scanner {
         };
         let row = self.sink.take_from(start);
         let columns = self.eyes.as_ref().map(|eyes| &*eyes.columns);
-        let (row, found) = inspect_row(&self.key, row, columns.unwrap_or_default());
+        let (row, found) = inspect_row(
+            &self.key,
+            self.fields().as_ref(),
+            row,
+            columns.unwrap_or_default(),
+        );
         self.sink.push(&row);
         self.count_masked(found);
         if let Some(eyes) = &mut self.eyes {
@@ -281,7 +319,7 @@ impl Scanner {
             return None;
         }
         let Some(eyes) = &self.eyes else {
-            let quotes = self.quotes_environment() && self.is_invalid();
+            let quotes = self.quotes_values() && self.is_invalid();
             return (quotes && name == b"details").then_some(Slot::Secret(Encoding::Plain));
         };
         match name {
@@ -303,9 +341,9 @@ impl Scanner {
         self.is_refusal() && quotes && !eyes.viewer.refusals_are_plain && !by_rbac
     }
 
-    /// Whether the refusal that is read may quote environment variables.
-    pub(super) fn quotes_environment(&self) -> bool {
-        self.rule.has_environment && self.is_refusal()
+    /// Whether the refusal that is read may quote environment variables, or sensitive fields.
+    pub(super) fn quotes_values(&self) -> bool {
+        self.is_refusal() && (self.rule.has_environment || self.fields().is_some())
     }
 
     fn is_invalid(&self) -> bool {
@@ -378,14 +416,18 @@ impl Scanner {
                 continue;
             }
             let placeholder = eyes.viewer.placeholder(&object, &eyes.member, recorded);
-            let text = if in_base64 {
+            copied += DIGITS;
+            let of_bytes = written[copied..].starts_with(Placeholder::OF_BYTES.as_bytes());
+            if of_bytes {
+                copied += Placeholder::OF_BYTES.len();
+            }
+            let text = if in_base64 || of_bytes {
                 STANDARD.encode(placeholder.to_string())
             } else {
                 placeholder.to_string()
             };
             translated.extend_from_slice(text.as_bytes());
             eyes.issued.add(placeholder);
-            copied += DIGITS;
         }
         translated.extend_from_slice(&written[copied..]);
         translated
@@ -412,6 +454,20 @@ impl Scanner {
             .unwrap_or(&ordinal);
         [namespace.as_bytes(), name.as_bytes()].join(&0)
     }
+}
+
+/// Of the beginning of what is taken for a list.
+fn has_no_lists(fields: &Selected, head: &[u8]) -> bool {
+    let is_no_lists = |name: &Range<usize>, is_metadata| {
+        let name = spans::decoded(&head[name.clone()]);
+        fields.is_no_lists(name.as_deref(), is_metadata)
+    };
+    spans::members(head, spans::past_space(head, 0)).any(|(name, value)| {
+        is_no_lists(&name, false)
+            || head.get(value.start) == Some(&b'{')
+                && spans::decoded(&head[name]).is_some_and(|name| fold(&name) == "metadata")
+                && spans::members(head, value.start).any(|(name, _)| is_no_lists(&name, true))
+    })
 }
 
 impl Object {
