@@ -89,6 +89,11 @@ impl RequestInfo {
         Ok(info)
     }
 
+    /// The fields that objects are selected by, as `spec.nodeName`; `None` where the API server cannot read the selector.
+    pub fn selected_fields(&self) -> Option<Vec<&str>> {
+        field_selector::names(&self.field_selector)
+    }
+
     /// Whether kube-apiserver exempts the request from its own time limit.
     pub fn is_long_running(&self) -> bool {
         if !self.is_resource_request {

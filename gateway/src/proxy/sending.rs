@@ -21,7 +21,7 @@ use super::{
     upstream::{Answer, Forward, UpstreamBody},
     view, warning,
 };
-use crate::{audit::record::Level, identity::Attributes, policy::Permit};
+use crate::{audit::record::Level, identity::Attributes, mask, policy::Permit};
 
 /// Of an answer that is only told of.
 const REFUSAL: usize = 64 << 10;
@@ -119,7 +119,7 @@ impl Gateway {
         };
         match sent? {
             Answer::Response(response) if call.client.is_accepted() => {
-                Err(not_upgraded(response, call).await)
+                Err(not_upgraded(response, call, recording.key()).await)
             }
             Answer::Response(response) => {
                 Ok(Answer::Response(passed_on(response, call, recording)))
@@ -194,7 +194,11 @@ fn passed_on(
 }
 
 /// Why the API server does not upgrade a call whose client has its 101 already.
-async fn not_upgraded(response: Response<UpstreamBody>, call: &Call<'_>) -> Rejection {
+async fn not_upgraded(
+    response: Response<UpstreamBody>,
+    call: &Call<'_>,
+    key: &mask::Key,
+) -> Rejection {
     let (head, body) = response.into_parts();
     let collected = timeout(PATIENCE, Limited::new(body, REFUSAL).collect()).await;
     let said = collected.ok().and_then(Result::ok).map(Collected::to_bytes);
@@ -203,7 +207,7 @@ async fn not_upgraded(response: Response<UpstreamBody>, call: &Call<'_>) -> Reje
         let message = format!("sallyport: the API server answered {} and did not upgrade the connection", head.status);
         json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": head.status.as_u16()})
     });
-    Refused::in_its_words(status, call.attributes.request).into_rejection(head.status)
+    Refused::in_its_words(key, status, call.attributes.request).into_rejection(head.status)
 }
 
 /// A minted token goes on only if it is for our own audience, whatever the request seemed to say.

@@ -66,6 +66,9 @@ impl Gateway {
             return Err(websocket());
         }
         let (content_type, key) = (super::content_type(call.arrival), &self.recorder.key);
+        if selects_by_hidden(info, key) {
+            return Err(selector());
+        }
         check_oracles(info, content_type, &call.body.bytes, key)?;
         Ok(Some(AgentView::of(call, &self.recorder.key)))
     }
@@ -178,9 +181,19 @@ fn check_oracles(
         return Err(dry_run());
     }
     if is_json_patch {
-        json_patch::check(body)?;
+        json_patch::check(body, |pointer| mask::is_sensitive(key, info, pointer))?;
     }
     Ok(())
+}
+
+/// Whether the answer, by what is in it, says what a field holds that is hidden in it.
+fn selects_by_hidden(info: &RequestInfo, key: &mask::Key) -> bool {
+    let is_hidden = |field: &&str| {
+        let pointer = ["/", &field.replace('.', "/")].concat();
+        mask::is_sensitive(key, info, &pointer)
+    };
+    let fields = info.selected_fields().unwrap_or_default();
+    fields.iter().any(|field| is_hidden(&field))
 }
 
 /// Whether there is anything in it that would be masked where it is stored, or nobody can tell.
@@ -326,7 +339,8 @@ pub(super) fn mask_warnings(headers: &mut HeaderMap, info: &RequestInfo, key: &m
     for warning in warnings.iter_mut() {
         let said = std::str::from_utf8(warning.as_bytes()).unwrap_or_default();
         let said = said.replace("\\\"", "\"").replace("\\\\", "\\");
-        let quotes = said.is_empty() || writes_secrets(info) || mask::unquoted(info, &said) != said;
+        let quotes =
+            said.is_empty() || writes_secrets(info) || mask::unquoted(key, info, &said) != said;
         if quotes || mask::has_secret(key, &said) {
             *warning = HeaderValue::from_static(WITHHELD);
         }
@@ -356,6 +370,15 @@ fn websocket() -> Denial {
             "policy lets you see secrets only masked, and a watch over WebSocket cannot be masked"
                 .into(),
         hint: "Watch over plain HTTP, as kubectl and all client libraries do.".into(),
+    }
+}
+
+fn selector() -> Denial {
+    Denial {
+        rule: "built-in/masked-view".into(),
+        reason: "the field selector compares with a field that policy lets you see only masked"
+            .into(),
+        hint: "Leave that field out of the selector.".into(),
     }
 }
 

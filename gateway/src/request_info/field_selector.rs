@@ -16,6 +16,16 @@ pub(super) fn exact_match(selector: &str, field: &str) -> Option<Option<String>>
     Some(exact)
 }
 
+/// The fields that `selector` speaks of: `None` where it is invalid.
+pub(super) fn names(selector: &str) -> Option<Vec<&str>> {
+    let terms = split_terms(selector).into_iter();
+    let names = terms.filter(|term| !term.is_empty()).map(|term| {
+        let (name, _, value) = split_term(term)?;
+        unescape(value).map(|_| name)
+    });
+    names.collect()
+}
+
 /// Splits at commas that no backslash escapes.
 fn split_terms(selector: &str) -> Vec<&str> {
     let mut escaped = false;

@@ -179,7 +179,7 @@ impl Gateway {
         let refused = if self.writes_unseen(call) {
             Refused::withheld(status, &object)
         } else {
-            Refused::in_its_words(object, call.attributes.request)
+            Refused::in_its_words(&self.recorder.key, object, call.attributes.request)
         };
         if status == StatusCode::CONFLICT && !refused.is_of_field_managers {
             return Err(Unlearned::Overtaken(refused_dry_run(

@@ -18,11 +18,15 @@ pub(in crate::proxy) struct Refused {
 
 impl Refused {
     /// What the API server says of the change is what it would have said without us.
-    pub(in crate::proxy) fn in_its_words(status: Value, request: &RequestInfo) -> Self {
+    pub(in crate::proxy) fn in_its_words(
+        key: &mask::Key,
+        status: Value,
+        request: &RequestInfo,
+    ) -> Self {
         let message = status["message"].as_str().unwrap_or_default();
         Self {
             is_of_field_managers: is_of_field_managers(&status),
-            message: mask::unquoted(request, message),
+            message: mask::unquoted(key, request, message),
             body: status,
         }
     }
@@ -120,7 +124,7 @@ mod tests {
 
     #[test]
     fn who_may_read_it_is_told_all_and_the_record_is_not() {
-        let refused = Refused::in_its_words(invalid(), &pods());
+        let refused = Refused::in_its_words(&mask::Key::from_bytes([7; 32]), invalid(), &pods());
         assert_eq!(refused.body, invalid());
         assert!(!refused.message.contains("hunter2"), "{}", refused.message);
         assert!(refused.message.contains("spec: Forbidden: withheld"));

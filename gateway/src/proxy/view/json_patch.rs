@@ -27,20 +27,24 @@ const PLAIN: [&str; 14] = [
 /// What may have any names in it.
 const FREE: [&str; 4] = ["annotations", "data", "stringData", "env"];
 
-pub(super) fn check(body: &[u8]) -> Result<(), Denial> {
+/// `is_sensitive` knows what somebody named, which may be anything.
+pub(super) fn check(body: &[u8], is_sensitive: impl Fn(&str) -> bool) -> Result<(), Denial> {
+    let reads_hidden = |operation: &Operation| {
+        read_by(operation).is_some_and(|pointer| !is_plain(pointer) || is_sensitive(pointer))
+    };
     match operations::position(body, reads_hidden).map_err(|_| unreadable())? {
         Some(index) => Err(denial(index)),
         None => Ok(()),
     }
 }
 
-fn reads_hidden(operation: &Operation) -> bool {
-    let pointer = match operation.op.as_deref() {
-        Some("test") => &operation.path,
-        Some("copy" | "move") => &operation.from,
-        _ => return false,
+fn read_by(operation: &Operation) -> Option<&str> {
+    let pointer = match operation.op.as_deref()? {
+        "test" => &operation.path,
+        "copy" | "move" => &operation.from,
+        _ => return None,
     };
-    pointer.as_deref().is_some_and(|pointer| !is_plain(pointer))
+    pointer.as_deref()
 }
 
 /// Read as evanphx/json-patch v4 reads it, which ignores what is before the first slash.
@@ -86,7 +90,7 @@ mod tests {
     use super::*;
 
     fn passes(operation: &Value) -> bool {
-        check(json!([operation]).to_string().as_bytes()).is_ok()
+        check(json!([operation]).to_string().as_bytes(), |_| false).is_ok()
     }
 
     #[test]
@@ -127,13 +131,27 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_called_sensitive_is_not_read_whatever_its_name() {
+        let check = |pointer: &str, op: &str| {
+            let operation = json!({"op": op, "path": pointer, "from": pointer, "value": 1});
+            let body = json!([operation]).to_string();
+            check(body.as_bytes(), |pointer| pointer.starts_with("/spec/port"))
+        };
+        for op in ["test", "copy", "move"] {
+            assert!(check("/spec/port", op).is_err(), "{op}");
+            assert!(check("/spec/containerPort", op).is_ok(), "{op}");
+        }
+        assert!(check("/spec/port", "replace").is_ok());
+    }
+
+    #[test]
     fn a_field_that_is_given_twice_is_not_read_once() {
         for body in [
             r#"[{"op":"add","op":"test","path":"/data/a"}]"#,
             r#"{"op":"test"}"#,
             "",
         ] {
-            assert!(check(body.as_bytes()).is_err(), "{body}");
+            assert!(check(body.as_bytes(), |_| false).is_err(), "{body}");
         }
     }
 

@@ -203,3 +203,74 @@ fn a_dry_run_answers_no_guess_and_shows_other_changes() {
     let secret = "/api/v1/namespaces/shop/secrets/db?dryRun=All";
     assert!(denied(secret, "application/merge-patch+json", labels));
 }
+
+/// `.spec.port` of every locker.
+fn key_of_lockers() -> Arc<mask::Key> {
+    let list = |text: &str| vec![text.to_owned()];
+    let fields = mask::SensitiveFields::new(&crate::config::SensitiveFields {
+        api_groups: list("tests.example"),
+        resources: list("lockers"),
+        namespaces: list("*"),
+        names: list("*"),
+        paths: list(".spec.port"),
+    });
+    let key = mask::Key::from_bytes([7; 32]);
+    key.look_for(&[], &[fields.expect("they are right")]);
+    Arc::new(key)
+}
+
+#[test]
+fn what_somebody_called_sensitive_is_compared_with_no_guess() {
+    let key = key_of_lockers();
+    let passes = |target: &str, kind: &str, body: &str| {
+        let target = format!("/apis/tests.example/v1/namespaces/shop/{target}");
+        let info = RequestInfo::parse("PATCH", &target).expect("a request");
+        let kind = format!("application/{kind}-patch+json");
+        check_oracles(&info, Some(kind.as_bytes()), body.as_bytes(), &key).is_ok()
+    };
+    let test = r#"[{"op":"test","path":"/spec/port","value":1}]"#;
+    assert!(!passes("lockers/one", "json", test));
+    assert!(passes("others/one", "json", test));
+    let merge = r#"{"spec":{"port":1}}"#;
+    assert!(!passes("lockers/one?dryRun=All", "merge", merge));
+    assert!(!passes("lockers/one/status?dryRun=All", "merge", merge));
+    assert!(passes("lockers/one", "merge", merge));
+    assert!(passes("others/one?dryRun=All", "merge", merge));
+}
+
+#[test]
+fn nothing_is_selected_by_what_somebody_called_sensitive() {
+    let key = key_of_lockers();
+    let is_refused = |resource: &str, selector: &str| {
+        let target = format!("/apis/tests.example/v1/{resource}?fieldSelector={selector}");
+        let info = RequestInfo::parse("GET", &target).expect("a request");
+        selects_by_hidden(&info, &key)
+    };
+    for selector in [
+        "spec.port%3D1",
+        "spec.port!%3D1",
+        "metadata.name%3Da,spec.port%3D%3D1",
+    ] {
+        assert!(is_refused("lockers", selector), "{selector}");
+        assert!(!is_refused("others", selector), "{selector}");
+    }
+    assert!(!is_refused("lockers", "metadata.name%3Da,spec.host%3Db"));
+}
+
+#[test]
+fn a_warning_that_quotes_what_somebody_called_sensitive_is_withheld() {
+    let key = key_of_lockers();
+    let shown = |resource: &str, words: &str| {
+        let target = format!("/apis/tests.example/v1/namespaces/shop/{resource}/one");
+        let info = RequestInfo::parse("PUT", &target).expect("a request");
+        let mut headers = HeaderMap::new();
+        let warning = format!("299 - \"{words}\"");
+        headers.insert(header::WARNING, warning.parse().expect("a header"));
+        mask_warnings(&mut headers, &info, &key);
+        headers[header::WARNING].to_str().expect("text") == warning
+    };
+    let quotes = "spec.port: Invalid value: 4711: it is taken";
+    assert!(!shown("lockers", quotes));
+    assert!(shown("lockers", "spec.port is deprecated"));
+    assert!(shown("others", quotes));
+}
