@@ -1,42 +1,33 @@
 //! The composition root: builds every part of the gateway, top to bottom, and owns the order of going down.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, watch},
-    task::{JoinHandle, JoinSet},
-};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::stopping::StopSignal;
 use crate::{
-    admin::{self, Admin},
-    api::alert::Alert,
-    approval::Approvals,
     audit::{log::Log, metrics::LogMetrics, policies::PolicyArchive},
-    authn::{AgentSet, AgentSource, Authenticator},
-    config::{Config, Recording, Upgradable, Upstream as UpstreamConfig},
-    drain::{self, DrainTrigger, DrainWatcher},
-    mask,
-    policy::{LevelPolicy, PolicySet, PolicySource},
-    proxy::{self, Alerts, Captured, Decoys, Gateway, Parts, Upstream},
+    config::{Config, Recording, Upgradable},
+    policy::LevelPolicy,
     readiness::Readiness,
     tls::{self, Leaves},
 };
 
 #[cfg(target_os = "linux")]
 pub use self::node::{node_client, run_node};
-use self::{
-    alerts::AlertWriter,
-    objects::{Objects, Told},
-    reload::Reload,
-};
 pub use self::{
     check::check,
     controller::{check_controller, run_controller},
+};
+use self::{
+    data_path::Given,
+    listeners::Listeners,
+    objects::{Objects, Told},
+    reload::Reload,
+    running::{RecordTasks, Running},
+    stopping::StopSignal,
 };
 
 mod alerts;
@@ -44,14 +35,18 @@ mod capture;
 mod check;
 mod control;
 mod controller;
+mod data_path;
 mod decoys;
 mod descriptors;
+mod listeners;
 #[cfg(target_os = "linux")]
 mod node;
 mod objects;
 mod reload;
 mod renewal;
+mod running;
 mod stopping;
+mod upstream;
 
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(path: &Path) -> anyhow::Result<()> {
@@ -74,18 +69,6 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     running.go_down(config.limits.drain.0).await
 }
 
-/// What runs, by when it ends.
-struct Running {
-    gateway: Arc<Gateway>,
-    trigger: DrainTrigger,
-    /// With the drain.
-    serving: JoinSet<()>,
-    shutdown: CancellationToken,
-    record: RecordTasks,
-    /// With the shutdown.
-    background: JoinSet<()>,
-}
-
 /// Builds every part, and begins to serve once all are there.
 async fn start(config: &Config, readiness: &Readiness) -> anyhow::Result<Running> {
     let fitting = descriptors::divide(config.capture.is_some())?;
@@ -106,266 +89,48 @@ async fn start(config: &Config, readiness: &Readiness) -> anyhow::Result<Running
     let stops = told.pushing.take();
     let shutdown = CancellationToken::new();
     let mut background = JoinSet::new();
-    let (alerts, raised) = alerts(config, &mut registry).await?;
+    let (alerts, raised) = data_path::alerts(config, &mut registry).await?;
     let given = Given {
         told,
         alerts,
-        decoys: decoys(config, &shutdown, &mut background).await?,
+        decoys: data_path::decoys(config, &shutdown, &mut background).await?,
         connections: fitting.connections,
         log: log.clone(),
     };
-    let gateway = gateway(config, &reload, given, &mut registry, readiness).await?;
+    let gateway = data_path::gateway(config, &reload, given, &mut registry, readiness).await?;
 
     let listeners = Listeners::open(config).await?;
     warn_of_choices(config);
 
-    let (trigger, watcher) = drain::channel();
     let record = RecordTasks {
         shipping: tokio::spawn(shipper.run(shutdown.clone())),
         archiving: tokio::spawn(archive.clone().run(shutdown.clone())),
         log,
     };
-    let mut serving = JoinSet::new();
-    record_changes(&gateway, &watcher, &mut serving);
+    let shutting_down = (background, shutdown.clone());
+    let (mut running, watcher) = Running::new(Arc::clone(&gateway), record, shutting_down);
     if let Some(listener) = listeners.explicit {
         let tls = reload.leaves().explicit(&config.tls)?;
-        serving.spawn(proxy::serve(
-            listener,
-            tls,
-            Arc::clone(&gateway),
-            watcher.clone(),
-        ));
+        running.serve_explicit(listener, tls, watcher.clone());
     }
     if let Some(capture) = &config.capture {
-        let (gateway, leaves) = (Arc::clone(&gateway), reload.leaves().clone());
-        let (captured, questions) = Captured::new(gateway, leaves, fitting.listeners, watcher);
+        let serving = (fitting.listeners, reload.leaves().clone());
         let waiting = readiness.register("capture");
-        let client = capture::Client::new(capture, captured.clone(), questions, waiting);
-        serving.spawn(async move { captured.serve_until_drain().await });
-        // To the end: a node agent that comes back meanwhile needs the listeners.
-        background.spawn(client.run(shutdown.clone()));
-    } else {
-        drop(watcher);
+        running.serve_captured(capture, serving, waiting, watcher);
     }
     if let Some(listener) = listeners.admin {
-        let answers = Arc::new(Admin {
-            registry,
-            readiness: readiness.clone(),
-        });
-        background.spawn(admin::serve(listener, answers, shutdown.clone()));
+        running.serve_admin(listener, registry, readiness.clone());
     }
+    let background = &mut running.background;
     if let Some(control) = listeners.control {
-        control.serve(
-            Arc::clone(&gateway),
-            stops,
-            &mut background,
-            shutdown.clone(),
-        );
+        control.serve(gateway, stops, background, shutdown.clone());
     }
     background.spawn(reload.run(archive, shutdown.clone()));
     if let Some((writer, raised)) = raised {
-        background.spawn(writer.run(raised, shutdown.clone()));
+        background.spawn(writer.run(raised, shutdown));
     }
     drop(starting);
-    Ok(Running {
-        gateway,
-        trigger,
-        serving,
-        shutdown,
-        record,
-        background,
-    })
-}
-
-impl Running {
-    async fn go_down(mut self, limit: Duration) -> anyhow::Result<()> {
-        if let Err(busy) = self.trigger.drain(limit).await {
-            tracing::warn!(error = %busy, "ending what is left: upgraded connections are recorded as aborted, calls without an answer as unknown");
-        }
-        // Nothing new can come now. What was answered is recorded, then shipped, then the log is sealed.
-        while let Some(ended) = self.serving.join_next().await {
-            ended.context("a part of the gateway panicked")?;
-        }
-        self.gateway.settle().await;
-        self.shutdown.cancel();
-        self.record.end().await?;
-        self.background.join_all().await;
-        tracing::info!("stopped");
-        Ok(())
-    }
-}
-
-/// All that is listened on, before anything is served.
-struct Listeners {
-    explicit: Option<TcpListener>,
-    admin: Option<TcpListener>,
-    control: Option<control::Listening>,
-}
-
-impl Listeners {
-    async fn open(config: &Config) -> anyhow::Result<Self> {
-        Ok(Self {
-            explicit: match &config.explicit {
-                Some(explicit) => Some(listen("explicit", explicit.listen).await?),
-                None => None,
-            },
-            admin: match &config.admin {
-                Some(admin) => Some(listen("admin", admin.listen).await?),
-                None => None,
-            },
-            control: match &config.control {
-                Some(control) => Some(control::Listening::open(control).await?),
-                None => None,
-            },
-        })
-    }
-}
-
-/// What becomes of the record once it is written.
-struct RecordTasks {
-    shipping: JoinHandle<()>,
-    archiving: JoinHandle<()>,
-    log: Log,
-}
-
-impl RecordTasks {
-    /// After the shutdown.
-    async fn end(self) -> anyhow::Result<()> {
-        self.shipping.await.context("the shipper panicked")?;
-        self.archiving
-            .await
-            .context("the archive of policies panicked")?;
-        self.log.close().await;
-        Ok(())
-    }
-}
-
-/// Records what is no call: floods of refusals, stops, and what people let pass.
-fn record_changes(gateway: &Arc<Gateway>, watcher: &DrainWatcher, serving: &mut JoinSet<()>) {
-    let given = || (Arc::clone(gateway), watcher.clone());
-    let (gateway, watcher) = given();
-    serving.spawn(async move { gateway.record_refusals(watcher).await });
-    let (gateway, watcher) = given();
-    serving.spawn(async move { gateway.record_stops(watcher).await });
-    let (gateway, watcher) = given();
-    serving.spawn(async move { gateway.record_glasses(watcher).await });
-}
-
-/// What the data path is given by other parts.
-struct Given {
-    told: Told,
-    alerts: Alerts,
-    decoys: Decoys,
-    /// How many may be open.
-    connections: usize,
-    log: Log,
-}
-
-/// Builds the data path from what the configuration says.
-async fn gateway(
-    config: &Config,
-    reload: &Reload,
-    given: Given,
-    registry: &mut Registry,
-    readiness: &Readiness,
-) -> anyhow::Result<Arc<Gateway>> {
-    let node = node_name(config);
-    let upstream = upstream_config(&config.upstream).await?;
-    Ok(Arc::new(Gateway::new(Parts {
-        cluster: config.cluster.clone(),
-        authn: authenticator(config, &upstream, reload.agents())?.named(&*node),
-        policies: reload.policies(),
-        stops: given.told.stops,
-        glasses: given.told.glasses,
-        namespaces: given.told.namespaces,
-        levels: reload.levels(),
-        log: given.log,
-        key: reload.key(),
-        approvals: approvals(config, &upstream, &node, readiness)?,
-        node,
-        upstream: Upstream::new(&upstream)?,
-        metrics: proxy::Metrics::new(registry),
-        decoys: given.decoys,
-        upgrades: config.upgrades.clone(),
-        connections: given.connections,
-        buffered_bytes: config.limits.buffered_bytes.0,
-        per_principal: config.limits.per_principal.clone(),
-        alerts: given.alerts,
-        read_lag: config.recording.read_lag,
-    })))
-}
-
-/// Whom the data path tells of what somebody must look at: nobody where the objects of the cluster do not count.
-async fn alerts(
-    config: &Config,
-    registry: &mut Registry,
-) -> anyhow::Result<(Alerts, Option<(AlertWriter, mpsc::Receiver<Alert>)>)> {
-    let Some(objects) = &config.objects else {
-        return Ok((Alerts::default(), None));
-    };
-    let upstream = upstream_config(&config.upstream).await?;
-    let client = kube::Client::try_from(upstream).context("making a client for alerts")?;
-    let writer = AlertWriter::new(client, &objects.namespace, &node_name(config));
-    let (alerts, raised) = Alerts::new(registry);
-    Ok((alerts, Some((writer, raised))))
-}
-
-/// Where the objects of the cluster count, people can be asked.
-fn approvals(
-    config: &Config,
-    upstream: &kube::Config,
-    node: &str,
-    readiness: &Readiness,
-) -> anyhow::Result<Option<Approvals>> {
-    let Some(objects) = &config.objects else {
-        return Ok(None);
-    };
-    let client = kube::Client::try_from(upstream.clone())
-        .context("making a client for requests for approval")?;
-    let namespace = objects.namespace.clone();
-    let approvals = Approvals::follow(client, node.to_owned(), namespace);
-    let (synced, waiting) = (approvals.synced(), readiness.register("approvals"));
-    tokio::spawn(async move {
-        synced.await;
-        drop(waiting);
-    });
-    Ok(Some(approvals))
-}
-
-/// The decoys that are configured, and the task that stops who reads one, where that is wanted.
-async fn decoys(
-    config: &Config,
-    shutdown: &CancellationToken,
-    background: &mut JoinSet<()>,
-) -> anyhow::Result<Decoys> {
-    let secrets = config.decoys.secrets.iter().map(|decoy| mask::SecretName {
-        namespace: decoy.namespace.clone(),
-        name: decoy.name.clone(),
-    });
-    if !config.decoys.stop_session {
-        return Ok(Decoys::new(secrets.collect()));
-    }
-    let (decoys, caught) = Decoys::telling(secrets.collect());
-    let upstream = upstream_config(&config.upstream).await?;
-    let client = kube::Client::try_from(upstream).context("making a client for the API server")?;
-    background.spawn(decoys::stop_sessions(client, caught, shutdown.clone()));
-    Ok(decoys)
-}
-
-fn authenticator(
-    config: &Config,
-    upstream: &kube::Config,
-    agents: watch::Receiver<Arc<AgentSet>>,
-) -> anyhow::Result<Authenticator> {
-    let client =
-        kube::Client::try_from(upstream.clone()).context("making a client for the API server")?;
-    let accept = allows_service_account_tokens(config);
-    Ok(Authenticator::new(
-        &config.authentication,
-        accept,
-        client,
-        agents,
-    )?)
+    Ok(running)
 }
 
 fn level_policy(recording: &Recording) -> anyhow::Result<LevelPolicy> {
@@ -385,40 +150,6 @@ fn allows_service_account_tokens(config: &Config) -> bool {
 
 fn leaves(config: &Config) -> anyhow::Result<Leaves> {
     Leaves::load(&config.tls).context("preparing the serving certificate")
-}
-
-/// For the gateway's own calls and watches.
-async fn upstream_config(upstream: &UpstreamConfig) -> anyhow::Result<kube::Config> {
-    let mut config = configured(upstream).await?;
-    // A list whose connection has died behind its head would be waited for without an end, and nothing of its kind be
-    // heard again. Our watches end within 10 s, so nothing that lives is silent for so long.
-    config.read_timeout = Some(Duration::from_secs(30));
-    config.reset_reader_on_write = true;
-    Ok(config)
-}
-
-async fn configured(upstream: &UpstreamConfig) -> anyhow::Result<kube::Config> {
-    let Some(path) = &upstream.kubeconfig else {
-        return kube::Config::incluster()
-            .context("upstream.kubeconfig is not set and this is not a pod of a cluster");
-    };
-    let kubeconfig = kube::config::Kubeconfig::read_from(path)
-        .with_context(|| format!("reading upstream.kubeconfig {}", path.display()))?;
-    let options = kube::config::KubeConfigOptions {
-        context: upstream.context.clone(),
-        ..Default::default()
-    };
-    kube::Config::from_custom_kubeconfig(kubeconfig, &options)
-        .await
-        .with_context(|| format!("using upstream.kubeconfig {}", path.display()))
-}
-
-async fn listen(name: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("listening on {address} for {name}; does something else listen there?")
-    })?;
-    tracing::info!(listener = name, addr = %listener.local_addr()?, "listening");
-    Ok(listener)
 }
 
 fn warn_of_choices(config: &Config) {

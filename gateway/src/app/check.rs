@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Write, path::Path, sync::Arc};
 
 use tokio::sync::watch;
 
-use super::{authenticator, control, leaves, level_policy, upstream_config};
+use super::{control, data_path::authenticator, leaves, level_policy, upstream::upstream_config};
 use crate::{
     audit::store::Bucket,
     authn::AgentSet,

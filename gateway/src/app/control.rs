@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{listen, renewal::renew};
+use super::{listeners::listen, renewal::renew};
 use crate::{
     config,
     control::{self, Control, StopPush},

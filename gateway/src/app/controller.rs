@@ -8,7 +8,7 @@ use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{listen, renewal::renew, stopping::StopSignal, upstream_config};
+use super::{listeners::listen, renewal::renew, stopping::StopSignal, upstream::upstream_config};
 use crate::{
     admin::{self, Admin},
     config::{Tls, Upstream, controller::ControllerConfig},

@@ -6,7 +6,7 @@ use anyhow::Context;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
-use super::{descriptors, listen, stopping::StopSignal};
+use super::{descriptors, listeners::listen, stopping::StopSignal};
 use crate::{
     admin::{self, Admin},
     config::node::NodeConfig,

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use self::stops::{Needed, TellStops};
-use super::upstream_config;
+use super::upstream::upstream_config;
 use crate::{
     api::{
         names::AGENTS_LABEL,

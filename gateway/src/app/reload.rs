@@ -14,13 +14,16 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    AgentSet, AgentSource, Config, LevelPolicy, PolicySet, PolicySource, objects::Objects,
-};
+use super::objects::Objects;
 use crate::{
     audit::policies::PolicyArchive,
-    config::watch::{Changed, FileWatch},
+    authn::{AgentSet, AgentSource},
+    config::{
+        Config,
+        watch::{Changed, FileWatch},
+    },
     informer, mask,
+    policy::{LevelPolicy, PolicySet, PolicySource},
     telemetry::causes,
     tls::Leaves,
 };
