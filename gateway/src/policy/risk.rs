@@ -2,7 +2,7 @@
 //!
 //! The classes follow Kubernetes' own good practices for RBAC and the rules of tools that look for paths to more
 //! rights. `calls` reads the request line; `objects` and `pods` read the object as it will be, where the line alone
-//! does not tell.
+//! does not tell, and leave out what the object is already.
 
 use serde_json::Value;
 
@@ -25,14 +25,15 @@ pub fn reads_object(attributes: &Attributes<'_>) -> bool {
     writes && request.is_resource_request && !request.is_connect() && objects::matter(request)
 }
 
-/// The highest class that the call is in, with the reasons for it and, behind them, those for lower ones.
-pub fn assess(attributes: &Attributes<'_>, object: Option<&Value>) -> Risk {
+/// The highest class that the call is in, with the reasons for it and, behind them, those for lower ones. Of a change
+/// whose object before is not known, all that the object is afterwards counts.
+pub fn assess(attributes: &Attributes<'_>, object: Option<&Value>, before: Option<&Value>) -> Risk {
     let mut findings = calls::findings(attributes.request, object);
     if let Some(object) = object
         && reads_object(attributes)
     {
-        findings.extend(objects::findings(attributes.request, object));
-        findings.extend(pods::findings(attributes.request, object));
+        findings.extend(objects::findings(attributes.request, object, before));
+        findings.extend(pods::findings(attributes.request, object, before));
     }
     findings.sort_by(|(one, _), (other, _)| other.cmp(one));
     findings.dedup();
@@ -42,10 +43,14 @@ pub fn assess(attributes: &Attributes<'_>, object: Option<&Value>) -> Risk {
     }
 }
 
-/// Whether the call makes pods that have a way to their node.
-pub fn reaches_node(attributes: &Attributes<'_>, object: Option<&Value>) -> bool {
+/// Whether the call gives pods a way to their node, or another use of one that they have.
+pub fn reaches_node(
+    attributes: &Attributes<'_>,
+    object: Option<&Value>,
+    before: Option<&Value>,
+) -> bool {
     let written = object.filter(|_| reads_object(attributes));
-    written.is_some_and(|object| pods::reach_node(attributes.request, object))
+    written.is_some_and(|object| pods::reach_node(attributes.request, object, before))
 }
 
 #[cfg(test)]

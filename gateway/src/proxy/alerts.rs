@@ -150,7 +150,7 @@ mod tests {
             session_id: None,
         };
         let attributes = Attributes::new(&identity, &request);
-        alerts.denied(&attributes, &risk::assess(&attributes, None));
+        alerts.denied(&attributes, &risk::assess(&attributes, None, None));
         std::iter::from_fn(|| receiver.try_recv().ok()).collect()
     }
 

@@ -17,16 +17,17 @@ impl Gateway {
     async fn risk_of_denied(&self, call: &mut Call<'_>, recording: &mut Recording) -> Risk {
         let attributes = call.attributes;
         if call.content.facts.object.is_learned() {
-            return risk::assess(attributes, call.content.after());
+            let (after, before) = (call.content.after(), call.content.current());
+            return risk::assess(attributes, after, before);
         }
-        let by_line = risk::assess(attributes, None);
+        let by_line = risk::assess(attributes, None, None);
         if by_line.level == RiskLevel::Critical || !risk::reads_object(attributes) {
             return by_line;
         }
         let Some(written) = self.read_written(call, recording).await else {
             return by_line;
         };
-        let by_body = risk::assess(attributes, Some(&written));
+        let by_body = risk::assess(attributes, Some(&written), None);
         // What a patch leaves out is not missing in the object.
         let is_whole = attributes.request.verb != "patch";
         if is_whole || by_body.level == RiskLevel::Critical {

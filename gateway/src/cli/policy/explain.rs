@@ -250,7 +250,7 @@ fn explain(set: &PolicySet, case: &Case) -> anyhow::Result<Explained> {
         rule,
         reason,
         hint,
-        risk: risk::assess(&attributes, facts.object.known()),
+        risk: risk::assess(&attributes, facts.object.known(), facts.old_object.known()),
         rules: set.explain(&attributes, &facts),
     })
 }

@@ -74,6 +74,8 @@ pub(in crate::policy) struct Scope<'a> {
     attributes: Attributes<'a>,
     object: Seen<'a>,
     old_object: Seen<'a>,
+    /// The object as it is, also of what the call would be as a creation.
+    before: Option<&'a Fact>,
     request: OnceLock<Boxed<'a>>,
     user: OnceLock<Boxed<'a>>,
     workload: OnceLock<Boxed<'a>>,
@@ -96,18 +98,20 @@ impl<'a> Scope<'a> {
         let changes = has_object && matches!(verb, "update" | "patch" | "delete");
         let object = writes.then_some(&facts.object);
         let old_object = changes.then_some(&facts.old_object);
-        Self::with(attributes, object, old_object)
+        Self::with(attributes, object, old_object, old_object)
     }
 
     fn with(
         attributes: &Attributes<'a>,
         object: Option<&'a Fact>,
         old_object: Option<&'a Fact>,
+        before: Option<&'a Fact>,
     ) -> Self {
         Self {
             attributes: *attributes,
             object: Seen::new(object),
             old_object: Seen::new(old_object),
+            before,
             request: OnceLock::new(),
             user: OnceLock::new(),
             workload: OnceLock::new(),
@@ -121,7 +125,7 @@ impl<'a> Scope<'a> {
     where
         'a: 'b,
     {
-        Scope::with(attributes, self.object.fact, None)
+        Scope::with(attributes, self.object.fact, None, self.before)
     }
 
     pub(in crate::policy) fn attributes(&self) -> &Attributes<'a> {
@@ -167,11 +171,15 @@ impl<'a> Scope<'a> {
     }
 
     pub(in crate::policy) fn risk(&self) -> Risk {
-        risk::assess(&self.attributes, self.object())
+        risk::assess(&self.attributes, self.object(), self.before())
     }
 
     fn reaches_node(&self) -> bool {
-        risk::reaches_node(&self.attributes, self.object())
+        risk::reaches_node(&self.attributes, self.object(), self.before())
+    }
+
+    fn before(&self) -> Option<&'a Value> {
+        self.before.and_then(Fact::known)
     }
 
     fn risk_value(&self) -> Option<&(dyn Val + 'a)> {

@@ -6,7 +6,7 @@
 use super::{PastCall, Unknown, call::Seen, worlds::Worlds};
 use crate::{
     identity::Attributes,
-    policy::{PolicySet, creation::Creation, rule::Rule},
+    policy::{PolicySet, creation::Creation, risk, rule::Rule},
     request_info::RequestInfo,
 };
 
@@ -54,9 +54,22 @@ impl PastCall {
                 self.old_object_stands_in && names(text, "oldObject"),
                 Unknown::OldObject,
             ),
+            (self.hides_risk() && names(text, "risk"), Unknown::OldObject),
         ];
         let first = lacking.into_iter().find(|(lacks, _)| *lacks);
         first.map_or(Ok(()), |(_, unknown)| Err(unknown))
+    }
+}
+
+impl PastCall {
+    /// Whether it depends on the object before, in whose place its own stands, how risky the change was.
+    fn hides_risk(&self) -> bool {
+        let (attributes, after) = (
+            Attributes::new(&self.identity, &self.request),
+            self.facts.object.known(),
+        );
+        let assess = |before| risk::assess(&attributes, after, before);
+        self.old_object_stands_in && assess(after) != assess(None)
     }
 }
 

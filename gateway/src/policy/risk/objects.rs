@@ -43,22 +43,32 @@ fn is_nameless_keystone(request: &RequestInfo) -> bool {
         && request.resource == "configmaps"
 }
 
-pub(super) fn findings(request: &RequestInfo, object: &Value) -> Vec<Finding> {
+/// What is found in a `spec` that stays as it is was found when that came. A Secret has none.
+pub(super) fn findings(
+    request: &RequestInfo,
+    object: &Value,
+    before: Option<&Value>,
+) -> Vec<Finding> {
+    if before.is_some_and(|before| before.get("spec").is_some() && before["spec"] == object["spec"])
+    {
+        return Vec::new();
+    }
     let found = match (request.api_group.as_str(), request.resource.as_str()) {
-        (_, _) if request.subresource == "scale" => scale(request, object),
+        (_, _) if request.subresource == "scale" => scale(request, object, before),
         ("", "persistentvolumes") => persistent_volume(object),
         ("", "secrets") => secret(object),
         ("", "services") => service(object),
         ("apiextensions.k8s.io", _) => definition(object),
         ("certificates.k8s.io", _) => signing_request(object),
-        ("apps", _) => scale(request, object),
+        ("apps", _) => scale(request, object, before),
         _ => None,
     };
     found.into_iter().collect()
 }
 
-fn scale(request: &RequestInfo, object: &Value) -> Option<Finding> {
-    let to_zero = object["spec"]["replicas"].as_u64() == Some(0) && request.verb != "create";
+fn scale(request: &RequestInfo, object: &Value, before: Option<&Value>) -> Option<Finding> {
+    let is_none = |object: &Value| object["spec"]["replicas"].as_u64() == Some(0);
+    let to_zero = is_none(object) && !before.is_some_and(is_none) && request.verb != "create";
     to_zero.then(|| (High, "it leaves no pod running".to_owned()))
 }
 

@@ -13,27 +13,67 @@ use crate::{
 /// Capabilities that every container may have anyway.
 const HARMLESS: &[&str] = &["NET_BIND_SERVICE"];
 
-pub(super) fn findings(request: &RequestInfo, object: &Value) -> Vec<Finding> {
-    let Some(spec) = template(request, object).map(|template| &template["spec"]) else {
+/// What a pod was before is no finding, unless other programs than those would now make use of it.
+pub(super) fn findings(
+    request: &RequestInfo,
+    object: &Value,
+    before: Option<&Value>,
+) -> Vec<Finding> {
+    let Some(spec) = spec_of(request, object) else {
         return Vec::new();
     };
-    ways_to_node(spec)
-        .chain(of_pod(spec))
-        .chain(containers(spec).flat_map(ports_of_node))
+    let before = before.and_then(|before| spec_of(request, before));
+    let placed = placement(spec).filter(|_| before.and_then(placement) != placement(spec));
+    placed
+        .into_iter()
+        .chain(added(spec, before, |spec| {
+            ways_to_node(spec)
+                .chain(of_pod(spec))
+                .chain(containers(spec).flat_map(ports_of_node))
+                .collect()
+        }))
         .map(|reason| (High, reason))
         .collect()
 }
 
-/// Whether what is to run could do to its node, or to what else runs there, what it likes.
-pub(super) fn reach_node(request: &RequestInfo, object: &Value) -> bool {
-    let pod = template(request, object);
-    pod.is_some_and(|pod| ways_to_node(&pod["spec"]).next().is_some())
+/// Whether what is to run could do to its node, or to what else runs there, what it likes, and could not before.
+pub(super) fn reach_node(request: &RequestInfo, object: &Value, before: Option<&Value>) -> bool {
+    let before = before.and_then(|before| spec_of(request, before));
+    let spec = spec_of(request, object);
+    spec.is_some_and(|spec| !added(spec, before, |spec| ways_to_node(spec).collect()).is_empty())
+}
+
+fn spec_of<'o>(request: &RequestInfo, object: &'o Value) -> Option<&'o Value> {
+    template(request, object).map(|template| &template["spec"])
+}
+
+fn added(
+    spec: &Value,
+    before: Option<&Value>,
+    found: impl Fn(&Value) -> Vec<String>,
+) -> Vec<String> {
+    let known = before.filter(|before| runs_the_same(spec, before));
+    let known = known.map(&found).unwrap_or_default();
+    let mut added = found(spec);
+    added.retain(|reason| !known.contains(reason));
+    added
+}
+
+/// The same programs, with all that they were given.
+fn runs_the_same(spec: &Value, before: &Value) -> bool {
+    let is_given = |volume: &Value| items(&spec["volumes"]).any(|given| given == volume);
+    ["initContainers", "containers", "ephemeralContainers"]
+        .into_iter()
+        .all(|kind| spec[kind] == before[kind])
+        && items(&before["volumes"]).all(is_given)
 }
 
 fn ways_to_node(spec: &Value) -> impl Iterator<Item = String> {
     let is = |field: &str| spec[field] == Value::Bool(true);
     let windows = spec["securityContext"]["windowsOptions"]["hostProcess"] == Value::Bool(true);
-    let host_path = items(&spec["volumes"]).find_map(|volume| volume["hostPath"]["path"].as_str());
+    let host_paths = items(&spec["volumes"])
+        .filter_map(|volume| volume["hostPath"]["path"].as_str())
+        .map(|path| format!("the pod gets the path {path:?} of its node"));
     [
         is("hostNetwork").then(|| {
             "the pod uses its node's network, where nothing tells it from the node".to_owned()
@@ -41,11 +81,19 @@ fn ways_to_node(spec: &Value) -> impl Iterator<Item = String> {
         is("hostPID").then(|| "the pod sees and may end every process of its node".to_owned()),
         is("hostIPC").then(|| "the pod shares memory with the programs of its node".to_owned()),
         windows.then(|| "the pod runs as a program of its Windows node".to_owned()),
-        host_path.map(|path| format!("the pod gets the path {path:?} of its node")),
     ]
     .into_iter()
     .flatten()
+    .chain(host_paths)
     .chain(containers(spec).flat_map(privileges))
+}
+
+/// A pod that runs has a node, from the scheduler.
+fn placement(spec: &Value) -> Option<String> {
+    let node = spec["nodeName"].as_str().filter(|name| !name.is_empty())?;
+    Some(format!(
+        "the pod is put on the node {node:?} past the scheduler"
+    ))
 }
 
 fn of_pod(spec: &Value) -> impl Iterator<Item = String> {
@@ -54,22 +102,28 @@ fn of_pod(spec: &Value) -> impl Iterator<Item = String> {
         .into_iter()
         .filter_map(|field| spec[field].as_str())
         .find(|name| !matches!(*name, "" | "default"));
-    let foreign = items(&spec["volumes"])
-        .flat_map(|volume| items(&volume["projected"]["sources"]))
-        .map(|source| &source["serviceAccountToken"])
-        .any(|token| token.is_object() && token["audience"] != AUDIENCE);
+    let foreign = items(&spec["volumes"]).flat_map(foreign_tokens);
     [
-        spec["nodeName"]
-            .as_str()
-            .filter(|name| !name.is_empty())
-            .map(|name| format!("the pod is put on the node {name:?} past the scheduler")),
         account.map(|name| format!("the pod acts as the ServiceAccount {name:?}")),
         is("automountServiceAccountToken")
             .then(|| "the pod asks for a token of its ServiceAccount".to_owned()),
-        foreign.then(|| "the pod asks for a token that is not for Sallyport".to_owned()),
     ]
     .into_iter()
     .flatten()
+    .chain(foreign)
+}
+
+fn foreign_tokens(volume: &Value) -> impl Iterator<Item = String> {
+    let name = volume["name"].as_str().unwrap_or("?");
+    items(&volume["projected"]["sources"])
+        .map(|source| &source["serviceAccountToken"])
+        .filter(|token| token.is_object() && token["audience"] != AUDIENCE)
+        .map(move |token| {
+            let audience = token["audience"].as_str().unwrap_or_default();
+            format!(
+                "the pod asks for a token that is not for Sallyport, but for {audience:?}, in its volume {name:?}"
+            )
+        })
 }
 
 fn privileges(container: &Value) -> impl Iterator<Item = String> {
@@ -93,14 +147,12 @@ fn privileges(container: &Value) -> impl Iterator<Item = String> {
     .map(move |what| format!("the container {name:?} {what}"))
 }
 
-fn ports_of_node(container: &Value) -> Option<String> {
+fn ports_of_node(container: &Value) -> impl Iterator<Item = String> {
     let name = name(container);
-    let port = items(&container["ports"])
+    items(&container["ports"])
         .filter_map(|port| port["hostPort"].as_u64())
-        .find(|port| *port != 0)?;
-    Some(format!(
-        "the container {name:?} takes the port {port} of its node"
-    ))
+        .filter(|port| *port != 0)
+        .map(move |port| format!("the container {name:?} takes the port {port} of its node"))
 }
 
 fn name(container: &Value) -> &str {

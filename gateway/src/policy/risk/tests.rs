@@ -8,6 +8,10 @@ use crate::{
 use RiskLevel::{Critical, High, Low, Medium};
 
 fn assessed(line: &str, object: Option<&Value>) -> Risk {
+    changed(line, None, object)
+}
+
+fn changed(line: &str, before: Option<&Value>, object: Option<&Value>) -> Risk {
     let identity = Identity {
         user: UserInfo::default(),
         upstream_user: UserInfo::default(),
@@ -20,7 +24,7 @@ fn assessed(line: &str, object: Option<&Value>) -> Risk {
     };
     let (method, target) = line.split_once(' ').expect("method and target");
     let request = RequestInfo::parse(method, target).expect("it is unambiguous");
-    assess(&Attributes::new(&identity, &request), object)
+    assess(&Attributes::new(&identity, &request), object, before)
 }
 
 /// Every row of the classes, as the request line shows it.
@@ -233,6 +237,123 @@ fn a_pod_with_a_way_to_its_node_is_risky_wherever_it_is_written() {
         let risk = assessed("POST /api/v1/namespaces/a/pods", Some(&harmless));
         assert_eq!(risk.level, Medium, "{harmless}: {:?}", risk.reasons);
     }
+}
+
+/// As a pod is once it runs, with a way to its node.
+fn running() -> Value {
+    json!({
+        "metadata": {"name": "x"},
+        "spec": {
+            "nodeName": "n", "serviceAccountName": "shop", "hostNetwork": true,
+            "containers": [{"name": "c", "image": "a", "securityContext": {"privileged": true}}],
+            "volumes": [
+                {"name": "logs", "hostPath": {"path": "/var/log"}},
+                {"name": "kube-api-access", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
+            ],
+        },
+    })
+}
+
+const POD: &str = "PATCH /api/v1/namespaces/a/pods/x";
+const DEPLOYMENT: &str = "PATCH /apis/apps/v1/namespaces/a/deployments/x";
+
+fn in_deployment(pod: &Value) -> Value {
+    json!({"spec": {"replicas": 2, "template": pod}})
+}
+
+#[test]
+fn what_a_pod_is_already_is_no_finding() {
+    let mut labelled = running();
+    labelled["metadata"]["labels"] = json!({"a": "b"});
+    let unchanged = changed(POD, Some(&running()), Some(&labelled));
+    assert_eq!(unchanged.level, Medium);
+    assert_eq!(unchanged.reasons, ["it changes an object"]);
+    let (before, after) = (in_deployment(&running()), in_deployment(&labelled));
+    assert_eq!(changed(DEPLOYMENT, Some(&before), Some(&after)), unchanged);
+    let unknown = changed(POD, None, Some(&labelled));
+    assert_eq!(
+        (unknown.level, unknown.reasons.len()),
+        (High, 7),
+        "{unknown:?}"
+    );
+}
+
+#[test]
+fn what_is_given_to_the_same_programs_is_found_alone() {
+    for (path, value, said) in [
+        (
+            "/spec/volumes/-",
+            json!({"name": "all", "hostPath": {"path": "/"}}),
+            "the path \"/\"",
+        ),
+        ("/spec/hostPID", json!(true), "every process"),
+        ("/spec/nodeName", json!("m"), "the node \"m\""),
+        ("/spec/serviceAccountName", json!("admin"), "\"admin\""),
+        (
+            "/spec/volumes/-",
+            json!({"name": "b", "projected": {"sources": [{"serviceAccountToken": {"audience": "vault"}}]}}),
+            "\"vault\"",
+        ),
+    ] {
+        let patch = json!([{"op": "add", "path": path, "value": value}]);
+        let mut after = running();
+        let patch: json_patch::Patch = serde_json::from_value(patch).expect("a patch");
+        json_patch::patch(&mut after, &patch).expect("it applies");
+        for (line, before, after) in [
+            (POD, running(), after.clone()),
+            (DEPLOYMENT, in_deployment(&running()), in_deployment(&after)),
+        ] {
+            let risk = changed(line, Some(&before), Some(&after));
+            assert_eq!((risk.level, risk.reasons.len()), (High, 2), "{risk:?}");
+            assert!(risk.reasons[0].contains(said), "{risk:?}");
+        }
+    }
+}
+
+/// Another program makes another use of what its pod may do.
+#[test]
+fn all_but_the_node_counts_for_other_programs() {
+    let other = |change: fn(&mut Value)| {
+        let mut after = running();
+        change(&mut after["spec"]);
+        changed(POD, Some(&running()), Some(&after))
+    };
+    for risk in [
+        other(|spec| spec["containers"][0]["image"] = json!("b")),
+        other(|spec| spec["volumes"][0]["hostPath"]["path"] = json!("/etc")),
+    ] {
+        assert_eq!((risk.level, risk.reasons.len()), (High, 6), "{risk:?}");
+        assert!(
+            !risk
+                .reasons
+                .iter()
+                .any(|reason| reason.contains("node \"n\""))
+        );
+    }
+}
+
+#[test]
+fn what_is_scaled_to_nothing_already_is_left_alone() {
+    let of =
+        |replicas: u64, paused: bool| json!({"spec": {"replicas": replicas, "paused": paused}});
+    let risk = |before: &Value, after: &Value| changed(DEPLOYMENT, Some(before), Some(after)).level;
+    assert_eq!(risk(&of(2, false), &of(0, false)), High);
+    assert_eq!(risk(&of(0, false), &of(0, true)), Medium);
+    let service =
+        |labels: Value| json!({"metadata": {"labels": labels}, "spec": {"type": "ExternalName"}});
+    let line = "PATCH /api/v1/namespaces/a/services/x";
+    let labelled = changed(
+        line,
+        Some(&service(json!({}))),
+        Some(&service(json!({"a": "b"}))),
+    );
+    assert_eq!(labelled.level, Medium);
+    let minting = json!({"type": "kubernetes.io/service-account-token"});
+    let line = "PATCH /api/v1/namespaces/a/secrets/x";
+    assert_eq!(
+        changed(line, Some(&minting), Some(&minting)).level,
+        Critical
+    );
 }
 
 #[test]
