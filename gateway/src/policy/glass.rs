@@ -52,6 +52,8 @@ pub struct Glass {
     /// Those of people by their own credential, in time, and denials; the earliest first.
     pub votes: Vec<Vote>,
     pub closed: Option<Closed>,
+    /// A field that nobody knows how to read. It opens nothing then.
+    pub unknown: Option<String>,
     /// `None` where the API server does not say.
     pub made: Option<Timestamp>,
     voted: Voted,
@@ -60,7 +62,7 @@ pub struct Glass {
 /// What the votes come to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Voted {
-    /// Nobody else did, or no person asked for it.
+    /// Nobody else did, or no person asked for it, or it is not understood.
     Not,
     Denied,
     Approved {
@@ -171,11 +173,13 @@ impl Glass {
             reason: spec.reason.clone(),
             lasts: SignedDuration::from_secs(i64::from(spec.duration_seconds.min(LONGEST))),
             closed: status.closed.clone(),
+            unknown: spec.unknown.keys().next().cloned(),
             voted: Voted::Not,
             votes,
             made,
         };
-        if is_person(&spec.by) && spec.via == Channel::Kubernetes && !is_going(object) {
+        let is_understood = glass.unknown.is_none() && spec.via == Channel::Kubernetes;
+        if is_person(&spec.by) && is_understood && !is_going(object) {
             glass.voted = glass.count();
         }
         glass

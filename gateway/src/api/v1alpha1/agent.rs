@@ -17,6 +17,7 @@ use super::matching::{OidcMatch, ServiceAccountMatch};
 )]
 #[kube(doc = "An AI agent: the credential it comes with, its owner and its model")]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct AgentSpec {
     /// The credential that this agent comes with.
     pub r#match: AgentMatch,
@@ -29,6 +30,7 @@ pub struct AgentSpec {
 /// Exactly one kind of credential.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub enum AgentMatch {
     ServiceAccount(ServiceAccountMatch),
     Oidc(OidcMatch),
@@ -36,6 +38,7 @@ pub enum AgentMatch {
 
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct AgentDetails {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -47,6 +50,7 @@ pub struct AgentDetails {
 /// The model that drives the agent.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct Model {
     /// As OpenTelemetry's `gen_ai.provider.name`, such as `anthropic` or `openai`.
     #[schemars(length(min = 1))]

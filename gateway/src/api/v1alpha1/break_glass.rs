@@ -4,10 +4,13 @@
 //! policies deny or hold, until its time is over or somebody closes it. Votes only grow, and a closing is final. Nobody
 //! takes one back into force: a second emergency has a second object.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{agent_policy::Channel, approval_request::Vote};
 
@@ -36,7 +39,8 @@ pub const WAITS: SignedDuration = SignedDuration::from_mins(15);
     printcolumn = r#"{"name":"Closed","type":"string","jsonPath":".status.closed.by"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct BreakGlassSpec {
     /// An agent's name, a ServiceAccount as `system:serviceaccount:<namespace>:<name>`, or a user as records name it;
     /// `"*"` for every agent.
@@ -56,6 +60,11 @@ pub struct BreakGlassSpec {
     #[schemars(length(min = 1, max = 512))]
     pub by: String,
     pub via: Channel,
+    /// What nobody knows how to read, such as a bound under a misspelt name: then it opens nothing. It is kept and not
+    /// refused, so that people can list the object and the controller can delete it.
+    #[schemars(skip)]
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, Value>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]

@@ -47,6 +47,31 @@ fn the_schema_keeps_what_it_does_not_know_for_the_gateway_to_refuse() {
     }
 }
 
+#[test]
+fn so_do_those_of_agents_and_of_who_breaks_the_glass() {
+    for (crd, paths) in [
+        (
+            agent::Agent::crd(),
+            &[
+                "spec",
+                "spec.agent",
+                "spec.match",
+                "spec.match.oidc",
+                "spec.model",
+            ][..],
+        ),
+        (break_glass::BreakGlass::crd(), &["spec"]),
+    ] {
+        let crd = serde_json::to_value(crd).expect("it serializes");
+        let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        let mut seen = Vec::new();
+        assert_keeps("spec", spec, &mut seen);
+        for path in paths {
+            assert!(seen.iter().any(|one| one == path), "{path} in {seen:?}");
+        }
+    }
+}
+
 /// Every object with named fields.
 fn assert_keeps(path: &str, schema: &serde_json::Value, seen: &mut Vec<String>) {
     if let Some(properties) = schema["properties"].as_object() {

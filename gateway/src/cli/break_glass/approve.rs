@@ -76,6 +76,14 @@ fn check(glass: &Glass, me: &str) -> anyhow::Result<()> {
         "BreakGlass {} waits for nobody (state: {phase}); make another one with `sallyport break-glass open`",
         glass.name
     );
+    if let Some(field) = &glass.unknown {
+        bail!(
+            "BreakGlass {} opens nothing, because it has a field that nobody knows, {}; make another one with \
+             `sallyport break-glass open`",
+            glass.name,
+            printable(field)
+        );
+    }
     let requester = Requester {
         username: glass.by.clone(),
         ..Requester::default()

@@ -1,4 +1,4 @@
-use std::str::FromStr as _;
+use std::{collections::BTreeMap, str::FromStr as _};
 
 use anyhow::{Context as _, ensure};
 use kube::{ResourceExt as _, api::PostParams};
@@ -53,6 +53,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
         duration_seconds,
         by,
         via: Channel::Kubernetes,
+        unknown: BTreeMap::new(),
     };
     let mut glass = BreakGlass::new("", spec);
     glass.metadata.name = None;

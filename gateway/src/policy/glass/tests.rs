@@ -56,6 +56,18 @@ fn open(glass: &Glass) -> Vec<i64> {
         .collect()
 }
 
+/// Without the field it would say something else.
+#[test]
+fn one_with_a_field_that_nobody_knows_opens_nothing() {
+    for field in ["durationSecond", "resources"] {
+        let glass = Glass::of(&object("one", &json!({field: 60}), &[vote("bob", 5)]));
+        assert_eq!(glass.unknown.as_deref(), Some(field));
+        assert_eq!(open(&glass), [0; 0], "{field}");
+        assert!(glass.phase(at(2000)).is_over(), "it is kept for ever");
+    }
+    assert_eq!(asked(&[vote("bob", 5)]).unknown, None);
+}
+
 #[test]
 fn second_person_opens_it_for_as_long_as_it_says() {
     let glass = asked(&[vote("bob", 300)]);
