@@ -15,6 +15,7 @@ pub use self::{
     error::PolicyError,
     explain::{Condition, Mismatch, RuleExplanation},
     facts::{Fact, Facts},
+    foregone::Scoped,
     glass::{Glass, Glasses, Over, Phase},
     judgement::{DryRunPermit, Judgement, LookupPermit, Undecided},
     level::LevelPolicy,
@@ -39,6 +40,7 @@ mod explain;
 mod expression;
 mod facts;
 pub mod floor;
+mod foregone;
 mod glass;
 pub mod hindsight;
 mod index;

@@ -30,7 +30,7 @@ impl<'a> Reach<'a> {
 
 /// The cluster-scoped resources of Kubernetes itself, each by name: one that is missing here is judged
 /// more strictly, not less.
-fn is_cluster_scoped(api_group: &str, resource: &str) -> bool {
+pub(super) fn is_cluster_scoped(api_group: &str, resource: &str) -> bool {
     let known: &[&str] = match api_group {
         "" => &[
             "componentstatuses",

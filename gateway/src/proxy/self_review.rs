@@ -25,8 +25,10 @@ use crate::{
 /// A list of rules is some KiB for each role that is bound.
 const LIMIT: usize = 1 << 20;
 
-const RULES: &str = "policies of Sallyport allow less than these rules of RBAC; ask for single actions, such as: kubectl \
-                     auth can-i get pods";
+const RULES: &str = "policies of Sallyport may allow less than these rules, of which those that they surely deny are left \
+                     out; ask for single actions, such as: kubectl auth can-i get pods";
+
+mod rules;
 
 /// The two questions about oneself that policy has an answer to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -79,8 +81,12 @@ impl Gateway {
         }
         let (mut head, body) = response.into_parts();
         let judge = |asked: &RequestInfo| self.judge_asked(asked, call);
+        let denies = |asked: &RequestInfo| self.surely_denies(asked, call);
         let answered = read(body).await.and_then(|(bytes, answer)| {
-            let amended = amend(review, answer.clone(), judge)?;
+            let amended = match review {
+                Review::Access => with_policy(answer.clone(), judge)?,
+                Review::Rules => without_denied(answer.clone(), &denies)?,
+            };
             Some(match amended == answer {
                 true => bytes,
                 false => amended.to_string().into(),
@@ -96,12 +102,21 @@ impl Gateway {
         Ok(Response::from_parts(head, UpstreamBody::whole(bytes)))
     }
 
-    fn judge_asked(&self, asked: &RequestInfo, call: &Call<'_>) -> Judgement {
+    fn attributes_asked<'a>(&self, asked: &'a RequestInfo, call: &'a Call<'_>) -> Attributes<'a> {
         let is_labelled = self.namespaces.borrow().contains(&asked.namespace);
-        let attributes = Attributes {
+        Attributes {
             namespace_is_agents: is_labelled || is_own_namespace(call.arrival, asked),
             ..Attributes::new(call.attributes.identity, asked)
-        };
+        }
+    }
+
+    fn surely_denies(&self, asked: &RequestInfo, call: &Call<'_>) -> bool {
+        let attributes = self.attributes_asked(asked, call);
+        self.open_glass(&attributes).is_none() && self.policies.borrow().surely_denies(&attributes)
+    }
+
+    fn judge_asked(&self, asked: &RequestInfo, call: &Call<'_>) -> Judgement {
+        let attributes = self.attributes_asked(asked, call);
         let facts = Facts::default();
         let glass = self.open_glass(&attributes);
         let policies = Arc::clone(&self.policies.borrow());
@@ -129,38 +144,33 @@ async fn read(body: UpstreamBody) -> Option<(Bytes, Value)> {
 }
 
 /// `None` where it is no such answer.
-fn amend(
-    review: Review,
-    mut answer: Value,
-    judge: impl FnOnce(&RequestInfo) -> Judgement,
-) -> Option<Value> {
-    let spec = answer.get_mut("spec")?.take();
+fn with_policy(mut answer: Value, judge: impl FnOnce(&RequestInfo) -> Judgement) -> Option<Value> {
+    let spec = serde_json::from_value(answer.get("spec")?.clone()).ok()?;
     let status = answer.get_mut("status")?.as_object_mut()?;
-    match review {
-        Review::Rules => {
-            let others = status.get("evaluationError").and_then(Value::as_str);
-            let all: Vec<_> = others
-                .filter(|text| !text.is_empty())
-                .into_iter()
-                .chain([RULES])
-                .collect();
-            let all = all.join("; ");
-            status.insert("evaluationError".into(), all.into());
-            status.insert("incomplete".into(), true.into());
+    if status.get("allowed") == Some(&Value::Bool(true)) {
+        let said = said(spec, judge);
+        if let Some(reason) = said.reason {
+            status.insert("reason".into(), reason.into());
         }
-        Review::Access if status.get("allowed") == Some(&Value::Bool(true)) => {
-            let said = said(serde_json::from_value(spec.clone()).ok()?, judge);
-            if let Some(reason) = said.reason {
-                status.insert("reason".into(), reason.into());
-            }
-            if !said.allowed {
-                status.insert("allowed".into(), false.into());
-                status.insert("denied".into(), true.into());
-            }
+        if !said.allowed {
+            status.insert("allowed".into(), false.into());
+            status.insert("denied".into(), true.into());
         }
-        Review::Access => {}
     }
-    answer["spec"] = spec;
+    Some(answer)
+}
+
+/// `None` where it is no such answer.
+fn without_denied(mut answer: Value, denies: &dyn Fn(&RequestInfo) -> bool) -> Option<Value> {
+    let namespace = answer.get("spec")?["namespace"].as_str();
+    let namespace = namespace.unwrap_or_default().to_owned();
+    let status = answer.get_mut("status")?.as_object_mut()?;
+    rules::narrow(status, &namespace, denies);
+    let others = status.get("evaluationError").and_then(Value::as_str);
+    let others = others.filter(|text| !text.is_empty());
+    let all = others.map_or_else(|| RULES.to_owned(), |text| format!("{text}; {RULES}"));
+    status.insert("evaluationError".into(), all.into());
+    status.insert("incomplete".into(), true.into());
     Some(answer)
 }
 
@@ -339,7 +349,7 @@ spec:
             policies.judge(&Attributes::new(&identity, asked), &Facts::default())
         };
         let answer = json!({"kind": "SelfSubjectAccessReview", "spec": spec, "status": {"allowed": allowed, "reason": "RBAC"}});
-        amend(Review::Access, answer, judge).expect("it is an answer")
+        with_policy(answer, judge).expect("it is an answer")
     }
 
     fn asked(verb: &str, resource: &str, subresource: &str) -> Value {
@@ -387,10 +397,14 @@ spec:
     }
 
     #[test]
-    fn the_list_of_rules_says_that_it_is_not_all() {
-        let answer = json!({"spec": {"namespace": "ci"}, "status": {"resourceRules": [], "evaluationError": "first"}});
-        let nobody = |_: &RequestInfo| -> Judgement { unreachable!("nothing is judged") };
-        let answer = amend(Review::Rules, answer, nobody).expect("it is an answer");
+    fn the_list_of_rules_leaves_out_what_is_denied_and_says_that_it_is_not_all() {
+        let rules =
+            json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["pods", "secrets"]}]);
+        let answer = json!({"spec": {"namespace": "ci"}, "status": {"resourceRules": rules, "evaluationError": "first"}});
+        let denies = |asked: &RequestInfo| asked.namespace == "ci" && asked.resource == "secrets";
+        let answer = without_denied(answer, &denies).expect("it is an answer");
+        let left = json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]);
+        assert_eq!(answer["status"]["resourceRules"], left);
         assert_eq!(answer["status"]["incomplete"], true);
         let error = answer["status"]["evaluationError"].as_str().expect("text");
         assert!(error.starts_with("first; policies of Sallyport"), "{error}");
