@@ -49,8 +49,15 @@
 //! that the object is still the one it was; if it is not, the call is judged anew. Each of these reads is a record of its
 //! own, by the rules `built-in/lookup` and `built-in/dry-run`.
 //!
+//! Secrets and custom resources are never tried in a dry run. A strategic merge patch of a Secret, which `kubectl apply`
+//! and `edit` send, is applied here, its directives and lists excepted. A server-side apply that creates is read from its
+//! body; one that changes a Secret or a custom resource, only the API server can work out, so where a decision reads the
+//! object it is denied by `built-in/dry-run`: use `kubectl apply` without `--server-side`.
+//!
 //! `risk` is the gateway's own class of a call, `low`, `medium`, `high` or `critical`, with its reasons in plain words.
-//! `risk.reachesNode` tells that pods would be made which may do to their node what they like. `deploy/policies` has
+//! `risk.reachesNode` tells that pods would be made which may do to their node what they like. What a pod or a template
+//! is already counts for nothing as long as its programs and what they were given stay: a label on a privileged pod is
+//! harmless, another image in it is not. `deploy/policies` has
 //! policies to begin with, `read-only`, `developer-agent`, `ci-deployer` and `guardrails`, each with its cases. A policy in
 //! `mode: Audit` decides nothing.
 //!
@@ -69,7 +76,8 @@
 //! the gateway is not ready. Later, while anything is wrong anywhere, the last good set stays: the log says once what and
 //! where, `sallyport_reload_refused` is 1, and `kubectl get agentpolicies` shows it once a controller runs. While the API
 //! server is away, what is known stays. The definitions keep fields that nobody knows wherever such a field would narrow
-//! what an object matches or allows, so a misspelt `when:` makes the gateway refuse the policy instead of widening it. An
+//! what an object matches or allows, so a misspelt `when:` makes the gateway refuse the policy instead of widening it. A
+//! `BreakGlass` with such a field opens nothing, and `break-glass approve` names the field. An
 //! `Agent` that is changed or deleted counts for calls that begin afterwards; stop the agent to end what it runs.
 //!
 //! Every set that was in force is in the store as `policies/<digest>.jsonl`; `sha256sum` of the file is the
