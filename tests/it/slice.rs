@@ -233,7 +233,7 @@ spec:
     )
 }
 
-fn coder(namespace: &str) -> String {
+pub(crate) fn coder(namespace: &str) -> String {
     format!(
         r#"apiVersion: sallyport.dev/v1alpha1
 kind: Agent

@@ -150,11 +150,25 @@ fn calls(
 
 /// The `limit` calls received last, oldest first.
 pub fn newest_calls(sources: &Sources, filter: &Filter, limit: usize) -> (Vec<Record>, Report) {
-    let mut newest = Newest::new(limit);
+    let mut newest = Newest::new(limit, usize::MAX);
     let report = scan(sources, filter, Columns::Metadata, |record| {
         newest.offer(record)
     });
     (newest.into_sorted(), report)
+}
+
+/// Like [`newest_calls`], with the bodies, of which there are about `room` bytes at most, and whether there may be
+/// more.
+pub fn newest_whole_calls(
+    sources: &Sources,
+    filter: &Filter,
+    limit: usize,
+    room: usize,
+) -> (Vec<Record>, bool, Report) {
+    let mut newest = Newest::new(limit, room);
+    let report = scan(sources, filter, Columns::All, |record| newest.offer(record));
+    let is_full = newest.is_full();
+    (newest.into_sorted(), is_full, report)
 }
 
 /// `emit` answers from when on calls still matter.

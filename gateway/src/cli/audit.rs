@@ -18,8 +18,12 @@ use crate::{
     config::{self, Config},
 };
 
-pub(super) use self::list::{object, print_wide};
+pub(super) use self::{
+    calls::Calls,
+    list::{object, print_wide},
+};
 
+mod calls;
 mod list;
 mod show;
 mod tail;
@@ -43,15 +47,6 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Show(args) => show::run(args),
         Command::Tail(args) => tail::run(&args),
     }
-}
-
-/// Where the record is.
-#[derive(clap::Args, Debug)]
-#[group(skip)]
-#[command(group(clap::ArgGroup::new("location").required(true).args(["config", "store"])))]
-pub(super) struct Location {
-    #[command(flatten)]
-    files: Files,
 }
 
 /// The record itself, or the controller that reads it out.
@@ -86,9 +81,13 @@ pub(super) struct Files {
     wal: Option<PathBuf>,
 }
 
-impl Location {
-    pub(super) fn sources(self) -> anyhow::Result<Sources> {
-        self.files.sources()
+impl Place {
+    /// Recorded calls with their bodies.
+    pub(super) fn calls(self) -> anyhow::Result<Calls> {
+        Ok(match self.files.are_named() {
+            true => Calls::Files(self.files.sources()?),
+            false => Calls::Controller(self.connection),
+        })
     }
 }
 
@@ -159,25 +158,27 @@ fn days(text: &str) -> Option<SignedDuration> {
     Some(SignedDuration::from_hours(i64::from(days) * 24))
 }
 
-/// Names on stderr what could not be read.
+/// Names on stderr what could not be read, and says whether there was anything.
 pub(super) fn complain(report: &Report) -> bool {
-    for problem in &report.problems {
-        note!(
-            "error: cannot read all of {}",
-            text::printable(&problem.to_string())
-        );
-    }
-    !report.problems.is_empty()
+    complain_each(&report.problems)
 }
 
 /// The same of what the controller could not read.
 pub(super) fn complain_of(answer: &Value) -> bool {
     let problems = answer["problems"].as_array().map_or(&[][..], Vec::as_slice);
+    complain_each(problems.iter().filter_map(Value::as_str))
+}
+
+fn complain_each(problems: impl IntoIterator<Item: ToString>) -> bool {
+    let mut any = false;
     for problem in problems {
-        let problem = problem.as_str().unwrap_or_default();
-        note!("error: cannot read all of {}", text::printable(problem));
+        note!(
+            "error: cannot read all of {}",
+            text::printable(&problem.to_string())
+        );
+        any = true;
     }
-    !problems.is_empty()
+    any
 }
 
 pub(super) fn code(failed: bool) -> ExitCode {

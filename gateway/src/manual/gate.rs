@@ -202,7 +202,9 @@
 //! gateway before anything is answered; without a gateway that records, nothing is shown. A right in one namespace
 //! reads calls on objects of that one. Every gateway is asked, and one that cannot be is named: a silent one would look
 //! like a quiet one. A right that ends, ends a tail within a minute. `trace` goes there too where neither `--config`
-//! nor `--store` is named: the last seven days where `--since` is absent, with the right to list records.
+//! nor `--store` is named: the last seven days where `--since` is absent, with the right to list records. So do `policy
+//! simulate` and `policy suggest`: a list with `bodies=true` has bodies, takes the right to get records beside that to
+//! list them, and says with `truncated: false` that there is nothing older.
 //!
 //! A person is answered five calls a second behind a burst of 50, two tails (eight in all), and one query at a time;
 //! what is beyond that gets 429 and is not recorded. A query has 60 s: a list says `truncated` and where it stopped,

@@ -100,6 +100,11 @@
 //! `serviceAccount`, `oidc` and `podAgent`. Of a recorded call whose pod may have been a restricted agent's, `simulate`
 //! says `undecidable`.
 //!
+//! `simulate` and `suggest` read the record with their own rights (`--config`, `--store`), or through the controller
+//! where neither is named: with the rights to list and get records, in all namespaces or in that of `-n`. They read page
+//! after page to the end and say how many calls those were. What they could not read is named, in `problems` of
+//! `simulate -o json` too, and the exit code is no success.
+//!
 //! ## Only observed
 //!
 //! In a namespace labelled `sallyport.dev/agents=observe` the effect of policies is lowered, and nothing else, for its

@@ -115,6 +115,29 @@ fn the_newest_calls_of_all_logs_come_oldest_first() {
 }
 
 #[test]
+fn pages_of_whole_calls_have_no_gap_and_only_the_last_is_not_full() {
+    let shelf = Shelf::new();
+    shelf.calls("log-a", 1, 0, &["a0", "a1"]);
+    shelf.calls("log-a", 5, 7300, &["a2", "a3"]);
+    shelf.calls("log-b", 1, 3600, &["b0"]);
+    for (limit, room) in [(2, usize::MAX), (1, usize::MAX), (100, 1)] {
+        let (mut filter, mut taken) = (Filter::default(), Vec::new());
+        loop {
+            let (calls, is_full, report) =
+                newest_whole_calls(&shelf.sources(), &filter, limit, room);
+            assert_clean(&report);
+            taken.extend(calls.iter().rev().map(|call| call.audit_id().to_owned()));
+            if !is_full {
+                break;
+            }
+            let oldest = calls[0].received().unwrap();
+            filter.until = oldest.checked_sub(SignedDuration::from_millis(1)).ok();
+        }
+        assert_eq!(taken, ["a3", "a2", "b0", "a1", "a0"], "{limit}, {room}");
+    }
+}
+
+#[test]
 fn lists_read_no_bodies_and_no_older_files_than_they_need() {
     let shelf = Shelf::new();
     for file in 0..5 {

@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use super::{
-    Place, code, complain,
+    Place, code, complain, complain_each,
     table::{self, Column},
     text::{Cut, printable},
     time,
@@ -219,9 +219,7 @@ struct Listed {
 impl Listed {
     /// What is left to say on stderr.
     fn told(&self) -> ExitCode {
-        for problem in &self.problems {
-            note!("error: cannot read all of {}", printable(problem));
-        }
+        let incomplete = complain_each(&self.problems);
         if self.calls.is_empty() && !self.is_truncated {
             note!(
                 "No recorded call matches. Calls of the last minute may still be in the gateways' logs: `audit tail` \
@@ -230,7 +228,7 @@ impl Listed {
         } else if !self.calls.is_empty() && self.is_truncated {
             note!("Only the newest are shown; go on with --until, or narrow it.");
         }
-        code(!self.problems.is_empty())
+        code(incomplete)
     }
 }
 

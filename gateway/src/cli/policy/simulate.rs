@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
-    audit::query::{Filter, every_whole_call},
+    audit::query::Filter,
     cli::{
-        audit::{Location, complain, keep_contained_panics_quiet, time},
+        audit::{Place, keep_contained_panics_quiet, time},
         output::{Output, is_closed_pipe, note},
         table::{self, Column},
         text::{Cut, printable},
@@ -43,13 +43,16 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "PATH")]
     policies: PathBuf,
     #[command(flatten)]
-    location: Location,
+    place: Place,
     /// Calls received since then: 10m, 2h or 7d ago, or an RFC 3339 time such as 2026-01-31T08:00:00Z.
     #[arg(long, value_name = "TIME", default_value = "7d")]
     since: String,
     /// Calls of this agent alone, by its name or id.
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
+    /// Calls on objects in this namespace alone: through the controller a right in it is enough.
+    #[arg(long, short)]
+    namespace: Option<String>,
     /// How to print it.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
@@ -61,7 +64,12 @@ decide, it is counted as undecidable, with the reason. The policies of the direc
 the cluster are not asked for. A call that passed only because its namespace is observed counts as one that passed, so the \
 policies in force say here what enforcing them would change.
 
+Where neither --config nor --store is named, the controller is asked, as by `audit list`: it takes the rights to list and \
+to get records.sallyport.dev, since calls come with their bodies, and that you read is recorded. Everything is read, \
+however many answers that takes; where they do not reach the end, what is missing is named and the exit code is 2.
+
 Examples:
+  sallyport policy simulate --policies ./new -n shop
   sallyport policy simulate --policies ./new --config gateway.yaml
   sallyport policy simulate --policies ./new --store s3://evidence/sallyport --since 30d --agent coder -o json
 
@@ -84,22 +92,23 @@ fn simulate(args: Args) -> anyhow::Result<ExitCode> {
     let filter = Filter {
         since: Some(time(&args.since, Timestamp::now())?),
         agent: args.agent,
+        namespace: args.namespace,
         ..Filter::default()
     };
-    let sources = args.location.sources()?;
     let mut simulation = Simulation::default();
-    let report = every_whole_call(&sources, &filter, |record| {
-        simulation.add(&policies, &record);
+    let reading = args.place.calls()?.each(&filter, |record| {
+        simulation.add(&policies, record);
         ControlFlow::Continue(())
-    });
-    let value = value(&simulation, policies.digest());
+    })?;
+    let mut value = value(&simulation, policies.digest());
+    value["problems"] = json!(reading.problems);
     args.output.show(&value, |out| {
         print(&simulation, table::terminal_width(), out)
     })?;
     if simulation.calls == 0 {
         note!("No recorded call matches; a wider time is given with --since.");
     }
-    if complain(&report) {
+    if reading.tell() {
         return Ok(ExitCode::from(BAD_INPUT));
     }
     Ok(match simulation.total(Change::NewlyDenied) {

@@ -12,9 +12,9 @@ use anyhow::Context;
 use jiff::Timestamp;
 
 use crate::{
-    audit::query::{Filter, Sources, every_whole_call},
+    audit::query::Filter,
     cli::{
-        audit::{Location, code, complain, keep_contained_panics_quiet, time},
+        audit::{Calls, Place, code, keep_contained_panics_quiet, time},
         output::{document, note, say},
         text::printable,
     },
@@ -31,10 +31,13 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "NAME")]
     agent: String,
     #[command(flatten)]
-    location: Location,
+    place: Place,
     /// Calls received since then: 10m, 2h or 7d ago, or an RFC 3339 time such as 2026-01-31T08:00:00Z.
     #[arg(long, value_name = "TIME", default_value = "7d")]
     since: String,
+    /// Calls on objects in this namespace alone: through the controller a right in it is enough.
+    #[arg(long, short)]
+    namespace: Option<String>,
     /// The name of the policy [default: the agent's].
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -51,7 +54,10 @@ patch was one, create is allowed and a comment says so.
 
 It is as good as the time it was made from: what the agent did not do in it, it will be denied.
 
+Where neither --config nor --store is named, the controller is asked, as by `policy simulate`.
+
 Examples:
+  sallyport policy suggest --agent coder
   sallyport policy suggest --agent coder --config gateway.yaml --since 30d
   sallyport policy suggest --agent coder --config gateway.yaml --write policies
 
@@ -64,34 +70,35 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let filter = Filter {
         since: Some(time(&args.since, now)?),
         until: Some(now),
-        agent: Some(args.agent.clone()),
+        agent: Some(args.agent),
+        namespace: args.namespace,
         ..Filter::default()
     };
-    let sources = args.location.sources()?;
+    let calls = args.place.calls()?;
     let mut observed = Observed::default();
-    let report = every_whole_call(&sources, &filter, |record| {
-        observed.add(&record);
+    let reading = calls.each(&filter, |record| {
+        observed.add(record);
         match observed.has_room() {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
         }
-    });
-    let incomplete = complain(&report);
+    })?;
+    let incomplete = reading.tell();
     let suggestion = observed.suggest(args.name.as_deref())?;
     match &args.write {
         Some(directory) => write(&suggestion, directory)?,
         None => document(&suggestion.yaml())?,
     }
-    let denied = check(&suggestion, &sources, &filter);
+    let denied = check(&suggestion, &calls, &filter)?;
     Ok(code(incomplete || denied))
 }
 
 /// Judges every call again, by the suggestion. Whether one is denied.
-fn check(suggestion: &Suggestion, sources: &Sources, filter: &Filter) -> bool {
+fn check(suggestion: &Suggestion, calls: &Calls, filter: &Filter) -> anyhow::Result<bool> {
     let mut denied = 0;
     // What cannot be read was named the first time.
-    let _report = every_whole_call(sources, filter, |record| {
-        if let Some(Err(verdict)) = suggestion.allows(&record) {
+    calls.each(filter, |record| {
+        if let Some(Err(verdict)) = suggestion.allows(record) {
             denied += 1;
             note!(
                 "warning: the policy does not allow the call {}, which passed: {} by {}",
@@ -104,8 +111,8 @@ fn check(suggestion: &Suggestion, sources: &Sources, filter: &Filter) -> bool {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
         }
-    });
-    denied > 0
+    })?;
+    Ok(denied > 0)
 }
 
 fn write(suggestion: &Suggestion, directory: &Path) -> anyhow::Result<()> {

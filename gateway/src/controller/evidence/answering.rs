@@ -18,7 +18,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Standing, access,
+    Standing,
+    access::{self, Attributes},
     asked::{Asked, Call},
     finished::{Finished, Reader},
     gateways::{Gateways, Reach},
@@ -83,7 +84,7 @@ struct Admitted {
 /// A call, with what it takes of what there is little of.
 enum Work {
     Follow(Vec<(String, String)>, Turn),
-    List(Box<Filter>, usize, Reader),
+    List(Box<Filter>, usize, bool, Reader),
     Trace(Placeholder, Box<Filter>, usize, Reader),
     Show(String, Reader),
     Streams,
@@ -152,10 +153,9 @@ impl Answering {
             _ => None,
         };
 
-        let attributes = asked.attributes();
-        let allowed = access::may(&self.client, &user, &attributes)
-            .await
-            .map_err(Refusal::ReviewFailed)?;
+        let lacking = self.lacking(&user, &asked).await?;
+        let allowed = lacking.is_none();
+        let attributes = lacking.unwrap_or_else(|| asked.attributes());
         let Asked { call, namespace } = asked;
         let work = match allowed {
             true => Some(self.work(&user.username, call).await?),
@@ -199,6 +199,17 @@ impl Answering {
         taken.map_err(|_| Refusal::TooOften)
     }
 
+    /// The first right that is missing.
+    async fn lacking(&self, user: &UserInfo, asked: &Asked) -> Result<Option<Attributes>, Refusal> {
+        for right in asked.rights() {
+            let may = access::may(&self.client, user, &right).await;
+            if !may.map_err(Refusal::ReviewFailed)? {
+                return Ok(Some(right));
+            }
+        }
+        Ok(None)
+    }
+
     /// Before anything is recorded, so that whoever finds no place fills no log.
     async fn work(&self, user: &str, call: Call) -> Result<Work, Refusal> {
         let reader = async || {
@@ -207,7 +218,11 @@ impl Answering {
         };
         Ok(match call {
             Call::Follow(narrowed) => Work::Follow(narrowed, self.tails.take(user)?),
-            Call::List { filter, limit } => Work::List(filter, limit, reader().await?),
+            Call::List {
+                filter,
+                limit,
+                bodies,
+            } => Work::List(filter, limit, bodies, reader().await?),
             Call::Trace {
                 placeholder,
                 filter,
@@ -233,7 +248,9 @@ impl Answering {
             Work::Follow(narrowed, turn) => {
                 return Ok(lines(self.follow(narrowed, namespace, standing), turn));
             }
-            Work::List(filter, limit, reader) => reader.list(*filter, limit).await?,
+            Work::List(filter, limit, bodies, reader) => {
+                reader.list(*filter, limit, bodies).await?
+            }
             Work::Trace(placeholder, filter, limit, reader) => {
                 reader.trace(placeholder, *filter, limit).await?
             }

@@ -24,8 +24,9 @@ const LONGEST_NAME: usize = 253;
 
 /// What a tail may be narrowed by; the gateway does it.
 const OF_A_TAIL: [&str; 6] = ["user", "agent", "session", "auditID", "stage", "decision"];
-const OF_A_LIST: [&str; 12] = [
+const OF_A_LIST: [&str; 13] = [
     "placeholder",
+    "bodies",
     "since",
     "until",
     "limit",
@@ -53,6 +54,7 @@ pub(super) enum Call {
     List {
         filter: Box<Filter>,
         limit: usize,
+        bodies: bool,
     },
     /// The calls of a list that saw a placeholder.
     Trace {
@@ -91,7 +93,18 @@ impl Asked {
         Ok(Self { call, namespace })
     }
 
-    /// What it takes, in RBAC's words.
+    /// What it takes, in RBAC's words. Bodies are what else only the record of one call shows.
+    pub(super) fn rights(&self) -> Vec<Attributes> {
+        let first = self.attributes();
+        let get = || Attributes {
+            verb: "get",
+            ..first.clone()
+        };
+        let bodies = matches!(self.call, Call::List { bodies: true, .. }).then(get);
+        [first].into_iter().chain(bodies).collect()
+    }
+
+    /// The right that it is called by.
     pub(super) fn attributes(&self) -> Attributes {
         let (verb, resource, name) = match &self.call {
             Call::Follow(_) => ("watch", RECORDS, None),
@@ -162,11 +175,18 @@ impl Parameters {
     }
 
     fn records(&mut self, now: Timestamp, namespace: Option<String>) -> Result<Call, Refusal> {
-        match self.take("follow")?.as_deref() {
-            Some("true") => self.follow(),
-            None | Some("false") => self.list(now, namespace),
+        match self.flag("follow")? {
+            true => self.follow(),
+            false => self.list(now, namespace),
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> Result<bool, Refusal> {
+        match self.take(name)?.as_deref() {
+            Some("true") => Ok(true),
+            None | Some("false") => Ok(false),
             Some(other) => Err(Refusal::Malformed(format!(
-                "follow: {other:?} is neither true nor false"
+                "{name}: {other:?} is neither true nor false"
             ))),
         }
     }
@@ -211,7 +231,11 @@ impl Parameters {
                 filter,
                 limit,
             },
-            None => Call::List { filter, limit },
+            None => Call::List {
+                filter,
+                limit,
+                bodies: self.flag("bodies")?,
+            },
         })
     }
 
@@ -338,13 +362,27 @@ mod tests {
     }
 
     #[test]
+    fn a_list_with_bodies_takes_the_right_to_single_records_too() {
+        let rights = |query: &str| -> Vec<String> {
+            let target = format!("/v1/records?namespace=shop{query}");
+            let rights = asked(Method::GET, &target).expect("a list").rights();
+            rights.iter().map(ToString::to_string).collect()
+        };
+        let list = "list records.sallyport.dev of namespace shop";
+        let get = "get records.sallyport.dev of namespace shop";
+        assert_eq!(rights(""), [list]);
+        assert_eq!(rights("&bodies=false"), [list]);
+        assert_eq!(rights("&bodies=true"), [list, get]);
+    }
+
+    #[test]
     fn a_list_of_a_namespace_is_filtered_by_it() {
         let asked = asked(
             Method::GET,
             "/v1/records?namespace=shop&agent=a%20b&status=4xx&limit=7",
         );
         let Ok(Asked {
-            call: Call::List { filter, limit },
+            call: Call::List { filter, limit, .. },
             namespace,
         }) = asked
         else {
@@ -389,6 +427,9 @@ mod tests {
             "/v1/records?limit=501",
             "/v1/records?placeholder=secret",
             "/v1/records?placeholder=xsallyport-masked-79072fbbc95a-3b186d53449e50a3c1f06087",
+            "/v1/records?bodies=1",
+            "/v1/records?follow=true&bodies=true",
+            "/v1/records?bodies=true&placeholder=sallyport-masked-79072fbbc95a-3b186d53449e50a3c1f06087",
             "/v1/records?follow=true&placeholder=sallyport-masked-79072fbbc95a-3b186d53449e50a3c1f06087",
             "/v1/records?status=abc",
             "/v1/streams?user=a",

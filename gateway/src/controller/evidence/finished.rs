@@ -1,5 +1,5 @@
-//! Finished records, out of the store that the gateways write. In bounded memory: few readers at a time, rows without
-//! bodies, and so many bytes an answer.
+//! Finished records, out of the store that the gateways write. In bounded memory: few readers at a time, and so many
+//! bytes an answer.
 
 use std::{
     sync::Arc,
@@ -69,10 +69,22 @@ impl Finished {
 }
 
 impl Reader {
-    pub(super) async fn list(self, filter: Filter, limit: usize) -> Result<Bytes, Refusal> {
+    /// With `bodies` it says whether there may be more; without, whoever asked counts.
+    pub(super) async fn list(
+        self,
+        filter: Filter,
+        limit: usize,
+        bodies: bool,
+    ) -> Result<Bytes, Refusal> {
         self.read(move |sources| {
-            let (calls, report) = query::newest_calls(sources, &filter, limit);
-            listed(calls, &report)
+            let (calls, is_full, report) = match bodies {
+                true => query::newest_whole_calls(sources, &filter, limit, MOST_BYTES),
+                false => {
+                    let (calls, report) = query::newest_calls(sources, &filter, limit);
+                    (calls, false, report)
+                }
+            };
+            listed(&calls, is_full, &report)
         })
         .await
     }
@@ -144,12 +156,12 @@ fn shown(found: &Found, report: &Report) -> Bytes {
 }
 
 /// The newest that have room, oldest first.
-fn listed(calls: Vec<Record>, report: &Report) -> Bytes {
+fn listed(calls: &[Record], is_full: bool, report: &Report) -> Bytes {
     let all = calls.len();
     let mut items = fitting(calls.iter().rev(), &mut { MOST_BYTES });
     items.reverse();
     let rest = json!({
-        "truncated": report.is_cut || items.len() < all, "problems": problems(report),
+        "truncated": is_full || report.is_cut || items.len() < all, "problems": problems(report),
         "files": report.files, "filesRead": report.files_read,
     });
     joined(&[("items", items)], &rest)
@@ -204,7 +216,7 @@ mod tests {
     }
 
     fn list(calls: Vec<Record>) -> Value {
-        serde_json::from_slice(&listed(calls, &Report::default())).expect("JSON")
+        serde_json::from_slice(&listed(&calls, false, &Report::default())).expect("JSON")
     }
 
     #[test]

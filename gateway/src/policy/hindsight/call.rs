@@ -59,6 +59,8 @@ pub enum NotJudged {
     Stopped,
     /// People had broken the glass for it.
     BehindGlass,
+    /// Somebody read the evidence, which RBAC judges.
+    Evidence,
     /// The gateway asked the API server something for a decision on another call.
     Aside,
 }
@@ -71,6 +73,7 @@ impl NotJudged {
             Self::BeforePolicy => "were refused before policy was asked",
             Self::Stopped => "were of a stopped agent",
             Self::BehindGlass => "passed by a BreakGlass, whatever policies say",
+            Self::Evidence => "were reads of the evidence, which RBAC judges",
             Self::Aside => "were made by the gateway, to decide on others",
         }
     }
@@ -132,6 +135,9 @@ fn then(record: &Record) -> Result<Then, NotJudged> {
     }
     if rule.starts_with("BreakGlass/") {
         return Err(NotJudged::BehindGlass);
+    }
+    if rule == "built-in/subject-access-review" {
+        return Err(NotJudged::Evidence);
     }
     if decision == Some("allow") && matches!(rule, "built-in/lookup" | "built-in/dry-run") {
         return Err(NotJudged::Aside);

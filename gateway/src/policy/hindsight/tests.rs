@@ -397,6 +397,8 @@ fn what_policy_had_no_part_in_is_not_judged() {
         |rule: &str| PastCall::read(&recorded("GET /api/v1/pods", denied(rule))).map(drop);
     assert_eq!(refused("gateway/quota_calls"), Err(NotJudged::BeforePolicy));
     assert_eq!(refused("AgentStop/night"), Err(NotJudged::Stopped));
+    let read = refused("built-in/subject-access-review");
+    assert_eq!(read, Err(NotJudged::Evidence));
     let lookup = recorded("GET /api/v1/namespaces/ci/pods/x", |record| {
         record.rule = Some("built-in/lookup".to_owned());
     });

@@ -10,6 +10,7 @@ use harness::{Gateway, RawClient, Response, Sallyport, Settings};
 use super::*;
 
 mod pods;
+mod policies;
 
 /// What `sallyport ca control` makes, a directory of it.
 pub(super) fn certificates(site: &Site) -> Result<std::path::PathBuf> {
@@ -208,8 +209,13 @@ struct Scene {
 impl Scene {
     fn new() -> Result<Self> {
         let site = Site::new()?;
+        let settings = serving(&site)?;
+        Self::behind(site, &settings)
+    }
+
+    fn behind(site: Site, settings: &Settings) -> Result<Self> {
         let (_, coder) = site.namespace.create_coder()?;
-        let gateway = Gateway::start(&serving(&site)?)?;
+        let gateway = Gateway::start(settings)?;
         let evidence = Evidence::before(&site, &[gateway.control()], Some(&gateway.path("store")))?;
         Ok(Self {
             site,
