@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod applying;
+mod lifting;
 mod list;
 mod stops;
 
@@ -39,8 +40,8 @@ pub(super) enum Command {
     #[command(after_help = stops::STOP_HELP)]
     Stop(stops::Stop),
     /// Lift a stop.
-    #[command(after_help = stops::RESUME_HELP)]
-    Resume(stops::Resume),
+    #[command(after_help = lifting::RESUME_HELP)]
+    Resume(lifting::Resume),
 }
 
 const ENFORCE_HELP: &str = "\
@@ -77,7 +78,7 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Enforce(args) => block_on(enforce(&args))?,
         Command::List(args) => block_on(list::list(&args))?,
         Command::Stop(args) => block_on(stops::stop(&args))?,
-        Command::Resume(args) => block_on(stops::resume(&args))?,
+        Command::Resume(args) => block_on(lifting::resume(&args))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,26 +1,22 @@
-//! `sallyport agents stop` and `resume`: AgentStop objects, with the credential of whoever asks.
+//! `sallyport agents stop`: AgentStop objects, with the credential of whoever asks.
 
-use anyhow::bail;
 use aws_lc_rs::digest::{SHA256, digest};
-use jiff::{SignedDuration, Timestamp};
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
-    core::{ApiResource, DynamicObject},
+    api::{DeleteParams, PostParams, Preconditions},
 };
-use serde_json::json;
 
 use super::applying;
 use crate::{
     api::v1alpha1::{
         agent::Agent,
-        agent_stop::{AgentStop, AgentStopSpec, Everyone, Resumed, StopTarget},
+        agent_stop::{AgentStop, AgentStopSpec, Everyone, StopTarget},
     },
     cli::{
         evidence::Connection,
         objects::{self, Kind, is_gone, refused},
         output::{note, say},
-        person::{Access, whoami},
+        person::whoami,
         text::printable,
     },
     hex,
@@ -34,9 +30,6 @@ pub(super) const STOPS: Kind<'_> = Kind {
 };
 /// Of a name in the name of a stop.
 const SLUG: usize = 40;
-/// Every gateway has heard of a stop's end by then, or has to be started anew.
-const KEPT: SignedDuration = SignedDuration::from_hours(1);
-
 pub(super) const STOP_HELP: &str = "\
 Examples:
   sallyport agents stop fixer --reason 'it deletes what it did not make'
@@ -61,32 +54,9 @@ pub(in crate::cli) struct Stop {
     connection: Connection,
 }
 
-pub(super) const RESUME_HELP: &str = "\
-Examples:
-  sallyport agents resume fixer --reason 'it was the test data'
-  sallyport agents resume --all
-  sallyport agents resume --object decoy-3f1c
-
-It writes into the AgentStop object who resumes, in your name, and from then on no gateway counts it. The object itself \
-is deleted by a later stop or resume.";
-
-#[derive(clap::Args, Debug)]
-pub(in crate::cli) struct Resume {
-    #[command(flatten)]
-    whom: Whom,
-    /// One AgentStop by its own name, also one that gateways do not understand, which is deleted then.
-    #[arg(long, value_name = "NAME", group = "Whom")]
-    object: Option<String>,
-    /// Kept in the record.
-    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    reason: Option<String>,
-    #[command(flatten)]
-    access: Access,
-}
-
 #[derive(clap::Args, Debug)]
 #[group(required = true, multiple = false)]
-struct Whom {
+pub(super) struct Whom {
     /// An agent's name as an Agent object or a verified claim gives it, a ServiceAccount as
     /// system:serviceaccount:NAMESPACE:NAME, or a user as records name it.
     name: Option<String>,
@@ -99,7 +69,7 @@ struct Whom {
 }
 
 impl Whom {
-    fn target(&self) -> StopTarget {
+    pub(super) fn target(&self) -> StopTarget {
         match (&self.name, &self.session) {
             (Some(name), _) => StopTarget::Agent(name.clone()),
             (None, Some(session)) => StopTarget::Session(session.clone()),
@@ -147,104 +117,8 @@ async fn make(stops: &Api<AgentStop>, stop: &AgentStop) -> anyhow::Result<Option
     Ok(None)
 }
 
-/// Lifts every stop of this target, whoever made it and whatever its name.
-pub(super) async fn resume(args: &Resume) -> anyhow::Result<()> {
-    let client = args.access.client().await?;
-    let resumed = Resumed {
-        by: whoami(&client).await?,
-        at: Timestamp::now(),
-        reason: args.reason.clone(),
-    };
-    if let Some(name) = &args.object {
-        return resume_object(&client, name, &resumed).await;
-    }
-    let target = args.whom.target();
-    let stops: Api<AgentStop> = Api::all(client.clone());
-    let (over, in_force): (Vec<_>, Vec<_>) = objects::all(&stops, STOPS)
-        .await?
-        .into_iter()
-        .partition(|stop| stop.resumed().is_some());
-    let (these, others): (Vec<_>, Vec<_>) = in_force
-        .into_iter()
-        .partition(|stop| stop.spec.target == target);
-    if these.is_empty() {
-        bail!(
-            "{}: there is no such stop; `sallyport agents list` shows those that are",
-            whom(&target)
-        );
-    }
-    for stop in these {
-        let name = stop.name_any();
-        // Another one of its name may be made meanwhile.
-        lift(&client, &name, stop.resource_version(), &resumed).await?;
-        say!("{}: AgentStop {name} is lifted", whom(&target));
-    }
-    say!("{}.", applying::BY_WATCH);
-    if others
-        .iter()
-        .any(|stop| matches!(stop.spec.target, StopTarget::All(_)))
-    {
-        say!("Every agent is still stopped: sallyport agents resume --all");
-    }
-    clear(&stops, &over, resumed.at).await;
-    Ok(())
-}
-
-async fn resume_object(client: &Client, name: &str, resumed: &Resumed) -> anyhow::Result<()> {
-    let there = objects::read(&untyped(client), STOPS, name).await?;
-    let object = match there.data["status"]["resumed"].is_null() {
-        true => lift(client, name, there.resource_version(), resumed).await?,
-        false => there,
-    };
-    let shown = printable(name);
-    let understood = serde_json::to_value(object).and_then(serde_json::from_value::<AgentStop>);
-    if understood.is_err() {
-        let stops: Api<AgentStop> = Api::all(client.clone());
-        let deleted = stops.delete(name, &DeleteParams::default()).await;
-        deleted.map_err(|error| refused(error, "delete", STOPS, Some(name)))?;
-        say!(
-            "AgentStop {shown} is lifted, and deleted because this program does not understand it"
-        );
-    } else {
-        say!("AgentStop {shown} is lifted");
-    }
-    say!("{}.", applying::BY_WATCH);
-    Ok(())
-}
-
-/// Whatever else the object says.
-async fn lift(
-    client: &Client,
-    name: &str,
-    version: Option<String>,
-    resumed: &Resumed,
-) -> anyhow::Result<DynamicObject> {
-    let patch = json!({"metadata": {"resourceVersion": version}, "status": {"resumed": resumed}});
-    let written = untyped(client)
-        .patch_status(name, &PatchParams::default(), &Patch::Merge(patch))
-        .await;
-    written.map_err(|error| refused(error, "lift", STOPS, Some(name)))
-}
-
-fn untyped(client: &Client) -> Api<DynamicObject> {
-    Api::all_with(client.clone(), &ApiResource::erase::<AgentStop>(&()))
-}
-
-/// Deletes what was resumed long ago. What is left is of no harm.
-async fn clear(stops: &Api<AgentStop>, over: &[AgentStop], now: Timestamp) {
-    let is_old = |stop: &&AgentStop| {
-        let resumed = stop.resumed();
-        resumed.is_some_and(|resumed| now.duration_since(resumed.at) > KEPT)
-    };
-    for stop in over.iter().filter(is_old) {
-        if let Err(error) = delete(stops, stop).await {
-            note!("warning: {error:#}");
-        }
-    }
-}
-
 /// Not another one of its name.
-async fn delete(stops: &Api<AgentStop>, stop: &AgentStop) -> anyhow::Result<()> {
+pub(super) async fn delete(stops: &Api<AgentStop>, stop: &AgentStop) -> anyhow::Result<()> {
     let this = DeleteParams::default().preconditions(Preconditions {
         uid: stop.uid(),
         ..Preconditions::default()
