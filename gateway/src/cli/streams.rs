@@ -14,8 +14,7 @@ use super::{
     evidence::Connection,
     output::{Output, note, say},
     person::block_on,
-    reports::short,
-    table::{self, Column},
+    table::{self, Column, short},
     text::{Cut, printable},
 };
 use crate::{audit::query::Record, controller::query};

@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use jiff::SignedDuration;
+
 use super::text::{Cut, shortened};
 
 /// The width where nobody can say how wide a line may be: a pipe, a file, a CI log.
@@ -178,4 +180,33 @@ fn print_row<'a>(
             Some(format!("{:width$}", shortened(cell, width, column.cut())))
         });
     writeln!(out, "{}", padded.collect::<Vec<_>>().join(GAP).trim_end())
+}
+
+/// `45s`, `12m`, `3h`, `2d`; none where a clock is behind.
+pub(super) fn short(age: SignedDuration) -> String {
+    match age.as_secs().max(0) {
+        seconds @ ..120 => format!("{seconds}s"),
+        seconds @ ..7200 => format!("{}m", seconds / 60),
+        seconds @ ..172_800 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_as_short_as_kubectl_writes_it() {
+        for (seconds, text) in [
+            (-5, "0s"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (7200, "2h"),
+            (172_800, "2d"),
+        ] {
+            assert_eq!(short(SignedDuration::from_secs(seconds)), text);
+        }
+    }
 }

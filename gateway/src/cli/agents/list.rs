@@ -16,8 +16,7 @@ use crate::{
         objects::{self, Kind},
         output::Output,
         person::Access,
-        reports::short,
-        table::{self, Column},
+        table::{self, Column, short},
         text::{Cut, printable},
     },
 };

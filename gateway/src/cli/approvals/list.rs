@@ -13,8 +13,7 @@ use crate::{
     cli::{
         objects::all,
         output::Output,
-        reports::short,
-        table::{self, Column},
+        table::{self, Column, short},
         text::{Cut, printable},
     },
 };

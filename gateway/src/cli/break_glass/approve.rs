@@ -13,7 +13,7 @@ use crate::{
     cli::{
         output::say,
         person::{Access, confirm, whoami},
-        reports::short,
+        table::short,
         text::printable,
     },
     policy::{Glass, Phase, is_person, requested},

@@ -8,7 +8,7 @@ use serde::Serializer;
 
 use crate::{
     api::v1alpha1::node_coverage::{CoverageState, PodCoverage},
-    cli::reports::{Report, short},
+    cli::{reports::Report, table::short},
 };
 
 /// A pod of which something runs, or will.
