@@ -40,6 +40,7 @@ mod python;
 mod quotas;
 mod reload;
 mod self_review;
+mod sensitive_fields;
 mod shipped;
 mod silence;
 mod stops;

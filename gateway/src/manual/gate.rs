@@ -87,7 +87,12 @@
 //! says `secretReferences: Allow`: then whoever chooses the pod's image can have it print the values.
 //!
 //! A warning of the API server's, which admission webhooks and policies write, is withheld where detectors find a
-//! secret in it, where it quotes a value of an object with environment variables, and for every write of a Secret.
+//! secret in it, where it quotes a value of an object with environment variables or sensitive fields, and for every
+//! write of a Secret.
+//!
+//! What [`sensitiveFields`](super::policies#how-much-of-it-is-kept) name holds a placeholder too, which is a text whatever
+//! the field is: a client that decodes a number there fails. A JSON Patch that reads or tests such a field is refused, and
+//! so is a field selector that names one. `managedFields` lose the fields of an entry that would name a hidden value.
 //!
 //! helm can install, list and, up to helm 3, show releases under a masked view. `upgrade`, `rollback` and `uninstall`
 //! fail before they change anything; do not add `--no-hooks`.

@@ -156,3 +156,27 @@
 //! `check: LooksRandom`, and made-up examples in `mustMatch` and `mustNotMatch`. While the policy is in force they
 //! are looked for in the records of all callers, and where an agent sees secrets masked, in any mode. A detector that
 //! does not do what its examples say makes the policy refused. None takes anything away.
+//!
+//! `sensitiveFields` in a policy say where secrets stand that nothing about them gives away: fields of custom resources,
+//! or all of one ConfigMap. They count where and when detectors do, and only add:
+//!
+//! ```yaml
+//! sensitiveFields:
+//! - apiGroups: [external-secrets.io]
+//!   resources: [pushsecrets]
+//!   namespaces: ["*"]
+//!   names: ["*"]
+//!   paths: [".spec.data[*].value", ".spec.template['a.b']"]
+//! - apiGroups: [""]
+//!   resources: [configmaps]
+//!   namespaces: [shop]
+//!   names: [legacy-credentials]
+//!   paths: [".data.*", ".binaryData.*"]
+//! ```
+//!
+//! All five lists are required. A path is a JSONPath of kubectl's in one object: `.name`, `['a.b']`, `.*` and `[*]`, of at
+//! most 16 segments; an index, a filter, a slice and `..` are refused. Names are compared without case. All that is at
+//! or below a path is hidden, in objects, subresources, lists, watches, patches and what kubectl noted of the object, and
+//! so is every cell of a table of such custom resources but name and age. An object that says neither in the body nor in
+//! the URL what it is called, or where it is, counts as one that is meant. A policy has at most 64 entries, all together
+//! 256.

@@ -19,12 +19,12 @@ use super::{Scene, levels::outcome};
 mod asked;
 mod places;
 
-const MARKER: &str = "visiblemarkerofanordinaryvalue";
+pub(super) const MARKER: &str = "visiblemarkerofanordinaryvalue";
 
 /// What `typed` puts into its Secret.
 const OF_THE_GO_CLIENT: &str = "correct horse battery staple";
 
-const EVERYTHING: &str = "apiVersion: audit.k8s.io/v1
+pub(super) const EVERYTHING: &str = "apiVersion: audit.k8s.io/v1
 kind: Policy
 rules:
 - level: RequestResponse
@@ -442,7 +442,17 @@ fn sweep(scene: Scene, secrets: &[&str]) -> Result<()> {
 }
 
 /// Where [`MARKER`] has been sent in a ConfigMap.
-fn sweep_kept(mut scene: Scene, secrets: &[&str]) -> Result<()> {
+fn sweep_kept(scene: Scene, secrets: &[&str]) -> Result<()> {
+    let shown = shown_calls(&scene)?;
+    sweep_files(scene, shown, secrets)
+}
+
+/// What was kept, beside `shown`.
+pub(super) fn sweep_files(
+    mut scene: Scene,
+    shown: Vec<(String, Vec<u8>)>,
+    secrets: &[&str],
+) -> Result<()> {
     let mut kept = vec![
         (
             "metrics".to_owned(),
@@ -453,7 +463,7 @@ fn sweep_kept(mut scene: Scene, secrets: &[&str]) -> Result<()> {
             serde_json::to_vec(&scene.gateway.audit_list(&[])?)?,
         ),
     ];
-    kept.extend(shown_calls(&scene)?);
+    kept.extend(shown);
     kept.extend(files(&scene.gateway.path("wal"))?);
     scene.gateway.stop()?;
     kept.push(("log".to_owned(), scene.gateway.log().into_bytes()));
@@ -539,7 +549,7 @@ fn patches(canary: &str) -> [(&'static str, Value); 3] {
 }
 
 /// Letters and digits alone, so that no encoding but base64 changes it.
-fn canary() -> String {
+pub(super) fn canary() -> String {
     let nanos = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_nanos());
