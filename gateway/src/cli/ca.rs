@@ -5,6 +5,8 @@
 //! to be anyone else. It is made anew from the root as often as one likes, and no agent notices.
 
 use std::{
+    collections::BTreeSet,
+    fmt,
     fs::{self, OpenOptions},
     io::{ErrorKind, Write},
     net::IpAddr,
@@ -20,7 +22,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DnType, GeneralSubtree, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, NameConstraints,
 };
-use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
 
 use super::output::say;
 
@@ -32,7 +35,8 @@ pub(super) enum Command {
     #[command(after_help = CREATE_HELP)]
     Create(Args),
     /// Make another intermediate from the root in a directory: the old one ends, or other names are needed.
-    Renew(Args),
+    #[command(after_help = RENEW_HELP)]
+    Renew(Renewal),
     /// Make the certificates by which the controller and the gateways know each other.
     #[command(after_help = control::HELP)]
     Control(control::Args),
@@ -44,6 +48,33 @@ Example:
 
 --address and --name are the ways to the API server that agents' clients can take besides the ClusterIP: its
 endpoints, a load balancer, a public name, another Service that leads there.";
+
+const RENEW_HELP: &str = "\
+Example:
+  sallyport ca renew --directory ca
+
+It vouches for the names and addresses of the intermediate in the directory. --name and --cluster-domain say all names \
+anew, --service-cidr and --address all addresses; what comes and what goes is printed. Agents refuse the gateway at what \
+goes.";
+
+#[derive(clap::Args, Debug)]
+pub(super) struct Renewal {
+    /// Where the files of `sallyport ca create` are.
+    #[arg(long)]
+    directory: PathBuf,
+    /// The cluster's range of Service addresses; twice where there is one for IPv6.
+    #[arg(long, value_name = "CIDR")]
+    service_cidr: Vec<Network>,
+    /// Another address, or range of them, of the API server.
+    #[arg(long, value_name = "ADDRESS", requires = "service_cidr")]
+    address: Vec<Network>,
+    /// Another name of the API server; names below it are vouched for as well.
+    #[arg(long, value_name = "DNS-NAME")]
+    name: Vec<String>,
+    /// The domain of the cluster's Services.
+    #[arg(long, value_name = "DOMAIN")]
+    cluster_domain: Option<String>,
+}
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
@@ -60,9 +91,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "DNS-NAME")]
     name: Vec<String>,
     /// The domain of the cluster's Services.
-    #[arg(long, default_value = "cluster.local")]
+    #[arg(long, value_name = "DOMAIN", default_value = CLUSTER_DOMAIN)]
     cluster_domain: String,
 }
+
+const CLUSTER_DOMAIN: &str = "cluster.local";
 
 const ROOT_CERTIFICATE: &str = "ca.crt";
 const ROOT_KEY: &str = "ca.key";
@@ -87,7 +120,10 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn create(args: &Args) -> anyhow::Result<()> {
-    let constraints = constraints(args)?;
+    let vouched = Vouched {
+        names: names(&args.cluster_domain, &args.name)?,
+        networks: [&args.service_cidr[..], &args.address].concat(),
+    };
     for name in [ROOT_CERTIFICATE, ROOT_KEY, ISSUER_CERTIFICATE, ISSUER_KEY] {
         let path = args.directory.join(name);
         ensure!(
@@ -100,7 +136,7 @@ fn create(args: &Args) -> anyhow::Result<()> {
         .with_context(|| format!("making {}", args.directory.display()))?;
     let key = KeyPair::generate()?;
     let root = root()?.self_signed(&key)?;
-    let (issuer, issuer_key) = issue(&key, constraints)?;
+    let (issuer, issuer_key) = issue(&key, &vouched)?;
     write(&args.directory, ROOT_KEY, &key.serialize_pem(), 0o600)?;
     write(&args.directory, ROOT_CERTIFICATE, &root.pem(), 0o644)?;
     write(&args.directory, ISSUER_KEY, &issuer_key, 0o600)?;
@@ -110,24 +146,48 @@ fn create(args: &Args) -> anyhow::Result<()> {
 }
 
 /// The old intermediate stays beside the new one, under its name with `.old`.
-fn renew(args: &Args) -> anyhow::Result<()> {
-    let constraints = constraints(args)?;
+fn renew(args: &Renewal) -> anyhow::Result<()> {
+    let old = Vouched::by(&args.directory.join(ISSUER_CERTIFICATE))?;
+    let new = args.vouched(old.as_ref())?;
     let path = args.directory.join(ROOT_KEY);
     let key = PrivateKeyDer::from_pem_file(&path)
         .with_context(|| format!("reading the root's key {}", path.display()))?;
-    let (issuer, issuer_key) = issue(&KeyPair::try_from(&key)?, constraints)?;
+    let (issuer, issuer_key) = issue(&KeyPair::try_from(&key)?, &new)?;
     for name in [ISSUER_CERTIFICATE, ISSUER_KEY] {
         keep_old(&args.directory.join(name))?;
     }
     write(&args.directory, ISSUER_KEY, &issuer_key, 0o600)?;
     write(&args.directory, ISSUER_CERTIFICATE, &issuer, 0o644)?;
     say!(
-        "wrote another intermediate to {directory}. Replace the Secret, which the gateways read again:\n\n  \
+        "wrote another intermediate to {directory}; the one before, if any, is in {ISSUER_CERTIFICATE}.old and \
+         {ISSUER_KEY}.old.\n{changes}Replace the Secret, which the gateways read again:\n\n  \
          kubectl -n sallyport-system create secret tls sallyport-issuer \\\n    --cert {directory}/{ISSUER_CERTIFICATE} \
          --key {directory}/{ISSUER_KEY} \\\n    --dry-run=client -o yaml | kubectl replace -f -",
-        directory = args.directory.display()
+        directory = args.directory.display(),
+        changes = new.changes(old.as_ref())
     );
     Ok(())
+}
+
+impl Renewal {
+    fn vouched(&self, old: Option<&Vouched>) -> anyhow::Result<Vouched> {
+        let domain = self.cluster_domain.as_deref();
+        let names = match old {
+            Some(old) if self.name.is_empty() && domain.is_none() => old.names.clone(),
+            _ => names(domain.unwrap_or(CLUSTER_DOMAIN), &self.name)?,
+        };
+        let networks = match old {
+            Some(old) if self.service_cidr.is_empty() => old.networks.clone(),
+            _ => [&self.service_cidr[..], &self.address].concat(),
+        };
+        ensure!(
+            !networks.is_empty(),
+            "{} has no {ISSUER_CERTIFICATE} that says which addresses the next one vouches for; give --service-cidr, and \
+             --address and --name as they were",
+            self.directory.display()
+        );
+        Ok(Vouched { names, networks })
+    }
 }
 
 fn keep_old(path: &Path) -> anyhow::Result<()> {
@@ -149,10 +209,10 @@ fn root() -> anyhow::Result<CertificateParams> {
 }
 
 /// An intermediate and its key, PEM.
-fn issue(root_key: &KeyPair, constraints: NameConstraints) -> anyhow::Result<(String, String)> {
+fn issue(root_key: &KeyPair, vouched: &Vouched) -> anyhow::Result<(String, String)> {
     let mut params = authority(ISSUER_NAME, ISSUER_DAYS)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.name_constraints = Some(constraints);
+    params.name_constraints = Some(vouched.constraints());
     params.use_authority_key_identifier_extension = true;
     let key = KeyPair::generate()?;
     let certificate = params.signed_by(&key, &Issuer::new(root()?, root_key))?;
@@ -171,25 +231,85 @@ fn authority(name: &str, days: u32) -> anyhow::Result<CertificateParams> {
     Ok(params)
 }
 
-/// With a list for names and one for addresses: a kind without a list would not be constrained at all.
-fn constraints(args: &Args) -> anyhow::Result<NameConstraints> {
-    let domain = dns_name(&args.cluster_domain)?;
+/// What the API server is called, and where it is.
+#[derive(Debug)]
+struct Vouched {
+    names: Vec<String>,
+    networks: Vec<Network>,
+}
+
+impl Vouched {
+    /// By an intermediate, if there is one.
+    fn by(path: &Path) -> anyhow::Result<Option<Self>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let reading = || format!("reading what {} vouches for", path.display());
+        let der = CertificateDer::from_pem_file(path).with_context(reading)?;
+        let (_, certificate) = X509Certificate::from_der(&der).with_context(reading)?;
+        let constraints = certificate.name_constraints().with_context(reading)?;
+        let permitted = constraints
+            .and_then(|constraints| constraints.value.permitted_subtrees.as_deref())
+            .unwrap_or_default();
+        let mut vouched = Self {
+            names: Vec::new(),
+            networks: Vec::new(),
+        };
+        for subtree in permitted {
+            match &subtree.base {
+                GeneralName::DNSName(name) => vouched.names.push((*name).to_owned()),
+                GeneralName::IPAddress(bytes) => {
+                    vouched.networks.extend(Network::of_certificate(bytes));
+                }
+                _ => {}
+            }
+        }
+        Ok(Some(vouched))
+    }
+
+    /// With a list for names and one for addresses: a kind without a list would not be constrained at all.
+    fn constraints(&self) -> NameConstraints {
+        let names = self.names.iter().cloned().map(GeneralSubtree::DnsName);
+        let networks = self.networks.iter();
+        let addresses = networks.map(|network| GeneralSubtree::IpAddress(network.0.clone()));
+        NameConstraints {
+            permitted_subtrees: names.chain(addresses).collect(),
+            excluded_subtrees: Vec::new(),
+        }
+    }
+
+    /// A line for what came, and one for what went.
+    fn changes(&self, old: Option<&Self>) -> String {
+        let (old, new) = (old.map(Self::words).unwrap_or_default(), self.words());
+        let line = |what: &str, these: Vec<&String>| match &these[..] {
+            [] => String::new(),
+            these => {
+                let these: Vec<_> = these.iter().map(|one| one.as_str()).collect();
+                format!("It vouches {what} {}.\n", these.join(", "))
+            }
+        };
+        line("for the first time for", new.difference(&old).collect())
+            + &line("no longer for", old.difference(&new).collect())
+    }
+
+    fn words(&self) -> BTreeSet<String> {
+        let networks = self.networks.iter().map(Network::to_string);
+        self.names.iter().cloned().chain(networks).collect()
+    }
+}
+
+fn names(domain: &str, others: &[String]) -> anyhow::Result<Vec<String>> {
+    let domain = dns_name(domain)?;
     let mut names = vec![
         "kubernetes".to_owned(),
         "kubernetes.default".to_owned(),
         "kubernetes.default.svc".to_owned(),
         format!("kubernetes.default.svc.{domain}"),
     ];
-    for name in &args.name {
+    for name in others {
         names.push(dns_name(name)?.to_owned());
     }
-    let networks = args.service_cidr.iter().chain(&args.address);
-    let names = names.into_iter().map(GeneralSubtree::DnsName);
-    let addresses = networks.map(|network| GeneralSubtree::IpAddress(network.0));
-    Ok(NameConstraints {
-        permitted_subtrees: names.chain(addresses).collect(),
-        excluded_subtrees: Vec::new(),
-    })
+    Ok(names)
 }
 
 fn dns_name(name: &str) -> anyhow::Result<&str> {
@@ -235,6 +355,45 @@ impl FromStr for Network {
             bail!("{text:?} is too wide; the authority shall vouch for the API server alone");
         }
         Ok(Self(CidrSubnet::from_addr_prefix(address, length)))
+    }
+}
+
+impl Network {
+    /// An address and its mask.
+    fn of_certificate(bytes: &[u8]) -> Option<Self> {
+        let (address, mask) = bytes.split_at(bytes.len() / 2);
+        let v4 = || {
+            Some(CidrSubnet::V4(
+                address.try_into().ok()?,
+                mask.try_into().ok()?,
+            ))
+        };
+        let v6 = || {
+            Some(CidrSubnet::V6(
+                address.try_into().ok()?,
+                mask.try_into().ok()?,
+            ))
+        };
+        v4().or_else(v6).map(Self)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (address, most, length) = match &self.0 {
+            CidrSubnet::V4(address, mask) => {
+                let length = u32::from_be_bytes(*mask).leading_ones();
+                (IpAddr::from(*address), 32, length)
+            }
+            CidrSubnet::V6(address, mask) => {
+                let length = u128::from_be_bytes(*mask).leading_ones();
+                (IpAddr::from(*address), 128, length)
+            }
+        };
+        match length == most {
+            true => write!(f, "{address}"),
+            false => write!(f, "{address}/{length}"),
+        }
     }
 }
 

@@ -34,8 +34,8 @@
 //!    kubectl -n sallyport-system create secret tls sallyport-issuer --cert ca/issuer.crt --key ca/issuer.key
 //!    ```
 //!
-//!    `ca/ca.key` belongs in a safe. The intermediate lasts two years; `sallyport ca renew` makes another, and no agent
-//!    notices.
+//!    `ca/ca.key` belongs in a safe. The intermediate lasts two years; `sallyport ca renew` makes another for the
+//!    same names and addresses, and no agent notices.
 //!
 //! 4. **A masking key.** Equal secrets get equal placeholders in the records of all nodes while it stays the same.
 //!

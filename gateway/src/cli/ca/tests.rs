@@ -25,6 +25,16 @@ impl Made {
         Self { directory }
     }
 
+    fn renewal(&self) -> Renewal {
+        Renewal {
+            directory: self.directory.path().join("ca"),
+            service_cidr: Vec::new(),
+            address: Vec::new(),
+            name: Vec::new(),
+            cluster_domain: None,
+        }
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join("ca").join(name)
     }
@@ -162,15 +172,46 @@ fn keys_are_their_owners_alone_and_nothing_is_overwritten() {
 fn another_intermediate_of_the_same_root_vouches_for_other_names() {
     let made = Made::with(args());
     let old = made.certificate(ISSUER_CERTIFICATE);
-    renew(&Args {
-        directory: made.directory.path().join("ca"),
+    renew(&Renewal {
         name: vec!["api.new.example".to_owned()],
-        ..args()
+        ..made.renewal()
     })
     .unwrap();
     assert_ne!(made.certificate(ISSUER_CERTIFICATE), old);
     assert_eq!(made.certificate("issuer.crt.old"), old);
     assert!(made.vouches_for("api.new.example") && !made.vouches_for("api.prod.example"));
+    assert!(made.vouches_for("192.0.2.10") && made.vouches_for("fd00:96::1"));
+}
+
+#[test]
+fn a_renewal_forgets_nothing_unless_it_is_told_to_and_says_what_goes() {
+    let made = Made::with(args());
+    renew(&made.renewal()).unwrap();
+    for name in [
+        "api.prod.example",
+        "kubernetes.default.svc",
+        "10.96.0.1",
+        "fd00:96::1",
+        "192.0.2.10",
+    ] {
+        assert!(made.vouches_for(name), "{name}");
+    }
+    assert!(!made.vouches_for("192.0.2.11"));
+
+    let old = Vouched::by(&made.path(ISSUER_CERTIFICATE)).unwrap();
+    let fewer = Renewal {
+        service_cidr: vec!["10.96.0.0/12".parse().unwrap()],
+        address: vec!["192.0.2.11".parse().unwrap()],
+        ..made.renewal()
+    };
+    let new = fewer.vouched(old.as_ref()).unwrap();
+    assert_eq!(
+        new.changes(old.as_ref()),
+        "It vouches for the first time for 192.0.2.11.\nIt vouches no longer for 192.0.2.10, fd00:96::/112.\n"
+    );
+    fs::remove_file(made.path(ISSUER_CERTIFICATE)).unwrap();
+    let refusal = renew(&made.renewal()).unwrap_err().to_string();
+    assert!(refusal.contains("--service-cidr"), "{refusal}");
 }
 
 #[test]
@@ -179,10 +220,6 @@ fn names_and_ranges_that_say_too_much_are_refused() {
         assert!(network.parse::<Network>().is_err(), "{network}");
     }
     for name in ["", ".", "*.example", "UPPER.example", "a..b", "-a.example"] {
-        let wrong = Args {
-            name: vec![name.to_owned()],
-            ..args()
-        };
-        assert!(constraints(&wrong).is_err(), "{name}");
+        assert!(names(CLUSTER_DOMAIN, &[name.to_owned()]).is_err(), "{name}");
     }
 }
