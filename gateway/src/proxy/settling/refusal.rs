@@ -181,9 +181,9 @@ fn people(terms: &Terms) -> String {
 fn how(key: &Key) -> [String; 2] {
     let (namespace, name) = key;
     [
-        format!("See it: kubectl -n {namespace} get approvalrequest {name} -o yaml"),
+        format!("A person sees it with: kubectl -n {namespace} get approvalrequest {name} -o yaml"),
         format!(
-            "Approve it, not as the agent: sallyport approvals show -n {namespace} {name}, then \
+            "A person approves it with: sallyport approvals show -n {namespace} {name}, then \
              sallyport approvals approve -n {namespace} {name}"
         ),
     ]

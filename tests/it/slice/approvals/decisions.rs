@@ -159,7 +159,7 @@ fn who_waits_too_long_is_told_how_to_go_on_and_passes_at_once_later() -> Result<
         "waits for approval and was not sent".to_owned(),
         format!("approvalrequest {name}"),
         "run the same command again".to_owned(),
-        "\nSee it: ".to_owned(),
+        "\nA person sees it with: ".to_owned(),
     ] {
         assert!(refused.contains(&part), "{part:?} is not in {refused}");
     }

@@ -1,9 +1,11 @@
 //! What a call says but for its body, in words: where it goes, what runs, and how.
 
+use serde_json::Value;
+
 use super::plain;
 use crate::{
     api::v1alpha1::approval_request::Call as Shown,
-    mask::{self, Disguised},
+    mask::{self, Disguised, Masked},
     proxy::{
         Call,
         content::{NotApprovable, is_opaque, telling_parameters},
@@ -17,7 +19,15 @@ const MOST: usize = 8 << 10;
 /// All of them, or nobody is asked.
 pub(super) fn of(call: &Call<'_>, key: &mask::Key) -> Result<Shown, NotApprovable> {
     let info = call.attributes.request;
-    let mut summary = summary(info, key)?;
+    let created = match info.verb == "create" && info.name.is_empty() {
+        true => created(call.content.body(), key)?,
+        false => None,
+    };
+    let named = match created {
+        Some(created) => created,
+        None => mask::shown_text(key, &info.name)?.into_inner(),
+    };
+    let mut summary = summary(info, &named, key)?;
     if info.verb == "deletecollection" {
         summary.push_str(&format!(" ({} objects)", call.content.targets().len()));
     }
@@ -60,8 +70,23 @@ fn target(call: &Call<'_>, key: &mask::Key) -> Result<String, Disguised> {
     Ok(plain(&format!("{} {}", call.arrival.method, target.get())))
 }
 
+/// The name that the body gives, or how it begins.
+fn created(body: Option<&Value>, key: &mask::Key) -> Result<Option<String>, Disguised> {
+    let metadata = body.map(|body| &body["metadata"]);
+    let text = |field: &str| {
+        let text = metadata.and_then(|metadata| metadata[field].as_str());
+        let text = text.filter(|text| !text.is_empty());
+        let shown = text.map(|text| mask::shown_text(key, text)).transpose()?;
+        Ok(shown.map(Masked::into_inner))
+    };
+    Ok(match text("name")? {
+        None => text("generateName")?.map(|start| start + "…"),
+        name => name,
+    })
+}
+
 /// As in `patch deployments.apps/web in namespace shop`.
-fn summary(info: &RequestInfo, key: &mask::Key) -> Result<String, Disguised> {
+fn summary(info: &RequestInfo, name: &str, key: &mask::Key) -> Result<String, Disguised> {
     if !info.is_resource_request {
         let path = mask::shown_text(key, &info.path)?;
         return Ok(format!("{} {}", info.verb, path.get()));
@@ -72,7 +97,7 @@ fn summary(info: &RequestInfo, key: &mask::Key) -> Result<String, Disguised> {
     };
     let parts = [
         (".", info.api_group.as_str()),
-        ("/", info.name.as_str()),
+        ("/", name),
         (
             "/",
             if info.is_stream() {
@@ -100,4 +125,28 @@ fn lines(text: &str) -> String {
         false => char.to_string(),
     };
     text.chars().map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_created_has_the_name_of_its_body() {
+        let key = mask::Key::from_bytes([7; 32]);
+        let named = |metadata: Value| created(Some(&json!({"metadata": metadata})), &key);
+        let given = json!({"name": "web", "generateName": "x-"});
+        assert_eq!(named(given), Ok(Some("web".to_owned())));
+        let begun = named(json!({"generateName": "job-"}));
+        assert_eq!(begun, Ok(Some("job-…".to_owned())));
+        assert_eq!(named(json!({"name": ""})), Ok(None));
+        let info = RequestInfo::parse("POST", "/apis/rbac.authorization.k8s.io/v1/clusterroles");
+        let told = summary(&info.expect("it is unambiguous"), "reader", &key);
+        assert_eq!(
+            told.as_deref(),
+            Ok("create clusterroles.rbac.authorization.k8s.io/reader")
+        );
+    }
 }
