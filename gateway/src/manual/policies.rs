@@ -32,6 +32,43 @@
 //! calls that name nothing but could touch it, such as a list; a `Deny` for one namespace likewise calls over all. A
 //! server-side apply, and an update that can create, are denied where `create` is.
 //!
+//! A whole policy, with a rule that allows, one that asks people and one that denies:
+//!
+//! ```yaml
+//! apiVersion: sallyport.dev/v1alpha1
+//! kind: AgentPolicy
+//! metadata: {name: shop-fixer}
+//! spec:
+//!   subjects:
+//!     - agent: {name: fixer}
+//!   rules:
+//!     - name: look
+//!       effect: Allow
+//!       verbs: [get, list, watch]
+//!       apiGroups: ["", apps]
+//!       resources: [pods, pods/log, deployments, secrets]
+//!       namespaces: [shop]
+//!       names: ["*"]
+//!       agentView: Masked
+//!     - name: scale
+//!       effect: RequireApproval
+//!       verbs: [patch, update]
+//!       apiGroups: [apps]
+//!       resources: [deployments, deployments/scale]
+//!       namespaces: [shop]
+//!       names: ["*"]
+//!       approval: {groups: [shop-owners], hold: 2m}
+//!     - name: not-to-the-node
+//!       effect: Deny
+//!       verbs: ["*"]
+//!       apiGroups: ["*"]
+//!       resources: ["*"]
+//!       namespaces: ["*"]
+//!       names: ["*"]
+//!       when: risk.reachesNode
+//!       reason: agents stay off the nodes
+//! ```
+//!
 //! exec, attach and port-forward are opened with `get` over WebSocket and with `create` over SPDY, depending on the
 //! client, and are one action here: a `Deny` of either verb denies both, and so does an `Allow` of either allow both
 //! where it names the subresource, as `resources: [pods/exec]`. An `Allow` of `get` for `resources: ["*"]` opens no
@@ -39,7 +76,8 @@
 //!
 //! A rule's `when` and `unless` are CEL over `request`, `user`, `workload`, `provenance`, `risk`, `object` and
 //! `oldObject`. Where one cannot be evaluated, an `Allow` does not match, and `Deny` and `RequireApproval` do; the denial
-//! says why and shows no value of an object. An expression has at most 4 KiB, no loop inside a loop, and regular
+//! says why and shows no value of an object. A verb or class of risk that does not exist is refused, and so is a condition
+//! that is written out as something else than true or false. An expression has at most 4 KiB, no loop inside a loop, and regular
 //! expressions written out. It does not read objects with a list or map of more than 2,000 entries. Provenance that only
 //! the agent itself vouches for is absent.
 //!
@@ -93,8 +131,8 @@
 //! | `sallyport policy check DIR` | what is wrong, with file, line and rule |
 //! | `sallyport policy test DIR` | whether the cases, `*.test.yaml` beside the policies, come out as they say |
 //! | `sallyport policy explain` | per rule, why it matches one call or which selector does not, and whether it masks the answer |
-//! | `sallyport policy simulate` | which recorded calls another set would decide otherwise; what the record cannot tell is `undecidable` |
-//! | `sallyport policy suggest` | the least that allows what an agent did, with its cases |
+//! | `sallyport policy simulate` | which recorded calls another set would decide otherwise, or show in clear where they were masked; what the record cannot tell is `undecidable` |
+//! | `sallyport policy suggest` | the least that allows what an agent did, masked where it saw it masked, with its cases |
 //!
 //! `explain` judges a user's token out of a captured pod with `--pod-account` and `--pod-agent`; a case has
 //! `serviceAccount`, `oidc` and `podAgent`. Of a recorded call whose pod may have been a restricted agent's, `simulate`

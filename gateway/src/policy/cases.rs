@@ -31,7 +31,7 @@ use super::{Decision, Fact, Facts, PolicySet};
 use crate::{
     api::v1alpha1::{
         agent_policy::Effect,
-        manifest::{Outline, Place, Problem},
+        manifest::{Outline, Place, Problem, message},
     },
     identity::Attributes,
 };
@@ -184,7 +184,7 @@ fn parse(file: &Path, text: &str) -> Result<CaseFile, Problem> {
         place: Place::File(file.to_owned()),
         line: error.location().map(|location| location.line()),
         object: None,
-        message: error.without_snippet().to_string(),
+        message: message(&error),
     };
     let document: Document = serde_saphyr::from_str(text).map_err(unreadable)?;
     let outline: Outline = serde_saphyr::from_str(text).map_err(unreadable)?;

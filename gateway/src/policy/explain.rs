@@ -125,7 +125,7 @@ fn describe(rule: &Rule, selector: Selector, attributes: &Attributes<'_>) -> Mis
     let request = attributes.request;
     let (field, has, call) = match (selector, &rule.target) {
         (Selector::Subjects, _) => ("subjects", subjects(&rule.subjects), caller(attributes)),
-        (Selector::Verbs, _) => ("verbs", list(&rule.verbs), request.verb.clone()),
+        (Selector::Verbs, _) => ("verbs", list(&rule.verbs), verb(request)),
         (Selector::ApiGroups, Target::Objects { api_groups, .. }) => {
             ("apiGroups", list(api_groups), quoted(&request.api_group))
         }
@@ -153,6 +153,18 @@ fn describe(rule: &Rule, selector: Selector, attributes: &Attributes<'_>) -> Mis
         field,
         rule: has,
         call,
+    }
+}
+
+fn verb(request: &RequestInfo) -> String {
+    match request.verb.as_str() {
+        "get" if request.is_stream() => {
+            let resource = resource(request);
+            format!(
+                "get ({resource} is judged as create; get counts only where resources names {resource})"
+            )
+        }
+        verb => verb.to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@
 use std::{borrow::Cow, collections::BTreeSet, fmt};
 
 pub(super) use self::simulation::resource;
-use self::worlds::Worlds;
+use self::worlds::{World, Worlds};
 pub use self::{
     call::{NotJudged, PastCall, Then},
     simulation::{Change, Counted, Group, Simulation},
@@ -145,14 +145,7 @@ impl PolicySet {
     fn agreed(&self, call: &PastCall, worlds: &Worlds<'_>) -> Result<Verdict, Unknown> {
         let mut agreed: Option<Verdict> = None;
         for world in worlds.all() {
-            let attributes = Attributes {
-                identity: world.identity,
-                request: &call.request,
-                applies: world.applies,
-                dry_run: call.dry_run.unwrap_or_default(),
-                namespace_is_agents: world.namespace_is_agents,
-            };
-            let verdict = match self.judge(&attributes, &call.facts) {
+            let verdict = match self.judge(&call.attributes(&world), &call.facts) {
                 Judgement::Decided(decision) => Verdict::of(&decision),
                 Judgement::Undecided(undecided) => {
                     return Err(call.lacks(undecided.wants_object()));
@@ -165,6 +158,33 @@ impl PolicySet {
             }
         }
         agreed.ok_or(Unknown::Caller)
+    }
+}
+
+impl PolicySet {
+    /// Whether they let pass a read, whose answer had placeholders, without masking it.
+    pub(super) fn shows_what_was_masked(&self, call: &PastCall) -> bool {
+        let is_shown = |world: World<'_>| match self.judge(&call.attributes(&world), &call.facts) {
+            Judgement::Decided(Decision::Allow(permit)) => !permit.obligations().masks(),
+            Judgement::Decided(Decision::Hold(pending)) => !pending.obligations().masks(),
+            Judgement::Decided(Decision::Deny(_)) | Judgement::Undecided(_) => false,
+        };
+        // What a write is answered is masked where a read is.
+        call.saw_placeholders
+            && call.request.is_read_only()
+            && Worlds::of(self, call).is_ok_and(|worlds| worlds.all().any(is_shown))
+    }
+}
+
+impl PastCall {
+    fn attributes<'a>(&'a self, world: &World<'a>) -> Attributes<'a> {
+        Attributes {
+            identity: world.identity,
+            request: &self.request,
+            applies: world.applies,
+            dry_run: self.dry_run.unwrap_or_default(),
+            namespace_is_agents: world.namespace_is_agents,
+        }
     }
 }
 

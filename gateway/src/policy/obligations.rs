@@ -39,6 +39,11 @@ impl Obligations {
         self.duration = shorter(self.duration, other.duration);
     }
 
+    /// Whether the agent sees placeholders in the place of secret values.
+    pub(super) fn masks(&self) -> bool {
+        self.agent_view == AgentView::Masked
+    }
+
     /// Whether they narrow what passes.
     pub(super) fn restrict(&self) -> bool {
         let Self {

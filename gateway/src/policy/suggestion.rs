@@ -15,7 +15,7 @@ use self::{
     need::{Need, needs},
 };
 use super::{
-    Facts, PolicyError, PolicySet,
+    Facts, PolicyError, PolicySet, check,
     hindsight::{self, Answer, PastCall, Verdict},
 };
 use crate::{
@@ -96,6 +96,10 @@ pub enum NoSuggestion {
         "the agent needed more than {MAX_NEEDS} different things; take a shorter time with --since"
     )]
     TooMuch,
+    #[error(
+        "{0:?} is no name for a policy: use a-z, 0-9, '-' and '.', and begin and end with a letter or digit"
+    )]
+    Name(String),
     #[error("the suggestion is not a policy; please report this")]
     Invalid(#[from] PolicyError),
 }
@@ -162,6 +166,9 @@ impl Observed {
             return Err(NoSuggestion::NothingNeeded);
         }
         let name = name.map_or_else(|| draft::label(&agent), str::to_owned);
+        if !check::is_subdomain(&name) {
+            return Err(NoSuggestion::Name(name));
+        }
         let policies = PolicySet::compile(&[manifest(&name, &agent, &drafts)], Vec::new())?;
         Ok(Suggestion {
             name,

@@ -181,6 +181,8 @@ pub enum RiskLevel {
 }
 
 impl RiskLevel {
+    pub const ALL: [Self; 4] = [Self::Low, Self::Medium, Self::High, Self::Critical];
+
     /// As in records and expressions.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -308,8 +308,17 @@ fn line(error: &serde_saphyr::Error) -> Option<u64> {
     error.location().map(|location| location.line())
 }
 
-fn message(error: &serde_saphyr::Error) -> String {
-    error.without_snippet().to_string()
+/// Without its place, where a problem's line says it.
+pub fn message(error: &serde_saphyr::Error) -> String {
+    let text = error.without_snippet().to_string();
+    let place = error.location().and_then(|place| {
+        text.strip_suffix(&format!(
+            " at line {}, column {}",
+            place.line(),
+            place.column()
+        ))
+    });
+    place.map_or_else(|| text.clone(), str::to_owned)
 }
 
 #[cfg(test)]

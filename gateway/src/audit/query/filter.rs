@@ -86,11 +86,23 @@ impl Filter {
                 .is_none_or(|wanted| matches_resource(wanted, record))
             && any_of(&self.namespace, [record.text(&["objectRef", "namespace"])])
             && any_of(&self.name, [record.text(&["objectRef", "name"])])
-            && any_of(&self.decision, [record.text(&["decision"])])
+            && self.matches_decision(record)
             && any_of(&self.enforcement, [record.text(&["enforcement"])])
             && self
                 .status
                 .is_none_or(|wanted| wanted.matches(record.integer(&["responseStatus", "code"])))
+    }
+
+    /// What was left to people stays so when they have decided.
+    fn matches_decision(&self, record: &Record) -> bool {
+        let was_held = || {
+            let by_glass = record
+                .text(&["rule"])
+                .is_some_and(|rule| rule.starts_with("BreakGlass/"));
+            record.text(&["approval", "id"]).is_some() && !by_glass
+        };
+        any_of(&self.decision, [record.text(&["decision"])])
+            || (self.decision.as_deref() == Some("hold") && was_held())
     }
 
     fn matches_time(&self, received: Option<Timestamp>) -> bool {
@@ -132,4 +144,30 @@ fn matches_resource(wanted: &str, record: &Record) -> bool {
         && subresource.is_none_or(|subresource| {
             record.text(&["objectRef", "subresource"]) == Some(subresource)
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_people_decided_was_left_to_people() {
+        let held = Filter {
+            decision: Some("hold".to_owned()),
+            ..Filter::default()
+        };
+        let matches = |row: serde_json::Value| {
+            held.matches(&Record(row.as_object().cloned().expect("an object")))
+        };
+        let approval = json!({"id": "shop/one", "state": "approved"});
+        assert!(matches(json!({"decision": "hold"})));
+        assert!(matches(json!({"decision": "allow", "approval": approval})));
+        assert!(matches(json!({"decision": "deny", "approval": approval})));
+        assert!(!matches(
+            json!({"decision": "allow", "rule": "BreakGlass/night", "approval": approval})
+        ));
+        assert!(!matches(json!({"decision": "allow", "approval": null})));
+    }
 }

@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use serde::Serialize;
 
 use crate::{
+    api::v1alpha1::manifest::Place,
     cli::output::Output,
     policy::{PolicyError, PolicySet},
 };
@@ -38,8 +39,12 @@ struct Checked {
 
 #[derive(Serialize)]
 struct Shown {
+    file: Option<PathBuf>,
     line: Option<u64>,
     policy: Option<String>,
+    /// The rule of that policy that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
     message: String,
     /// With the place, as a person reads it.
     text: String,
@@ -83,6 +88,11 @@ impl Checked {
         };
         let shown = problems.into_iter().map(|problem| Shown {
             text: problem.to_string(),
+            rule: rule(&problem.message).map(str::to_owned),
+            file: match problem.place {
+                Place::File(file) => Some(file),
+                Place::Cluster { .. } => None,
+            },
             line: problem.line,
             policy: problem.object,
             message: problem.message,
@@ -93,5 +103,31 @@ impl Checked {
             digest: None,
             problems: shown.collect(),
         })
+    }
+}
+
+/// As in `spec.rules[2].verbs: rule "no-secrets": is required`.
+fn rule(message: &str) -> Option<&str> {
+    let (_, rule) = message.split_once(": rule \"")?;
+    Some(rule.split_once("\": ")?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_names_its_file_and_rule() {
+        let policy = "apiVersion: sallyport.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {name: p}\nspec:\n  \
+                      subjects: [{agent: {name: coder}}]\n  rules:\n  - {name: no, effect: Deny, verbs: [gett], \
+                      apiGroups: [\"\"], resources: [secrets], namespaces: [shop], names: [db]}\n";
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("p.yaml");
+        std::fs::write(&file, policy).expect("written");
+        let error = PolicySet::load(directory.path()).expect_err("a wrong verb");
+        let checked = Checked::invalid(error).expect("problems");
+        assert_eq!(checked.problems[0].file.as_ref(), Some(&file));
+        assert_eq!(checked.problems[0].rule.as_deref(), Some("no"));
+        assert_eq!(rule("metadata.name: this name is reserved"), None);
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     cli::{
         output::Output,
         table::{self, Column, terminal_width},
-        text::Cut,
+        text::{Cut, printable},
     },
     identity::Attributes,
     policy::{
@@ -24,6 +24,7 @@ use crate::{
         cases::{Agent, Caller, Case, Oidc, ServiceAccount},
         risk,
     },
+    request_info::RequestInfo,
 };
 
 const AFTER_HELP: &str = "\
@@ -43,6 +44,9 @@ Examples:
   sallyport policy explain --policies policies/ --as oidc:github:repository_id=74000001 -X POST /api/v1/namespaces
   sallyport policy explain --policies policies/ --as oidc:sso:sub=ann --pod-account coders/bot --pod-agent coder \
     get secrets/db -n shop";
+
+/// In the gateway, where the object could not be fetched; here, where none was given.
+const UNKNOWN_OBJECT: &str = "built-in/floor-unknown-object";
 
 const DENIED: u8 = 3;
 const HELD: u8 = 4;
@@ -68,6 +72,7 @@ pub(in crate::cli) struct Args {
     /// An HTTP method; the call is a URL then.
     #[arg(short = 'X', value_name = "METHOD")]
     method: Option<String>,
+    /// The namespace that the call is about; none where it is left out, which is all of them for a list.
     #[arg(long, short, default_value = "", hide_default_value = true)]
     namespace: String,
     /// The namespace is an agents' namespace.
@@ -132,7 +137,7 @@ impl Args {
                 url: Some(url.clone()),
                 ..case
             }),
-            (None, [verb, target]) => Ok(with_target(case, verb, target)),
+            (None, [verb, target]) => with_target(case, verb, target),
             (Some(_), _) => {
                 bail!("with -X the call is one URL, as in -X POST /api/v1/namespaces/shop/pods")
             }
@@ -144,7 +149,11 @@ impl Args {
 }
 
 /// `deployments.apps/scale/web`, `deployments.apps/web`, `pods/exec/web` or `pods`.
-fn with_target(case: Case, verb: &str, target: &str) -> Case {
+fn with_target(case: Case, verb: &str, target: &str) -> anyhow::Result<Case> {
+    ensure!(
+        target.split('/').all(|part| !part.is_empty()) && target.split('/').count() <= 3,
+        "{target:?} is no RESOURCE[.GROUP][/SUBRESOURCE][/NAME]; write as in secrets/db or pods/exec/web"
+    );
     let mut parts = target.splitn(3, '/');
     let kind = parts.next().unwrap_or_default();
     let (resource, api_group) = kind.split_once('.').unwrap_or((kind, ""));
@@ -157,13 +166,13 @@ fn with_target(case: Case, verb: &str, target: &str) -> Case {
         Some(subresource) => format!("{resource}/{subresource}"),
         None => resource.to_owned(),
     };
-    Case {
+    Ok(Case {
         verb: Some(verb.to_owned()),
         api_group: api_group.to_owned(),
         resource: Some(resource),
         object_name: name.to_owned(),
         ..case
-    }
+    })
 }
 
 fn caller(text: &str) -> anyhow::Result<Caller> {
@@ -244,7 +253,16 @@ fn explain(set: &PolicySet, case: &Case) -> anyhow::Result<Explained> {
         namespace_is_agents: case.in_agents_namespace,
         ..Attributes::new(&identity, &request)
     };
-    let (decision, rule, reason, hint) = decide(set, &attributes, &facts);
+    for object in [&case.object, &case.old_object].into_iter().flatten() {
+        check_kind(object, &request)?;
+    }
+    let (decision, rule, reason, mut hint) = decide(set, &attributes, &facts);
+    if rule == UNKNOWN_OBJECT && case.object.is_none() {
+        hint = Some(
+            "Give the object as it would be after the change with --object FILE, and as it was with --old-object FILE."
+                .to_owned(),
+        );
+    }
     Ok(Explained {
         decision,
         rule,
@@ -253,6 +271,22 @@ fn explain(set: &PolicySet, case: &Case) -> anyhow::Result<Explained> {
         risk: risk::assess(&attributes, facts.object.known(), facts.old_object.known()),
         rules: set.explain(&attributes, &facts),
     })
+}
+
+/// The floor reads what it knows by the resource, and would find nothing in an object of another kind.
+fn check_kind(object: &Value, request: &RequestInfo) -> anyhow::Result<()> {
+    let kind = object["kind"].as_str();
+    let kind = kind.context("the object has no kind: it is none of Kubernetes")?;
+    let of_kubernetes = !request.api_group.contains('.') || request.api_group.ends_with(".k8s.io");
+    let start = kind.to_lowercase();
+    let start = start.strip_suffix('y').unwrap_or(&start);
+    ensure!(
+        !of_kubernetes || !request.subresource.is_empty() || request.resource.starts_with(start),
+        "the object is a {}, and the call is about {}",
+        printable(kind),
+        request.resource
+    );
+    Ok(())
 }
 
 type Decided = (&'static str, String, Option<String>, Option<String>);
@@ -303,7 +337,7 @@ fn print_rules(rules: &[&RuleExplanation], out: &mut dyn Write) -> io::Result<()
         Column::shortened("WHY", 0, 30, Cut::End),
     ];
     let rows: Vec<_> = rules.into_iter().map(row).collect();
-    table::print(&columns, &rows, Some(terminal_width()), out)
+    table::print(&columns, &rows, terminal_width(), out)
 }
 
 fn row(rule: &RuleExplanation) -> Vec<String> {
@@ -340,7 +374,7 @@ mod tests {
     use super::*;
 
     fn target(text: &str) -> (String, String, String) {
-        let case = with_target(Case::default(), "get", text);
+        let case = with_target(Case::default(), "get", text).expect(text);
         (
             case.api_group,
             case.resource.unwrap_or_default(),
@@ -371,6 +405,35 @@ mod tests {
     }
 
     #[test]
+    fn what_no_call_can_be_is_refused() {
+        for wrong in ["secrets/x/y/z", "secrets/", "/x", ""] {
+            assert!(
+                with_target(Case::default(), "get", wrong).is_err(),
+                "{wrong}"
+            );
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let set = PolicySet::load(directory.path()).expect("no policies");
+        let explained = |verb: &str, object: Option<Value>| {
+            let case = Case {
+                caller: caller("agent:coder").expect("a caller"),
+                namespace: "shop".to_owned(),
+                object,
+                ..Case::default()
+            };
+            explain(&set, &with_target(case, verb, "pods").expect("a call"))
+        };
+        let problem = |verb, object| explained(verb, object).err().expect("refused").to_string();
+        assert!(problem("gett", None).contains("not a verb"));
+        let other = serde_json::json!({"kind": "Deployment"});
+        assert!(problem("create", Some(other)).contains("is a Deployment"));
+        let none = serde_json::json!({"listen": "0.0.0.0:6443"});
+        assert!(problem("create", Some(none)).contains("no kind"));
+        let pod = serde_json::json!({"kind": "Pod"});
+        assert!(explained("create", Some(pod)).is_ok());
+    }
+
+    #[test]
     fn a_user_in_a_pod_is_restricted_as_the_pods_agent_is() {
         let policy = "apiVersion: sallyport.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {name: p}\nspec:\n  \
                       subjects: [{agent: {name: coder}}]\n  rules:\n  - {name: no, effect: Deny, verbs: [get], \
@@ -385,7 +448,8 @@ mod tests {
                 namespace: "shop".to_owned(),
                 ..Case::default()
             };
-            let explained = explain(&set, &with_target(case, "get", "secrets/db"));
+            let case = with_target(case, "get", "secrets/db").expect("a call");
+            let explained = explain(&set, &case);
             explained.expect("it is judged").rule
         };
         assert_eq!(rule(Some("coder")), "p/no");

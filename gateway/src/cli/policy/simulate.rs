@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use crate::{
     audit::query::Filter,
     cli::{
-        audit::{Place, keep_contained_panics_quiet, time},
-        output::{Output, is_closed_pipe, note},
+        audit::{Place, flag_time, keep_contained_panics_quiet},
+        output::{Output, is_closed_pipe, note, told},
         table::{self, Column},
         text::{Cut, printable},
     },
@@ -80,7 +80,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     keep_contained_panics_quiet();
     match simulate(args) {
         Err(error) if !is_closed_pipe(&error) => {
-            note!("error: {error:#}");
+            note!("error: {}", told(&error));
             Ok(ExitCode::from(BAD_INPUT))
         }
         outcome => outcome,
@@ -90,7 +90,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn simulate(args: Args) -> anyhow::Result<ExitCode> {
     let policies = super::read(&args.policies)?;
     let filter = Filter {
-        since: Some(time(&args.since, Timestamp::now())?),
+        since: Some(flag_time("--since", &args.since, Timestamp::now())?),
         agent: args.agent,
         namespace: args.namespace,
         ..Filter::default()
@@ -117,10 +117,10 @@ fn simulate(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn print(simulation: &Simulation, width: usize, out: &mut dyn Write) -> io::Result<()> {
+fn print(simulation: &Simulation, width: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
     if !simulation.changes.is_empty() {
         let rows: Vec<_> = simulation.changes.iter().map(cells).collect();
-        table::print(&COLUMNS, &rows, Some(width), out)?;
+        table::print(&COLUMNS, &rows, width, out)?;
         writeln!(out)?;
     }
     if simulation.left_out > 0 {
@@ -141,10 +141,14 @@ fn totals(simulation: &Simulation, out: &mut dyn Write) -> io::Result<()> {
         ("newly denied", simulation.total(Change::NewlyDenied)),
         ("newly held", simulation.total(Change::NewlyHeld)),
         ("newly allowed", simulation.total(Change::NewlyAllowed)),
+        (
+            "newly shown in clear",
+            simulation.total(Change::NewlyShownInClear),
+        ),
         ("undecidable", simulation.undecidable()),
     ];
     for (what, count) in totals {
-        writeln!(out, "{what:<14}{count}")?;
+        writeln!(out, "{what:<22}{count}")?;
     }
     for (reason, counted) in &simulation.undecidable {
         let Counted { calls, example } = counted;
@@ -156,7 +160,7 @@ fn totals(simulation: &Simulation, out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     for (why, count) in &simulation.not_judged {
-        writeln!(out, "not judged    {count} {}", why.words())?;
+        writeln!(out, "not judged            {count} {}", why.words())?;
     }
     Ok(())
 }
@@ -184,6 +188,7 @@ fn words(change: Change) -> &'static str {
         Change::NewlyDenied => "newly denied",
         Change::NewlyHeld => "newly held",
         Change::NewlyAllowed => "newly allowed",
+        Change::NewlyShownInClear => "newly shown in clear",
     }
 }
 
@@ -222,6 +227,7 @@ fn value(simulation: &Simulation, policy_digest: &str) -> Value {
         "newlyDenied": simulation.total(Change::NewlyDenied),
         "newlyHeld": simulation.total(Change::NewlyHeld),
         "newlyAllowed": simulation.total(Change::NewlyAllowed),
+        "newlyShownInClear": simulation.total(Change::NewlyShownInClear),
         "undecidable": simulation.undecidable(),
         "changes": changes.collect::<Vec<_>>(),
         "changesLeftOut": simulation.left_out,

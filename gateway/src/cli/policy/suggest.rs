@@ -2,19 +2,19 @@
 
 use std::{
     fs::OpenOptions,
-    io::Write,
+    io::{ErrorKind, Write},
     ops::ControlFlow,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use jiff::Timestamp;
 
 use crate::{
     audit::query::Filter,
     cli::{
-        audit::{Calls, Place, code, keep_contained_panics_quiet, time},
+        audit::{Calls, Place, code, flag_time, keep_contained_panics_quiet},
         output::{document, note, say},
         text::printable,
     },
@@ -68,7 +68,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     keep_contained_panics_quiet();
     let now = Timestamp::now();
     let filter = Filter {
-        since: Some(time(&args.since, now)?),
+        since: Some(flag_time("--since", &args.since, now)?),
         until: Some(now),
         agent: Some(args.agent),
         namespace: args.namespace,
@@ -119,27 +119,34 @@ fn write(suggestion: &Suggestion, directory: &Path) -> anyhow::Result<()> {
     let policy = format!("{}.yaml", suggestion.name());
     let tests = format!("{}.test.yaml", suggestion.name());
     create(&directory.join(&policy), &suggestion.yaml())?;
-    create(&directory.join(&tests), &cases(suggestion, &policy))?;
-    say!(
-        "{}: {} rules; its cases are in {tests}",
-        directory.join(&policy).display(),
-        suggestion.rules()
-    );
+    let written = directory.join(&policy);
+    let (written, rules) = (written.display(), suggestion.rules());
+    match cases(suggestion, &policy) {
+        Some(cases) => {
+            create(&directory.join(&tests), &cases)?;
+            say!("{written}: {rules} rules; its cases are in {tests}");
+        }
+        None => say!("{written}: {rules} rules; there are no cases for paths alone"),
+    }
     Ok(())
 }
 
 fn create(path: &Path, text: &str) -> anyhow::Result<()> {
-    let writing = || {
-        format!(
-            "writing {}; another name is given with --name",
-            path.display()
-        )
-    };
     let mut new = OpenOptions::new();
-    let mut file = new
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .with_context(writing)?;
-    file.write_all(text.as_bytes()).with_context(writing)
+    let opened = new.write(true).create_new(true).open(path);
+    let mut file = opened.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            anyhow!(
+                "{} exists already; name another with --name",
+                path.display()
+            )
+        }
+        ErrorKind::NotFound => anyhow!(
+            "cannot write {}: there is no such directory; make it first",
+            path.display()
+        ),
+        _ => anyhow!("cannot write {}: {error}", path.display()),
+    })?;
+    file.write_all(text.as_bytes())
+        .with_context(|| format!("writing {}", path.display()))
 }

@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde::Serialize;
 
 use crate::{
@@ -97,6 +97,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn tested(file: &Path, policies: Option<&Path>) -> anyhow::Result<TestedFile> {
     let read = cases::read(file).map_err(|problem| anyhow::anyhow!("{problem}"))?;
+    ensure!(
+        !read.cases.is_empty(),
+        "{} has no cases, and so tests nothing; see `sallyport policy test --help`",
+        file.display()
+    );
     let set = set_for(&read, policies)
         .with_context(|| format!("the policies of {} cannot be in force", file.display()))?;
     Ok(TestedFile {

@@ -8,7 +8,7 @@ use crate::{
         AgentIdentity, CiRun, GenAi, Identity, Provenance, ProvenanceSource, Source, UserInfo,
         Workload,
     },
-    request_info::{Ambiguous, RequestInfo},
+    request_info::{Ambiguous, RESOURCE_VERBS, RequestInfo},
 };
 
 /// Why a case cannot be judged.
@@ -28,8 +28,12 @@ pub enum Unclear {
     PodAgent,
     #[error("the case says not what is called; write verb and resource, or method and url")]
     Call,
+    #[error("{0:?} is not a verb here; use {verbs}", verbs = RESOURCE_VERBS.join(", "))]
+    Verb(String),
+    #[error("{0:?} is no resource; write pods, or pods/log with its subresource")]
+    Resource(String),
     #[error("the url is refused before any policy: {0}")]
-    Ambiguous(#[from] Ambiguous),
+    Ambiguous(Ambiguous),
 }
 
 impl Caller {
@@ -135,15 +139,22 @@ impl Case {
         match (&self.method, &self.url, &self.verb, &self.resource) {
             (method, Some(url), None, None) => {
                 let method = method.as_deref().unwrap_or("GET");
-                Ok(RequestInfo::parse(method, url)?)
+                RequestInfo::parse(method, url).map_err(Unclear::Ambiguous)
             }
-            (None, None, Some(verb), Some(resource)) => Ok(self.parts(verb, resource)),
+            (None, None, Some(verb), Some(resource)) => self.parts(verb, resource),
             _ => Err(Unclear::Call),
         }
     }
 
-    fn parts(&self, verb: &str, resource: &str) -> RequestInfo {
-        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+    fn parts(&self, verb: &str, resource: &str) -> Result<RequestInfo, Unclear> {
+        if !RESOURCE_VERBS.contains(&verb) {
+            return Err(Unclear::Verb(verb.to_owned()));
+        }
+        let whole = resource;
+        let (resource, subresource) = whole.split_once('/').unwrap_or((whole, ""));
+        if resource.is_empty() || subresource.contains('/') {
+            return Err(Unclear::Resource(whole.to_owned()));
+        }
         // To Kubernetes, a namespace is in itself.
         let in_itself =
             self.api_group.is_empty() && resource == "namespaces" && self.namespace.is_empty();
@@ -152,7 +163,7 @@ impl Case {
         } else {
             &self.namespace
         };
-        RequestInfo {
+        Ok(RequestInfo {
             is_resource_request: true,
             verb: verb.to_owned(),
             api_group: self.api_group.clone(),
@@ -163,6 +174,6 @@ impl Case {
             name: self.object_name.clone(),
             command: self.command.clone(),
             ..RequestInfo::default()
-        }
+        })
     }
 }

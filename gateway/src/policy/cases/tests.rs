@@ -58,7 +58,26 @@ fn a_misspelt_field_is_refused_with_its_line() {
     let text = CASES.replacen("expect: Allow", "expects: Allow", 1);
     let problem = parse(Path::new("p.test.yaml"), &text).expect_err("it is refused");
     assert!(problem.to_string().contains("expects"), "{problem}");
-    assert!(problem.line.is_some());
+    assert!(
+        problem.line.is_some() && !problem.message.contains(" line "),
+        "{problem}"
+    );
+}
+
+#[test]
+fn a_case_that_no_call_can_be_does_not_pass() {
+    for (right, wrong) in [
+        ("verb: get", "verb: gett"),
+        ("resource: pods", "resource: pods/log/x"),
+    ] {
+        let text = CASES.replace("expect: Allow\n  rule: p/read", "expect: Deny");
+        let outcomes = run(&set(&[READ]), &cases(&text.replacen(right, wrong, 1)));
+        let said = outcomes[0].to_string();
+        assert!(
+            !outcomes[0].passed && said.contains(&wrong[wrong.len() - 4..]),
+            "{said}"
+        );
+    }
 }
 
 #[test]

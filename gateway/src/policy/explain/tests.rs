@@ -20,6 +20,12 @@ fn the_first_selector_that_does_not_match_is_named_with_both_sides() {
             "delete",
         ),
         (
+            "GET /api/v1/namespaces/shop/pods/web/exec",
+            "verbs",
+            "get, list",
+            "get (pods/exec is judged as create; get counts only where resources names pods/exec)",
+        ),
+        (
             "GET /api/v1/namespaces/shop/pods/web/log",
             "resources",
             "pods",

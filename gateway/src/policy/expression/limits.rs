@@ -6,6 +6,7 @@ use cel::common::ast::{
 };
 
 use super::variables::{VARIABLES, fields_of};
+use crate::{api::v1alpha1::approval_request::RiskLevel, request_info::RESOURCE_VERBS};
 
 /// Of the tree; a chain of `&&` or `||` is balanced by the parser and not deep.
 const MAX_DEPTH: usize = 64;
@@ -47,6 +48,11 @@ const OPERATORS: &[&str] = &[
     operators::NOT_STRICTLY_FALSE,
 ];
 
+/// The verbs of other requests: the method in lower case.
+const METHODS: [&str; 9] = [
+    "get", "head", "post", "put", "patch", "delete", "options", "connect", "trace",
+];
+
 /// Which facts an expression reads.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Reads {
@@ -66,6 +72,7 @@ pub(super) fn check_shape(text: &str) -> Result<(), String> {
 
 /// What the tree reads, or why it is refused.
 pub(super) fn check(root: &IdedExpr) -> Result<Reads, String> {
+    check_result(root)?;
     let mut walk = Walk::default();
     walk.visit(root, 0, false)?;
     Ok(walk.reads)
@@ -93,6 +100,7 @@ impl<'a> Walk<'a> {
             }
             Expr::Call(call) => {
                 check_function(call)?;
+                self.check_words(call)?;
                 let parts = call.target.iter().map(|target| &**target).chain(&call.args);
                 self.visit_all(parts, below, in_body)
             }
@@ -172,6 +180,31 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// A word that what it is compared with never is: the rule would not be what its author means.
+    fn check_words(&self, call: &CallExpr) -> Result<(), String> {
+        let [left, right] = &call.args[..] else {
+            return Ok(());
+        };
+        let words = match (call.func_name.as_str(), &right.expr) {
+            (operators::EQUALS | operators::NOT_EQUALS, _) => vec![left, right],
+            (operators::IN, Expr::List(list)) => list.elements.iter().collect(),
+            _ => return Ok(()),
+        };
+        for path in [left, right].into_iter().filter_map(|side| self.path(side)) {
+            let Some(known) = words_of(&path) else {
+                continue;
+            };
+            let unknown = words.iter().filter_map(|node| word(node));
+            if let Some(unknown) = unknown.into_iter().find(|word| !known.contains(word)) {
+                return Err(format!(
+                    "compares {path} with {unknown:?}, which it never is; there are {}",
+                    known.join(", ")
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn path(&self, node: &IdedExpr) -> Option<String> {
         match &node.expr {
             Expr::Ident(name) => (!self.bound.contains(&name.as_str())).then(|| name.clone()),
@@ -180,6 +213,35 @@ impl<'a> Walk<'a> {
             }
             _ => None,
         }
+    }
+}
+
+/// All that something can be.
+fn words_of(path: &str) -> Option<Vec<&'static str>> {
+    match path {
+        "request.verb" => Some([&RESOURCE_VERBS[..], &METHODS[..]].concat()),
+        "risk.level" => Some(RiskLevel::ALL.map(RiskLevel::as_str).to_vec()),
+        _ => None,
+    }
+}
+
+fn word(node: &IdedExpr) -> Option<&str> {
+    match &node.expr {
+        Expr::Literal(LiteralValue::String(word)) => Some(word.inner()),
+        _ => None,
+    }
+}
+
+/// A condition that is written out as something else than true or false never holds.
+fn check_result(root: &IdedExpr) -> Result<(), String> {
+    let is_other = match &root.expr {
+        Expr::Literal(literal) => !matches!(literal, LiteralValue::Boolean(_)),
+        Expr::List(_) | Expr::Map(_) => true,
+        _ => false,
+    };
+    match is_other {
+        true => Err("is never true or false; write a comparison".to_owned()),
+        false => Ok(()),
     }
 }
 

@@ -126,6 +126,36 @@ fn a_deep_object_is_not_gone_into() {
 }
 
 #[test]
+fn what_never_is_as_it_is_written_is_refused() {
+    for (text, part) in [
+        (
+            "risk.level == 'criticl'",
+            "there are low, medium, high, critical",
+        ),
+        (
+            "'Critical' != risk.level",
+            "\"Critical\", which it never is",
+        ),
+        ("request.verb == 'gett'", "get, list, watch"),
+        ("has(object.x) && request.verb in ['get', 'lst']", "\"lst\""),
+        ("'x'", "never true or false"),
+        ("['get']", "never true or false"),
+    ] {
+        let message = Expression::compile(text).expect_err(text);
+        assert!(message.contains(part), "{text}: {message}");
+    }
+    for text in [
+        "risk.level in ['high', 'critical']",
+        "request.verb != 'head'",
+        "request.name == 'gett'",
+        "request.verb == request.name",
+        "true",
+    ] {
+        assert!(Expression::compile(text).is_ok(), "{text}");
+    }
+}
+
+#[test]
 fn what_could_take_forever_or_does_not_exist_is_refused() {
     let refused = |text: &str| Expression::compile(text).expect_err(text);
     for (text, why) in [

@@ -31,6 +31,8 @@ pub struct PastCall {
     /// The old object is a stand-in.
     pub(super) old_object_stands_in: bool,
     pub(super) command_is_masked: bool,
+    /// The agent was shown placeholders.
+    pub saw_placeholders: bool,
 }
 
 /// What became of it.
@@ -59,10 +61,10 @@ pub enum NotJudged {
     Stopped,
     /// People had broken the glass for it.
     BehindGlass,
-    /// Somebody read the evidence, which RBAC judges.
-    Evidence,
     /// The gateway asked the API server something for a decision on another call.
     Aside,
+    /// No agent's call.
+    OfPeople,
 }
 
 impl NotJudged {
@@ -73,8 +75,8 @@ impl NotJudged {
             Self::BeforePolicy => "were refused before policy was asked",
             Self::Stopped => "were of a stopped agent",
             Self::BehindGlass => "passed by a BreakGlass, whatever policies say",
-            Self::Evidence => "were reads of the evidence, which RBAC judges",
             Self::Aside => "were made by the gateway, to decide on others",
+            Self::OfPeople => "are of people",
         }
     }
 }
@@ -99,6 +101,7 @@ impl PastCall {
             applies: applies(record, &request, &then),
             dry_run: dry_run(record, &request),
             namespace_is_agents: is_own_namespace(record, &identity, &request).then_some(true),
+            saw_placeholders: saw_placeholders(record),
             command_is_masked: request.command.iter().any(|word| word.contains(MASKED)),
             facts: Facts { object, old_object },
             object: seen,
@@ -124,9 +127,26 @@ impl PastCall {
     }
 }
 
+fn saw_placeholders(record: &Record) -> bool {
+    let shown = record.value(&["viewPlaceholders"]);
+    shown
+        .and_then(Value::as_array)
+        .is_some_and(|shown| !shown.is_empty())
+}
+
+/// What the gateway records of people: their reads of evidence, and what became of a stop or a BreakGlass, which is no
+/// decision.
+fn is_of_people(rule: &str, decision: Option<&str>) -> bool {
+    let by_object = rule.starts_with("AgentStop/") || rule.starts_with("BreakGlass/");
+    rule == "built-in/subject-access-review" || (by_object && decision.is_none())
+}
+
 fn then(record: &Record) -> Result<Then, NotJudged> {
     let decision = record.text(&["decision"]);
     let rule = record.text(&["rule"]).unwrap_or_default();
+    if is_of_people(rule, decision) {
+        return Err(NotJudged::OfPeople);
+    }
     if rule.starts_with("gateway/") || record.value(&["user"]).is_none() {
         return Err(NotJudged::BeforePolicy);
     }
@@ -135,9 +155,6 @@ fn then(record: &Record) -> Result<Then, NotJudged> {
     }
     if rule.starts_with("BreakGlass/") {
         return Err(NotJudged::BehindGlass);
-    }
-    if rule == "built-in/subject-access-review" {
-        return Err(NotJudged::Evidence);
     }
     if decision == Some("allow") && matches!(rule, "built-in/lookup" | "built-in/dry-run") {
         return Err(NotJudged::Aside);

@@ -14,6 +14,8 @@ pub enum Change {
     NewlyDenied,
     NewlyHeld,
     NewlyAllowed,
+    /// It passes as it did, and the agent sees in clear what it saw masked.
+    NewlyShownInClear,
 }
 
 /// Calls that change alike.
@@ -53,8 +55,12 @@ pub struct Simulation {
 impl Simulation {
     /// Judges one call, of a record with its bodies.
     pub fn add(&mut self, policies: &PolicySet, record: &Record) {
+        let read = PastCall::read(record);
+        if matches!(read, Err(NotJudged::OfPeople)) {
+            return;
+        }
         self.calls += 1;
-        let call = match PastCall::read(record) {
+        let call = match read {
             Err(why) => {
                 *self.not_judged.entry(why).or_default() += 1;
                 return;
@@ -64,7 +70,10 @@ impl Simulation {
         };
         match policies.judge_past(&call) {
             Err(unknown) => self.give_up(unknown, &call.audit_id),
-            Ok(now) => self.compare(&call, now),
+            Ok(now) => {
+                let is_shown = policies.shows_what_was_masked(&call);
+                self.compare(&call, now, is_shown);
+            }
         }
     }
 
@@ -81,9 +90,10 @@ impl Simulation {
         count(counted, audit_id);
     }
 
-    fn compare(&mut self, call: &PastCall, now: Verdict) {
+    fn compare(&mut self, call: &PastCall, now: Verdict, is_shown: bool) {
         let then = &call.then.verdict;
-        let Some(change) = change(then.answer, now.answer) else {
+        let shown = is_shown.then_some(Change::NewlyShownInClear);
+        let Some(change) = change(then.answer, now.answer).or(shown) else {
             self.unchanged += 1;
             return;
         };

@@ -45,6 +45,7 @@ pub(in crate::policy) fn recorded(line: &str, change: impl FnOnce(&mut record::R
         masked_request: Some(0),
         masked_response: Some(0),
         request_bytes: None,
+        view_placeholders: Vec::new(),
         ..sample::outcome("a-1")
     };
 
@@ -114,6 +115,24 @@ fn a_read_is_judged_by_its_request_line() {
     assert_eq!(judged(&policies, &read), Ok("allow p/read".to_owned()));
     let list = recorded("GET /api/v1/namespaces/ci/pods", |_| {});
     assert_eq!(judged(&policies, &list), Ok("deny default".to_owned()));
+}
+
+#[test]
+fn what_was_masked_and_is_not_any_more_is_a_change() {
+    let read = recorded("GET /api/v1/namespaces/ci/secrets/db", |record| {
+        record.view_placeholders = vec!["0123456789abcdef01234567".to_owned()];
+    });
+    let shown = |policies: &PolicySet| {
+        let mut simulation = Simulation::default();
+        simulation.add(policies, &read);
+        (
+            simulation.total(Change::NewlyShownInClear),
+            simulation.unchanged,
+        )
+    };
+    assert_eq!(shown(&set(&[WORK])), (1, 0));
+    let masking = WORK.replace("effect: Allow", "effect: Allow, agentView: Masked");
+    assert_eq!(shown(&set(&[&masking])), (0, 1));
 }
 
 #[test]
@@ -397,8 +416,24 @@ fn what_policy_had_no_part_in_is_not_judged() {
         |rule: &str| PastCall::read(&recorded("GET /api/v1/pods", denied(rule))).map(drop);
     assert_eq!(refused("gateway/quota_calls"), Err(NotJudged::BeforePolicy));
     assert_eq!(refused("AgentStop/night"), Err(NotJudged::Stopped));
-    let read = refused("built-in/subject-access-review");
-    assert_eq!(read, Err(NotJudged::Evidence));
+    for (rule, decision) in [
+        ("AgentStop/night", None),
+        ("BreakGlass/night", None),
+        ("built-in/subject-access-review", Some(DecisionKind::Allow)),
+    ] {
+        let of_people = recorded("GET /api/v1/namespaces/ci/pods/x", |record| {
+            record.decision = decision;
+            record.rule = Some(rule.to_owned());
+        });
+        assert_eq!(
+            PastCall::read(&of_people).map(drop),
+            Err(NotJudged::OfPeople),
+            "{rule}"
+        );
+        let mut simulation = Simulation::default();
+        simulation.add(&set(&[WORK]), &of_people);
+        assert_eq!(simulation.calls, 0, "{rule}");
+    }
     let lookup = recorded("GET /api/v1/namespaces/ci/pods/x", |record| {
         record.rule = Some("built-in/lookup".to_owned());
     });

@@ -31,26 +31,23 @@ struct Case {
     rule: Option<(Effect, String)>,
 }
 
-/// A file of cases for the policy in `file`, beside it.
-pub fn cases(suggestion: &Suggestion, file: &str) -> String {
+/// A file of cases for the policy in `file`, beside it. `None` where it would hold none.
+pub fn cases(suggestion: &Suggestion, file: &str) -> Option<String> {
     let cases = suggestion.cases();
+    if cases.is_empty() {
+        return None;
+    }
     let mut lines = vec![
         comment(&format!(
             "What {file} allows, and some of what it does not. Run: sallyport policy test"
         )),
         format!("policies: [{}]", scalar(file)),
-        // Nothing behind the colon would be no list.
-        if cases.is_empty() {
-            "cases: []"
-        } else {
-            "cases:"
-        }
-        .to_owned(),
+        "cases:".to_owned(),
     ];
     for case in cases {
         lines.extend(case.yaml(&suggestion.agent));
     }
-    lines.join("\n") + "\n"
+    Some(lines.join("\n") + "\n")
 }
 
 impl Suggestion {

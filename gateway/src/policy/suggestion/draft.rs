@@ -7,7 +7,7 @@ use super::{
     need::{Kind, Need, ObjectNeed},
 };
 use crate::api::v1alpha1::{
-    agent_policy::{Effect, Rule},
+    agent_policy::{AgentView, Effect, Rule},
     matching::ANY,
 };
 
@@ -30,6 +30,8 @@ pub(super) enum Target {
 pub(super) struct Objects {
     pub(super) kind: Kind,
     pub(super) held: bool,
+    /// What it answers is masked.
+    pub(super) masked: bool,
     pub(super) api_group: String,
     pub(super) resources: Texts,
     pub(super) namespaces: Texts,
@@ -77,6 +79,14 @@ impl Draft {
         }
     }
 
+    /// What the agent saw masked, it sees masked on.
+    pub(super) fn agent_view(&self) -> Option<AgentView> {
+        match &self.target {
+            Target::Objects(objects) if objects.masked => Some(AgentView::Masked),
+            _ => None,
+        }
+    }
+
     pub(super) fn rule(&self) -> Rule {
         let list = |texts: &Texts| texts.iter().cloned().collect::<Vec<_>>();
         let objects = match &self.target {
@@ -99,7 +109,7 @@ impl Draft {
             when: None,
             unless: None,
             warn: None,
-            agent_view: None,
+            agent_view: self.agent_view(),
             secret_references: None,
             record: None,
             streams: None,
@@ -136,6 +146,7 @@ fn rows(needs: Vec<ObjectNeed>) -> Vec<Verbed> {
             need.resource,
             need.kind,
             need.held,
+            need.masked,
             need.namespace,
         );
         let names = by_place.entry(place).or_default().entry(need.verb);
@@ -146,11 +157,12 @@ fn rows(needs: Vec<ObjectNeed>) -> Vec<Verbed> {
         }
     }
     let mut rows = Vec::new();
-    for ((api_group, resource, kind, held, namespace), verbs) in by_place {
+    for ((api_group, resource, kind, held, masked, namespace), verbs) in by_place {
         for (names, verbs) in by_names(kind, verbs) {
             let objects = Objects {
                 kind,
                 held,
+                masked,
                 api_group: api_group.clone(),
                 resources: [resource.clone()].into(),
                 namespaces: namespaces(&namespace, &verbs),
@@ -194,6 +206,7 @@ fn without_covered(rows: Vec<Verbed>) -> Vec<Verbed> {
                 && other.resources == row.resources
                 && other.kind == Kind::Read
                 && other.held == row.held
+                && other.masked == row.masked
                 && other.names.cover(&row.names)
                 && verbs.is_subset(others)
         })
@@ -284,6 +297,10 @@ fn wanted_name(draft: &Draft) -> String {
             Some((subresource, resource)) => format!("{subresource}-{resource}"),
             None => format!("connect-{what}"),
         },
+    };
+    let name = match objects.masked {
+        true => format!("{name}-masked"),
+        false => name,
     };
     match objects.held {
         true => format!("ask-{name}"),

@@ -27,6 +27,8 @@ pub(super) struct ObjectNeed {
     pub(super) kind: Kind,
     /// It passed because people approved it.
     pub(super) held: bool,
+    /// The agent was shown placeholders.
+    pub(super) masked: bool,
     pub(super) api_group: String,
     /// With its subresource.
     pub(super) resource: String,
@@ -62,9 +64,11 @@ pub(super) fn needs(call: &PastCall) -> Needs {
         return needs;
     }
     let held = call.then.verdict.answer == Answer::Hold;
-    needs.sure.push(Need::of(request, held));
+    needs
+        .sure
+        .push(Need::of(request, held).shown(call.saw_placeholders));
     needs.sure.extend(secrets(call));
-    let creation = || Need::of(&as_creation(request), held);
+    let creation = || Need::of(&as_creation(request), held).shown(call.saw_placeholders);
     match call.applies {
         Some(true) => needs.sure.push(creation()),
         None => needs.guessed.push(creation()),
@@ -88,6 +92,7 @@ fn secrets(call: &PastCall) -> Vec<Need> {
         Need::Object(ObjectNeed {
             kind: Kind::Read,
             held: false,
+            masked: false,
             api_group: String::new(),
             resource: "secrets".to_owned(),
             namespace: call.request.namespace.clone(),
@@ -121,6 +126,13 @@ impl Need {
         }
     }
 
+    fn shown(mut self, masked: bool) -> Self {
+        if let Self::Object(need) = &mut self {
+            need.masked = masked;
+        }
+        self
+    }
+
     pub(super) fn of(request: &RequestInfo, held: bool) -> Self {
         if !request.is_resource_request {
             return Self::Path {
@@ -136,6 +148,7 @@ impl Need {
         Self::Object(ObjectNeed {
             kind: Kind::of(request),
             held,
+            masked: false,
             api_group: request.api_group.clone(),
             resource: with_subresource(request),
             namespace: namespace.to_owned(),

@@ -63,6 +63,11 @@ fn rule(draft: &Draft, guessed: &BTreeSet<(String, String)>) -> Vec<String> {
         format!("      effect: {:?}", draft.effect()),
         format!("      verbs: {}", list(&draft.verbs)),
     ]);
+    lines.extend(
+        draft
+            .agent_view()
+            .map(|view| format!("      agentView: {view:?}")),
+    );
     match &draft.target {
         Target::Objects(objects) => lines.extend([
             format!("      apiGroups: {}", list([&objects.api_group])),

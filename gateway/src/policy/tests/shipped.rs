@@ -25,3 +25,16 @@ fn the_shipped_policies_are_valid_together() {
     let set = PolicySet::load(&directory()).unwrap_or_else(|error| panic!("{error}"));
     assert!(set.len() > 15);
 }
+
+#[test]
+fn the_policy_of_the_manual_is_valid() {
+    let manual = include_str!("../../manual/policies.rs").lines();
+    let policy = manual
+        .map(|line| line.strip_prefix("//! ").unwrap_or_default())
+        .skip_while(|line| *line != "```yaml")
+        .skip(1)
+        .take_while(|line| *line != "```");
+    let policy = policy.collect::<Vec<_>>().join("\n");
+    let set = load(&[("shop-fixer.yaml", &policy)]).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(set.len(), 3);
+}
