@@ -166,7 +166,7 @@ impl Observed {
             return Err(NoSuggestion::NothingNeeded);
         }
         let name = name.map_or_else(|| draft::label(&agent), str::to_owned);
-        if !check::is_subdomain(&name) {
+        if !is_subdomain(&name) {
             return Err(NoSuggestion::Name(name));
         }
         let policies = PolicySet::compile(&[manifest(&name, &agent, &drafts)], Vec::new())?;

@@ -1,6 +1,6 @@
 //! Whether a stop is in force: asked of every gateway, by way of the evidence API.
 
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use serde_json::Value;
@@ -12,26 +12,42 @@ use crate::cli::{
     text::printable,
 };
 
+/// `EX_TEMPFAIL`: the stop is made, and nobody could say that a gateway applies it.
+const UNCONFIRMED: u8 = 75;
 /// Longer than the controller takes where every gateway hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) const BY_WATCH: &str = "Gateways that can reach the API server hear of it by their watch, at once or within half a \
                         minute of a connection that died";
 
 /// Has every gateway apply the stop, and says what came of it. That nobody can confirm it changes nothing of the stop.
-pub(super) async fn confirm(connection: &Connection, name: &str, again: &str) {
-    let asked = timeout(PATIENCE, ask(connection, name)).await;
+pub(super) async fn confirm(connection: &Connection, name: &str, again: &str) -> ExitCode {
+    let mut is_asked = false;
+    let asked = timeout(PATIENCE, ask(connection, name, &mut is_asked)).await;
     match asked.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within 30 s"))) {
-        Ok(outcome) => say!("{}", outcome.told(again)),
-        Err(error) => note!(
-            "warning: whether every gateway applies it could not be confirmed: {error:#}\n{BY_WATCH}. To ask again: \
-             {again}"
-        ),
+        Ok(outcome) => {
+            say!("{}", outcome.told(again));
+            outcome.code()
+        }
+        Err(error) => {
+            note!(
+                "warning: whether every gateway applies it could not be confirmed: {error:#}\n{BY_WATCH}. To ask again: \
+                 {again}"
+            );
+            match is_asked {
+                true => ExitCode::from(UNCONFIRMED),
+                // Installations without an evidence API have stops too.
+                false => ExitCode::SUCCESS,
+            }
+        }
     }
 }
 
-async fn ask(connection: &Connection, name: &str) -> anyhow::Result<Outcome> {
+/// `is_asked`: there was a way to the evidence API.
+async fn ask(connection: &Connection, name: &str, is_asked: &mut bool) -> anyhow::Result<Outcome> {
     let path = format!("/v1/stops/{name}/apply");
-    let answer = connection.open().await?.post(&path).await?;
+    let evidence = connection.open().await?;
+    *is_asked = true;
+    let answer = evidence.post(&path).await?;
     Outcome::of(&answer).context("the controller answered what does not say who applies it")
 }
 
@@ -51,6 +67,13 @@ impl Outcome {
             applied: answer["applied"].as_array()?.len(),
             others: others.collect(),
         })
+    }
+
+    fn code(&self) -> ExitCode {
+        match self.applied == 0 && !self.others.is_empty() {
+            true => ExitCode::from(UNCONFIRMED),
+            false => ExitCode::SUCCESS,
+        }
     }
 
     fn told(&self, again: &str) -> String {

@@ -1,5 +1,7 @@
 //! `sallyport agents stop`: AgentStop objects, with the credential of whoever asks.
 
+use std::process::ExitCode;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use kube::{
     Api, Client, ResourceExt,
@@ -41,7 +43,10 @@ terminals, and refuses what waits for approval; a gateway that cannot reach the 
 
 Then the evidence API has every gateway apply it at once, and says how many do. That takes no more than the right to \
 create agentstops.sallyport.dev, and the way there (Role sallyport-evidence-access, or --server). Without it the stop \
-counts all the same. The same command again asks again.";
+counts all the same. The same command again asks again.
+
+Exit code 0: the stop is made, and no gateway that was asked fails to apply it. 1: an error, and no stop is made. 75: the \
+stop is made, and the evidence API could not say that any gateway applies it.";
 
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Stop {
@@ -59,9 +64,10 @@ pub(in crate::cli) struct Stop {
 pub(super) struct Whom {
     /// An agent's name as an Agent object or a verified claim gives it, a ServiceAccount as
     /// system:serviceaccount:NAMESPACE:NAME, or a user as records name it.
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     name: Option<String>,
     /// One session, as records name it.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     session: Option<String>,
     /// Every agent.
     #[arg(long)]
@@ -78,7 +84,8 @@ impl Whom {
     }
 }
 
-pub(super) async fn stop(args: &Stop) -> anyhow::Result<()> {
+/// Whether every gateway that could be asked applies it.
+pub(super) async fn stop(args: &Stop) -> anyhow::Result<ExitCode> {
     let client = args.connection.access().client().await?;
     let target = args.whom.target();
     let spec = AgentStopSpec {
@@ -93,10 +100,10 @@ pub(super) async fn stop(args: &Stop) -> anyhow::Result<()> {
         None => say!("{}: stopped by AgentStop {name}", whom(&target)),
     }
     let again = format!("sallyport agents stop {} --reason TEXT", words(&target));
-    applying::confirm(&args.connection, &name, &again).await;
+    let code = applying::confirm(&args.connection, &name, &again).await;
     say!("To lift it: sallyport agents resume {}", words(&target));
     warn_if_unknown(&client, &target).await;
-    Ok(())
+    Ok(code)
 }
 
 /// In the place of one that was resumed. `Some` where there is one in force already.
@@ -144,9 +151,18 @@ pub(super) fn whom(target: &StopTarget) -> String {
 /// As the command line names it.
 fn words(target: &StopTarget) -> String {
     match target {
-        StopTarget::Agent(name) => printable(name),
-        StopTarget::Session(id) => format!("--session {}", printable(id)),
+        StopTarget::Agent(name) => quoted(name),
+        StopTarget::Session(id) => format!("--session {}", quoted(id)),
         StopTarget::All(_) => "--all".to_owned(),
+    }
+}
+
+/// For a shell, where it is not plain.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ":._/@-".contains(c);
+    match text.chars().all(plain) && !text.starts_with('-') {
+        true => text.to_owned(),
+        false => format!("'{}'", printable(text).replace('\'', r"'\''")),
     }
 }
 
@@ -193,6 +209,19 @@ fn name_of(target: &StopTarget) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_quoted_for_the_shell_where_it_is_not_plain() {
+        let named = |name: &str| words(&StopTarget::Agent(name.to_owned()));
+        assert_eq!(
+            named("system:serviceaccount:coders:bot"),
+            "system:serviceaccount:coders:bot"
+        );
+        assert_eq!(named("my agent; rm"), "'my agent; rm'");
+        assert_eq!(named("it's"), r"'it'\''s'");
+        let session = StopTarget::Session("a b".to_owned());
+        assert_eq!(words(&session), "--session 'a b'");
+    }
 
     #[test]
     fn each_target_has_its_own_name_that_kubernetes_takes() {

@@ -44,7 +44,7 @@ pub(super) enum Refusal {
         "there is no gateway, and nothing is shown that is not recorded: see that gateways run (kubectl -n sallyport-system get pods)"
     )]
     NoGateway,
-    #[error("no gateway could record this read, and nothing is shown that is not recorded: {0}")]
+    #[error("no gateway could record this, and nothing is shown or done that is not recorded: {0}")]
     NotRecorded(String),
     #[error(
         "finished records are not read here, since controller.yaml names no evidence.store; read the store itself \

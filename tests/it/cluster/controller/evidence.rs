@@ -125,7 +125,7 @@ fn nobody_is_shown_anything_whom_the_api_server_does_not_know_or_no_gateway_reco
     let unrecorded = evidence.get(&alice, &streams)?.refusal(503)?;
     let said = text(&unrecorded["message"], "message")?;
     assert!(
-        said.contains("no gateway could record this read") && said.contains(&nowhere.to_string()),
+        said.contains("no gateway could record this") && said.contains(&nowhere.to_string()),
         "{said}"
     );
 
