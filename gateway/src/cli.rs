@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::output::{is_closed_pipe, note};
+use self::output::{is_closed_pipe, note, told};
 
 mod agents;
 mod approvals;
@@ -149,7 +149,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            note!("error: {error:#}");
+            note!("error: {}", told(&error));
             ExitCode::FAILURE
         }
         Ok(code) => code,

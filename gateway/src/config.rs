@@ -634,7 +634,12 @@ pub fn yaml_problem(error: &serde_saphyr::Error) -> String {
     let text = error.to_string();
     let lines = text.strip_prefix("error: ").unwrap_or(&text).lines();
     let lines = lines.filter(|line| !line.trim_start().starts_with("--> <input>"));
-    lines.collect::<Vec<_>>().join("\n")
+    // Behind the mark stands once more what the first line says.
+    let marked = lines.map(|line| match line.rfind('^') {
+        Some(at) if line.trim_start().starts_with('|') => &line[..=at],
+        _ => line,
+    });
+    marked.collect::<Vec<_>>().join("\n")
 }
 
 /// The value becomes part of user names and of object-store paths.

@@ -106,8 +106,13 @@ fn warnings(
     let unknown = |what: &'static str, named: (&str, &str)| {
         let (name, issuer) = named;
         (!known.contains(issuer)).then(|| {
+            let known: Vec<_> = known.iter().copied().collect();
+            let known = match known.is_empty() {
+                true => "and there is none".to_owned(),
+                false => format!("only {}", known.join(", ")),
+            };
             format!(
-                "{what} {name} never matches: no issuer of authentication.oidc has the name {issuer:?}, only {known:?}"
+                "{what} {name} never matches: no issuer of authentication.oidc has the name {issuer:?}, {known}"
             )
         })
     };

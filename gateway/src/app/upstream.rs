@@ -22,6 +22,7 @@ async fn configured(upstream: &Upstream) -> anyhow::Result<kube::Config> {
             .context("upstream.kubeconfig is not set and this is not a pod of a cluster");
     };
     let kubeconfig = kube::config::Kubeconfig::read_from(path)
+        .map_err(unread)
         .with_context(|| format!("reading upstream.kubeconfig {}", path.display()))?;
     let options = kube::config::KubeConfigOptions {
         context: upstream.context.clone(),
@@ -30,4 +31,12 @@ async fn configured(upstream: &Upstream) -> anyhow::Result<kube::Config> {
     kube::Config::from_custom_kubeconfig(kubeconfig, &options)
         .await
         .with_context(|| format!("using upstream.kubeconfig {}", path.display()))
+}
+
+/// Whoever asks names the file.
+fn unread(error: kube::config::KubeconfigError) -> anyhow::Error {
+    match error {
+        kube::config::KubeconfigError::ReadConfig(why, _) => why.into(),
+        error => error.into(),
+    }
 }

@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::json;
 
 use super::{
+    objects::Asked as _,
     output::say,
     person::{Access, block_on},
 };
@@ -77,7 +78,7 @@ pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Enforce(args) => block_on(enforce(&args))?,
         Command::List(args) => block_on(list::list(&args))?,
-        Command::Stop(args) => block_on(stops::stop(&args))?,
+        Command::Stop(args) => return block_on(stops::stop(&args)),
         Command::Resume(args) => block_on(lifting::resume(&args))?,
     }
     Ok(ExitCode::SUCCESS)
@@ -98,6 +99,8 @@ async fn enforce(args: &Args) -> anyhow::Result<()> {
     let namespace = place.namespace().await?;
     place.refuse_token_secrets().await?;
     place.check_admission().await?;
+    // What would be refused at the end leaves nothing behind.
+    place.set_label(wanted(args), true).await?;
     place.put_ca(ca).await?;
     place.label(&namespace, wanted(args)).await?;
     // One may have been made between the first look and the label, after which admission refuses them.
@@ -138,7 +141,7 @@ impl Place {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let found = namespaces.get_opt(&self.name).await;
         found
-            .with_context(|| format!("reading the namespace {}", self.name))?
+            .while_asked_to(&format!("read the namespace {}", self.name))?
             .with_context(|| format!("there is no namespace {}; create it first", self.name))
     }
 
@@ -149,7 +152,7 @@ impl Place {
         let found = secrets
             .list_metadata(&of_type)
             .await
-            .with_context(|| format!("listing Secrets of {}", self.name))?;
+            .while_asked_to(&format!("list the Secrets of {}", self.name))?;
         let names: Vec<_> = found.iter().map(ResourceExt::name_any).collect();
         ensure!(
             names.is_empty(),
@@ -170,12 +173,11 @@ impl Place {
             dry_run: true,
             field_manager: Some(MANAGER.to_owned()),
         };
-        let made = pods.create(&params, &probe()?).await.with_context(|| {
-            format!(
-                "an agent's pod could not start in {}: the API server refuses one",
-                self.name
-            )
-        })?;
+        let made = pods.create(&params, &probe()?).await;
+        let made = made.while_asked_to(&format!(
+            "enforce {}, since an agent's pod could not start there",
+            self.name
+        ))?;
         if !is_agent(&made, &self.api_audiences) {
             bail!(
                 "the admission policies do not act on an agent's pod; apply the output of `sallyport manifests` first, \
@@ -189,7 +191,7 @@ impl Place {
         let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.name);
         let found = maps.get_opt(CA_CONFIG_MAP).await;
         let present = found
-            .with_context(|| format!("reading ConfigMap {CA_CONFIG_MAP} in {}", self.name))?
+            .while_asked_to(&format!("read ConfigMap {CA_CONFIG_MAP} in {}", self.name))?
             .and_then(|map| map.data)
             .and_then(|mut data| data.remove(CA_KEY));
         let Some(ca) = ca else {
@@ -212,7 +214,7 @@ impl Place {
         });
         maps.patch(CA_CONFIG_MAP, &self.patch, &Patch::Apply(&map))
             .await
-            .with_context(|| format!("writing ConfigMap {CA_CONFIG_MAP} in {}", self.name))?;
+            .while_asked_to(&format!("write ConfigMap {CA_CONFIG_MAP} in {}", self.name))?;
         say!("ConfigMap {CA_CONFIG_MAP}: {}", self.done("written"));
         Ok(())
     }
@@ -222,18 +224,23 @@ impl Place {
             say!("label {AGENTS_LABEL}={value}: unchanged");
             return Ok(());
         }
+        self.set_label(value, self.patch.dry_run).await?;
+        say!("label {AGENTS_LABEL}={value}: {}", self.done("set"));
+        Ok(())
+    }
+
+    async fn set_label(&self, value: &str, dry_run: bool) -> anyhow::Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let patch = Patch::Merge(json!({"metadata": {"labels": {AGENTS_LABEL: value}}}));
         let params = PatchParams {
             force: false,
+            dry_run,
             ..self.patch.clone()
         };
-        namespaces
-            .patch(&self.name, &params, &patch)
-            .await
-            .with_context(|| format!("labelling the namespace {}", self.name))?;
-        say!("label {AGENTS_LABEL}={value}: {}", self.done("set"));
-        Ok(())
+        let patched = namespaces.patch(&self.name, &params, &patch).await;
+        patched
+            .map(drop)
+            .while_asked_to(&format!("label the namespace {}", self.name))
     }
 
     async fn tell_of_pods(&self) -> anyhow::Result<()> {
@@ -241,7 +248,7 @@ impl Place {
         let running = pods
             .list(&ListParams::default())
             .await
-            .with_context(|| format!("listing pods of {}", self.name))?;
+            .while_asked_to(&format!("list the pods of {}", self.name))?;
         let older: Vec<_> = running
             .iter()
             .filter(|pod| needs_recreate(pod, &self.api_audiences))
@@ -335,9 +342,9 @@ fn next(args: &Args) {
     }
     say!(
         "\nNext:
-  1. kubectl -n {namespace} rollout restart deployment,statefulset,daemonset
-  2. sallyport rbac generate -n {namespace} | kubectl apply -f -
-  3. sallyport coverage"
+  1. sallyport rbac generate -n {namespace} | kubectl apply -f -
+  2. kubectl -n {namespace} rollout restart deployment,statefulset,daemonset
+  3. sallyport coverage -n {namespace}"
     );
 }
 

@@ -16,6 +16,7 @@ use super::{
 
 mod check;
 mod cluster;
+mod installed;
 #[cfg(target_os = "linux")]
 mod node;
 
@@ -24,7 +25,8 @@ const NOT_WELL: u8 = 3;
 
 const AFTER_HELP: &str = "\
 On a node, as root, it tries what the node agent will do: it loads each kernel program and attaches it for a moment, \
-with empty tables that let everything pass. Nothing is left. Where there is a kubeconfig, it asks the API server too.
+with empty tables that let everything pass. Nothing is left. Where there is a kubeconfig, it asks the API server too: \
+for what is needed, and for what is installed and whether it works.
 
 Examples:
   sudo sallyport doctor --only node --config node.yaml
@@ -74,7 +76,11 @@ fn checks(args: &Args) -> anyhow::Result<Vec<Check>> {
     if asks {
         checks.extend(block_on(async {
             let client = args.access.client().await?;
-            anyhow::Ok(cluster::checks(&client).await)
+            let mut checks = cluster::checks(&client).await;
+            if checks.iter().all(|check| check.verdict != Verdict::Failed) {
+                checks.extend(installed::checks(&client).await);
+            }
+            anyhow::Ok(checks)
         })?);
     }
     Ok(checks)

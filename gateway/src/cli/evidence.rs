@@ -10,6 +10,7 @@ use http_body_util::BodyExt as _;
 use kube::{
     Client, Config,
     client::{Body, ConfigExt as _},
+    config::AuthInfo,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::Value;
@@ -19,7 +20,7 @@ use self::{controller::Controller, way::Way};
 use super::{person::Access, text::printable};
 use crate::tls::CONTROLLER;
 
-mod controller;
+pub(super) mod controller;
 mod tunnel;
 mod way;
 mod websocket;
@@ -58,6 +59,7 @@ impl Connection {
 
     pub(super) async fn open(&self) -> anyhow::Result<Evidence> {
         let mut config = self.access.config().await?;
+        refuse_impersonation(&config.auth_info)?;
         let (way, authorities) = match &self.server {
             Some(url) => {
                 let url: http::Uri = url
@@ -93,6 +95,25 @@ impl Connection {
         config.accept_invalid_certs = false;
         config.root_cert = authorities.map(|pem| certificates(&pem)).transpose()?;
         Ok(Evidence(client(&config, way)?))
+    }
+}
+
+/// The controller would answer the credential, and not whom it is to speak for.
+fn refuse_impersonation(user: &AuthInfo) -> anyhow::Result<()> {
+    let groups = user.impersonate_groups.iter().flatten();
+    let whom = user
+        .impersonate
+        .iter()
+        .chain(&user.impersonate_uid)
+        .chain(groups)
+        .next();
+    match whom {
+        None => Ok(()),
+        Some(whom) => bail!(
+            "the kubeconfig says `as` {}, and the evidence API takes nobody for somebody else: name a --context \
+             without `as`, of a user with the rights",
+            printable(whom)
+        ),
     }
 }
 
@@ -220,5 +241,19 @@ async fn next_line(body: &mut Body, kept: &mut Vec<u8>) -> anyhow::Result<Option
                 kept.extend_from_slice(&frame.into_data().unwrap_or_default());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_the_kubeconfig_speaks_for_is_not_taken_for_its_credential() {
+        let mut user = AuthInfo::default();
+        assert!(refuse_impersonation(&user).is_ok());
+        user.impersonate = Some("bob".to_owned());
+        let problem = refuse_impersonation(&user).unwrap_err().to_string();
+        assert!(problem.contains("`as` bob"), "{problem}");
     }
 }

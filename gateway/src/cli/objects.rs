@@ -1,9 +1,13 @@
 //! Objects of the cluster as the person at this terminal may read and write them, and how the API server's refusals
 //! read.
 
+use std::io;
+
 use anyhow::anyhow;
 use k8s_openapi::serde::de::DeserializeOwned;
 use kube::{Api, Resource, api::ListParams, core::Status};
+
+use super::{person::asked_server, text::printable};
 
 pub(super) const OBJECTS_A_PAGE: u32 = 500;
 
@@ -86,9 +90,7 @@ pub(super) fn refused(
         |name| format!("{} {name}", kind.one),
     );
     let kube::Error::Api(status) = error else {
-        return anyhow!(error).context(format!(
-            "cannot ask the API server to {verb} {what}; is the current --context the right one?"
-        ));
+        return cause(error).context(format!("cannot {verb} {what}"));
     };
     let advice = match status.code {
         401 => UNKNOWN.to_owned(),
@@ -107,6 +109,42 @@ pub(super) fn refused(
         _ => format!("cannot {verb} {what}"),
     };
     anyhow!(status.message.clone()).context(advice)
+}
+
+/// What else is asked of the API server, as errors tell of it.
+pub(super) trait Asked<T> {
+    /// `doing` is what could not be done: `cannot ` goes before it.
+    fn while_asked_to(self, doing: &str) -> anyhow::Result<T>;
+}
+
+impl<T> Asked<T> for kube::Result<T> {
+    fn while_asked_to(self, doing: &str) -> anyhow::Result<T> {
+        self.map_err(|error| cause(error).context(format!("cannot {doing}")))
+    }
+}
+
+/// In the API server's own words, or what keeps it from being asked.
+pub(super) fn cause(error: kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) if status.code == 401 => anyhow!(UNKNOWN),
+        kube::Error::Api(status) => anyhow!("{}", printable(&status.message)),
+        error => anyhow!(unreached(&error)),
+    }
+}
+
+fn unreached(error: &kube::Error) -> String {
+    let server = asked_server();
+    let mut innermost: &dyn std::error::Error = error;
+    let mut kind = None;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+        kind = source.downcast_ref().map(io::Error::kind).or(kind);
+    }
+    match kind {
+        Some(io::ErrorKind::ConnectionRefused) => format!("{server} refuses connections"),
+        Some(io::ErrorKind::TimedOut) => format!("{server} does not answer"),
+        _ => format!("{server}: {}", printable(&innermost.to_string())),
+    }
 }
 
 /// Whether the object was deleted.
@@ -167,6 +205,18 @@ mod tests {
         let gone = told(404, "not found", Some("one"));
         assert!(gone.contains("no BreakGlass one"), "{gone}");
         assert!(gone.contains("break-glass list"), "{gone}");
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_asked_is_told_in_words() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let error = kube::Error::Service(Box::new(refused));
+        let told = format!("{:#}", cause(error));
+        assert!(told.ends_with(" refuses connections"), "{told}");
+        let unauthorized = Status::failure("Unauthorized", "Unauthorized").with_code(401);
+        let error: kube::Result<()> = Err(kube::Error::Api(unauthorized.boxed()));
+        let told = format!("{:#}", error.while_asked_to("list pods").unwrap_err());
+        assert_eq!(told, format!("cannot list pods: {UNKNOWN}"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(super) enum Output {
     /// A table, with what needs a person first.
     #[default]
     Table,
-    /// One JSON object.
+    /// JSON: one object, or an array where things are listed.
     Json,
 }
 
@@ -93,6 +93,17 @@ fn remember(error: &io::Error) {
     }
 }
 
+/// An error and its causes, but for those that it says itself.
+pub(super) fn told(error: &anyhow::Error) -> String {
+    let mut told: Vec<String> = Vec::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.last().is_none_or(|before| !before.ends_with(&cause)) {
+            told.push(cause);
+        }
+    }
+    told.join(": ")
+}
+
 /// Whether a command ended early because nobody reads its stdout any more.
 pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     CLOSED.load(Ordering::Relaxed) && is_broken_pipe(error)
@@ -121,6 +132,14 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let quoted = anyhow::anyhow!("no such file").context("cannot read x: no such file");
+        assert_eq!(told(&quoted), "cannot read x: no such file");
+        let other = anyhow::anyhow!("no such file").context("cannot read x");
+        assert_eq!(told(&other), "cannot read x: no such file");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{
     io::{self, BufRead as _, IsTerminal as _, Write},
     path::PathBuf,
+    sync::OnceLock,
 };
 
 use anyhow::{Context, anyhow, bail, ensure};
@@ -10,11 +11,11 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{
     Api, Client, Config,
     api::PostParams,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
 use super::{
-    objects::UNKNOWN,
+    objects::Asked as _,
     output::{Stdout, stdout},
 };
 use crate::tls;
@@ -68,18 +69,10 @@ pub(super) async fn whoami(client: &Client) -> anyhow::Result<String> {
     let review = reviews
         .create(&PostParams::default(), &SelfSubjectReview::default())
         .await
-        .map_err(unasked)?;
+        .while_asked_to("ask the API server who you are")?;
     let user = review.status.and_then(|status| status.user_info);
     user.and_then(|user| user.username)
         .context("the API server does not say who you are")
-}
-
-fn unasked(error: kube::Error) -> anyhow::Error {
-    let advice = match &error {
-        kube::Error::Api(status) if status.code == 401 => UNKNOWN,
-        _ => "cannot ask the API server who you are; is the current --context the right one?",
-    };
-    anyhow!(error).context(advice)
 }
 
 /// Asks on the terminal before `what` is done to what `show` prints. Where that cannot be seen, nothing is done, and
@@ -128,15 +121,130 @@ impl Access {
             Some(path) => Kubeconfig::read_from(path),
             None => Kubeconfig::read(),
         };
+        let kubeconfig = kubeconfig.map_err(|error| self.unread(&error))?;
+        let context = chosen(&kubeconfig, self.context.as_deref())?;
         let options = KubeConfigOptions {
-            context: self.context.clone(),
+            context: Some(context.clone()),
             ..KubeConfigOptions::default()
         };
-        Config::from_custom_kubeconfig(
-            kubeconfig.context("reading the kubeconfig; name one with --kubeconfig")?,
-            &options,
-        )
-        .await
-        .context("using the kubeconfig")
+        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+        let config = config.map_err(|error| {
+            anyhow!("the context {context} of the kubeconfig cannot be used: {error}")
+        })?;
+        let url = config.cluster_url.to_string();
+        // Messages of one command are about one server.
+        ASKED.get_or_init(|| format!("{} (context {context})", url.trim_end_matches('/')));
+        Ok(config)
+    }
+
+    fn unread(&self, error: &KubeconfigError) -> anyhow::Error {
+        match error {
+            KubeconfigError::ReadConfig(why, path) => {
+                let why = match why.kind() {
+                    io::ErrorKind::NotFound => "no such file".to_owned(),
+                    _ => why.to_string(),
+                };
+                let path = path.display();
+                anyhow!("cannot read the kubeconfig {path}: {why}; name one with --kubeconfig")
+            }
+            // Not the lines around it, which may hold a token.
+            KubeconfigError::Parse(why) => {
+                anyhow!(
+                    "the kubeconfig {} is malformed: {}",
+                    self.files(),
+                    why.without_snippet()
+                )
+            }
+            error => anyhow!("the kubeconfig {} cannot be used: {error}", self.files()),
+        }
+    }
+
+    /// Where it was read from.
+    fn files(&self) -> String {
+        let variable = || {
+            let files = std::env::var_os("KUBECONFIG").filter(|files| !files.is_empty())?;
+            Some(PathBuf::from(files))
+        };
+        let default = || PathBuf::from("~/.kube/config");
+        let files = self.kubeconfig.clone().or_else(variable);
+        files.unwrap_or_else(default).display().to_string()
+    }
+}
+
+/// The context that is named, or the current one.
+fn chosen(kubeconfig: &Kubeconfig, named: Option<&str>) -> anyhow::Result<String> {
+    let known = kubeconfig.contexts.iter().map(|context| &*context.name);
+    let known = known.collect::<Vec<_>>().join(", ");
+    let current = kubeconfig.current_context.as_deref();
+    let chosen = named.or(current.filter(|name| !name.is_empty()));
+    let chosen = chosen.with_context(|| {
+        format!("the kubeconfig names no current context; name one with --context: {known}")
+    })?;
+    ensure!(
+        kubeconfig
+            .contexts
+            .iter()
+            .any(|context| context.name == chosen),
+        "the kubeconfig has no context {chosen}; it has: {known}"
+    );
+    Ok(chosen.to_owned())
+}
+
+static ASKED: OnceLock<String> = OnceLock::new();
+
+/// The API server of this command, as messages name it.
+pub(super) fn asked_server() -> &'static str {
+    ASKED.get().map_or("the API server", String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONTEXTS: &str = "{apiVersion: v1, kind: Config, current-context: prod, clusters: [], users: [], contexts: \
+                            [{name: prod, context: {cluster: c, user: u}}, {name: test, context: {cluster: c, user: u}}]}";
+
+    fn at(path: PathBuf) -> Access {
+        Access {
+            kubeconfig: Some(path),
+            context: None,
+        }
+    }
+
+    #[test]
+    fn a_context_that_is_not_there_is_answered_with_those_that_are() {
+        let mut kubeconfig = Kubeconfig::from_yaml(CONTEXTS).expect("a kubeconfig");
+        assert_eq!(chosen(&kubeconfig, None).expect("the current one"), "prod");
+        assert_eq!(
+            chosen(&kubeconfig, Some("test")).expect("the named one"),
+            "test"
+        );
+        let problem = chosen(&kubeconfig, Some("nope")).unwrap_err().to_string();
+        assert_eq!(
+            problem,
+            "the kubeconfig has no context nope; it has: prod, test"
+        );
+        kubeconfig.current_context = None;
+        assert!(chosen(&kubeconfig, None).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_cannot_be_read_is_named_once_and_not_quoted() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let missing = directory.path().join("nope");
+        let problem = at(missing.clone()).config().await.unwrap_err();
+        let expected = format!(
+            "cannot read the kubeconfig {}: no such file; name one with --kubeconfig",
+            missing.display()
+        );
+        assert_eq!(format!("{problem:#}"), expected);
+        let malformed = directory.path().join("malformed");
+        std::fs::write(&malformed, "users: [{name: u, user: {token: hush\n").expect("written");
+        let problem = format!("{:#}", at(malformed.clone()).config().await.unwrap_err());
+        assert!(
+            problem.contains(&malformed.display().to_string()),
+            "{problem}"
+        );
+        assert!(!problem.contains("hush"), "{problem}");
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, process::ExitCode};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -20,6 +20,7 @@ use serde_json::Value;
 use self::{account::Account, rights::Rights};
 use super::{
     OLDEST,
+    objects::Asked as _,
     output::{document, note},
     person::{Access, block_on},
 };
@@ -160,7 +161,7 @@ async fn check_version(client: &Client, legacy: bool) -> anyhow::Result<()> {
     let version = client
         .apiserver_version()
         .await
-        .context("asking the API server for its version")?;
+        .while_asked_to("ask the API server for its version")?;
     let minor: String = version
         .minor
         .chars()
@@ -184,7 +185,7 @@ async fn namespaces(client: &Client, args: &Args) -> anyhow::Result<Vec<String>>
     let listed = Api::<Namespace>::all(client.clone())
         .list(&labelled)
         .await
-        .context("listing agents' namespaces; name them with -n")?;
+        .while_asked_to("list agents' namespaces, which -n names")?;
     ensure!(
         !listed.items.is_empty(),
         "no namespace is labelled {AGENTS_LABEL}; name some with -n"
@@ -207,7 +208,7 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
 {
     let listed = api.list(&ListParams::default()).await;
-    let listed = listed.with_context(|| format!("listing {}", K::plural(&())))?;
+    let listed = listed.while_asked_to(&format!("list {}", K::plural(&())))?;
     Ok(listed.items)
 }
 

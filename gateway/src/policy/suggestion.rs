@@ -15,13 +15,14 @@ use self::{
     need::{Need, needs},
 };
 use super::{
-    Facts, PolicyError, PolicySet, check,
+    Facts, PolicyError, PolicySet,
     hindsight::{self, Answer, PastCall, Verdict},
 };
 use crate::{
     api::v1alpha1::{
         agent_policy::{AgentPolicySpec, AgentSubject, Mode, Subject},
         manifest::{Manifest, Outline, Place},
+        selectors::is_subdomain,
     },
     audit::query::Record,
     identity::{Attributes, Source},

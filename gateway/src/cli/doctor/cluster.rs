@@ -3,8 +3,9 @@
 use kube::Client;
 
 use super::check::Check;
-use crate::cli::OLDEST;
+use crate::cli::{OLDEST, objects::cause};
 
+const API_SERVER: &str = "the API server";
 const ADMISSION: &str = "admissionregistration.k8s.io/v1";
 const POLICIES: &str = "mutatingadmissionpolicies";
 const OURS: &str = "sallyport.dev/v1alpha1";
@@ -19,22 +20,25 @@ const DEFINED: [&str; 6] = [
 ];
 
 pub(super) async fn checks(client: &Client) -> Vec<Check> {
+    let version = match client.apiserver_version().await {
+        Ok(version) => version,
+        Err(error) => {
+            return vec![Check::failed(
+                API_SERVER,
+                format!("cannot be asked: {}", cause(error)),
+            )];
+        }
+    };
     vec![
-        version(client).await,
+        judge_version(
+            API_SERVER,
+            &version.major,
+            &version.minor,
+            &version.git_version,
+        ),
         mutating_policies(client).await,
         definitions(client).await,
     ]
-}
-
-async fn version(client: &Client) -> Check {
-    const SUBJECT: &str = "the API server";
-    match client.apiserver_version().await {
-        Ok(info) => judge_version(SUBJECT, &info.major, &info.minor, &info.git_version),
-        Err(error) => Check::failed(
-            SUBJECT,
-            format!("cannot be asked; is the current --context the right one? {error}"),
-        ),
-    }
 }
 
 /// Some clouds write `33+`.
@@ -55,7 +59,7 @@ async fn mutating_policies(client: &Client) -> Check {
     const SUBJECT: &str = "MutatingAdmissionPolicy";
     match resources(client, ADMISSION).await {
         Ok(names) => judge_policies(SUBJECT, &names),
-        Err(error) => Check::failed(SUBJECT, format!("cannot be looked for: {error}")),
+        Err(error) => Check::failed(SUBJECT, format!("cannot be looked for: {}", cause(error))),
     }
 }
 
@@ -73,7 +77,7 @@ async fn definitions(client: &Client) -> Check {
     const SUBJECT: &str = "Sallyport's CRDs";
     match resources(client, OURS).await {
         Ok(names) => judge_definitions(SUBJECT, &names),
-        Err(error) => Check::failed(SUBJECT, format!("cannot be looked for: {error}")),
+        Err(error) => Check::failed(SUBJECT, format!("cannot be looked for: {}", cause(error))),
     }
 }
 

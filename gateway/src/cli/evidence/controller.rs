@@ -1,12 +1,12 @@
 //! A pod of the controller that answers, and what vouches for its certificate.
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
 
-use crate::cli::objects::UNKNOWN;
+use crate::cli::objects::{Asked as _, cause};
 
-const LABEL: &str = "app.kubernetes.io/name=sallyport-controller";
+pub(in crate::cli) const LABEL: &str = "app.kubernetes.io/name=sallyport-controller";
 const PORT_NAME: &str = "evidence";
 const USUAL_PORT: u16 = 8444;
 const CA_MAP: &str = "sallyport-evidence-ca";
@@ -42,12 +42,10 @@ impl Controller {
     /// As the installation publishes it.
     pub(super) async fn authorities(&self) -> anyhow::Result<Vec<u8>> {
         let maps = Api::<ConfigMap>::namespaced(self.client.clone(), &self.namespace);
-        let map = maps.get_opt(CA_MAP).await.with_context(|| {
-            format!(
-                "reading ConfigMap {CA_MAP} in {}, which says what vouches for the controller; name --server-ca",
-                self.namespace
-            )
-        })?;
+        let map = maps.get_opt(CA_MAP).await.while_asked_to(&format!(
+            "read ConfigMap {CA_MAP} in {}, which says what vouches for the controller (or name --server-ca)",
+            self.namespace
+        ))?;
         let ca = map.and_then(|map| map.data?.remove(CA_KEY));
         ca.map(String::into_bytes).with_context(|| {
             format!(
@@ -65,13 +63,12 @@ fn unlisted(error: kube::Error, namespace: &str) -> anyhow::Error {
             "you may not list pods in {namespace}, which finding the controller takes: ask for the Role \
              sallyport-evidence-access there, or name --server"
         ),
-        kube::Error::Api(status) if status.code == 401 => UNKNOWN.to_owned(),
-        _ => "cannot ask the API server where the controller is; is the current --context the right one?".to_owned(),
+        _ => "cannot ask the API server where the controller is".to_owned(),
     };
-    anyhow!(error).context(advice)
+    cause(error).context(advice)
 }
 
-fn is_ready(pod: &Pod) -> bool {
+pub(in crate::cli) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod
         .status
         .as_ref()
