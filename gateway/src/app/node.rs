@@ -61,7 +61,7 @@ pub async fn node_client(config: &NodeConfig) -> anyhow::Result<kube::Client> {
     let upstream = match &config.kubeconfig {
         Some(path) => {
             let kubeconfig = kube::config::Kubeconfig::read_from(path)
-                .map_err(super::unread)
+                .map_err(super::upstream::unread)
                 .with_context(|| format!("reading kubeconfig {}", path.display()))?;
             kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default())
                 .await

@@ -34,7 +34,7 @@ async fn configured(upstream: &Upstream) -> anyhow::Result<kube::Config> {
 }
 
 /// Whoever asks names the file.
-fn unread(error: kube::config::KubeconfigError) -> anyhow::Error {
+pub(super) fn unread(error: kube::config::KubeconfigError) -> anyhow::Error {
     match error {
         kube::config::KubeconfigError::ReadConfig(why, _) => why.into(),
         error => error.into(),

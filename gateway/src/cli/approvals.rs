@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use kube::{Api, Client};
 
 use super::{
@@ -32,20 +32,31 @@ pub(super) enum Command {
     /// Tell of requests as they come and as they are decided.
     Watch(watch::Args),
     /// Approve a call.
-    #[command(after_help = DECIDE_HELP)]
+    #[command(after_help = APPROVE_HELP)]
     Approve(decide::Approve),
     /// Deny a call.
-    #[command(after_help = DECIDE_HELP)]
+    #[command(after_help = DENY_HELP)]
     Deny(decide::Deny),
 }
 
-const DECIDE_HELP: &str = "\
-The decision is written with your own credential, under the name that the API server knows you by. It is final. \
+const APPROVE_HELP: &str = "\
+The approval is written with your own credential, under the name that the API server knows you by. It is final. \
 What is approved is shown first; on a terminal you are asked, elsewhere give --yes.
 
-Examples:
+Example:
   sallyport approvals approve -n shop patch-deployments-3f9a2c1b7e --reason 'the release of Friday'
-  sallyport approvals deny -n shop patch-deployments-3f9a2c1b7e --reason 'use two replicas' --yes";
+
+Exit code 0: it is approved, by you. 1: it is not, or an error.";
+
+const DENY_HELP: &str = "\
+The denial is written with your own credential, under the name that the API server knows you by. It is final, and one \
+is enough, however many people must approve. What is denied is shown first; on a terminal you are asked, elsewhere give \
+--yes. The agent reads the reason.
+
+Example:
+  sallyport approvals deny -n shop patch-deployments-3f9a2c1b7e --reason 'use two replicas' --yes
+
+Exit code 0: it is denied, by you. 1: it is not, or an error.";
 
 pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
@@ -71,6 +82,14 @@ pub(super) struct Named {
 
 impl Named {
     pub(super) async fn client(&self) -> anyhow::Result<Client> {
+        let named = self.name.split_once('/').map(|(namespace, _)| namespace);
+        if let (Some(here), Some(there)) = (&self.namespace, named) {
+            ensure!(
+                here == there,
+                "-n {here} and {} name two namespaces; leave one out",
+                self.name
+            );
+        }
         self.access.client().await
     }
 

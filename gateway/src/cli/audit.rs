@@ -141,6 +141,11 @@ fn bucket(place: &str) -> anyhow::Result<config::S3> {
         .map_err(|problem| anyhow::anyhow!("--store: {problem}"))
 }
 
+/// A time that a flag gives.
+pub(super) fn flag_time(flag: &str, text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
+    time(text, now).with_context(|| flag.to_owned())
+}
+
 /// `10m` and `7d` are that long ago; else an RFC 3339 time.
 pub(super) fn time(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
     if let Ok(time) = text.parse() {

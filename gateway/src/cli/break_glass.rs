@@ -29,12 +29,17 @@ pub(super) enum Command {
     #[command(after_help = OPEN_HELP)]
     Open(open::Args),
     /// Be the second person.
+    #[command(after_help = EXIT_CODES)]
     Approve(approve::Args),
     /// End it at once, or before anybody approves.
+    #[command(after_help = EXIT_CODES)]
     Close(close::Args),
     /// List those that wait or are open, and those that were.
+    #[command(after_help = EXIT_CODES)]
     List(list::Args),
 }
+
+const EXIT_CODES: &str = "Exit code 0: done. 1: an error, or it could not be done.";
 
 const OPEN_HELP: &str = "\
 Examples:
@@ -44,7 +49,9 @@ Examples:
 It makes a BreakGlass object, in your name. Once a second person has approved it, calls of these agents pass in these \
 namespaces although policies deny or hold them; -n '*' has what is in no namespace too. Nothing else changes: what no \
 policy can allow stays denied, stopped agents stay stopped, secrets stay masked where no rule shows them. Each call is \
-recorded in full under the name of the BreakGlass, and alerts tell of it.";
+recorded in full under the name of the BreakGlass, and alerts tell of it.
+
+Exit code 0: it is asked for, and nothing is open before somebody approves. 1: an error.";
 
 pub(super) fn run(command: Command) -> anyhow::Result<ExitCode> {
     let ran = match command {

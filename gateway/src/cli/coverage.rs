@@ -6,8 +6,9 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::bail;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::{Api, Client};
 
 use self::join::{Line, LivePod, lines};
@@ -75,27 +76,41 @@ struct Coverage {
     problems: BTreeMap<String, Vec<String>>,
     /// Nothing of them runs anywhere yet.
     not_scheduled: usize,
+    /// The one that was looked in.
+    #[serde(skip)]
+    namespace: Option<String>,
 }
 
 async fn ask(args: &Args) -> anyhow::Result<Coverage> {
     let client = args.access.client().await?;
-    let pods = pods(&client, args).await?;
+    let namespace = args.scope.namespace(&client);
+    let pods = pods(&client, namespace.as_deref()).await?;
+    if let Some(namespace) = namespace.as_deref().filter(|_| pods.is_empty()) {
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        // Who may not ask is told of the pods alone.
+        if let Ok(None) = namespaces.get_opt(namespace).await {
+            bail!("there is no namespace {namespace}");
+        }
+    }
     let mut reports = HashMap::new();
     each_report(&client, |report| {
         reports.insert(report.node.clone(), report);
     })
     .await?;
-    Ok(Coverage::of(&pods, &reports, Timestamp::now()))
+    Ok(Coverage {
+        namespace,
+        ..Coverage::of(&pods, &reports, Timestamp::now())
+    })
 }
 
-async fn pods(client: &Client, args: &Args) -> anyhow::Result<Vec<LivePod>> {
-    let (objects, what) = match args.scope.namespace(client) {
+async fn pods(client: &Client, namespace: Option<&str>) -> anyhow::Result<Vec<LivePod>> {
+    let (objects, what) = match namespace {
         None => (
             Api::<Pod>::all(client.clone()),
             "pods in all namespaces".to_owned(),
         ),
         Some(namespace) => (
-            Api::<Pod>::namespaced(client.clone(), &namespace),
+            Api::<Pod>::namespaced(client.clone(), namespace),
             format!("pods in the namespace {namespace}"),
         ),
     };
@@ -135,6 +150,7 @@ impl Coverage {
                 .collect(),
             pods: lines,
             summary,
+            namespace: None,
         }
     }
 }
@@ -154,10 +170,10 @@ fn print(coverage: &Coverage, all_namespaces: bool, out: &mut dyn Write) -> io::
         .map(|line| cells(line)[from..].to_vec())
         .collect();
     if !rows.is_empty() {
-        table::print(&columns[from..], &rows, Some(table::terminal_width()), out)?;
+        table::print(&columns[from..], &rows, table::terminal_width(), out)?;
         writeln!(out)?;
     }
-    writeln!(out, "{}", summary(coverage, all_namespaces))?;
+    writeln!(out, "{}", summary(coverage))?;
     for (node, problems) in &coverage.problems {
         for problem in problems {
             writeln!(
@@ -182,7 +198,7 @@ fn cells(line: &Line) -> [String; 5] {
 }
 
 /// States without pods say nothing.
-fn summary(coverage: &Coverage, all_namespaces: bool) -> String {
+fn summary(coverage: &Coverage) -> String {
     let states = CoverageState::ALL.into_iter().map(CoverageState::as_str);
     let counts = states.filter_map(|state| Some((state, coverage.summary.get(state).copied()?)));
     let mut parts: Vec<_> = counts
@@ -190,12 +206,19 @@ fn summary(coverage: &Coverage, all_namespaces: bool) -> String {
         .map(|(state, count)| format!("{count} {state}"))
         .collect();
     if coverage.not_scheduled > 0 {
-        parts.push(format!("{} not scheduled yet", coverage.not_scheduled));
+        let pods = match coverage.not_scheduled {
+            1 => "1 pod".to_owned(),
+            count => format!("{count} pods"),
+        };
+        parts.push(format!("{pods} not scheduled yet"));
     }
     if parts.is_empty() {
-        return match all_namespaces {
-            true => "There is no pod.".to_owned(),
-            false => "There is no pod in this namespace; -A looks in all.".to_owned(),
+        return match &coverage.namespace {
+            None => "There is no pod.".to_owned(),
+            Some(namespace) => format!(
+                "There is no pod in the namespace {}; -A looks in all.",
+                printable(namespace)
+            ),
         };
     }
     parts.join(", ")

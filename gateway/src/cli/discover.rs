@@ -71,7 +71,7 @@ fn print(tally: &Tally, all_namespaces: bool, out: &mut dyn Write) -> io::Result
         .map(|workload| cells(workload)[from..].to_vec())
         .collect();
     if !rows.is_empty() {
-        table::print(&columns[from..], &rows, Some(table::terminal_width()), out)?;
+        table::print(&columns[from..], &rows, table::terminal_width(), out)?;
         writeln!(out)?;
     }
     for line in tally.footnotes() {

@@ -3,7 +3,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use crate::{
     app,
@@ -61,6 +61,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn remove(pins: &Path) -> anyhow::Result<ExitCode> {
+    ensure!(
+        pins.is_dir(),
+        "there is no directory {}: nothing is pinned there; node.yaml says where the node agent pins",
+        pins.display()
+    );
     let removed = redirect::uninstall(pins)?;
     say!(
         "{}: removed {} links and {} maps. A node agent that still runs puts them back: end it first.",

@@ -144,7 +144,7 @@ fn table(items: &[Value], out: &mut dyn Write) -> io::Result<()> {
     }
     let now = Timestamp::now();
     let rows: Vec<_> = items.iter().map(|item| cells(item, now)).collect();
-    table::print(&COLUMNS, &rows, Some(table::terminal_width()), out)
+    table::print(&COLUMNS, &rows, table::terminal_width(), out)
 }
 
 fn cells(item: &Value, now: Timestamp) -> Vec<String> {

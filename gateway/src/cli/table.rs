@@ -6,8 +6,6 @@ use jiff::SignedDuration;
 
 use super::text::{Cut, shortened};
 
-/// The width where nobody can say how wide a line may be: a pipe, a file, a CI log.
-const UNKNOWN_WIDTH: usize = 140;
 /// What is left of a column in a terminal where not even the floors have room.
 const NARROWEST: usize = 8;
 const GAP: &str = "  ";
@@ -70,17 +68,14 @@ impl Column {
     }
 }
 
-/// The width of the terminal that stdout is.
-pub(super) fn terminal_width() -> usize {
+/// The width of the terminal that stdout is. In a pipe or a file there is none: what is shortened cannot be looked for.
+pub(super) fn terminal_width() -> Option<usize> {
     let stdout = io::stdout();
     if !stdout.is_terminal() {
-        return UNKNOWN_WIDTH;
+        return None;
     }
-    rustix::termios::tcgetwinsize(stdout)
-        .map(|size| usize::from(size.ws_col))
-        .ok()
-        .filter(|width| *width > 0)
-        .unwrap_or(UNKNOWN_WIDTH)
+    let size = rustix::termios::tcgetwinsize(stdout).ok()?;
+    Some(usize::from(size.ws_col)).filter(|width| *width > 0)
 }
 
 /// Prints rows under a header, in lines of at most `width` characters where one is given.

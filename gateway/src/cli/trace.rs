@@ -76,7 +76,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let asked = asked(&args.text)?;
     let now = Timestamp::now();
     let since = args.since.as_deref();
-    let since = since.map(|since| audit::time(since, now)).transpose()?;
+    let since = since
+        .map(|since| audit::flag_time("--since", since, now))
+        .transpose()?;
     let (traces, incomplete) = if args.place.files.are_named() {
         in_files(args.place.files, since, args.namespace, asked)?
     } else {

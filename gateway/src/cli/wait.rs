@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{approvals::Named, output::say, person::block_on, text::printable};
 use crate::{
-    api::v1alpha1::approval_request::{ApprovalRequest, State},
+    api::v1alpha1::approval_request::{ApprovalRequest, State, Vote},
     approval::state,
     config::HumanDuration,
 };
@@ -63,15 +63,42 @@ fn code(request: &ApprovalRequest, now: Timestamp) -> Option<ExitCode> {
         State::Approved | State::Used => ExitCode::SUCCESS,
         State::Denied | State::Expired | State::Withdrawn => ExitCode::FAILURE,
     };
-    let last = request
-        .status
-        .as_ref()
-        .and_then(|status| status.votes.last());
-    let by = last.map(|vote| format!(" by {}", printable(&vote.by)));
-    say!("{state:?}{}", by.unwrap_or_default());
+    let votes = request.status.as_ref().map(|status| &status.votes[..]);
+    say!("{}", told(state, votes.unwrap_or_default()));
     Some(code)
+}
+
+/// Whoever approved a call did not use the approval.
+fn told(state: State, votes: &[Vote]) -> String {
+    let by: Vec<_> = votes.iter().map(|vote| printable(&vote.by)).collect();
+    match (state, by.is_empty()) {
+        (_, true) => format!("{state:?}"),
+        (State::Used, false) => format!("Used; approved by {}", by.join(", ")),
+        (State::Denied, false) => format!("Denied by {}", by[by.len() - 1]),
+        (_, false) => format!("{state:?} by {}", by.join(", ")),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
     text.parse::<HumanDuration>().map(|duration| duration.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_approved_is_not_said_to_have_used_it() {
+        let vote = |by: &str| -> Vote {
+            let vote = serde_json::json!({
+                "result": "Approved", "by": by, "via": "Kubernetes", "at": "2026-03-04T12:00:00Z", "scope": "Once",
+            });
+            serde_json::from_value(vote).expect("a vote")
+        };
+        let votes = [vote("ann"), vote("bob")];
+        assert_eq!(told(State::Used, &votes), "Used; approved by ann, bob");
+        assert_eq!(told(State::Approved, &votes[..1]), "Approved by ann");
+        assert_eq!(told(State::Denied, &votes), "Denied by bob");
+        assert_eq!(told(State::Expired, &[]), "Expired");
+    }
 }

@@ -178,7 +178,7 @@ fn print(listing: &Listing, now: Timestamp, out: &mut dyn Write) -> io::Result<(
     if rows.is_empty() {
         return writeln!(out, "There is no Agent object, and nobody is stopped.");
     }
-    table::print(&COLUMNS, &rows, Some(table::terminal_width()), out)
+    table::print(&COLUMNS, &rows, table::terminal_width(), out)
 }
 
 fn row(subject: [String; 4], stop: Option<&StopLine>, now: Timestamp) -> Vec<String> {

@@ -36,12 +36,14 @@ pub(in crate::cli) struct Args {
 const AFTER_HELP: &str = "\
 Examples:
   sallyport approvals list -A --pending
-  sallyport approvals list -n shop -o json | jq '.[].spec.call.summary'";
+  sallyport approvals list -n shop -o json | jq '.[].spec.call.summary'
+
+Exit code 0: they are shown, or there are none. 1: an error.";
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let requests = block_on(ask(args))?;
     args.output.show(&requests, |out| {
-        print(&requests, args.scope.all_namespaces, out)
+        print(&requests, (args.pending, args.scope.all_namespaces), out)
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -59,11 +61,20 @@ async fn ask(args: &Args) -> anyhow::Result<Vec<ApprovalRequest>> {
     Ok(requests)
 }
 
-fn print(requests: &[ApprovalRequest], all: bool, out: &mut dyn Write) -> io::Result<()> {
+fn print(
+    requests: &[ApprovalRequest],
+    (pending, all): (bool, bool),
+    out: &mut dyn Write,
+) -> io::Result<()> {
     if requests.is_empty() {
         return writeln!(
             out,
-            "There is no such request for approval{}.",
+            "There is no request for approval{}{}.",
+            if pending {
+                " that waits for people"
+            } else {
+                ""
+            },
             elsewhere(all)
         );
     }
@@ -82,7 +93,7 @@ fn print(requests: &[ApprovalRequest], all: bool, out: &mut dyn Write) -> io::Re
         .iter()
         .map(|request| cells(request, now)[from..].to_vec())
         .collect();
-    table::print(&columns[from..], &rows, Some(table::terminal_width()), out)
+    table::print(&columns[from..], &rows, table::terminal_width(), out)
 }
 
 fn elsewhere(all: bool) -> &'static str {

@@ -28,7 +28,9 @@ In the place of a secret value stands `masked:<key id>:<keyed digest>`. In brack
 and `oidc-claim` cannot be set by the agent, `self-declared` can.
 
 Example:
-  sallyport approvals show -n shop patch-deployments-3f9a2c1b7e";
+  sallyport approvals show -n shop patch-deployments-3f9a2c1b7e
+
+Exit code 0: it is shown. 1: an error, or there is none of this name.";
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let request = block_on(async {
@@ -85,8 +87,9 @@ fn lines(request: &ApprovalRequest, now: Timestamp) -> Vec<(&'static str, String
         Some(format!("{value}  [{source}]"))
     };
     let call = &spec.call;
+    // Quoted, for what is one argument to be seen as one.
     let argv = (!call.argv.is_empty()).then(|| format!("{:?}", call.argv));
-    let params = (!call.params.is_empty()).then(|| format!("{:?}", call.params));
+    let params = (!call.params.is_empty()).then(|| call.params.join(", "));
     let target = (!call.target.is_empty()).then(|| call.target.clone());
     let humans = (!requester.humans.is_empty()).then(|| requester.humans.join(", "));
     let mut lines: Vec<_> = [

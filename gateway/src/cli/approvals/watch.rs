@@ -5,6 +5,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 
 use super::{Access, REQUESTS, Scope, block_on, objects};
 use crate::{
@@ -28,7 +29,9 @@ const AFTER_HELP: &str = "\
 One line a change, until it is interrupted. It needs the right to list and watch approvalrequests in all namespaces.
 
 Example:
-  sallyport approvals watch -A";
+  sallyport approvals watch -A
+
+Exit code 1: an error.";
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     block_on(async {
@@ -66,7 +69,8 @@ fn tell<'r>(
                 .unwrap_or(&spec.requester.username);
             writeln!(
                 out,
-                "{now:.0}  {state:?}  {namespace}/{name}  {} ({} risk) for {}",
+                "{:.0}  {state:?}  {namespace}/{name}  {} ({} risk) for {}",
+                since(request, state).unwrap_or(now),
                 printable(&spec.call.summary),
                 spec.risk.level.as_str(),
                 printable(who)
@@ -74,4 +78,16 @@ fn tell<'r>(
         }
     }
     out.flush()
+}
+
+/// When it came to be in this state, where the object says so.
+fn since(request: &ApprovalRequest, state: State) -> Option<Timestamp> {
+    let status = request.status.as_ref();
+    match state {
+        State::Pending => request.creation_timestamp().map(|time| time.0),
+        State::Approved | State::Denied => Some(status?.votes.last()?.at),
+        State::Used => Some(status?.uses.last()?.at),
+        State::Expired => Some(request.spec.expires_at),
+        State::Withdrawn => None,
+    }
 }

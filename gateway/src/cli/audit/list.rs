@@ -8,10 +8,9 @@ use anyhow::{Context, ensure};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use super::{
-    Place, code, complain, complain_each,
+    Place, code, complain, complain_each, flag_time,
     table::{self, Column},
     text::{Cut, printable},
-    time,
 };
 use crate::{
     audit::query::{Filter, Record, Report, Sources, Status, every_call, newest_calls},
@@ -20,20 +19,21 @@ use crate::{
         person::block_on,
     },
     controller::query,
+    request_info::RESOURCE_VERBS,
 };
 
 const COLUMNS: [Column; 9] = [
     Column::fixed("TIME"),
     // Without an Agent object it is the user's name, whose end says most.
-    Column::shortened("AGENT", 2, 16, Cut::Start),
-    Column::optional("MODEL (BY)", 3, 28, Cut::End),
+    Column::shortened("AGENT", 3, 16, Cut::Start),
+    Column::optional("MODEL (BY)", 0, 28, Cut::End),
     // The end of it is the run.
     Column::optional("CI RUN", 1, 18, Cut::Start),
     Column::fixed("VERB"),
     Column::shortened("OBJECT", 4, 32, Cut::End),
     Column::fixed("STATUS"),
     Column::fixed("DECISION"),
-    Column::optional("RULE", 0, 16, Cut::End),
+    Column::optional("RULE", 2, 16, Cut::End),
 ];
 const WIDE: [Column; 4] = [
     Column::fixed("USER"),
@@ -60,8 +60,9 @@ pub(in crate::cli) struct Args {
     /// Calls of this user, as authenticated or as the API server saw it.
     #[arg(long, value_name = "USERNAME")]
     user: Option<String>,
-    /// Calls with this Kubernetes verb: get, list, watch, create, update, patch, delete, deletecollection.
-    #[arg(long)]
+    /// Calls with this Kubernetes verb: get, list, watch, create, update, patch, delete, deletecollection. What is
+    /// recorded of people also has stop, resume, ask, vote, open, close, expire and lapse.
+    #[arg(long, value_parser = verb)]
     verb: Option<String>,
     /// Calls on this resource: pods, pods/exec, deployments.apps, deployments.apps/scale.
     #[arg(long)]
@@ -72,7 +73,7 @@ pub(in crate::cli) struct Args {
     /// Calls on objects of this name.
     #[arg(long)]
     name: Option<String>,
-    /// Calls that policy allowed, denied, or left to people.
+    /// Calls that were allowed, denied, or left to people, whatever these decided.
     #[arg(long, value_parser = ["allow", "deny", "hold"])]
     decision: Option<String>,
     /// Calls on which that decision counted, or was only observed: they passed all the same.
@@ -87,6 +88,22 @@ pub(in crate::cli) struct Args {
     /// How to print them.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
+}
+
+/// Of what no API of Kubernetes is, the verb is the method.
+const OTHER_VERBS: [&str; 14] = [
+    "head", "post", "put", "options", "connect", "trace", "stop", "resume", "ask", "vote", "open",
+    "close", "expire", "lapse",
+];
+
+fn verb(text: &str) -> Result<String, String> {
+    match RESOURCE_VERBS.contains(&text) || OTHER_VERBS.contains(&text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "no call has this verb; there are {}",
+            RESOURCE_VERBS.join(", ")
+        )),
+    }
 }
 
 const AFTER_HELP: &str = "\
@@ -113,7 +130,7 @@ Exit code 1: not everything could be read; what could be read is printed.";
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 pub(super) enum Output {
-    /// One line a call, as wide as the terminal; 140 columns where there is none.
+    /// One line a call, as wide as the terminal; where there is none, nothing is shortened.
     #[default]
     Table,
     /// One line a call with user, duration, record level and audit id; nothing shortened.
@@ -167,13 +184,10 @@ impl Args {
             self.limit > 0,
             "the controller answers 500 calls at most: write --limit 1 to 500, and go on with --until"
         );
-        let time = |text: &Option<String>| -> anyhow::Result<_> {
-            let time = text.as_deref().map(|text| time(text, now)).transpose()?;
-            Ok(time.map(|time| time.to_string()))
-        };
+        let (since, until) = self.span(now)?;
         let all = [
-            ("since", time(&self.since)?),
-            ("until", time(&self.until)?),
+            ("since", since.map(|time| time.to_string())),
+            ("until", until.map(|time| time.to_string())),
             ("limit", Some(self.limit.to_string())),
             ("agent", self.agent.clone()),
             ("user", self.user.clone()),
@@ -191,11 +205,24 @@ impl Args {
             .collect())
     }
 
+    fn span(&self, now: Timestamp) -> anyhow::Result<(Option<Timestamp>, Option<Timestamp>)> {
+        let time = |flag, text: &Option<String>| {
+            let time = text.as_deref().map(|text| flag_time(flag, text, now));
+            time.transpose()
+        };
+        let (since, until) = (time("--since", &self.since)?, time("--until", &self.until)?);
+        ensure!(
+            since.zip(until).is_none_or(|(since, until)| since <= until),
+            "--since is after --until, and no call is between them; the longer ago goes to --since"
+        );
+        Ok((since, until))
+    }
+
     fn filter(&self, now: Timestamp) -> anyhow::Result<Filter> {
-        let time = |text: &Option<String>| text.as_deref().map(|text| time(text, now)).transpose();
+        let (since, until) = self.span(now)?;
         Ok(Filter {
-            since: time(&self.since)?,
-            until: time(&self.until)?,
+            since,
+            until,
             agent: self.agent.clone(),
             user: self.user.clone(),
             verb: self.verb.clone(),
@@ -273,7 +300,8 @@ fn stream(sources: &Sources, filter: &Filter, out: &mut impl Write) -> anyhow::R
 
 /// What the table need not repeat in each line, and the room it has.
 pub(super) struct View {
-    pub(super) width: usize,
+    /// None where nothing has to be shortened.
+    pub(super) width: Option<usize>,
     /// In UTC; calls of this day are shown with their time only.
     pub(super) today: Date,
     /// The one namespace that was asked for.
@@ -290,7 +318,7 @@ pub(super) fn print(
         Output::Table | Output::Wide if calls.is_empty() => Ok(()),
         Output::Table => {
             let rows: Vec<_> = calls.iter().map(|call| cells(call, view)).collect();
-            table::print(&COLUMNS, &rows, Some(view.width), out)
+            table::print(&COLUMNS, &rows, view.width, out)
         }
         Output::Wide => print_wide(calls, out),
         Output::Json => {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::{
     Connection,
     list::{agent, object, received, status},
+    table::terminal_width,
     text::{Cut, printable, shortened},
 };
 use crate::{
@@ -168,9 +169,13 @@ fn cells(record: &Record) -> [String; 7] {
 }
 
 fn print(cells: &[String; 7]) -> io::Result<()> {
+    let has_room = terminal_width().is_none();
     let cells = cells.iter().zip(WIDTHS);
     let line: Vec<_> = cells
-        .map(|(cell, (width, cut))| format!("{:width$}", shortened(cell, width, cut)))
+        .map(|(cell, (width, cut))| match has_room {
+            true => format!("{cell:width$}"),
+            false => format!("{:width$}", shortened(cell, width, cut)),
+        })
         .collect();
     let mut out = stdout();
     writeln!(out, "{}", line.join("  ").trim_end())?;

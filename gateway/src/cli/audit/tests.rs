@@ -11,9 +11,10 @@ use crate::{
     audit::{
         log::Log,
         query::{Filter, newest_calls, show},
-        record::{Record, sample},
+        record::{Approval, DecisionKind, Record, sample},
     },
     config::{ByteSize, Flush, Recording, WalConfig},
+    mask::Masked,
 };
 
 fn now() -> Timestamp {
@@ -54,6 +55,8 @@ fn times_are_ages_or_points() {
             "{text}"
         );
     }
+    let problem = flag_time("--since", "yesterday", now()).unwrap_err();
+    assert!(format!("{problem:#}").starts_with("--since: \"yesterday\" is not"));
     for text in ["", "10", "yesterday", "-1d", "2026-01-31", "99999999999d"] {
         assert!(time(text, now()).is_err(), "{text}");
     }
@@ -171,7 +174,7 @@ fn listed(sources: &Sources, output: list::Output) -> String {
 
 fn view() -> list::View {
     list::View {
-        width: 140,
+        width: Some(140),
         today: jiff::civil::date(2026, 3, 4),
         namespace: None,
     }
@@ -228,7 +231,7 @@ async fn a_narrow_list_still_says_who_did_what() {
     let directory = tempfile::tempdir().unwrap();
     let sources = recorded(directory.path(), &sample::complete()).await;
     let view = list::View {
-        width: 80,
+        width: Some(80),
         namespace: Some("shop".into()),
         ..view()
     };
@@ -267,6 +270,40 @@ async fn one_call_is_told_in_sections_with_its_checked_digests() {
     }
     assert_eq!(text.matches("computed again: matches").count(), 2);
     assert!(!text.contains('\u{1b}'));
+}
+
+#[tokio::test]
+async fn a_denied_call_is_told_as_denied_in_words_and_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut record = sample::complete();
+    record.decision = Some(DecisionKind::Deny);
+    record.duration_micros = Some(7_712_522);
+    record.held_micros = Some(12_345);
+    record.risk_reasons = vec!["one".to_owned(), "another".to_owned()];
+    record.approval = Some(Approval {
+        id: "shop/one".to_owned(),
+        state: "denied",
+        by: Some("admin".to_owned()),
+        via: Some("Kubernetes"),
+        scope: Some("Once"),
+        reason: Some(Masked::in_test("walk\nhome".to_owned())),
+        decided_at: None,
+        view_digest: None,
+    });
+    let sources = recorded(directory.path(), &record).await;
+    let (found, _) = show(&sources, &record.audit_id);
+    let mut out = Vec::new();
+    show::sections::print(&found, &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    for expected in [
+        "Deployer was denied: create deployments.apps/web/scale -n shop: ",
+        "  took              7.7 s\n",
+        "  held              12 ms\n",
+        "  approval          denied by admin, via Kubernetes, once: \"walk\\nhome\"\n",
+        "  risk reasons      one\n                    another\n",
+    ] {
+        assert!(text.contains(expected), "{expected} is not in\n{text}");
+    }
 }
 
 #[tokio::test]

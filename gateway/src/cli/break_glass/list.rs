@@ -46,7 +46,7 @@ fn print(objects: &[BreakGlass], out: &mut dyn Write) -> io::Result<()> {
         Column::shortened("REASON", 0, 16, Cut::End),
     ];
     let rows: Vec<_> = glasses.iter().map(|glass| cells(glass, now)).collect();
-    table::print(&columns, &rows, Some(table::terminal_width()), out)
+    table::print(&columns, &rows, table::terminal_width(), out)
 }
 
 fn cells(glass: &Glass, now: Timestamp) -> Vec<String> {

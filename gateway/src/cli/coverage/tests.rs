@@ -109,8 +109,8 @@ fn what_needs_a_person_comes_first_and_the_summary_counts_all() {
     let uids: Vec<_> = coverage.pods.iter().map(|line| line.uid.as_str()).collect();
     assert_eq!(uids, ["2", "4", "5", "6", "1", "3"]);
     assert_eq!(
-        summary(&coverage, true),
-        "1 captured, 1 denied, 1 exempt, 3 unknown, 1 not scheduled yet"
+        summary(&coverage),
+        "1 captured, 1 denied, 1 exempt, 3 unknown, 1 pod not scheduled yet"
     );
 }
 

@@ -23,9 +23,14 @@ pub(in crate::cli::audit) fn print(found: &Found, out: &mut impl Write) -> io::R
         .outcome
         .as_ref()
         .map_or_else(|| "unknown".to_owned(), |outcome| status(&outcome.record));
+    let what_became = if is_denied(call) {
+        "was denied:"
+    } else {
+        "did"
+    };
     writeln!(
         out,
-        "{} did {} {}: {result}",
+        "{} {what_became} {} {}: {result}",
         agent(call),
         printable(verb),
         object(call)
@@ -42,14 +47,25 @@ pub(in crate::cli::audit) fn print(found: &Found, out: &mut impl Write) -> io::R
     evidence(out, found)
 }
 
-/// A label with its value; left out where there is none.
+fn is_denied(call: &Record) -> bool {
+    call.text(&["decision"]) == Some("deny") && !is_observed(call)
+}
+
+/// What was denied was forwarded all the same.
+fn is_observed(call: &Record) -> bool {
+    call.text(&["enforcement"]) == Some("observe") && call.text(&["decision"]) != Some("allow")
+}
+
+/// A label with its value, of one line or more; left out where there is none.
 type Line = (&'static str, Option<String>);
 
 fn section(out: &mut impl Write, title: &str, lines: &[Line]) -> io::Result<()> {
     writeln!(out, "\n{title}")?;
     for (label, value) in lines {
-        if let Some(value) = value {
-            writeln!(out, "  {label:<18}{}", printable(value))?;
+        let lines = value.iter().flat_map(|value| value.lines());
+        for (index, line) in lines.enumerate() {
+            let label = if index == 0 { label } else { "" };
+            writeln!(out, "  {label:<18}{}", printable(line))?;
         }
     }
     Ok(())
@@ -78,11 +94,11 @@ fn who(call: &Record) -> Vec<Line> {
         ("commit", text(&["cicd", "commit_sha"])),
         ("CI actor", text(&["cicd", "actor"])),
         ("user", text(&["user", "username"])),
-        ("groups", list(call, &["user", "groups"])),
+        ("groups", list(call, &["user", "groups"], ", ")),
         ("seen upstream as", text(&["upstreamUser", "username"])),
         ("pod", workload_line(call)),
         ("process", process_line(call)),
-        ("from", list(call, &["sourceIPs"])),
+        ("from", list(call, &["sourceIPs"], ", ")),
         ("user agent", text(&["userAgent"])),
         ("session", text(&["sessionID"])),
         ("step", text(&["stepID"])),
@@ -113,8 +129,7 @@ fn what(call: &Record) -> Vec<Line> {
 fn decision(call: &Record) -> Vec<Line> {
     let text = |path: &[&str]| call.text(path).map(str::to_owned);
     let decision = text(&["decision"]).unwrap_or_else(|| "none is recorded".to_owned());
-    let observed = call.text(&["enforcement"]) == Some("observe") && decision != "allow";
-    let decision = match observed {
+    let decision = match is_observed(call) {
         true => format!("{decision}, only observed: the call was forwarded"),
         false => decision,
     };
@@ -122,23 +137,46 @@ fn decision(call: &Record) -> Vec<Line> {
         ("decision", Some(decision)),
         ("rule", text(&["rule"])),
         ("policy digest", text(&["policyDigest"])),
-        (
-            "held",
-            text(&["heldMicros"]).map(|micros| format!("{micros} µs")),
-        ),
-        (
-            "approval",
-            words(
-                call,
-                "approval",
-                &["state", "id", "by", "via", "scope", "reason"],
-            ),
-        ),
+        ("held", lasted(call, "heldMicros")),
+        ("approval", approval(call)),
+        ("request", text(&["approval", "id"])),
         ("decided", text(&["approval", "decidedAt"])),
         ("reviewer saw", text(&["approval", "viewDigest"])),
         ("risk", text(&["risk"])),
-        ("risk reasons", list(call, &["riskReasons"])),
+        ("risk reasons", list(call, &["riskReasons"], "\n")),
     ]
+}
+
+/// `approved by admin, via Kubernetes, once: "walk"`.
+fn approval(call: &Record) -> Option<String> {
+    let text = |name| {
+        call.text(&["approval", name])
+            .filter(|text| !text.is_empty())
+    };
+    let mut told = text("state")?.to_lowercase();
+    for (before, name) in [(" by ", "by"), (", via ", "via")] {
+        if let Some(text) = text(name) {
+            told.push_str(before);
+            told.push_str(text);
+        }
+    }
+    told.push_str(match text("scope") {
+        Some("Once") => ", once",
+        Some("SameRequest") => ", for the same request",
+        Some("Command") => ", for the command",
+        Some("Session") => ", for the session",
+        _ => "",
+    });
+    let reason = text("reason").map(|reason| format!(": {reason:?}"));
+    Some(told + &reason.unwrap_or_default())
+}
+
+fn lasted(call: &Record, column: &str) -> Option<String> {
+    Some(match call.integer(&[column])? {
+        micros @ ..1_000 => format!("{micros} µs"),
+        micros @ ..1_000_000 => format!("{} ms", micros / 1_000),
+        micros => format!("{}.{} s", micros / 1_000_000, micros / 100_000 % 10),
+    })
 }
 
 fn response(out: &mut impl Write, call: &Record) -> io::Result<()> {
@@ -153,10 +191,7 @@ fn response(out: &mut impl Write, call: &Record) -> io::Result<()> {
         ("reason", text(&["responseStatus", "reason"])),
         ("message", text(&["responseStatus", "message"])),
         ("completed", text(&["stageTimestamp"])),
-        (
-            "took",
-            text(&["durationMicros"]).map(|micros| format!("{micros} µs")),
-        ),
+        ("took", lasted(call, "durationMicros")),
         ("response bytes", text(&["responseBytes"])),
         ("items", text(&["itemCount"])),
         (
@@ -324,14 +359,14 @@ fn words(call: &Record, group: &str, names: &[&str]) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" "))
 }
 
-fn list(call: &Record, path: &[&str]) -> Option<String> {
+fn list(call: &Record, path: &[&str], between: &str) -> Option<String> {
     let values: Vec<_> = call
         .value(path)?
         .as_array()?
         .iter()
         .filter_map(Value::as_str)
         .collect();
-    Some(values.join(", "))
+    Some(values.join(between))
 }
 
 fn secrets(call: &Record) -> Option<String> {
