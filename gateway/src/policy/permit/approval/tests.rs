@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use crate::{
     api::{
         approval_decision::ApprovalDecision,
@@ -122,6 +124,21 @@ fn what_was_approved_passes_once() {
     assert_eq!(judged(earlier, &claim(), 1), Err(NotApproved::UsedUp));
 }
 
+/// The API server dates what it writes.
+#[test]
+fn a_gateway_whose_clock_is_behind_uses_nothing_that_has_expired() {
+    let marked_at = |second| {
+        let mut request = approved(Scope::Once, vec![by("call-1", 0)]);
+        let entry = |time: Timestamp| json!({"manager": "sallyport", "time": time.to_string()});
+        let entries = json!([entry(at(second)), entry(at(0))]);
+        request.metadata.managed_fields = serde_json::from_value(entries).expect("entries");
+        request
+    };
+    assert_eq!(judged(marked_at(899), &claim(), -300), Ok(()));
+    let late = judged(marked_at(900), &claim(), -300);
+    assert_eq!(late, Err(NotApproved::Expired));
+}
+
 #[test]
 fn a_use_by_nobody_or_another_permits_nothing() {
     for uses in [Vec::new(), vec![by("call-0", 0)]] {
@@ -163,6 +180,10 @@ fn the_rest_of_a_command_is_of_that_command_and_soon_over() {
         judged(approved(Scope::Command, uses()), &other, 121),
         Err(NotApproved::UsedUp)
     );
+    // The first was let pass by a gateway whose clock is ahead.
+    let ahead = |second| approved(Scope::Command, vec![by("call-1", second), by("call-2", 1)]);
+    assert_eq!(judged(ahead(122), &other, 2), Ok(()));
+    assert_eq!(judged(ahead(123), &other, 2), Err(NotApproved::UsedUp));
     for elsewhere in [
         Claim {
             command: Some("session-2".to_owned()),
