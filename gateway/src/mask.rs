@@ -25,17 +25,18 @@ use serde::Serialize;
 pub use self::{
     body::{Body, BodyMasker, DigestOnly, RecordedBody},
     detectors::{OwnDetector, Problem as DetectorProblem, Unusable},
-    fields::{FieldProblem, SensitiveFields, UnusableFields, is_sensitive},
+    fields::{FieldProblem, SensitiveFields, UnusableFields, always_masked, is_sensitive},
     findings::{Findings, ObjectFacts, SecretPassed, StatusFacts},
     key::{Digest, Key, KeyError},
     output::{OutputMasker, RecordedOutput},
-    placeholder::{Kind as PlaceholderKind, Placeholder},
+    placeholder::{Kind as PlaceholderKind, Placeholder, TooMuchEncoded},
     quotes::unquoted,
     rule::{Decoys, Rule, SecretName},
     session::{ExitStatus, session},
     shown::{Disguised, is_disguise, shown_parameter, shown_text, shown_uri},
     text::{has_secret, request_uri, request_uri_start, text, user_agent, whole_text},
     view::{Issued, Shown, Unmaskable, View, Viewer},
+    yaml::LINE_BREAKS,
 };
 
 mod arguments;

@@ -2,7 +2,10 @@
 //!
 //! An object whose name or namespace neither it nor the URL says counts as one that is meant.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 pub(super) use self::{
     nodes::{Nodes, fold},
@@ -27,21 +30,27 @@ mod tests;
 
 const PATHS_MOST: usize = 64;
 
-/// What a list has besides its objects.
-const OF_LISTS: [&str; 6] = [
-    "apiversion",
-    "kind",
-    "metadata",
-    "items",
-    "rows",
-    "columndefinitions",
-];
-const OF_LISTS_METADATA: [&str; 4] = [
-    "resourceversion",
-    "continue",
-    "remainingitemcount",
-    "selflink",
-];
+const GROUP: &str = "sallyport.dev";
+
+/// What people are shown of a call has the record's placeholders, which are equal where values are: whoever asks could
+/// compare a secret with guesses.
+static OF_REQUESTS: LazyLock<SensitiveFields> = LazyLock::new(|| {
+    let any = || vec![ANY.to_owned()];
+    let written = config::SensitiveFields {
+        api_groups: vec![GROUP.to_owned()],
+        resources: vec!["approvalrequests".to_owned()],
+        namespaces: any(),
+        names: any(),
+        paths: vec![".spec.diff".to_owned(), ".spec.object".to_owned()],
+    };
+    SensitiveFields::new(&written).expect("a test compiles it")
+});
+
+/// Whether an agent sees objects of this resource masked, whatever policy says.
+pub fn always_masked(request: &RequestInfo) -> bool {
+    has(&OF_REQUESTS.0.api_groups, &request.api_group)
+        && has(&OF_REQUESTS.0.resources, &request.resource)
+}
 
 /// One entry that was checked: some fields of some objects.
 #[derive(Clone, Debug)]
@@ -203,7 +212,8 @@ impl Selected {
         if resource.is_empty() {
             return None;
         }
-        let entries: Vec<_> = all.iter().filter(is_of).cloned().collect();
+        let all = all.iter().chain([&*OF_REQUESTS]);
+        let entries: Vec<_> = all.filter(is_of).cloned().collect();
         let known = |text: &String| (!text.is_empty()).then(|| text.clone());
         (!entries.is_empty()).then(|| Self {
             entries,
@@ -212,7 +222,7 @@ impl Selected {
                 namespaces: known(&rule.namespace).into_iter().collect(),
                 is_unsure: false,
             },
-            is_custom: !protobuf::has_group(group),
+            is_custom: !protobuf::has_group(group) && group != GROUP,
             is_config_map: (group, resource) == ("", "configmaps"),
         })
     }
@@ -230,17 +240,6 @@ impl Selected {
             .iter()
             .filter(|fields| identity.is_meant(&fields.0));
         Nodes::of(meant.map(|fields| &fields.0.paths))
-    }
-
-    /// Whether a member of a list, or of its metadata, is hidden in the objects of this resource, and no list has it.
-    pub(super) fn is_no_lists(&self, name: Option<&str>, is_metadata: bool) -> bool {
-        let all = Nodes::of(self.entries.iter().map(|fields| &fields.0.paths));
-        let (nodes, known) = match is_metadata {
-            true => (all.member(Some("metadata")), &OF_LISTS_METADATA[..]),
-            false => (all, &OF_LISTS[..]),
-        };
-        let is_known = name.is_some_and(|name| known.contains(&&*fold(name)));
-        !is_known && !nodes.member(name).is_empty()
     }
 }
 

@@ -38,10 +38,12 @@ const COLUMNS: &str = "\"columnDefinitions\"";
 const ROWS: &str = "\"rows\"";
 /// An escape of an ASCII character: what hides behind it is seen only once it is read.
 const ESCAPE: &str = "\\u00";
+/// Some write the slashes of a URL so.
+const ESCAPED_SLASHES: &str = ":\\/\\/";
 
 /// The texts of all detectors, so that one search is enough; those of the configuration are searched for apart.
 static TEXTS: LazyLock<Search> = LazyLock::new(|| {
-    let names = [ENV, COLUMNS, ROWS, ESCAPE];
+    let names = [ENV, COLUMNS, ROWS, ESCAPE, ESCAPED_SLASHES];
     Search::new(names.into_iter().chain(Detectors::texts()))
 });
 
@@ -103,9 +105,12 @@ fn looked_at(
         inspection.strings(own);
     }
     inspection.operations();
-    let edits = in_order(inspection.edits);
+    let mut edits = in_order(inspection.edits);
     if edits.is_empty() {
         return (json, 0);
+    }
+    if !by_name {
+        keep_apart(key, &mut edits);
     }
     let count = u32::try_from(edits.len()).unwrap_or(u32::MAX);
     (replaced(&json, &edits), count)
@@ -233,10 +238,13 @@ impl Inspection<'_> {
             return;
         }
         for operation in operations(self.json, start) {
-            for value in &operation.values {
-                for path in operation.paths.iter().flatten() {
-                    self.operand(path, value.clone());
+            match (&operation.paths[..], &operation.values[..]) {
+                ([Some(path)], [value]) => self.operand(path, value.clone()),
+                // Which of them counts, nobody can tell, and all pairs would be too many.
+                (paths, values) if paths.len() > 1 || values.len() > 1 => {
+                    values.iter().for_each(|value| self.replace(value.clone()));
                 }
+                _ => {}
             }
         }
     }
@@ -257,6 +265,28 @@ impl Inspection<'_> {
             b'{' => self.variable(value),
             _ => self.replace(value),
         }
+    }
+}
+
+/// Who looks must not learn that two values of one object are equal, or could set a thousand guesses beside a secret.
+/// A value that stays where it was among those that are hidden looks as before.
+fn keep_apart(key: &Key, edits: &mut [Edit]) {
+    let marker = key.marker();
+    for (place, (_, text)) in edits.iter_mut().enumerate() {
+        let mut apart = String::with_capacity(text.len());
+        let mut rest = &**text;
+        while let Some(found) = rest.find(&marker) {
+            let digest = found + marker.len();
+            let Some(recorded) = rest.get(digest..digest + Placeholder::RECORD_DIGITS) else {
+                break;
+            };
+            apart.push_str(&rest[..found]);
+            let nth = [place, apart.len()].map(usize::to_be_bytes).concat();
+            apart.push_str(&key.placeholder_at(&nth, recorded.as_bytes()));
+            rest = &rest[digest + Placeholder::RECORD_DIGITS..];
+        }
+        apart.push_str(rest);
+        *text = apart;
     }
 }
 

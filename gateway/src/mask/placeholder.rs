@@ -1,6 +1,6 @@
 //! Placeholders, found wherever somebody put them.
 
-use std::{fmt, io::Read, sync::LazyLock};
+use std::{cell::Cell, fmt, io::Read, sync::LazyLock};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{
@@ -22,6 +22,10 @@ const KEY_DIGITS: usize = 8;
 const DEPTH: u32 = 4;
 /// Bytes of one text that are inflated.
 const INFLATED: u64 = 4 << 20;
+/// Bytes that are decoded and inflated of one body in all, beside so many of each of its own: encodings in encodings
+/// multiply.
+const DECODED: usize = 32 << 20;
+const DECODED_OF_EACH: usize = 16;
 /// The shortest base64 that can hold a placeholder.
 const ENCODED_MIN: usize = 48;
 
@@ -85,18 +89,27 @@ impl Placeholder {
 
     /// The first one in `bytes`, as it is or in base64, gzip, and those in each other.
     pub fn find(bytes: &[u8]) -> Option<Self> {
+        Self::find_within(bytes).ok().flatten()
+    }
+
+    /// The same, where it can be told.
+    pub fn find_within(bytes: &[u8]) -> Result<Option<Self>, TooMuchEncoded> {
         let mut first = None;
-        Search { depth: 0 }.run(bytes, &mut |found| {
+        let search = Search::of(bytes);
+        let found = search.run(bytes, &mut |found| {
             first = Some(found);
             true
         });
-        first
+        match found || search.left.get() > 0 {
+            true => Ok(first),
+            false => Err(TooMuchEncoded),
+        }
     }
 
-    /// All that are in `bytes`.
+    /// All that are in `bytes`, as far as can be told.
     pub fn find_all(bytes: &[u8]) -> Vec<Self> {
         let mut all = Vec::new();
-        Search { depth: 0 }.run(bytes, &mut |found| {
+        Search::of(bytes).run(bytes, &mut |found| {
             if !all.contains(&found) {
                 all.push(found);
             }
@@ -116,22 +129,45 @@ impl fmt::Display for Placeholder {
     }
 }
 
+/// There is more in encodings in it than anybody looks through.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TooMuchEncoded;
+
 struct Search {
-    depth: u32,
+    /// Bytes that may still be decoded.
+    left: Cell<usize>,
 }
 
 impl Search {
-    /// Hands on what it finds until `enough` says so; whether it did.
-    fn run(&self, bytes: &[u8], enough: &mut dyn FnMut(Placeholder) -> bool) -> bool {
-        plain(bytes, enough) || self.depth < DEPTH && self.decoded(bytes, enough)
+    fn of(bytes: &[u8]) -> Self {
+        Self {
+            left: Cell::new(DECODED + DECODED_OF_EACH * bytes.len()),
+        }
     }
 
-    fn decoded(&self, bytes: &[u8], enough: &mut dyn FnMut(Placeholder) -> bool) -> bool {
-        let inside = Self {
-            depth: self.depth + 1,
-        };
+    /// Hands on what it finds until `enough` says so; whether it did.
+    fn run(&self, bytes: &[u8], enough: &mut dyn FnMut(Placeholder) -> bool) -> bool {
+        self.inside(bytes, 0, enough)
+    }
+
+    fn inside(
+        &self,
+        bytes: &[u8],
+        depth: u32,
+        enough: &mut dyn FnMut(Placeholder) -> bool,
+    ) -> bool {
+        plain(bytes, enough) || depth < DEPTH && self.decoded(bytes, depth + 1, enough)
+    }
+
+    fn decoded(
+        &self,
+        bytes: &[u8],
+        depth: u32,
+        enough: &mut dyn FnMut(Placeholder) -> bool,
+    ) -> bool {
         if bytes.starts_with(&[0x1f, 0x8b]) {
-            return inside.run(&inflated(bytes), enough);
+            let inflated = inflated(bytes, self.left.get());
+            return self.takes(inflated.len()) && self.inside(&inflated, depth, enough);
         }
         base64_runs(bytes).any(|run| {
             // What stands before it in the same encoding moves it by up to three digits.
@@ -139,11 +175,17 @@ impl Search {
                 let digits = &run[skipped..];
                 // One digit alone is no byte.
                 let whole = &digits[..digits.len() - usize::from(digits.len() % 4 == 1)];
-                STANDARD
-                    .decode(whole)
-                    .is_ok_and(|decoded| worth(&decoded) && inside.run(&decoded, enough))
+                self.takes(whole.len())
+                    && STANDARD.decode(whole).is_ok_and(|decoded| {
+                        worth(&decoded) && self.inside(&decoded, depth, enough)
+                    })
             })
         })
+    }
+
+    fn takes(&self, bytes: usize) -> bool {
+        self.left.set(self.left.get().saturating_sub(bytes));
+        self.left.get() > 0
     }
 }
 
@@ -159,9 +201,9 @@ fn worth(decoded: &[u8]) -> bool {
 }
 
 /// As far as it can be inflated.
-fn inflated(bytes: &[u8]) -> Vec<u8> {
+fn inflated(bytes: &[u8], most: usize) -> Vec<u8> {
     let mut plain = Vec::new();
-    let mut reader = MultiGzDecoder::new(bytes).take(INFLATED);
+    let mut reader = MultiGzDecoder::new(bytes).take(INFLATED.min(most as u64));
     let _cut = reader.read_to_end(&mut plain);
     plain
 }

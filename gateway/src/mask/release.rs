@@ -16,8 +16,9 @@ use super::Placeholder;
 /// How the names of helm's own Secrets begin.
 pub(super) const NAME: &str = "sh.helm.release.v1.";
 
-/// Helm stores nothing longer than what a Secret holds; this is what it may inflate to.
+/// Helm stores nothing longer than what a Secret holds; this is what it may inflate to, and those of one answer together.
 const INFLATED: u64 = 16 << 20;
+pub(super) const INFLATED_IN_ALL: u64 = 64 << 20;
 
 /// What helm itself says of a release that went well. Other words may quote what failed.
 const PLAIN: [&str; 8] = [
@@ -86,8 +87,9 @@ struct Metadata {
 }
 
 /// The release in `text` (a member of a Secret's `data`) as an agent sees it; `None` where it is none.
-pub(super) fn shown(text: &[u8], placeholder: &Placeholder) -> Option<String> {
-    let mut release = read(text)?;
+/// `left` is what may still be inflated.
+pub(super) fn shown(text: &[u8], placeholder: &Placeholder, left: &mut u64) -> Option<String> {
+    let mut release = read(text, left)?;
     release.manifest = format!("[{placeholder}, the manifest is masked by policy");
     release.hooks = vec![Hook {
         name: "masked",
@@ -108,11 +110,14 @@ pub(super) fn shown(text: &[u8], placeholder: &Placeholder) -> Option<String> {
     Some(STANDARD.encode(STANDARD.encode(gzip.finish().ok()?)))
 }
 
-fn read(text: &[u8]) -> Option<Release> {
+fn read(text: &[u8], left: &mut u64) -> Option<Release> {
     let stored = STANDARD.decode(text).ok()?;
     let zipped = STANDARD.decode(stored).ok()?;
-    let json = MultiGzDecoder::new(&zipped[..]).take(INFLATED);
-    serde_json::from_reader(BufReader::new(json)).ok()
+    let most = INFLATED.min(*left);
+    let mut json = BufReader::new(MultiGzDecoder::new(&zipped[..]).take(most));
+    let release = serde_json::from_reader(&mut json).ok();
+    *left -= most - json.get_ref().limit();
+    release
 }
 
 #[cfg(test)]
@@ -148,7 +153,12 @@ mod tests {
             "manifest": "stringData: {password: canary}",
             "hooks": [{"manifest": "canary"}],
         });
-        let text = shown(stored(&release).as_bytes(), &placeholder()).unwrap();
+        let text = shown(
+            stored(&release).as_bytes(),
+            &placeholder(),
+            &mut INFLATED_IN_ALL.clone(),
+        )
+        .unwrap();
         let seen = seen(&text);
         assert!(!seen.to_string().contains("canary"), "{seen}");
         assert_eq!(seen["chart"]["metadata"]["appVersion"], "1");
@@ -170,7 +180,12 @@ mod tests {
             "name": "site", "namespace": "shop", "version": 1, "chart": {"metadata": {"name": "w", "version": "1"}},
             "info": {"status": "failed", "description": "Upgrade failed: canary"},
         });
-        let text = shown(stored(&release).as_bytes(), &placeholder()).unwrap();
+        let text = shown(
+            stored(&release).as_bytes(),
+            &placeholder(),
+            &mut INFLATED_IN_ALL.clone(),
+        )
+        .unwrap();
         assert_eq!(seen(&text)["info"]["description"], "masked by policy");
     }
 
@@ -181,7 +196,15 @@ mod tests {
             "cGxhaW4=",
             &STANDARD.encode(STANDARD.encode([0x1f, 0x8b, 8])),
         ] {
-            assert_eq!(shown(text.as_bytes(), &placeholder()), None, "{text}");
+            assert_eq!(
+                shown(
+                    text.as_bytes(),
+                    &placeholder(),
+                    &mut INFLATED_IN_ALL.clone()
+                ),
+                None,
+                "{text}"
+            );
         }
     }
 }

@@ -196,7 +196,6 @@ impl Scanner {
         self.sink = Sink::broken();
     }
 
-    #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.sink.capacity()
             + self.collected.capacity()

@@ -98,7 +98,6 @@ impl Sink {
         }
     }
 
-    #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }

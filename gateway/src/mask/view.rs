@@ -181,8 +181,8 @@ impl View {
             .unwrap_or_default()
     }
 
-    #[cfg(test)]
-    pub(super) fn capacity(&self) -> usize {
+    /// The memory that it takes.
+    pub fn capacity(&self) -> usize {
         self.0.as_ref().map_or(0, Scanner::capacity)
     }
 }

@@ -15,6 +15,9 @@ const DEPTH: usize = 100;
 const ALIASES: usize = 1000;
 const EXPANDED: usize = 4 << 20;
 
+/// There the API server, which reads YAML 1.1, takes a comment for ended, and what follows counts.
+pub const LINE_BREAKS: [char; 4] = ['\u{85}', '\u{2028}', '\u{2029}', '\u{feff}'];
+
 /// What is written as JSON, as kubectl writes its apply patches, is handed on as it comes.
 pub(super) enum Yaml {
     /// Spaces so far.
@@ -68,6 +71,9 @@ impl Yaml {
 /// Members stay in their order, so that an object says what it is where its author said it.
 fn to_json(text: &[u8]) -> Result<Vec<u8>, Refused> {
     let text = std::str::from_utf8(text).map_err(|_| Refused::Malformed)?;
+    if text.contains(LINE_BREAKS) {
+        return Err(Refused::Malformed);
+    }
     let mut json = Vec::with_capacity(text.len());
     let read = serde_saphyr::with_deserializer_from_str_with_options(text, options(), |document| {
         Written(&mut json).deserialize(document)
@@ -236,6 +242,7 @@ mod tests {
             "a: *b\n",
             "\"a\": \"\\xff",
             "a:\n\t- b\n",
+            "a: 1 # \u{2028}b: 2\n",
         ] {
             assert!(json(yaml).is_err(), "{yaml:?}");
         }

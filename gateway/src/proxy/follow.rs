@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     audit::{record::Outcome, wal::NotRecorded},
-    mask::{BodyMasker, Unmaskable, View},
+    mask::{BodyMasker, View},
     request_info::RequestInfo,
 };
 
@@ -74,6 +74,8 @@ struct Following {
     growing: Option<Growing>,
     /// What the agent sees instead of the bytes as they come.
     view: Option<View>,
+    /// One object of a view, and what its reader has not taken of it, takes room as it comes.
+    showing: Option<Growing>,
     read_lag: bool,
 }
 
@@ -110,6 +112,7 @@ pub(super) async fn follow(
     let following = Following {
         masker: recording.recorder().masker(&head.headers, info, wanted),
         growing: recording.growing().filter(|_| info.is_pod_log()),
+        showing: recording.growing().filter(|_| is_masked),
         view,
         recording,
         read_lag,
@@ -212,10 +215,13 @@ impl Following {
             mut recording,
             masker,
             growing,
+            showing,
             view,
             read_lag,
         } = self;
-        recording.keep(growing.and_then(Growing::into_room));
+        for grown in [growing, showing].into_iter().flatten() {
+            recording.keep(grown.into_room());
+        }
         // Of a stream that was ended there is still a view.
         recording.showed_of(view);
         recording.answered(masker.finish());
@@ -233,9 +239,16 @@ impl Following {
         recording.finish(outcome).await
     }
 
+    fn has_room(&mut self, held: usize) -> Result<(), Unshowable> {
+        let has_room = |showing: &mut Growing| showing.holds(held);
+        match self.showing.as_mut().is_none_or(has_room) {
+            true => Ok(()),
+            false => Err(Unshowable::NoRoom),
+        }
+    }
+
     /// Nothing more may go on.
-    fn withhold(&mut self, error: Unmaskable) -> Unshowable {
-        let unshowable = Unshowable::from(error);
+    fn withhold(&mut self, unshowable: Unshowable) -> Unshowable {
         self.recording.broken_off(&unshowable.to_string());
         unshowable
     }
@@ -246,10 +259,13 @@ impl Following {
             mut recording,
             masker,
             growing,
+            showing,
             view,
             ..
         } = self;
-        recording.keep(growing.and_then(Growing::into_room));
+        for grown in [growing, showing].into_iter().flatten() {
+            recording.keep(grown.into_room());
+        }
         recording.showed_of(view);
         recording.answered(masker.finish());
     }
@@ -333,6 +349,9 @@ impl FollowedBody {
             None => Ok(Some(frame)),
             Some(view) => {
                 let shown = view.update(data);
+                let held = view.capacity() + shown.as_ref().map_or(0, Vec::len);
+                let shown = shown.map_err(Unshowable::from);
+                let shown = shown.and_then(|shown| following.has_room(held).map(|()| shown));
                 Ok(data_frame(
                     shown.map_err(|error| following.withhold(error))?,
                 ))
@@ -348,7 +367,8 @@ impl FollowedBody {
         let Some(view) = following.view.take() else {
             return Ok(None);
         };
-        let shown = view.finish().map_err(|error| following.withhold(error))?;
+        let shown = view.finish().map_err(Unshowable::from);
+        let shown = shown.map_err(|error| following.withhold(error))?;
         following.recording.showed(shown.issued);
         self.masked = Some(shown.masked);
         Ok(data_frame(shown.rest))

@@ -235,7 +235,7 @@ impl Recorder {
                 .header(&header::USER_AGENT)
                 .map(|agent| mask::user_agent(&self.key, agent)),
             source_ips: arrival.client.iter().map(ToString::to_string).collect(),
-            object_ref: object_ref(info),
+            object_ref: object_ref(&self.key, info),
             user: identity.map(|identity| identity.user.clone()),
             upstream_user: identity.map(|identity| identity.upstream_user.clone()),
             agent: provenance.and_then(|provenance| provenance.agent.clone()),
@@ -368,14 +368,16 @@ pub(super) fn secrets_seen(findings: &Findings) -> Vec<SecretSeen> {
     seen.collect()
 }
 
-fn object_ref(info: &RequestInfo) -> Option<ObjectRef> {
+/// Names are an agent's to choose, also of what is not there.
+fn object_ref(key: &mask::Key, info: &RequestInfo) -> Option<ObjectRef> {
+    let masked = |name: &str| mask::text(key, name).into_inner();
     info.is_resource_request.then(|| ObjectRef {
         api_group: info.api_group.clone(),
         api_version: info.api_version.clone(),
         resource: info.resource.clone(),
         subresource: info.subresource.clone(),
-        namespace: info.namespace.clone(),
-        name: info.name.clone(),
+        namespace: masked(&info.namespace),
+        name: masked(&info.name),
         ..ObjectRef::default()
     })
 }

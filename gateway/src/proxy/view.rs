@@ -38,6 +38,10 @@ pub(super) enum Unshowable {
     MediaType(String),
     #[error("the API server compressed it although it was asked not to")]
     Compressed,
+    #[error(
+        "the bodies of this user's calls in flight take all the room it may have (limits.perPrincipal.bufferedBytes)"
+    )]
+    NoRoom,
     #[error("it cannot be masked: {0}")]
     Unmaskable(#[from] Unmaskable),
 }
@@ -58,7 +62,9 @@ impl Gateway {
         upgrades: bool,
     ) -> Result<Option<AgentView>, Denial> {
         let info = call.attributes.request;
-        let masked = permit.obligations().agent_view == Extent::Masked || self.writes_unseen(call);
+        let masked = permit.obligations().agent_view == Extent::Masked
+            || mask::always_masked(info)
+            || self.writes_unseen(call);
         if !masked || !answers_with_objects(info) {
             return Ok(None);
         }

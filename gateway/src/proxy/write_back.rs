@@ -8,7 +8,11 @@ use memchr::memmem;
 
 use self::reading::Reading;
 use super::content;
-use crate::{mask::Placeholder, policy::Denial, request_info::media_type};
+use crate::{
+    mask::{Placeholder, TooMuchEncoded},
+    policy::Denial,
+    request_info::media_type,
+};
 
 mod reading;
 
@@ -17,13 +21,11 @@ const NAMED: usize = 64 << 10;
 
 /// Refuses a call whose target or body has a placeholder in it. `content_type` is the header as it came.
 pub(super) fn check(target: &str, content_type: Option<&[u8]>, body: &[u8]) -> Result<(), Denial> {
-    if Placeholder::find(&percent_decoded(target)).is_some() {
+    let in_target = Placeholder::find_within(&percent_decoded(target));
+    if in_target.map_err(|_| too_much_encoded())?.is_some() {
         return Err(denial("the URL"));
     }
-    if body.is_empty() {
-        return Ok(());
-    }
-    if !has_placeholder(body) {
+    if body.is_empty() || !has_placeholder(body).map_err(|_| too_much_encoded())? {
         return Ok(());
     }
     let field = field(content_type, body);
@@ -31,9 +33,12 @@ pub(super) fn check(target: &str, content_type: Option<&[u8]>, body: &[u8]) -> R
 }
 
 /// As it is written, or behind the escapes that JSON and YAML share.
-fn has_placeholder(body: &[u8]) -> bool {
-    let escaped = || memmem::find(body, b"\\u").is_some();
-    Placeholder::find(body).is_some() || escaped() && Placeholder::find(&unescaped(body)).is_some()
+fn has_placeholder(body: &[u8]) -> Result<bool, TooMuchEncoded> {
+    if Placeholder::find_within(body)?.is_some() {
+        return Ok(true);
+    }
+    let is_escaped = memmem::find(body, b"\\u").is_some();
+    Ok(is_escaped && Placeholder::find_within(&unescaped(body))?.is_some())
 }
 
 /// The first field that has one in it, whatever the format.
@@ -112,6 +117,14 @@ fn denial(field: &str) -> Denial {
         hint: "Leave the field out: change only what you mean to change, with a patch (kubectl patch, or kubectl apply \
                --server-side of those fields alone); or write the real value."
             .into(),
+    }
+}
+
+fn too_much_encoded() -> Denial {
+    Denial {
+        rule: "built-in/write-back".into(),
+        reason: "there is more base64 and gzip inside of each other in it than the gateway looks through for placeholders".into(),
+        hint: "Send it in smaller parts, or encoded once.".into(),
     }
 }
 

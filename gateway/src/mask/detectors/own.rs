@@ -28,6 +28,10 @@ pub enum Problem {
     )]
     Prefix,
     #[error(
+        "has a prefix that numbers and literals of JSON begin with, too; add what else stands before them"
+    )]
+    Number,
+    #[error(
         "has a length that is not between 8 and 4096; give the least number of characters behind the prefix"
     )]
     Length,
@@ -45,6 +49,15 @@ pub enum Problem {
     FindsTooMuch(usize),
 }
 
+/// Outside of a string nothing is looked for.
+fn is_of_numbers(prefix: &str) -> bool {
+    let lower = prefix.to_ascii_lowercase();
+    lower.bytes().all(|byte| b"0123456789+-.e".contains(&byte))
+        || ["true", "false", "null"]
+            .iter()
+            .any(|literal| literal.contains(&*lower))
+}
+
 impl OwnDetector {
     pub fn new(written: &config::Detector) -> Result<Self, Problem> {
         let config::Detector {
@@ -56,6 +69,9 @@ impl OwnDetector {
         } = written;
         if !(SHORTEST..=PREFIX_MOST).contains(&prefix.len()) || !prefix.is_ascii() {
             return Err(Problem::Prefix);
+        }
+        if is_of_numbers(prefix) {
+            return Err(Problem::Number);
         }
         if !LENGTHS.contains(length) {
             return Err(Problem::Length);

@@ -311,6 +311,10 @@ fn a_detector_whose_examples_are_not_as_it_says_is_wrong() {
     );
     assert_eq!(with(&[], &["acme-4fK9zQ2m"]), Err(Problem::FindsTooMuch(0)));
     assert_eq!(with(&["acme-4fK9zQ2m"; 17], &[]), Err(Problem::Examples));
+    for prefix in ["4111", "-1.5e", "True", "null"] {
+        let refused = OwnDetector::new(&written(prefix, "0-9", 8)).map(drop);
+        assert_eq!(refused, Err(Problem::Number), "{prefix}");
+    }
 }
 
 #[test]

@@ -20,6 +20,28 @@ fn tree(paths: &[&str]) -> Tree {
 }
 
 #[test]
+fn what_people_are_shown_of_a_call_is_hidden_from_agents() {
+    let at = |target: &str| RequestInfo::parse("GET", target).expect("a request");
+    let request = at("/apis/sallyport.dev/v1alpha1/namespaces/shop/approvalrequests/x");
+    assert!(always_masked(&request));
+    let key = Key::from_bytes([7; 32]);
+    for (pointer, is_hidden) in [
+        ("/spec/diff", true),
+        ("/spec/object", true),
+        ("/status/votes", false),
+        ("/spec/call/verb", false),
+    ] {
+        assert_eq!(
+            is_sensitive(&key, &request, pointer),
+            is_hidden,
+            "{pointer}"
+        );
+    }
+    let stops = at("/apis/sallyport.dev/v1alpha1/agentstops/x");
+    assert!(!always_masked(&stops));
+}
+
+#[test]
 fn a_path_is_read_as_kubectl_writes_it() {
     let name = |name: &str| Segment::Name(name.to_owned());
     for (text, segments) in [

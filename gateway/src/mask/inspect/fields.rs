@@ -157,13 +157,13 @@ impl<'w, 'a> Walk<'w, 'a> {
             nodes.and(&COPY)
         };
         for operation in operations(self.json, start) {
+            // Which of several counts, nobody can tell.
+            let path = match &operation.paths[..] {
+                [path] => path.as_deref(),
+                _ => None,
+            };
             for value in &operation.values {
-                for path in &operation.paths {
-                    self.operand(value.start, path.as_deref(), &nodes);
-                }
-                if operation.paths.is_empty() {
-                    self.operand(value.start, None, &nodes);
-                }
+                self.operand(value.start, path, &nodes);
             }
         }
     }

@@ -34,6 +34,24 @@ fn values_of_environment_variables_are_replaced_and_nothing_else() {
 }
 
 #[test]
+fn an_operation_with_many_paths_and_values_is_hidden_without_trying_all_pairs() {
+    let many = 2_000;
+    let paths = r#""path":"/spec/env/0/value","#.repeat(many);
+    let values = vec![r#""value":"x""#; many].join(",");
+    let (masked, count) = inspected(&format!("[{{{paths}{values}}}]"));
+    assert_eq!(count as usize, many);
+    assert!(!masked.contains(r#":"x""#));
+    let (masked, _) = inspected(r#"[{"path":"/a","path":"/spec/env","value":{"b":"hunter2"}}]"#);
+    assert!(!masked.contains("hunter2"), "{masked}");
+}
+
+#[test]
+fn the_password_of_a_url_with_escaped_slashes_is_found() {
+    let (masked, count) = inspected(r#"{"a":"postgres:\/\/u:hunter2@db"}"#);
+    assert!(count == 1 && !masked.contains("hunter2"), "{masked}");
+}
+
+#[test]
 fn escapes_hide_neither_names_nor_secrets() {
     let env = r#"{"\u0065nv":[{"name":"A","value":"x"}]}"#;
     assert_eq!(

@@ -9,7 +9,7 @@ use memchr::memmem::Finder;
 use super::{
     super::{
         Placeholder,
-        fields::{Selected, fold},
+        fields::fold,
         inspect::{Column, columns_of, inspect_known, inspect_row},
         object::{Object, Place, Slot},
         release,
@@ -40,6 +40,8 @@ pub(in crate::mask) struct Eyes {
     /// A row, or what defines the columns, is read: in how many containers it is, and where it begins in the output.
     read_whole: Option<(usize, usize)>,
     issued: Issued,
+    /// What releases of helm's may still inflate to.
+    inflates: u64,
 }
 
 impl Scanner {
@@ -55,6 +57,7 @@ impl Scanner {
             columns: Vec::new(),
             read_whole: None,
             issued: Issued::default(),
+            inflates: release::INFLATED_IN_ALL,
         }));
     }
 
@@ -96,6 +99,7 @@ impl Scanner {
             columns: Vec::new(),
             read_whole: None,
             issued: Issued::default(),
+            inflates: release::INFLATED_IN_ALL,
         }))
     }
 
@@ -123,16 +127,14 @@ impl Scanner {
     }
 
     fn see_name_in_list(&mut self, place: Option<Place>) {
-        let is_metadata = place == Some(Place::Metadata);
-        if !is_metadata && place != Some(Place::Object) {
-            return;
-        }
-        let name = std::str::from_utf8(&self.collected).ok();
-        let is_hidden = self
-            .fields()
-            .is_some_and(|fields| fields.is_no_lists(name, is_metadata));
+        let is_lists = match place {
+            Some(Place::Metadata) => is_of_lists_metadata(&self.collected),
+            Some(Place::Object) => is_of_lists(&self.collected),
+            _ => true,
+        };
+        let is_secret = self.in_secret();
         if let Some(list) = self.objects.last_mut() {
-            list.turned |= is_hidden;
+            list.turned |= !is_lists && !is_secret;
         }
     }
 
@@ -165,13 +167,12 @@ impl Scanner {
         }
     }
 
-    /// What is taken for a list must have nothing of its own that is hidden: from here on only its objects are looked into.
+    /// What is taken for a list must have nothing that no list has: from here on only its objects are looked into.
     fn check_list(&mut self, chunk: &[u8], start: usize) {
-        let Some(fields) = self.fields() else { return };
         self.emit(chunk, start);
         let sink = &self.sink;
         if let Some(list) = self.objects.last_mut() {
-            list.turned |= has_no_lists(&fields, sink.since(list.mark));
+            list.turned |= !begins_as_list(sink.since(list.mark));
         }
     }
 
@@ -304,7 +305,7 @@ impl Scanner {
         };
         let digest = &recorded.as_bytes()[recorded.len() - DIGITS..];
         let placeholder = eyes.viewer.placeholder(&object, &eyes.member, digest);
-        match release::shown(text, &placeholder) {
+        match release::shown(text, &placeholder, &mut eyes.inflates) {
             Some(release) => {
                 eyes.issued.add(placeholder);
                 release
@@ -456,18 +457,46 @@ impl Scanner {
     }
 }
 
-/// Of the beginning of what is taken for a list.
-fn has_no_lists(fields: &Selected, head: &[u8]) -> bool {
-    let is_no_lists = |name: &Range<usize>, is_metadata| {
-        let name = spans::decoded(&head[name.clone()]);
-        fields.is_no_lists(name.as_deref(), is_metadata)
-    };
-    spans::members(head, spans::past_space(head, 0)).any(|(name, value)| {
-        is_no_lists(&name, false)
-            || head.get(value.start) == Some(&b'{')
-                && spans::decoded(&head[name]).is_some_and(|name| fold(&name) == "metadata")
-                && spans::members(head, value.start).any(|(name, _)| is_no_lists(&name, true))
+fn begins_as_list(head: &[u8]) -> bool {
+    let named = |name: &Range<usize>| spans::decoded(&head[name.clone()]).unwrap_or_default();
+    spans::members(head, spans::past_space(head, 0)).all(|(name, value)| {
+        let name = named(&name);
+        let is_metadata = fold(&name) == "metadata" && head.get(value.start) == Some(&b'{');
+        let mut metadata = is_metadata
+            .then(|| spans::members(head, value.start))
+            .into_iter()
+            .flatten();
+        is_of_lists(name.as_bytes())
+            && metadata.all(|(name, _)| is_of_lists_metadata(named(&name).as_bytes()))
     })
+}
+
+/// What a list or a Table has besides its objects.
+fn is_of_lists(name: &[u8]) -> bool {
+    let known = [
+        "apiVersion",
+        "kind",
+        "metadata",
+        "items",
+        "rows",
+        "columnDefinitions",
+    ];
+    known
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+fn is_of_lists_metadata(name: &[u8]) -> bool {
+    let known = [
+        "resourceVersion",
+        "continue",
+        "remainingItemCount",
+        "selfLink",
+        "shardInfo",
+    ];
+    known
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 impl Object {

@@ -185,6 +185,32 @@ fn what_changes_its_mind_about_being_a_secret_is_not_shown_on() {
     }
 }
 
+#[test]
+fn equal_values_of_one_object_look_different_and_each_as_before() {
+    let text = r#"{"kind":"Pod","metadata":{"name":"a"},"spec":{"containers":[{"env":[
+        {"name":"A","value":"x"},{"name":"B","value":"x"}]}],"note":"https://a:x1@b https://a:x1@b"}}"#;
+    let seen = shown(others(), text);
+    let env = &seen["spec"]["containers"][0]["env"];
+    assert!(env[0]["value"].to_string().contains("sallyport-masked-"));
+    assert_ne!(env[0]["value"], env[1]["value"]);
+    let note = seen["spec"]["note"].as_str().expect("a text");
+    let (one, other) = note.split_once(' ').expect("both");
+    assert_ne!(one, other);
+    assert_eq!(shown(others(), text), seen);
+}
+
+#[test]
+fn an_object_that_has_items_is_no_list_where_it_has_more() {
+    for text in [
+        r#"{"kind":"Door","metadata":{"name":"a"},"items":[],"spec":{"env":[{"name":"A","value":"x"}]}}"#,
+        r#"{"kind":"Door","spec":{"env":[{"name":"A","value":"x"}]},"items":[]}"#,
+        r#"{"kind":"Door","items":[],"metadata":{"annotations":{"a":"https://u:p@h"}}}"#,
+    ] {
+        let refused = show(others(), text.as_bytes().chunks(1)).map(|(seen, _)| seen);
+        assert_eq!(refused, Err(Unmaskable::Ambiguous), "{text}");
+    }
+}
+
 /// As the API server writes lists of custom resources.
 #[test]
 fn a_list_that_says_its_kind_at_its_end_is_shown_object_by_object() {

@@ -14,13 +14,11 @@ use serde_saphyr::{
 };
 
 use super::{Unreadable, json};
+use crate::mask::LINE_BREAKS;
 
 /// Values in a document; with their text they stay below what its JSON may take.
 const NODES: usize = 100_000;
 const DEPTH: usize = 48;
-
-/// There a comment would end and what follows count.
-const LINE_BREAKS: [char; 4] = ['\u{85}', '\u{2028}', '\u{2029}', '\u{feff}'];
 
 pub(super) fn read(bytes: &[u8], weight: usize) -> Result<Value, Unreadable> {
     match json::read(bytes, weight) {
@@ -183,10 +181,11 @@ fn unambiguous(written: &str, text: String) -> Result<String, Unreadable> {
     Ok(text)
 }
 
+/// Without what is written there, which may be a secret.
 fn ambiguous(written: &str) -> Unreadable {
-    let shown: String = written.chars().take(20).collect();
     Unreadable::Yaml(format!(
-        "{shown:?} is read differently by YAML 1.1 and 1.2; put it in quotes, or write it as JSON does"
+        "a value of {} characters is read differently by YAML 1.1 and 1.2; put it in quotes, or write it as JSON does",
+        written.chars().count()
     ))
 }
 
