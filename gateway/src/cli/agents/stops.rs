@@ -32,6 +32,7 @@ pub(super) const STOPS: Kind<'_> = Kind {
 };
 /// Of a name in the name of a stop.
 const SLUG: usize = 40;
+
 pub(super) const STOP_HELP: &str = "\
 Examples:
   sallyport agents stop fixer --reason 'it deletes what it did not make'

@@ -153,32 +153,21 @@ impl Answering {
             _ => None,
         };
 
-        let lacking = self.lacking(&user, &asked).await?;
-        let allowed = lacking.is_none();
-        let attributes = lacking.unwrap_or_else(|| asked.attributes());
-        let Asked { call, namespace } = asked;
-        let work = match allowed {
-            true => Some(self.work(&user.username, call).await?),
-            false => None,
-        };
-        let why = match &reason {
-            _ if !allowed => "RBAC",
-            Some(reason) => reason,
-            None => "",
-        };
-        let reach = self
-            .gateways
-            .reach()
-            .await
-            .map_err(Refusal::GatewaysUnknown)?;
-        let read = Read::new(&user, &attributes, (target, peer.address), allowed, why);
-        self.recorder.record(&reach, &read).await?;
-        let Some(work) = work else {
+        let from = (target, peer.address);
+        if let Some(attributes) = self.lacking(&user, &asked).await? {
+            let read = Read::new(&user, &attributes, from, false, "RBAC");
+            self.record(&read).await?;
             return Err(Refusal::Forbidden {
                 user: user.username,
                 attributes,
             });
-        };
+        }
+        let attributes = asked.attributes();
+        let work = self.work(&user.username, asked.call).await?;
+        let why = reason.as_deref().unwrap_or_default();
+        let reach = self
+            .record(&Read::new(&user, &attributes, from, true, why))
+            .await?;
         Ok(Admitted {
             standing: Standing {
                 client: self.client.clone(),
@@ -186,11 +175,19 @@ impl Answering {
                 attributes,
             },
             user,
-            namespace,
+            namespace: asked.namespace,
             work,
             reach,
             reason,
         })
+    }
+
+    /// Durable once this returns the gateways that there are.
+    async fn record(&self, read: &Read<'_>) -> Result<Reach, Refusal> {
+        let reach = self.gateways.reach().await;
+        let reach = reach.map_err(Refusal::GatewaysUnknown)?;
+        self.recorder.record(&reach, read).await?;
+        Ok(reach)
     }
 
     fn keep_pace(&self, user: &UserInfo) -> Result<(), Refusal> {
