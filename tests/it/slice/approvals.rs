@@ -17,6 +17,7 @@ mod decisions;
 mod gateways;
 mod http2;
 mod scopes;
+mod secrets;
 mod shown;
 mod stopped;
 mod storm;

@@ -1,5 +1,5 @@
-//! A policy with a field that nobody knows, from a client that checks nothing: the API server keeps the field, so that
-//! whoever reads the policy refuses it and never takes it for what it would say without.
+//! A policy, an agent or a BreakGlass with a field that nobody knows, from a client that checks nothing: the API server
+//! keeps the field, so that whoever reads the object never takes it for what it would say without.
 
 use std::fs;
 
@@ -32,20 +32,26 @@ impl Reader {
             "--for=condition=Established",
             "--timeout=60s",
             "crd/agentpolicies.sallyport.dev",
+            "crd/agents.sallyport.dev",
+            "crd/breakglasses.sallyport.dev",
         ];
         reader.admin.ok(&established)?;
         Ok(reader)
     }
 
-    /// What the API server stored of `spec`.
+    /// What the API server stored of a policy's `spec`.
     fn stored(&self, spec: &Value) -> Result<Value> {
-        let policy = json!({
-            "apiVersion": "sallyport.dev/v1alpha1", "kind": "AgentPolicy",
+        self.stored_as("AgentPolicy", spec)
+    }
+
+    fn stored_as(&self, kind: &str, spec: &Value) -> Result<Value> {
+        let object = json!({
+            "apiVersion": "sallyport.dev/v1alpha1", "kind": kind,
             "metadata": {"name": "misspelt"}, "spec": spec,
         });
         let apply = ["apply", "--validate=false"];
-        self.admin.run_with(&apply, &policy)?.success()?;
-        let stored = self.admin.json(&["get", "agentpolicy", "misspelt"])?;
+        self.admin.run_with(&apply, &object)?.success()?;
+        let stored = self.admin.json(&["get", kind, "misspelt"])?;
         Ok(json!({
             "apiVersion": stored["apiVersion"], "kind": stored["kind"],
             "metadata": {"name": "misspelt"}, "spec": stored["spec"],
@@ -109,5 +115,27 @@ fn a_misspelt_field_of_a_policy_is_kept_and_refused() -> Result<()> {
     let mut two = spec();
     two["subjects"][0]["agents"] = json!({"name": "coder"});
     assert_eq!(reader.check(&reader.stored(&two)?)?.len(), 1);
+    agents_and_glasses_are_kept(&reader)
+}
+
+/// Otherwise the glass would be open for a quarter of an hour.
+fn agents_and_glasses_are_kept(reader: &Reader) -> Result<()> {
+    let agent = json!({
+        "match": {"serviceAccount": {"namespace": "shop", "name": "coder"}},
+        "model": {"provider": "acme", "name": "big", "versoin": "1"}, "onwer": "team-a",
+    });
+    let stored = reader.stored_as("Agent", &agent)?;
+    assert_eq!(stored["spec"], agent);
+    let glass = json!({
+        "agents": ["*"], "namespaces": ["*"], "reason": "an outage", "by": "ann", "via": "Kubernetes",
+        "durationSecond": 60,
+    });
+    let stored = reader.stored_as("BreakGlass", &glass)?;
+    assert_eq!(stored["spec"]["durationSecond"], 60, "{stored}");
+    let approve = ["break-glass", "approve", "misspelt", "--yes"];
+    let refused = reader.person.run(&approve)?.failure()?;
+    ensure!(refused.contains("durationSecond"), "{refused}");
+    let listed = reader.person.run(&["break-glass", "list"])?.success()?;
+    ensure!(listed.contains("misspelt"), "{listed}");
     Ok(())
 }

@@ -83,6 +83,8 @@ fn a_developers_agent_works_between_the_shipped_policies() -> Result<()> {
     it_looks_around_and_deploys(&asked, &kubectl)?;
     nothing_reaches_the_node(&asked, &kubectl)?;
     rights_are_not_given(&kubectl)?;
+    a_label_is_no_other_pod(&asked, &kubectl)?;
+    a_secret_is_changed_once_a_person_says_so(&asked)?;
     a_shell_waits_for_a_person(&asked)
 }
 
@@ -135,6 +137,48 @@ fn rights_are_not_given(kubectl: &Kubectl) -> Result<()> {
     assert!(denied.contains(told), "{denied}");
     let may = can_i(kubectl, "create", "clusterrolebindings")?;
     assert!(may.status == 1 && may.stdout.contains(told), "{may:?}");
+    Ok(())
+}
+
+/// The pod has a node, an account and a token already; another program in it would have them too.
+fn a_label_is_no_other_pod(asked: &Asked, kubectl: &Kubectl) -> Result<()> {
+    let pod = &asked.scene.pod.name;
+    kubectl.ok(&["label", "pod", pod, "tier=one"])?;
+    let rule = allowed_by(asked, ["patch", "pods", ""])?;
+    assert_eq!(rule, "developer-agent/work");
+    let pod = format!("pod/{pod}");
+    let set = ["set", "image", &pod, "agent=registry.invalid/agent:2"];
+    thread::scope(|threads| {
+        let changing = asked.agent_runs(threads, &set)?;
+        let request = asked.open_request()?;
+        let risk = &request["spec"]["risk"];
+        assert_eq!(risk["level"], "High", "{risk}");
+        let said = risk["reasons"].to_string();
+        assert!(said.contains("acts as the ServiceAccount"), "{said}");
+        assert!(!said.contains("past the scheduler"), "{said}");
+        asked.vote(&request, &approval("ann"))?;
+        changing.join().expect("kubectl ran")?.success().map(drop)
+    })
+}
+
+fn a_secret_is_changed_once_a_person_says_so(asked: &Asked) -> Result<()> {
+    let namespace = &asked.scene.namespace;
+    let secret = json!({"metadata": {"name": "db"}, "data": {"password": "YQ=="}});
+    namespace
+        .api()
+        .create(&namespace.path("secrets"), &secret)?;
+    let path = namespace.path("secrets/db");
+    let patch = json!({"stringData": {"password": "b"}}).to_string();
+    let strategic = [("Content-Type", "application/strategic-merge-patch+json")];
+    let mut sent = asked
+        .scene
+        .start("PATCH", &path, &strategic, patch.as_bytes())?;
+    let request = asked.open_request()?;
+    assert_eq!(request["spec"]["rule"], "guardrails/high");
+    asked.vote(&request, &approval("ann"))?;
+    let answer = sent.response()?;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(namespace.api().get(&path)?["data"]["password"], "Yg==");
     Ok(())
 }
 

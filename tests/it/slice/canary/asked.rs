@@ -92,15 +92,15 @@ fn ask_for_objects(kubectl: &Kubectl, canary: &str) -> Result<usize> {
     for (arguments, object) in &writes {
         is_asked(&kubectl.run_with(arguments, object)?.failure()?)?;
     }
-    // Of a strategic merge patch of Secrets nobody can say what it makes, so nobody is asked.
     let patches = patches(canary);
-    let patches = patches.iter().filter(|(kind, _)| *kind != "strategic");
-    for (kind, patch) in patches.clone() {
+    for (kind, patch) in &patches {
         let patch = patch.to_string();
         let patching = ["patch", "secret", "before", "--type", kind, "-p", &patch];
         is_asked(&kubectl.run(&patching)?.failure()?)?;
     }
-    Ok(writes.len() + patches.count())
+    let applied = secret("before", &format!("{canary}2"));
+    is_asked(&kubectl.run_with(&["apply"], &applied)?.failure()?)?;
+    Ok(writes.len() + patches.len() + 1)
 }
 
 fn ask_for_targets(scene: &Scene, kubectl: &Kubectl, canary: &str) -> Result<usize> {
