@@ -271,7 +271,7 @@ impl Vouched {
     fn constraints(&self) -> NameConstraints {
         let names = self.names.iter().cloned().map(GeneralSubtree::DnsName);
         let networks = self.networks.iter();
-        let addresses = networks.map(|network| GeneralSubtree::IpAddress(network.0.clone()));
+        let addresses = networks.map(|network| GeneralSubtree::IpAddress(network.0));
         NameConstraints {
             permitted_subtrees: names.chain(addresses).collect(),
             excluded_subtrees: Vec::new(),

@@ -176,7 +176,7 @@ fn chosen(kubeconfig: &Kubeconfig, named: Option<&str>) -> anyhow::Result<String
     let known = kubeconfig.contexts.iter().map(|context| &*context.name);
     let known = known.collect::<Vec<_>>().join(", ");
     let current = kubeconfig.current_context.as_deref();
-    let chosen = named.or(current.filter(|name| !name.is_empty()));
+    let chosen = named.or_else(|| current.filter(|name| !name.is_empty()));
     let chosen = chosen.with_context(|| {
         format!("the kubeconfig names no current context; name one with --context: {known}")
     })?;

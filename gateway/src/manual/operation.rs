@@ -74,7 +74,7 @@
 //! |---|---|---|
 //! | `sallyport coverage -A` | which pods are `captured`, `denied`, `needs-recreate`, `exempt` or `unknown`, and why | 0 all captured or exempt, 3 not all |
 //! | `sallyport discover -A` | which workloads connect to the API server, before anything is enforced | 0 |
-//! | `sallyport doctor` | whether this node and the cluster can do what capture needs, and what to do | 0 nothing failed, 3 something did |
+//! | `sallyport doctor` | whether this node and the cluster can do what capture needs, whether what is installed works, and what to do | 0 nothing failed, 3 something did |
 //! | `sallyport debug destinations --config node.yaml` | what a node agent redirects and guards | 0 |
 //!
 //! Each ends with 1 where it could not ask. `coverage` joins the reports with the pods that the API server has, so a
