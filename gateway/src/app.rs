@@ -89,7 +89,7 @@ async fn start(config: &Config, readiness: &Readiness) -> anyhow::Result<Running
     let stops = told.pushing.take();
     let shutdown = CancellationToken::new();
     let mut background = JoinSet::new();
-    let (alerts, raised) = data_path::alerts(config, &mut registry).await?;
+    let (alerts, alert_writer) = data_path::alerts(config, &mut registry).await?;
     let given = Given {
         told,
         alerts,
@@ -126,8 +126,8 @@ async fn start(config: &Config, readiness: &Readiness) -> anyhow::Result<Running
         control.serve(gateway, stops, background, shutdown.clone());
     }
     background.spawn(reload.run(archive, shutdown.clone()));
-    if let Some((writer, raised)) = raised {
-        background.spawn(writer.run(raised, shutdown));
+    if let Some(writer) = alert_writer {
+        background.spawn(writer.run(shutdown));
     }
     drop(starting);
     Ok(running)

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 pub use self::{
-    alerts::Alerts,
+    alerts::{Alerts, Board, Due},
     captured::{Captured, HeldListener, NotServed, Question},
     decoys::{Caught, Decoys},
     listener::serve,

@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -15,7 +12,6 @@ use super::{
     objects::Told, reload::Reload, upstream::upstream_config,
 };
 use crate::{
-    api::alert::Alert,
     approval::Approvals,
     audit::log::Log,
     authn::{AgentSet, Authenticator},
@@ -72,15 +68,15 @@ pub(super) async fn gateway(
 pub(super) async fn alerts(
     config: &Config,
     registry: &mut Registry,
-) -> anyhow::Result<(Alerts, Option<(AlertWriter, mpsc::Receiver<Alert>)>)> {
+) -> anyhow::Result<(Alerts, Option<AlertWriter>)> {
     let Some(objects) = &config.objects else {
         return Ok((Alerts::default(), None));
     };
     let upstream = upstream_config(&config.upstream).await?;
     let client = kube::Client::try_from(upstream).context("making a client for alerts")?;
-    let writer = AlertWriter::new(client, &objects.namespace, &node_name(config));
-    let (alerts, raised) = Alerts::new(registry);
-    Ok((alerts, Some((writer, raised))))
+    let (alerts, board) = Alerts::new(registry);
+    let writer = AlertWriter::new(client, &objects.namespace, &node_name(config), board);
+    Ok((alerts, Some(writer)))
 }
 
 /// Where the objects of the cluster count, people can be asked.

@@ -226,5 +226,6 @@
 //! ## Alerts
 //!
 //! Alerts are Events in `sallyport-system` (`kubectl get events -n sallyport-system`), named by what they are about, so
-//! two leaders write one. A gateway writes the same alert at most once a minute and counts; a flood is counted in
-//! `sallyport_alerts_lost_total`.
+//! two leaders write one. A gateway writes the same alert at most once a minute and counts. It tells four different
+//! ones of a reason that one user or pod gives cause for, until one has been quiet for ten minutes, and one that counts
+//! the others, which are in `sallyport_alerts_lost_total` as well; no user or reason takes another's room.

@@ -25,7 +25,7 @@
 //! | `sallyport_decoys_read_total` | counter | – | decoys in answers to agents |
 //! | `sallyport_break_glass_calls_total` | counter | – | calls that passed by a BreakGlass alone |
 //! | `sallyport_break_glass_open` | gauge | – | BreakGlass objects that are open |
-//! | `sallyport_alerts_lost_total` | counter | – | alerts that could not be written |
+//! | `sallyport_alerts_lost_total` | counter | – | alerts that have no Event of their own, since too many different ones came; another Event counts them |
 //! | `sallyport_reload_refused` | gauge | `part` (`policies`, `agents`, `record levels`, `serving certificate`) | 1 while the newest state is refused and the last good one stays |
 //! | `sallyport_store_pending_files` | gauge | – | files cut from the log but not in the store yet |
 //! | `sallyport_store_files_total`, `sallyport_store_failures_total` | counter | – | files written to the store, and attempts that failed |

@@ -1,10 +1,10 @@
-//! What somebody must look at, on its way to the cluster's Events: never waited for, and lost rather than piled up.
+//! What somebody must look at, on its way to the cluster's Events: never waited for, and counted rather than piled up.
 
 use std::sync::Arc;
 
-use prometheus_client::{metrics::counter::Counter, registry::Registry};
-use tokio::sync::mpsc;
+use prometheus_client::registry::Registry;
 
+pub use self::board::{Board, Due};
 use crate::{
     api::{
         alert::{Alert, Reason},
@@ -17,29 +17,17 @@ use crate::{
     request_info::RequestInfo,
 };
 
-/// Those that are the same are one by the time they are written, so more are a flood of different ones.
-const MOST: usize = 256;
+mod board;
 
 /// Cheap to clone. Without a listener nobody is told.
 #[derive(Clone, Debug, Default)]
-pub struct Alerts(Option<Arc<Inner>>);
-
-#[derive(Debug)]
-struct Inner {
-    sender: mpsc::Sender<Alert>,
-    lost: Counter,
-}
+pub struct Alerts(Option<Arc<Board>>);
 
 impl Alerts {
-    pub fn new(registry: &mut Registry) -> (Self, mpsc::Receiver<Alert>) {
-        let lost = Counter::default();
-        registry.register(
-            "alerts_lost",
-            "Alerts that were not written, since too many others were waiting",
-            lost.clone(),
-        );
-        let (sender, receiver) = mpsc::channel(MOST);
-        (Self(Some(Arc::new(Inner { sender, lost }))), receiver)
+    /// And where whoever writes them finds them.
+    pub fn new(registry: &mut Registry) -> (Self, Arc<Board>) {
+        let board = Arc::new(Board::new(registry));
+        (Self(Some(Arc::clone(&board))), board)
     }
 
     /// Whoever has an agent's token outside of its pod took it.
@@ -47,15 +35,18 @@ impl Alerts {
         let (Unauthenticated::PodMismatch(user), Some(pod)) = (cause, pod) else {
             return;
         };
-        let (namespace, name) = (&pod.namespace, &pod.pod);
-        self.raise(Alert {
-            reason: Reason::TokenTheft,
-            key: format!("{} {}", pod.pod_uid, user.username),
-            note: format!(
-                "pod {namespace}/{name} came with a token of {} that is bound to another pod",
-                user.username
-            ),
-        });
+        let causer = format!("pod {}/{}", pod.namespace, pod.pod);
+        self.raise(
+            &causer,
+            Alert {
+                reason: Reason::TokenTheft,
+                key: format!("{} {}", pod.pod_uid, user.username),
+                note: format!(
+                    "{causer} came with a token of {} that is bound to another pod",
+                    user.username
+                ),
+            },
+        );
     }
 
     /// A denial is worth a look where the call would have done great harm.
@@ -68,17 +59,20 @@ impl Alerts {
             &attributes.identity.upstream_user.username,
         );
         let (reasons, call) = (risk.reasons.join("; "), call(request));
-        self.raise(Alert {
-            reason: Reason::CriticalDenied,
-            key: format!("{user} {call}"),
-            note: format!("{user} was denied to {call}: {reasons}"),
-        });
+        self.raise(
+            user,
+            Alert {
+                reason: Reason::CriticalDenied,
+                key: format!("{user} {call}"),
+                note: format!("{user} was denied to {call}: {reasons}"),
+            },
+        );
     }
 
     /// A call that policies do not let pass, and that passes because people broke the glass.
     pub(super) fn behind_glass(&self, glass: &str, attributes: &Attributes<'_>) {
         let user = &attributes.identity.upstream_user.username;
-        self.raise(Alert {
+        self.raise(user, Alert {
             reason: Reason::BreakGlassUsed,
             key: format!("{glass} {user}"),
             note: format!(
@@ -92,18 +86,19 @@ impl Alerts {
     pub(super) fn decoy_read(&self, record: &Record, decoy: &SecretName) {
         let user = record.user.as_ref().map(|user| user.username.as_str());
         let (user, SecretName { namespace, name }) = (user.unwrap_or_default(), decoy);
-        self.raise(Alert {
-            reason: Reason::DecoyRead,
-            key: format!("{user} {namespace}/{name}"),
-            note: format!("{user} read the decoy Secret {name} in namespace {namespace}"),
-        });
+        self.raise(
+            user,
+            Alert {
+                reason: Reason::DecoyRead,
+                key: format!("{user} {namespace}/{name}"),
+                note: format!("{user} read the decoy Secret {name} in namespace {namespace}"),
+            },
+        );
     }
 
-    fn raise(&self, alert: Alert) {
-        if let Some(inner) = &self.0
-            && inner.sender.try_send(alert).is_err()
-        {
-            inner.lost.inc();
+    fn raise(&self, causer: &str, alert: Alert) {
+        if let Some(board) = &self.0 {
+            board.count(causer, alert);
         }
     }
 }
@@ -130,6 +125,8 @@ fn call(request: &RequestInfo) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
     use crate::{
         identity::{Identity, Provenance, UserInfo},
@@ -137,7 +134,7 @@ mod tests {
     };
 
     fn told(method: &str, target: &str) -> Vec<Alert> {
-        let (alerts, mut receiver) = Alerts::new(&mut Registry::default());
+        let (alerts, board) = Alerts::new(&mut Registry::default());
         let request = RequestInfo::parse(method, target).expect("it is a request");
         let identity = Identity {
             user: UserInfo::default(),
@@ -151,7 +148,11 @@ mod tests {
         };
         let attributes = Attributes::new(&identity, &request);
         alerts.denied(&attributes, &risk::assess(&attributes, None, None));
-        std::iter::from_fn(|| receiver.try_recv().ok()).collect()
+        board
+            .next(Instant::now(), Duration::ZERO)
+            .map(|due| due.alert)
+            .into_iter()
+            .collect()
     }
 
     #[test]
@@ -177,19 +178,5 @@ mod tests {
             !text.contains("hidden") && !text.contains("below"),
             "{text}"
         );
-    }
-
-    #[test]
-    fn a_flood_is_counted_and_holds_nobody_up() {
-        let mut registry = Registry::default();
-        let (alerts, _receiver) = Alerts::new(&mut registry);
-        for number in 0..MOST + 5 {
-            alerts.raise(Alert {
-                reason: Reason::TokenTheft,
-                key: number.to_string(),
-                note: String::new(),
-            });
-        }
-        assert_eq!(alerts.0.expect("it tells somebody").lost.get(), 5);
     }
 }
