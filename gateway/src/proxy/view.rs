@@ -199,7 +199,7 @@ fn selects_by_hidden(info: &RequestInfo, key: &mask::Key) -> bool {
         mask::is_sensitive(key, info, &pointer)
     };
     let fields = info.selected_fields().unwrap_or_default();
-    fields.iter().any(|field| is_hidden(&field))
+    fields.iter().any(is_hidden)
 }
 
 /// Whether there is anything in it that would be masked where it is stored, or nobody can tell.
