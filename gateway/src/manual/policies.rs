@@ -11,7 +11,8 @@
 //! 0. An [`AgentStop`](crate::api::v1alpha1::agent_stop) for the caller: everything is denied
 //!    ([the stop](super::gate#the-stop)).
 //! 1. The floor, which is code: no token of an audience that the API server would accept (TokenRequests, Secrets of
-//!    type `kubernetes.io/service-account-token`, signing requests for client or kubelet certificates; in volumes a
+//!    type `kubernetes.io/service-account-token` or `bootstrap.kubernetes.io/token`, Secrets `bootstrap-token-*` of
+//!    `kube-system`, signing requests for client or kubelet certificates; in volumes a
 //!    `serviceAccountToken` of another audience than `sallyport`, and any `podCertificate`, that was not there before), no
 //!    change to objects of `sallyport.dev` or their definitions, no JSON Patch that tests or copies what a Secret holds,
 //!    nothing whose verb is not known. Where only the body shows it, a body that cannot be read is refused. What runs outside

@@ -17,6 +17,9 @@ pub(super) mod running;
 const OWN_GROUP: &str = "sallyport.dev";
 /// What the names of our own admission policies, webhooks and roles begin with.
 const OWN_NAMES: &str = "sallyport";
+/// The API server takes the content of such a Secret for a bearer token; kubeadm turns that on.
+const BOOTSTRAP_TYPE: &str = "bootstrap.kubernetes.io/token";
+const BOOTSTRAP_NAMES: &str = "bootstrap-token-";
 
 /// Judges what the request line alone shows.
 pub(super) fn check(attributes: &Attributes<'_>) -> Result<(), Denial> {
@@ -47,6 +50,9 @@ pub(super) fn check(attributes: &Attributes<'_>) -> Result<(), Denial> {
             "a certificate for a pod may be a credential of the cluster itself, and only kubelets ask for one",
             "Use a CertificateSigningRequest of a signer of your own.",
         ));
+    }
+    if writes_bootstrap_token(request) {
+        return Err(bootstrap_token());
     }
     if reads_every_secret(request) {
         return Err(denial(
@@ -116,6 +122,11 @@ fn asks_for_pod_certificate(request: &RequestInfo) -> bool {
         && request.subresource.is_empty()
 }
 
+fn writes_bootstrap_token(request: &RequestInfo) -> bool {
+    let writes = matches!(request.verb.as_str(), "create" | "patch" | "update");
+    writes && is_of_secrets(request) && is_bootstrap_token(&request.namespace, &request.name)
+}
+
 fn reads_every_secret(request: &RequestInfo) -> bool {
     is_of_secrets(request) && Reach::of(request) == Reach::AllNamespaces
 }
@@ -168,11 +179,37 @@ fn own_namespace() -> Denial {
     )
 }
 
-pub fn token_secret() -> Denial {
+/// Whether a Secret of this type is, or is given, a token for the API server itself.
+pub fn holds_token(secret_type: &str) -> bool {
+    matches!(
+        secret_type,
+        "kubernetes.io/service-account-token" | BOOTSTRAP_TYPE
+    )
+}
+
+/// Whether the API server looks for bootstrap tokens in a Secret of this name, whatever its type is.
+pub fn is_bootstrap_token(namespace: &str, name: &str) -> bool {
+    namespace == "kube-system" && name.starts_with(BOOTSTRAP_NAMES)
+}
+
+/// A Secret of a type that [`holds_token`].
+pub fn token_secret(secret_type: &str) -> Denial {
+    if secret_type == BOOTSTRAP_TYPE {
+        return bootstrap_token();
+    }
     denial(
         "floor-token-secret",
         "a Secret of type kubernetes.io/service-account-token is given a token for the API server itself",
         "Use another type, or request a token whose only audience is \"sallyport\".",
+    )
+}
+
+pub fn bootstrap_token() -> Denial {
+    denial(
+        "floor-token-secret",
+        "a Secret of type bootstrap.kubernetes.io/token, or named bootstrap-token-* in kube-system, is a token for the \
+         API server itself",
+        "Use another type and name; a person makes such tokens, without going through the gateway.",
     )
 }
 

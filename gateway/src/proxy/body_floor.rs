@@ -21,6 +21,10 @@ const NAME: Field = Field {
     json: &["metadata", "name"],
     protobuf: &[1, 1],
 };
+const GENERATED_NAME: Field = Field {
+    json: &["metadata", "generateName"],
+    protobuf: &[1, 2],
+};
 /// Of a CustomResourceDefinition.
 const DEFINED_GROUP: Field = Field {
     json: &["spec", "group"],
@@ -44,8 +48,7 @@ pub(super) fn check(
 ) -> Result<(), Denial> {
     let creates = || info.verb == "create" || info.is_apply(content_type);
     let written = Written {
-        resource: &info.resource,
-        patches: info.verb == "patch",
+        info,
         content_type,
         body,
     };
@@ -68,24 +71,30 @@ pub(super) fn check(
 
 /// A body that writes an object. Not `Debug`: it may hold a secret.
 struct Written<'a> {
-    resource: &'a str,
-    patches: bool,
+    info: &'a RequestInfo,
     content_type: Option<&'a [u8]>,
     body: &'a [u8],
 }
 
 impl Written<'_> {
-    /// The controller that fills a Secret of this type puts a token into it that does not expire.
+    /// The controller that fills a Secret of a ServiceAccount's type puts a token into it that does not expire, and a
+    /// bootstrap token is one as it is.
     ///
-    /// A JSON Patch cannot give an object that type, since it only changes what is there and the type of
-    /// a Secret never changes. It can read, though.
+    /// A JSON Patch cannot give an object that type or another name, since it only changes what is there and neither
+    /// ever changes. It can read, though.
     fn check_secret(&self) -> Result<(), Denial> {
-        if self.patches && media_type(self.content_type) == "application/json-patch+json" {
+        if self.patches() && media_type(self.content_type) == "application/json-patch+json" {
             return json_patch::check(self.body);
         }
-        let holds_token = |name: &String| name == "kubernetes.io/service-account-token";
-        if self.values(SECRET_TYPE)?.iter().any(holds_token) {
-            return Err(floor::token_secret());
+        let types = self.values(SECRET_TYPE)?;
+        if let Some(secret_type) = types.iter().find(|name| floor::holds_token(name)) {
+            return Err(floor::token_secret(secret_type));
+        }
+        for field in [NAME, GENERATED_NAME] {
+            let is_token = |name: &String| floor::is_bootstrap_token(&self.info.namespace, name);
+            if self.values(field)?.iter().any(is_token) {
+                return Err(floor::bootstrap_token());
+            }
         }
         Ok(())
     }
@@ -117,11 +126,15 @@ impl Written<'_> {
     fn values(&self, field: Field) -> Result<Vec<String>, Denial> {
         self.format()
             .and_then(|format| field.values(format, self.body))
-            .ok_or_else(|| floor::unreadable(self.resource))
+            .ok_or_else(|| floor::unreadable(&self.info.resource))
+    }
+
+    fn patches(&self) -> bool {
+        self.info.verb == "patch"
     }
 
     fn format(&self) -> Option<Format> {
-        match (self.patches, media_type(self.content_type).as_str()) {
+        match (self.patches(), media_type(self.content_type).as_str()) {
             (false, "" | "application/json")
             | (true, "application/merge-patch+json" | "application/strategic-merge-patch+json") => {
                 Some(Format::Json)

@@ -75,7 +75,7 @@ fn a_denial_is_told_also_where_only_the_object_shows_the_harm() -> Result<()> {
     let secrets = scene.namespace.path("secrets");
     let denied = scene.sends("POST", &secrets, JSON, &secret)?;
     denied.refusal(403)?;
-    scene.alert("the cluster puts a token")?;
+    scene.alert("is given, a token that is valid for the API server itself")?;
 
     let alerts = scene.alerts()?;
     let harmless = alerts.iter().filter(|event| {

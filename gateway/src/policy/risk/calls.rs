@@ -28,7 +28,7 @@ pub(super) fn findings(request: &RequestInfo, object: Option<&Value>) -> Vec<Fin
     };
     let mut findings = Vec::new();
     findings.extend(channel(request));
-    findings.extend(credential(request));
+    findings.extend(credential(request, name));
     if !request.is_read_only() && !request.is_connect() {
         findings.extend(control_plane(request, name));
         findings.extend(network(request));
@@ -89,12 +89,18 @@ fn channel(request: &RequestInfo) -> Option<Finding> {
 }
 
 /// What shows or makes a credential.
-fn credential(request: &RequestInfo) -> Option<Finding> {
+fn credential(request: &RequestInfo, name: Option<&str>) -> Option<Finding> {
+    let is_bootstrap_token =
+        || name.is_some_and(|name| floor::is_bootstrap_token(&request.namespace, name));
     let (group, resource) = (request.api_group.as_str(), request.resource.as_str());
     match (group, resource, request.verb.as_str()) {
         ("", "serviceaccounts", "create") if request.subresource == "token" => {
             finding(Critical, "it makes a token of a ServiceAccount")
         }
+        ("", "secrets", "create" | "patch" | "update") if is_bootstrap_token() => finding(
+            Critical,
+            "it writes a bootstrap token, which is a credential of the API server itself",
+        ),
         ("", "secrets", "get") => finding(High, "it shows the values of a Secret"),
         ("", "secrets", "list" | "watch") => finding(
             High,

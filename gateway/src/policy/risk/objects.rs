@@ -5,7 +5,10 @@ use serde_json::Value;
 use super::Finding;
 use crate::{
     api::v1alpha1::approval_request::RiskLevel::{Critical, High},
-    policy::pods::{items, makes_pods},
+    policy::{
+        floor,
+        pods::{items, makes_pods},
+    },
     request_info::RequestInfo,
 };
 
@@ -84,12 +87,12 @@ fn persistent_volume(object: &Value) -> Option<Finding> {
 }
 
 fn secret(object: &Value) -> Option<Finding> {
-    let mints = object["type"] == "kubernetes.io/service-account-token";
-    mints.then(|| {
-        (
-            Critical,
-            "the cluster puts a token of a ServiceAccount into the Secret, valid for the API server itself".to_owned(),
-        )
+    let secret_type = object["type"].as_str()?;
+    floor::holds_token(secret_type).then(|| {
+        let reason = format!(
+            "a Secret of type {secret_type} is, or is given, a token that is valid for the API server itself"
+        );
+        (Critical, reason)
     })
 }
 

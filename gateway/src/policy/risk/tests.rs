@@ -41,6 +41,14 @@ const LINES: &[(RiskLevel, &str)] = &[
         Critical,
         "POST /api/v1/namespaces/a/serviceaccounts/x/token",
     ),
+    (
+        Critical,
+        "PATCH /api/v1/namespaces/kube-system/secrets/bootstrap-token-abcdef",
+    ),
+    (
+        High,
+        "PATCH /api/v1/namespaces/a/secrets/bootstrap-token-abcdef",
+    ),
     (Critical, "GET /api/v1/nodes/n/proxy/pods"),
     (
         Critical,
@@ -363,6 +371,16 @@ fn other_objects_show_what_the_line_does_not() {
             Critical,
             "POST /api/v1/namespaces/a/secrets",
             json!({"type": "kubernetes.io/service-account-token"}),
+        ),
+        (
+            Critical,
+            "PUT /api/v1/namespaces/a/secrets/x",
+            json!({"type": "bootstrap.kubernetes.io/token"}),
+        ),
+        (
+            Critical,
+            "POST /api/v1/namespaces/kube-system/secrets",
+            json!({"metadata": {"name": "bootstrap-token-abcdef"}}),
         ),
         (
             Critical,

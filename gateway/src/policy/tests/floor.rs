@@ -453,3 +453,30 @@ fn an_update_that_may_create_waits_for_whoever_approves_creations() {
         );
     }
 }
+
+#[test]
+fn no_rule_lets_a_bootstrap_token_be_written() {
+    let system = "/api/v1/namespaces/kube-system/secrets";
+    for verb in ["PUT", "PATCH", "APPLY"] {
+        for (secret, expected) in [
+            ("bootstrap-token-abcdef", "deny built-in/floor-token-secret"),
+            ("bootstrap", "allow p/all"),
+        ] {
+            let line = format!("{verb} {system}/{secret}");
+            let facts = writes(json!({}));
+            assert_eq!(
+                judged(&set(&[ALL]), &line, true, &facts),
+                expected,
+                "{line}"
+            );
+        }
+    }
+    for line in [
+        format!("GET {system}/bootstrap-token-abcdef"),
+        format!("DELETE {system}/bootstrap-token-abcdef"),
+        "PATCH /api/v1/namespaces/shop/secrets/bootstrap-token-abcdef".to_owned(),
+    ] {
+        let judged = judged(&set(&[ALL]), &line, true, &writes(json!({})));
+        assert_eq!(judged, "allow p/all", "{line}");
+    }
+}

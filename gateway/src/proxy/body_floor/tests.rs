@@ -14,6 +14,7 @@ const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const APPLY: &str = "application/apply-patch+yaml";
 const TOKEN_TYPE: &str = "kubernetes.io/service-account-token";
+const BOOTSTRAP_TYPE: &str = "bootstrap.kubernetes.io/token";
 
 /// `allowed`, or the rule that denies.
 fn judged(line: &str, content_type: Option<&str>, body: &[u8]) -> String {
@@ -52,6 +53,7 @@ fn a_secret_that_is_given_a_token_is_refused_however_it_is_written() {
     ] {
         for (kind, expected) in [
             (TOKEN_TYPE, "token-secret"),
+            (BOOTSTRAP_TYPE, "token-secret"),
             ("Opaque", "allowed"),
             ("kubernetes.io/tls", "allowed"),
         ] {
@@ -63,6 +65,52 @@ fn a_secret_that_is_given_a_token_is_refused_however_it_is_written() {
             );
         }
     }
+}
+
+#[test]
+fn a_secret_in_which_the_api_server_looks_for_a_bootstrap_token_is_refused() {
+    let system = "/api/v1/namespaces/kube-system/secrets";
+    let named = |field: &str, name: &str| json!({ "metadata": { field: name }, "type": "Opaque" });
+    for (field, number) in [("name", 1), ("generateName", 2)] {
+        for (name, expected) in [
+            ("bootstrap-token-abcdef", "token-secret"),
+            ("bootstrap-token-", "token-secret"),
+            ("bootstrap-tokens", "allowed"),
+            ("my-bootstrap-token-abcdef", "allowed"),
+        ] {
+            let object = named(field, name);
+            assert_eq!(
+                judged_json(&format!("POST {system}"), &object),
+                expected,
+                "{object}"
+            );
+            assert_eq!(judged_json(SECRETS, &object), "allowed", "{object}");
+            let protobuf = body(&field_of_metadata(number, name));
+            assert_eq!(
+                judged(&format!("POST {system}"), Some(PROTOBUF), &protobuf),
+                expected
+            );
+            let yaml = format!("metadata:\n  {field}: {name}\n");
+            let line = format!("POST {system}");
+            assert_eq!(
+                judged(&line, Some("application/yaml"), yaml.as_bytes()),
+                expected
+            );
+        }
+    }
+    // By its type a Secret is one wherever it is, and in protobuf as well.
+    let typed = body(&field(3, BOOTSTRAP_TYPE.as_bytes()));
+    assert_eq!(judged(SECRETS, Some(PROTOBUF), &typed), "token-secret");
+    let unreadable = r#"{"metadata":{"name":"x","name":"bootstrap-token-abcdef"}}"#;
+    let line = format!("POST {system}");
+    assert_eq!(
+        judged(&line, Some(JSON), unreadable.as_bytes()),
+        "unreadable-body"
+    );
+}
+
+fn field_of_metadata(number: u8, value: &str) -> Vec<u8> {
+    field(1, &field(number.into(), value.as_bytes()))
 }
 
 #[test]
