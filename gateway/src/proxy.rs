@@ -399,6 +399,8 @@ impl Gateway {
                 call.content.forget();
                 continue;
             }
+            // Before it is sent: whoever leaves without the answer has been told of all the same.
+            recording.caught(self.recorder.decoys.given_to_pods(call), decoys::GIVEN);
             let answer = self.forward(permit, call, recording).await?;
             match answer {
                 Answer::Response(response) if may_repeat && was_overtaken(&response, call) => {

@@ -113,9 +113,9 @@
 //!
 //! ## Decoys
 //!
-//! A Secret that is listed in `decoys` is read by nobody who has a reason to: each answer that holds one is an alert,
-//! and with `stopSession` the end of the session that asked; bind ClusterRole `sallyport-gateway-decoys` to the gateway
-//! for that.
+//! A Secret that is listed in `decoys` is read by nobody who has a reason to: each answer that holds one, and each
+//! allowed write of a pod, or of what makes pods, that mounts one or takes variables from it, is an alert, and with
+//! `stopSession` the end of the session that asked; bind ClusterRole `sallyport-gateway-decoys` to the gateway for that.
 //!
 //! ## The stop
 //!

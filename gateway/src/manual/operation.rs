@@ -22,7 +22,7 @@
 //! | `sallyport_wal_commits_total` | counter | – | writes to the log, each with one `fdatasync` for all records that waited |
 //! | `sallyport_observed_total` | counter | decision (`deny`, `hold`) | calls that policies would have denied or held, and that passed in an observed namespace |
 //! | `sallyport_audited_rules_total` | counter | – | rules of policies in `mode: Audit` that matched a call |
-//! | `sallyport_decoys_read_total` | counter | – | decoys in answers to agents |
+//! | `sallyport_decoys_read_total` | counter | – | decoys in answers to agents, and in pods that they make |
 //! | `sallyport_break_glass_calls_total` | counter | – | calls that passed by a BreakGlass alone |
 //! | `sallyport_break_glass_open` | gauge | – | BreakGlass objects that are open |
 //! | `sallyport_alerts_lost_total` | counter | – | alerts that have no Event of their own, since too many different ones came; another Event counts them |

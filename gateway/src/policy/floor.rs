@@ -14,6 +14,8 @@ mod credentials;
 pub(super) mod objects;
 pub(super) mod running;
 
+pub use self::objects::read_by_pods;
+
 const OWN_GROUP: &str = "sallyport.dev";
 /// What the names of our own admission policies, webhooks and roles begin with.
 const OWN_NAMES: &str = "sallyport";

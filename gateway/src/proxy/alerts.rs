@@ -82,16 +82,16 @@ impl Alerts {
         });
     }
 
-    /// Nobody has a reason to read a decoy.
-    pub(super) fn decoy_read(&self, record: &Record, decoy: &SecretName) {
+    /// Nobody has a reason to read a decoy, or to have a pod read it.
+    pub(super) fn decoy_read(&self, record: &Record, decoy: &SecretName, read: &str) {
         let user = record.user.as_ref().map(|user| user.username.as_str());
         let (user, SecretName { namespace, name }) = (user.unwrap_or_default(), decoy);
         self.raise(
             user,
             Alert {
                 reason: Reason::DecoyRead,
-                key: format!("{user} {namespace}/{name}"),
-                note: format!("{user} read the decoy Secret {name} in namespace {namespace}"),
+                key: format!("{user} {read} {namespace}/{name}"),
+                note: format!("{user} {read} the decoy Secret {name} in namespace {namespace}"),
             },
         );
     }

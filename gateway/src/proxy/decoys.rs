@@ -1,16 +1,23 @@
-//! Decoy Secrets: a read of one is told at once, and may stop the session.
+//! Decoy Secrets: a read of one is told at once, and may stop the session. Whoever gives one to a pod reads it there,
+//! where no answer shows it.
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::Call;
 use crate::{
     audit::record::Record,
     mask::{self, SecretName},
+    policy::floor,
 };
 
 /// Sessions that wait to be stopped. Each is stopped once, so this is more than there are.
 const WAITING: usize = 256;
+
+/// What became of a decoy, for people.
+pub(super) const READ: &str = "read";
+pub(super) const GIVEN: &str = "had a pod read";
 
 /// The decoys, and who is told of reads.
 #[derive(Default)]
@@ -47,7 +54,23 @@ impl Decoys {
         (decoys, told)
     }
 
-    /// The call of `record` was answered with `secret`.
+    /// Those that pods would read which the call leaves behind. A dry run leaves none.
+    pub(super) fn given_to_pods(&self, call: &Call<'_>) -> Vec<SecretName> {
+        let request = call.attributes.request;
+        if self.secrets.is_empty() || call.attributes.dry_run {
+            return Vec::new();
+        }
+        let read = floor::read_by_pods(request, call.content.after());
+        let named = |name: &str| SecretName {
+            namespace: request.namespace.clone(),
+            name: name.to_owned(),
+        };
+        let read = read.into_iter().map(named);
+        read.filter(|secret| self.secrets.contains(secret))
+            .collect()
+    }
+
+    /// The call of `record` was answered with `secret`, or gives it to pods.
     pub(super) fn read(&self, record: &Record, secret: SecretName) {
         let user = record.user.as_ref().map(|user| user.username.as_str());
         tracing::warn!(

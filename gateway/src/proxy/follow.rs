@@ -17,6 +17,7 @@ use http::{Response, header};
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::{
+    decoys,
     growing::Growing,
     recorder::wants_answer,
     recording::Recording,
@@ -344,7 +345,9 @@ impl FollowedBody {
             return Ok(Some(frame));
         };
         following.read(data);
-        following.recording.caught(following.masker.take_decoys());
+        following
+            .recording
+            .caught(following.masker.take_decoys(), decoys::READ);
         match &mut following.view {
             None => Ok(Some(frame)),
             Some(view) => {

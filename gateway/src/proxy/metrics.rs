@@ -131,7 +131,7 @@ impl Metrics {
         );
         registry.register(
             "decoys_read",
-            "Decoy Secrets in answers to agents",
+            "Decoy Secrets in answers to agents, and in pods that they make",
             metrics.decoys_read.clone(),
         );
         registry.register(

@@ -15,6 +15,7 @@ use super::{
     arrival::Arrival,
     aside::Aside,
     budget::{NoRoom, Room},
+    decoys,
     growing::Growing,
     metrics::Metrics,
     principals::Admission,
@@ -131,12 +132,12 @@ impl Recording {
         }
     }
 
-    /// Decoys are in the answer.
-    pub(super) fn caught(&self, decoys: Vec<SecretName>) {
+    /// Decoys are in the answer, or are given to pods.
+    pub(super) fn caught(&self, decoys: Vec<SecretName>, how: &str) {
         let Some(record) = &self.record else { return };
         for decoy in decoys {
             self.recorder.metrics.decoys_read.inc();
-            self.recorder.alerts.decoy_read(record, &decoy);
+            self.recorder.alerts.decoy_read(record, &decoy, how);
             self.recorder.decoys.read(record, decoy);
         }
     }
@@ -365,7 +366,7 @@ impl Recording {
 
     /// What passed of the answer's body.
     pub(super) fn answered(&mut self, recorded: RecordedBody) {
-        self.caught(recorded.findings.decoys.clone());
+        self.caught(recorded.findings.decoys.clone(), decoys::READ);
         self.change(|record| {
             let findings = &recorded.findings;
             record.response_bytes = i64::try_from(recorded.bytes).ok();

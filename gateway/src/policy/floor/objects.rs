@@ -50,21 +50,9 @@ pub(in crate::policy) fn check(scope: &Scope<'_>) -> Result<(), Denial> {
     }
 }
 
-/// The Secrets that what is to run would read, by name.
-///
-/// Those that pull images are left out: the kubelet alone reads them, to pull what the pod names, and no container
-/// sees them.
+/// The Secrets that what is to run would read, by name, as few as can be judged.
 pub(in crate::policy) fn secrets(scope: &Scope<'_>) -> Result<BTreeSet<String>, Denial> {
-    let request = scope.attributes().request;
-    let template = scope
-        .object()
-        .filter(|_| is_written(request))
-        .and_then(|object| pods::template(request, object));
-    let mut names = BTreeSet::new();
-    if let Some(spec) = template.map(|template| &template["spec"]) {
-        names.extend(items(&spec["volumes"]).flat_map(of_volume));
-        names.extend(containers(spec).flat_map(of_container));
-    }
+    let names = read_by_pods(scope.attributes().request, scope.object());
     if names.len() > MAX_SECRETS {
         let reason = format!("what is to run reads more than {MAX_SECRETS} Secrets");
         return Err(denial(
@@ -74,6 +62,22 @@ pub(in crate::policy) fn secrets(scope: &Scope<'_>) -> Result<BTreeSet<String>, 
         ));
     }
     Ok(names.into_iter().map(str::to_owned).collect())
+}
+
+/// The Secrets that what a call leaves to run would read, by name.
+///
+/// Those that pull images are left out: the kubelet alone reads them, to pull what the pod names, and no container
+/// sees them.
+pub fn read_by_pods<'o>(request: &RequestInfo, object: Option<&'o Value>) -> BTreeSet<&'o str> {
+    let template = object
+        .filter(|_| is_written(request))
+        .and_then(|object| pods::template(request, object));
+    let mut names = BTreeSet::new();
+    if let Some(spec) = template.map(|template| &template["spec"]) {
+        names.extend(items(&spec["volumes"]).flat_map(of_volume));
+        names.extend(containers(spec).flat_map(of_container));
+    }
+    names
 }
 
 /// The facts that `wants` asked for will never be learned.
