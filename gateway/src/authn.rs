@@ -37,7 +37,7 @@ use self::{
     bearer::{UnverifiedOrigin, credential},
     cache::{Outcome, Settled, TokenCache, TokenDigest, token_digest},
     keys::{Freshness, Origin},
-    principal::Principal,
+    principal::{Principal, claimed_user_of_pod},
     token_review::Reviewer,
     verify::{LEEWAY, TokenVerifier, VerifiedToken},
 };
@@ -198,13 +198,17 @@ impl Authenticator {
         let digest = token_digest(&token);
         let principal = match self.settled.get(&digest) {
             Some(outcome) => outcome?,
-            None => {
-                let issuer = self.issuer_of(&token)?;
-                self.check_entry(matches!(issuer, Issuer::ServiceAccounts(_)), pod)?;
-                self.settle(issuer, &token, digest).await?
-            }
+            None => match self.issuer_of(&token)? {
+                Issuer::ServiceAccounts(issuer) if !self.takes_service_accounts(pod) => {
+                    return Err(not_accepted(&issuer.0, &token).await);
+                }
+                issuer => self.settle(issuer, &token, digest).await?,
+            },
         };
-        self.check_entry(principal.is_service_account(), pod)?;
+        if principal.is_service_account() && !self.takes_service_accounts(pod) {
+            let user = principal.user_of_pod().map(Box::new);
+            return Err(Unauthenticated::ServiceAccountTokenNotAccepted(user));
+        }
         let pod = pod.map(|pod| &pod.workload);
         if let Some(pod) = pod.filter(|_| principal.is_service_account()) {
             principal.check_pod(pod)?;
@@ -213,16 +217,9 @@ impl Authenticator {
         principal.identity(&agents, &self.gateway, pod)
     }
 
-    /// Whether tokens of this kind are taken where this one was shown.
-    fn check_entry(
-        &self,
-        is_service_account: bool,
-        pod: Option<&CapturedPod>,
-    ) -> Result<(), Unauthenticated> {
-        match is_service_account && pod.is_none() && !self.allow_service_account_tokens {
-            true => Err(Unauthenticated::ServiceAccountTokenNotAccepted),
-            false => Ok(()),
-        }
+    /// Whether tokens of ServiceAccounts are taken where one was shown.
+    fn takes_service_accounts(&self, pod: Option<&CapturedPod>) -> bool {
+        pod.is_some() || self.allow_service_account_tokens
     }
 
     async fn settle(&self, issuer: &Issuer, token: &str, digest: TokenDigest) -> Outcome {
@@ -248,11 +245,19 @@ impl Authenticator {
         match self.issuers.get(&origin.issuer) {
             Some(issuer) => Ok(issuer),
             None if origin.is_service_account() => {
-                Err(Unauthenticated::ServiceAccountTokenNotAccepted)
+                Err(Unauthenticated::ServiceAccountTokenNotAccepted(None))
             }
             None => Err(Unauthenticated::UnknownIssuer),
         }
     }
+}
+
+/// Says whose token it is, by the cluster's keys alone: nobody is asked about what is refused anyway, so it costs a
+/// signature and nothing of the API server.
+async fn not_accepted(verifier: &TokenVerifier, token: &str) -> Unauthenticated {
+    let verified = verifier.verify(token).await;
+    let user = verified.ok().and_then(|token| claimed_user_of_pod(&token));
+    Unauthenticated::ServiceAccountTokenNotAccepted(user.map(Box::new))
 }
 
 async fn review(reviewer: &Reviewer, token: &str, verified: &VerifiedToken) -> Settled {

@@ -97,6 +97,11 @@ impl Principal {
         matches!(self.credential, Credential::ServiceAccount { .. })
     }
 
+    /// Of a ServiceAccount token that is bound to a pod.
+    pub(super) fn user_of_pod(&self) -> Option<UserInfo> {
+        self.workload().map(|_| self.user.clone())
+    }
+
     /// Whether the token is bound to the pod that the kernel saw. Anything else is a token in the wrong hands.
     pub(super) fn check_pod(&self, connected: &Workload) -> Result<(), Unauthenticated> {
         let Some(bound) = self.workload() else {
@@ -239,6 +244,19 @@ impl Principal {
             Credential::ServiceAccount { .. } => None,
         }
     }
+}
+
+/// The same of a token that only the cluster's keys have verified: its claims name the pod.
+pub(super) fn claimed_user_of_pod(token: &VerifiedToken) -> Option<UserInfo> {
+    service_account_name(&token.subject)?;
+    let pod = token.claims.get("kubernetes.io")?.get("pod")?;
+    let claim = |name: &str| Some(vec![pod.get(name)?.as_str()?.to_owned()]);
+    let extra = [(POD_NAME, claim("name")?), (POD_UID, claim("uid")?)];
+    Some(UserInfo {
+        username: token.subject.clone(),
+        extra: extra.map(|(key, value)| (key.to_owned(), value)).into(),
+        ..UserInfo::default()
+    })
 }
 
 /// The name goes into an `Impersonate-User` header, where a server trims spaces at either end, so two

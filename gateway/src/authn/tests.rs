@@ -230,8 +230,25 @@ async fn pod_tokens_are_refused_unless_the_operator_allows_them() {
         claims(CLUSTER),
         json!({ "sub": "system:serviceaccount:a:b", "kubernetes.io": { "namespace": "a" } }),
     );
+    // No API server is there, so nobody asks it about them.
     let refusing = Setup::new(&[&signer], false);
     let refused = Err("service_account_token_not_accepted");
+    let bound = json!({ "namespace": "a", "pod": { "name": "web-0", "uid": "1" } });
+    let bound = with(pod.clone(), json!({ "kubernetes.io": bound }));
+    for (token, user) in [
+        (signer.token(&bound), Some("system:serviceaccount:a:b")),
+        (signer.token(&pod), None),
+        (Signer::other_rsa("one").token(&bound), None),
+        (
+            signer.token(&with(bound.clone(), json!({ "exp": now() - 60 }))),
+            None,
+        ),
+    ] {
+        let refusal = refusing.authenticator.authenticate(&bearer(&token)).await;
+        let refusal = refusal.expect_err("it is refused");
+        assert_eq!(refusal.reason(), "service_account_token_not_accepted");
+        assert_eq!(refusal.user().map(|user| &*user.username), user);
+    }
     assert_eq!(refusing.outcome(&signer.token(&pod)).await, refused);
     let elsewhere = with(
         pod.clone(),

@@ -23,7 +23,8 @@ pub enum Unauthenticated {
     #[error("the token's issuer is not configured")]
     UnknownIssuer,
     #[error("ServiceAccount tokens are not accepted on this listener")]
-    ServiceAccountTokenNotAccepted,
+    /// With its user, where it is good and bound to a pod.
+    ServiceAccountTokenNotAccepted(Option<Box<UserInfo>>),
     #[error("the token's signature algorithm is not allowed")]
     AlgorithmNotAllowed,
     #[error("the token's issuer has no such key")]
@@ -67,7 +68,7 @@ impl Unauthenticated {
             Self::Oversized => "oversized",
             Self::Malformed => "malformed",
             Self::UnknownIssuer => "unknown_issuer",
-            Self::ServiceAccountTokenNotAccepted => "service_account_token_not_accepted",
+            Self::ServiceAccountTokenNotAccepted(_) => "service_account_token_not_accepted",
             Self::AlgorithmNotAllowed => "algorithm_not_allowed",
             Self::UnknownKey => "unknown_key",
             Self::BadSignature => "bad_signature",
@@ -98,6 +99,7 @@ impl Unauthenticated {
     pub fn user(&self) -> Option<&UserInfo> {
         match self {
             Self::PodMismatch(user) => Some(user),
+            Self::ServiceAccountTokenNotAccepted(user) => user.as_deref(),
             _ => None,
         }
     }
@@ -132,7 +134,7 @@ impl Unauthenticated {
                 "the token's issuer is not accepted here; \
                  the operator lists issuers under authentication in the gateway's configuration"
             }
-            Self::ServiceAccountTokenNotAccepted => {
+            Self::ServiceAccountTokenNotAccepted(_) => {
                 "ServiceAccount tokens are not accepted on this address, since nothing here proves which pod sent one; \
                  use an OIDC token, or have the operator set explicit.allowServiceAccountTokens \
                  and authentication.serviceAccounts"

@@ -16,7 +16,8 @@
 //!
 //! On the explicit listener no kernel vouches for the pod behind a connection, so a pod's token would
 //! work for whoever stole it: ServiceAccount tokens are refused there unless
-//! `explicit.allowServiceAccountTokens` is set, which the demo and the tests do.
+//! `explicit.allowServiceAccountTokens` is set, which the demo and the tests do. The record and an alert (`TokenTheft`)
+//! say whose it was, where it is bound to a pod and good by the cluster's keys; the API server is not asked.
 //!
 //! ## Captured pods
 //!

@@ -32,19 +32,30 @@ impl Alerts {
 
     /// Whoever has an agent's token outside of its pod took it.
     pub(super) fn unauthenticated(&self, cause: &Unauthenticated, pod: Option<&Workload>) {
-        let (Unauthenticated::PodMismatch(user), Some(pod)) = (cause, pod) else {
-            return;
+        let Some(user) = cause.user() else { return };
+        let username = &user.username;
+        let (causer, note) = match pod {
+            Some(pod) => {
+                let causer = format!("pod {}/{}", pod.namespace, pod.pod);
+                let note = format!(
+                    "{causer} came with a token of {username} that is bound to another pod"
+                );
+                (causer, note)
+            }
+            None => (
+                username.clone(),
+                format!(
+                    "a token of {username} that is bound to a pod came on the explicit listener, which takes none"
+                ),
+            ),
         };
-        let causer = format!("pod {}/{}", pod.namespace, pod.pod);
+        let uid = pod.map_or("", |pod| pod.pod_uid.as_str());
         self.raise(
             &causer,
             Alert {
                 reason: Reason::TokenTheft,
-                key: format!("{} {}", pod.pod_uid, user.username),
-                note: format!(
-                    "{causer} came with a token of {} that is bound to another pod",
-                    user.username
-                ),
+                key: format!("{uid} {username}"),
+                note,
             },
         );
     }

@@ -179,13 +179,14 @@ fn source(arrival: &Arrival, identity: Option<&Identity>, rejection: &Rejection)
     if let Some(identity) = identity {
         return Source::User(identity.upstream_user.username.clone());
     }
-    match (&arrival.pod, arrival.client) {
-        (Some(pod), _) => {
-            let user = rejection.user().cloned().map(Box::new);
+    match (&arrival.pod, rejection.user(), arrival.client) {
+        (Some(pod), user, _) => {
+            let user = user.cloned().map(Box::new);
             Source::Pod(pod.workload.pod_uid.clone(), user)
         }
-        (None, Some(client)) => Source::Network(network(client)),
-        (None, None) => Source::Others,
+        (None, Some(user), _) => Source::User(user.username.clone()),
+        (None, None, Some(client)) => Source::Network(network(client)),
+        (None, None, None) => Source::Others,
     }
 }
 
