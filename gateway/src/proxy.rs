@@ -347,9 +347,8 @@ impl Gateway {
                 Box::pin(taken).await
             }
             Err(rejection) => {
-                if matches!(rejection, Rejection::Denied(_)) {
-                    self.weigh_denied(&mut call, &mut recording).await;
-                }
+                self.weigh_refused(&rejection, &mut call, &mut recording)
+                    .await;
                 refuse(recording, rejection).await
             }
         }

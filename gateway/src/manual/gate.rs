@@ -188,7 +188,7 @@
 //!
 //! A denial is an alert (Event `CriticalDenied`) where the call would have been of critical risk: by the object that it
 //! was judged on, or by its body where no rule read one. Of a JSON Patch that no rule read the request line alone
-//! counts.
+//! counts. A call with impersonation headers is of critical risk, whatever it wants.
 //!
 //! What is to be told is in the cluster, so nothing is lost with a leader: a request says in `status.toldAt` that
 //! webhooks were told, an alert's Event says it in the annotation `sallyport.dev/told`. A leader that ends between

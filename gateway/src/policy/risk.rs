@@ -43,6 +43,14 @@ pub fn assess(attributes: &Attributes<'_>, object: Option<&Value>, before: Optio
     }
 }
 
+/// Of a call that asks to be made as another user, whatever else it wants.
+pub fn of_impersonation() -> Risk {
+    Risk {
+        level: RiskLevel::Critical,
+        reasons: vec!["it asks to act as another user, with all that user's rights".to_owned()],
+    }
+}
+
 /// Whether the call gives pods a way to their node, or another use of one that they have.
 pub fn reaches_node(
     attributes: &Attributes<'_>,

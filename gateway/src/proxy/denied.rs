@@ -1,15 +1,25 @@
 //! What a denied call would have done: for the record, and for whoever must look at it.
 
-use super::{Call, Gateway, recording::Recording};
+use super::{Call, Gateway, recording::Recording, rejection::Rejection};
 use crate::{
     api::v1alpha1::approval_request::{Risk, RiskLevel},
     policy::risk,
 };
 
 impl Gateway {
-    /// A denial that needed no look at the object is weighed by what the body says of it.
-    pub(super) async fn weigh_denied(&self, call: &mut Call<'_>, recording: &mut Recording) {
-        let risk = self.risk_of_denied(call, recording).await;
+    /// A denial that needed no look at the object is weighed by what the body says of it. Refusals that say nothing of
+    /// what was wanted are not weighed.
+    pub(super) async fn weigh_refused(
+        &self,
+        rejection: &Rejection,
+        call: &mut Call<'_>,
+        recording: &mut Recording,
+    ) {
+        let risk = match rejection {
+            Rejection::Denied(_) => self.risk_of_denied(call, recording).await,
+            Rejection::Impersonation { .. } => risk::of_impersonation(),
+            _ => return,
+        };
         let risk = recording.risky(&risk);
         self.recorder.alerts.denied(call.attributes, &risk);
     }
