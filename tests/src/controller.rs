@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    Cluster, Output, environment, process,
+    Cluster, Output, clock, environment, process,
     server::{Launch, Server},
     wait::eventually,
 };
@@ -45,6 +45,16 @@ pub struct Controller {
 impl Controller {
     /// With `config` over what is usual, and files beside it. JSON is YAML.
     pub fn start(cluster: &Cluster, config: &Value, files: &[(&str, &str)]) -> Result<Self> {
+        Self::start_with_clock(cluster, config, files, None)
+    }
+
+    /// With a clock that is so many seconds ahead of the others, or behind.
+    pub fn start_with_clock(
+        cluster: &Cluster,
+        config: &Value,
+        files: &[(&str, &str)],
+        clock: Option<i64>,
+    ) -> Result<Self> {
         let binary = environment::file("SALLYPORT_TEST_GATEWAY")?;
         let directory = write(cluster, config, files)?;
         let listeners: &[_] = match (
@@ -62,6 +72,7 @@ impl Controller {
             subcommand: "controller",
             config: "controller.yaml",
             listeners,
+            variables: clock::of(directory.path(), clock)?,
         })?;
         server.wait_until_ready()?;
         Ok(Self { directory, server })

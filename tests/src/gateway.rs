@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 pub use self::settings::Settings;
 use crate::{
-    Output, Protocol, RawClient, Wire, environment, process,
+    Output, Protocol, RawClient, Wire, clock, environment, process,
     server::{Launch, Server},
     wait::eventually,
 };
@@ -48,6 +48,7 @@ impl Gateway {
             subcommand: "gateway",
             config: "gateway.yaml",
             listeners,
+            variables: clock::of(directory.path(), settings.clock)?,
         })?;
         server.wait_until_ready()?;
         Ok(Self {
@@ -136,6 +137,11 @@ impl Gateway {
     /// Puts a policy where the gateway looks for it, as an editor would: whole, by rename.
     pub fn write_policy(&self, name: &str, text: &str) -> Result<()> {
         replace(&self.path("policies").join(name), text)
+    }
+
+    /// Sets the clock of a gateway that was started with one of its own.
+    pub fn set_clock(&self, seconds: i64) -> Result<()> {
+        clock::set(self.directory.path(), seconds)
     }
 
     /// Replaces a file beside the configuration.

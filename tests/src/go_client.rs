@@ -13,6 +13,7 @@ pub struct GoClient {
     binary: PathBuf,
     kubeconfig: PathBuf,
     namespace: String,
+    variables: Vec<(String, String)>,
 }
 
 impl GoClient {
@@ -21,7 +22,14 @@ impl GoClient {
             binary: environment::file("SALLYPORT_TEST_GO_CLIENT")?,
             kubeconfig: kubeconfig.to_owned(),
             namespace: namespace.to_owned(),
+            variables: Vec::new(),
         })
+    }
+
+    /// With a variable of the environment, which is empty otherwise.
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     pub fn run(&self, arguments: &[&str], input: &[u8]) -> Result<Output> {
@@ -44,7 +52,9 @@ impl GoClient {
 
     fn command(&self) -> Command {
         let mut client = Command::new(&self.binary);
-        client.env_clear().arg("--kubeconfig").arg(&self.kubeconfig);
+        client.env_clear();
+        client.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        client.arg("--kubeconfig").arg(&self.kubeconfig);
         client.args(["--namespace", &self.namespace]);
         client
     }

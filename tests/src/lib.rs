@@ -12,6 +12,7 @@
 //! | `SALLYPORT_TEST_KUBECTL` | kubectl |
 //! | `SALLYPORT_TEST_GO_CLIENT` | `sallyport-go-client` of `tests/clients/go` |
 //! | `SALLYPORT_TEST_OLD_KUBECTL` | kubectl 1.20, where there is one for this machine |
+//! | `SALLYPORT_TEST_FAKETIME` | libfaketime, where there is one for this machine |
 //! | `SALLYPORT_TEST_HELMS` | helm 3 and helm 4, separated by a colon, where there are such |
 //! | `SALLYPORT_POD_PATH` | directories whose programs pods with a network of their own can run by name |
 //! | `SALLYPORT_TEST_TIER` | `soak` for full counts |
@@ -50,6 +51,7 @@ pub use self::{
     small_disk::SmallDisk,
 };
 
+mod clock;
 mod cluster;
 mod controller;
 mod environment;

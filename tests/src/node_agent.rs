@@ -54,6 +54,7 @@ impl NodeAgent {
             subcommand: "node",
             config: "node.yaml",
             listeners: &["admin"],
+            variables: Vec::new(),
         })?;
         Ok(Self {
             server,

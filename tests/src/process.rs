@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::wait::eventually;
+use crate::{of_tier, wait::eventually};
 
 /// A hang is a failure of the test, not of the whole run.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -73,7 +73,8 @@ pub(crate) fn run(command: &mut Command, input: &[u8]) -> Result<Output> {
         .context("stdin is piped")?
         .write_all(input);
 
-    let ended = eventually(&format!("the end of {command:?}"), LIMIT, || {
+    let limit = LIMIT * of_tier(1, 3);
+    let ended = eventually(&format!("the end of {command:?}"), limit, || {
         Ok(child.try_wait()?)
     });
     if ended.is_err() {

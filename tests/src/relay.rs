@@ -44,6 +44,8 @@ struct State {
     made: u64,
     /// The first of them say nothing any more.
     silent: u64,
+    /// New ones end at once.
+    is_down: bool,
 }
 
 /// What becomes of the bytes that the API server sends.
@@ -142,6 +144,17 @@ impl Relay {
             .wait("the end of every connection", |state| state.open == 0)
     }
 
+    /// As if nobody ran there: connections end, and new ones too.
+    pub fn go_down(&self) {
+        self.wire.state().is_down = true;
+        self.cut();
+    }
+
+    /// Connections that are made from now on pass.
+    pub fn come_back(&self) {
+        self.wire.state().is_down = false;
+    }
+
     /// Ends every connection that is open.
     pub fn cut(&self) {
         let connections = std::mem::take(&mut self.wire.state().connections);
@@ -159,6 +172,9 @@ impl Drop for Relay {
 
 impl Wire {
     fn connect(self: &Arc<Self>, client: TcpStream, server: &str) -> io::Result<()> {
+        if self.state().is_down {
+            return Ok(());
+        }
         let server = TcpStream::connect(server)?;
         let ends = || Ok::<_, io::Error>([client.try_clone()?, server.try_clone()?]);
         let ([mut from_client, mut to_server], answering) = (ends()?, ends()?);

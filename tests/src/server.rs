@@ -33,6 +33,8 @@ pub(crate) struct Launch {
     pub(crate) config: &'static str,
     /// The names by which it logs its listeners, `admin` included.
     pub(crate) listeners: &'static [&'static str],
+    /// Over this process's own.
+    pub(crate) variables: Vec<(&'static str, String)>,
 }
 
 pub(crate) struct Server {
@@ -59,6 +61,7 @@ impl Server {
                 "json",
             ])
             .current_dir(&launch.directory)
+            .envs(launch.variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

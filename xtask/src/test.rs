@@ -9,7 +9,7 @@ use crate::{
     command::{command, is_root},
     progress,
     tools::{
-        Cache, cargo_tools, cluster, ebpf, go_client,
+        Cache, cargo_tools, cluster, ebpf, faketime, go_client,
         layer::{self, OtherClients},
         programs::{self, IP, NFT},
     },
@@ -115,6 +115,9 @@ pub(crate) fn run_tier(args: &Args, tier: Tier) -> Result<Report> {
             );
     }
     run.envs(others.iter().flat_map(OtherClients::variables));
+    if needs_cluster && let Some(library) = faketime::library(&cache)? {
+        run.env("SALLYPORT_TEST_FAKETIME", library);
+    }
     // The report says what failed; nextest's own words are on the screen already.
     let status = run.status()?;
     let report = Report::read(tier.name(), missing_root)?;

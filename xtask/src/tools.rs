@@ -17,6 +17,7 @@ pub(crate) mod cargo_tools;
 pub(crate) mod cluster;
 pub(crate) mod debian_kernels;
 pub(crate) mod ebpf;
+pub(crate) mod faketime;
 pub(crate) mod go_client;
 pub(crate) mod golang;
 pub(crate) mod layer;
@@ -46,6 +47,9 @@ pub(crate) fn run() -> Result<()> {
         for helm in &clients.helms {
             say("helm", helm);
         }
+    }
+    if let Some(library) = faketime::library(&cache)? {
+        say("libfaketime", &library);
     }
     say("OIDC provider", oidc::provider(&cache)?.script());
     say("cargo-nextest", &cargo_tools::nextest(&cache)?);

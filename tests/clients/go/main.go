@@ -3,6 +3,7 @@
 //
 //	sallyport-go-client [--kubeconfig FILE] [--namespace NAME] COMMAND [ARGUMENT...]
 //
+//	create NAME            creates a ConfigMap: one line with the protocols of the answers
 //	typed                  calls of typed clients, in protobuf: one line per call
 //	informer               shared informers, until stdin ends or SIGTERM: one line per event, then the stores
 //	watches COUNT          watches beside a churn: one line per watch
@@ -57,11 +58,11 @@ func run(ctx context.Context, args []string) error {
 	namespace := flags.String("namespace", "default", "")
 	flags.Parse(args)
 	commands := map[string]func(context.Context, *client, []string) error{
-		"typed": typed, "informer": informer, "watches": watches, "exec": execute,
+		"create": create, "typed": typed, "informer": informer, "watches": watches, "exec": execute,
 	}
 	command, known := commands[flags.Arg(0)]
 	if !known {
-		return fmt.Errorf("unknown command %q; there are typed, informer, watches and exec", flags.Arg(0))
+		return fmt.Errorf("unknown command %q; there are create, typed, informer, watches and exec", flags.Arg(0))
 	}
 	client, err := newClient(*kubeconfig, *namespace)
 	if err != nil {

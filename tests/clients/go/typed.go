@@ -26,6 +26,19 @@ type resource[T runtime.Object, L runtime.Object] interface {
 // labels tell the objects here from others in lists.
 var labels = map[string]string{"app": name}
 
+// create makes one ConfigMap, whatever that takes.
+func create(ctx context.Context, c *client, args []string) error {
+	if len(args) != 1 {
+		return errors.New("create takes one name")
+	}
+	object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: args[0]}}
+	if _, err := c.CoreV1().ConfigMaps(c.namespace).Create(ctx, object, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	say(map[string]any{"protocols": c.responses.byProtocol()})
+	return nil
+}
+
 // typed calls what programs call; a refusal is a result like any other.
 func typed(ctx context.Context, c *client, _ []string) error {
 	configMap := &corev1.ConfigMap{

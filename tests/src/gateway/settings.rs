@@ -20,6 +20,8 @@ pub struct Settings {
     pub agents: Vec<(String, String)>,
     /// Beside the configuration.
     pub files: Vec<(String, String)>,
+    /// How many seconds its clock is ahead of the others, or behind; none has the clock of all.
+    pub clock: Option<i64>,
 }
 
 impl Settings {
@@ -47,6 +49,7 @@ impl Settings {
             policies: Vec::new(),
             agents: Vec::new(),
             files: Vec::new(),
+            clock: None,
         }
     }
 
@@ -73,6 +76,12 @@ impl Settings {
 
     pub fn with_file(mut self, name: &str, text: &str) -> Self {
         self.files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// Its clock is ahead of the others by so many seconds, or behind.
+    pub fn with_clock(mut self, seconds: i64) -> Self {
+        self.clock = Some(seconds);
         self
     }
 
