@@ -11,11 +11,15 @@ use serde_json::{Value, json};
 
 use super::Scene;
 
+#[cfg(target_os = "linux")]
+mod clocks;
 mod collections;
 mod command_line;
 mod decisions;
 mod gateways;
 mod http2;
+mod large;
+mod often;
 mod scopes;
 mod secrets;
 mod shown;

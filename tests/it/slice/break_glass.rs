@@ -44,10 +44,15 @@ fn person(cluster: &Cluster, name: &str) -> Result<(tempfile::TempDir, Sallyport
 }
 
 fn scene() -> Result<Scene> {
+    scene_with(|settings| settings)
+}
+
+fn scene_with(change: impl FnOnce(Settings) -> Settings) -> Result<Scene> {
     Cluster::from_env()?.serve_objects()?;
     Scene::with(|mut settings: Settings, namespace| {
         settings.config["objects"] = json!({"namespace": namespace.name});
-        Ok(settings.with_policy("quiet.yaml", &no_watch(&namespace.name)))
+        let settings = settings.with_policy("quiet.yaml", &no_watch(&namespace.name));
+        Ok(change(settings))
     })
 }
 
@@ -182,11 +187,49 @@ fn two_people_let_an_agent_pass_for_a_while_and_the_floor_and_stops_stay() -> Re
     let list = ann.run(&["break-glass", "list"])?.success()?;
     assert!(list.contains(&name) && list.contains("Closed"), "{list}");
 
-    // The clock closes it too.
-    let short = open("1s")?;
+    // The clock closes it too, and ends what runs by it.
+    let short = open("5s")?;
     bob.run(&["break-glass", "approve", &short, "--yes"])?
         .success()?;
+    let (mut watch, head) = eventually("the second opening", SOON, || {
+        let (watch, head) = scene.watch_maps()?;
+        Ok((head.status == 200).then_some((watch, head)))
+    })?;
+    watch.body(&head).context("the watch ends in order")?;
     scene.glass_row(&short, "expire")?;
+    scene.delete_keep()?.refusal(403)?;
+    Ok(())
+}
+
+/// Whoever made it and whoever voted have another clock than the gateway.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_gateway_opens_and_closes_by_its_own_clock() -> Result<()> {
+    const MINUTE: i64 = 60;
+    let scene = scene_with(|settings| settings.with_clock(-5 * MINUTE))?;
+    scene.create_configmap("keep")?;
+    // For a clock that is behind, a new token is none yet.
+    scene.gateway.set_clock(0)?;
+    assert_eq!(scene.list()?.status, 200);
+    let (_ann_home, ann) = person(&scene.cluster, "ann")?;
+    let (_bob_home, bob) = person(&scene.cluster, "bob")?;
+    let account = format!("system:serviceaccount:{}:coder", scene.namespace.name);
+    let whom = ["--agent", &account, "-n", "*", "--for", "10m"];
+    let open = ["break-glass", "open", "--reason", "incident 8"];
+    let name = asked(ann.run(&[&open[..], &whom].concat())?)?;
+    scene.glass_row(&name, "ask")?;
+    scene.gateway.set_clock(-5 * MINUTE)?;
+    let approve = ["break-glass", "approve", &name, "--yes"];
+    bob.run(&approve)?.success()?;
+    scene.glass_row(&name, "vote")?;
+    scene.delete_keep()?.refusal(403)?;
+    scene.gateway.set_clock(0)?;
+    assert_eq!(scene.delete_keep()?.status, 200);
+    scene.create_configmap("keep")?;
+    scene.gateway.set_clock(5 * MINUTE)?;
+    assert_eq!(scene.delete_keep()?.status, 200);
+    scene.create_configmap("keep")?;
+    scene.gateway.set_clock(11 * MINUTE)?;
     scene.delete_keep()?.refusal(403)?;
     Ok(())
 }

@@ -1,0 +1,130 @@
+//! Gateways whose clock is wrong, beside one whose clock is right.
+
+use anyhow::Result;
+use harness::{Cluster, Exchange, Oidc, Response};
+use serde_json::json;
+
+use super::*;
+
+/// In seconds.
+const WRONG: i64 = 300;
+
+/// Two gateways, and a job that both know: its token is old enough for a clock that is behind.
+struct Pair {
+    asked: Asked,
+    wrong: Gateway,
+    token: String,
+}
+
+impl Pair {
+    fn with(terms: &str, wrong: i64) -> Result<Self> {
+        let oidc = Oidc::from_env(&Cluster::from_env()?)?;
+        let asked = Asked::with_settings(terms, |settings| {
+            let namespace = settings.config["objects"]["namespace"].clone();
+            let namespace = namespace.as_str().unwrap_or_default();
+            let coder = format!("serviceAccount: {{namespace: {namespace}, name: coder}}");
+            let policy = asking(namespace, terms)
+                .replace("name: ask", "name: job")
+                .replace(&coder, "oidc: {issuer: github, claims: {sub: clocks}}");
+            settings.with_github(&oidc).with_policy("job.yaml", &policy)
+        })?;
+        let create = json!([{"verbs": ["create"], "apiGroups": [""], "resources": ["configmaps"]}]);
+        let namespace = &asked.scene.namespace;
+        namespace.grant("sallyport:oidc:github:clocks", &create)?;
+        let mut claims = Oidc::github_claims("75");
+        claims["sub"] = json!("clocks");
+        Ok(Self {
+            wrong: Gateway::start(&asked.settings.clone().with_clock(wrong))?,
+            token: oidc.token(&claims)?,
+            asked,
+        })
+    }
+
+    fn right(&self) -> &Gateway {
+        &self.asked.scene.gateway
+    }
+
+    /// Waits for people as long as the rule says.
+    fn waits(&self, gateway: &Gateway, name: &str) -> Result<Exchange> {
+        self.start(gateway, name, "")
+    }
+
+    /// Does not wait.
+    fn makes(&self, gateway: &Gateway, name: &str) -> Result<Response> {
+        self.start(gateway, name, "?timeout=1s")?.response()
+    }
+
+    fn start(&self, gateway: &Gateway, name: &str, query: &str) -> Result<Exchange> {
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("Content-Type", "application/json"),
+        ];
+        let body = serde_json::to_vec(&json!({"metadata": {"name": name}}))?;
+        let target = format!("{}{query}", self.asked.scene.configmaps());
+        gateway.client()?.start("POST", &target, &headers, &body)
+    }
+
+    fn refused(&self, gateway: &Gateway, name: &str) -> Result<String> {
+        let refused = self.makes(gateway, name)?.refusal(403)?;
+        Ok(refused["message"].to_string())
+    }
+
+    /// One gateway asks, and what people approve passes on the other, once.
+    fn asks_and_uses(&self, asks: &Gateway, uses: &Gateway, name: &str) -> Result<()> {
+        let refused = self.refused(asks, name)?;
+        assert!(refused.contains("waits for approval"), "{refused}");
+        let request = self.asked.open_request()?;
+        self.asked.vote(&request, &approval("ann"))?;
+        eventually("the other gateway to hear of it", SOON, || {
+            Ok((self.makes(uses, name)?.status == 201).then_some(()))
+        })?;
+        for gateway in [asks, uses] {
+            self.refused(gateway, name)?;
+        }
+        let used = self.asked.again(&request)?;
+        let used = used["status"]["uses"].as_array().map(Vec::len);
+        assert_eq!(used, Some(1));
+        // Of what was asked anew.
+        let again = self.asked.open_request()?;
+        self.asked.vote(&again, &denial("ann", "once was enough"))
+    }
+
+    fn holds_until_it_is_approved(&self, gateway: &Gateway, name: &str) -> Result<()> {
+        let mut call = self.waits(gateway, name)?;
+        let request = self.asked.open_request()?;
+        self.asked.vote(&request, &approval("ann"))?;
+        let made = call.response()?;
+        assert_eq!(made.status, 201, "{}", made.text());
+        Ok(())
+    }
+}
+
+fn approvals_pass_once_whatever_the_clocks_say(wrong: i64) -> Result<()> {
+    let pair = Pair::with("{hold: 60s, expires: 10m}", wrong)?;
+    let (right, wrong) = (pair.right(), &pair.wrong);
+    pair.asks_and_uses(wrong, right, "one")?;
+    pair.asks_and_uses(right, wrong, "two")?;
+    pair.holds_until_it_is_approved(wrong, "three")?;
+    pair.holds_until_it_is_approved(right, "four")?;
+    for gateway in [right, wrong] {
+        let calls = eventually("the calls that passed, as recorded", SOON, || {
+            let calls = gateway.audit_list(&["--status", "201"])?;
+            Ok((calls.len() == 2).then_some(calls))
+        })?;
+        for call in calls {
+            assert_eq!(call["approval"]["state"], "approved", "{call:#}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn gateway_whose_clock_is_ahead_asks_and_uses_like_any_other() -> Result<()> {
+    approvals_pass_once_whatever_the_clocks_say(WRONG)
+}
+
+#[test]
+fn gateway_whose_clock_is_behind_asks_and_uses_like_any_other() -> Result<()> {
+    approvals_pass_once_whatever_the_clocks_say(-WRONG)
+}
