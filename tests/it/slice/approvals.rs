@@ -19,6 +19,7 @@ mod decisions;
 mod gateways;
 mod http2;
 mod large;
+mod long;
 mod often;
 mod scopes;
 mod secrets;
