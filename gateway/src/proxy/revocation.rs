@@ -384,27 +384,4 @@ async fn ended(live: Option<&LiveCall>) -> Ended {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::{pending, poll_fn};
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_idle_ends_and_what_passes_something_goes_on() {
-        let limit = Duration::from_secs(60);
-        let mut ends = Ends {
-            judged: Box::pin(pending()),
-            idle: Some((limit, Box::pin(sleep(limit)))),
-            traffic: Counters::default(),
-        };
-        let began = Instant::now();
-        for _ in 0..3 {
-            let half = timeout(limit / 2, poll_fn(|cx| ends.poll(cx)));
-            assert!(half.await.is_err(), "it ended early");
-            ends.passed(1);
-        }
-        let ending = poll_fn(|cx| ends.poll(cx)).await;
-        assert_eq!(ending.to_string(), "nothing passed for 60 s");
-        assert_eq!(began.elapsed(), limit / 2 * 3 + limit);
-    }
-}
+mod tests;
