@@ -16,6 +16,8 @@ mod break_glass;
 mod canary;
 #[cfg(target_os = "linux")]
 mod captured;
+#[cfg(target_os = "linux")]
+mod clock;
 mod control;
 mod drain;
 mod floor;

@@ -50,15 +50,25 @@ impl Site {
         Controller::start(&self.cluster, &self.config(), &[])
     }
 
+    /// Of another machine, whose clock may be another.
+    fn start_elsewhere(&self, user: &str, clock: i64) -> Result<Controller> {
+        let config = self.config_as(user)?;
+        Controller::start_with_clock(&self.cluster, &config, &[], Some(clock))
+    }
+
     /// As a user of its own, so that the API server's audit log tells whose each write was.
     fn start_as(&self, user: &str) -> Result<Controller> {
+        Controller::start(&self.cluster, &self.config_as(user)?, &[])
+    }
+
+    fn config_as(&self, user: &str) -> Result<Value> {
         let mut kubeconfig = self.cluster.kubeconfig_as(user)?;
         kubeconfig["users"][0]["user"]["as-groups"] = json!(["system:masters"]);
         let path = self.directory.path().join(user);
         fs::write(&path, kubeconfig.to_string())?;
         let mut config = self.config();
         config["kubeconfig"] = json!(path);
-        Controller::start(&self.cluster, &config, &[])
+        Ok(config)
     }
 
     fn requests(&self) -> String {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::Scene;
 
+mod away;
 #[cfg(target_os = "linux")]
 mod clocks;
 mod collections;
@@ -136,6 +137,11 @@ impl Asked {
             &patch,
         ];
         self.person.ok(&arguments).map(drop)
+    }
+
+    /// Deletes every request.
+    fn clear(&self) -> Result<()> {
+        self.scene.namespace.api().delete(&self.path()).map(drop)
     }
 
     fn exists(&self, configmap: &str) -> Result<bool> {

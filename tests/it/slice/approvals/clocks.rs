@@ -128,3 +128,29 @@ fn gateway_whose_clock_is_ahead_asks_and_uses_like_any_other() -> Result<()> {
 fn gateway_whose_clock_is_behind_asks_and_uses_like_any_other() -> Result<()> {
     approvals_pass_once_whatever_the_clocks_say(-WRONG)
 }
+
+/// By its own clock it has minutes left.
+#[test]
+fn gateway_whose_clock_is_behind_sends_nothing_whose_approval_has_expired() -> Result<()> {
+    let pair = Pair::with("{hold: 5s, expires: 5s}", -WRONG)?;
+    let (right, wrong) = (pair.right(), &pair.wrong);
+    let refused = pair.refused(right, "late")?;
+    assert!(refused.contains("waits for approval"), "{refused}");
+    let request = pair.asked.open_request()?;
+    pair.asked.vote(&request, &approval("ann"))?;
+    // Asked after it, this one is over after it.
+    let over = pair.waits(right, "sentinel")?.response()?.refusal(403)?;
+    assert!(over["message"].to_string().contains("in time"), "{over}");
+
+    let refused = pair.refused(wrong, "late")?;
+    assert!(refused.contains("in time"), "{refused}");
+    assert!(!pair.asked.exists("late")?);
+    // It holds nothing for ever, and the other still asks.
+    let refused = pair.waits(wrong, "late")?.response()?.refusal(403)?;
+    assert!(
+        refused["message"].to_string().contains("in time"),
+        "{refused}"
+    );
+    pair.asked.clear()?;
+    pair.holds_until_it_is_approved(right, "late")
+}
