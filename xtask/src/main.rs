@@ -13,6 +13,7 @@ mod ci;
 mod codegen;
 mod command;
 mod demo;
+mod fuzz;
 mod kernels;
 mod layers;
 mod plants;
@@ -35,7 +36,9 @@ enum Verb {
     Kernels(kernels::Args),
     /// Run the same tests at full counts and keep a dated result.
     Soak(soak::Args),
-    /// Measure what the gateway costs, beside Envoy, nginx and a bare proxy.
+    /// Run the fuzz targets, each for a while.
+    Fuzz(fuzz::Args),
+    /// Measure what the gateway costs, beside Envoy, nginx and a bare proxy, and what its detectors find.
     Bench(bench::Args),
     /// Everything a change must pass.
     Ci,
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => test::run(args),
         Verb::Kernels(args) => kernels::run(args),
         Verb::Soak(args) => soak::run(args),
+        Verb::Fuzz(args) => fuzz::run(args),
         Verb::Bench(args) => bench::run(args),
         Verb::Ci => ci::run(),
         Verb::Build(args) => build::run(args),

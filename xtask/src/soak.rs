@@ -1,13 +1,17 @@
-//! `cargo xtask soak`: the same tests at full counts, with a dated result.
+//! `cargo xtask soak`: the same tests at full counts, with a dated result, and then the fuzz targets.
 
 use anyhow::Result;
 use serde::Serialize;
 
 use crate::{
     command::{capture, command, write},
+    fuzz,
     test::{self, Report, Tier},
     workspace,
 };
+
+/// How many seconds each fuzz target runs.
+const FUZZED: u32 = 300;
 
 #[derive(Serialize)]
 struct Dated<'a> {
@@ -35,5 +39,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let path = workspace::target().join("soak").join(name);
     write(&path, &serde_json::to_string_pretty(&result)?)?;
     println!("{}", path.display());
-    test::finish(&report)
+    let fuzzed = match theme {
+        None => fuzz::run(fuzz::Args::all(FUZZED)),
+        Some(_) => Ok(()),
+    };
+    test::finish(&report).and(fuzzed)
 }
