@@ -2,7 +2,7 @@
 //!
 //! A bench is a program in `gateway/benches` that prints one JSON line per measurement; this verb runs
 //! them and works out what the numbers mean. A goal that is missed is news and no failure: the numbers
-//! depend on the machine and on what else it does.
+//! depend on the machine and on what else it does. [`detectors`] alone measures no cost.
 
 use std::{fs, io::ErrorKind, process::Command};
 
@@ -19,6 +19,7 @@ use crate::{
     workspace,
 };
 
+mod detectors;
 mod table;
 mod verdict;
 
@@ -26,12 +27,14 @@ mod verdict;
 const DATA_PATH: &str = "data_path";
 /// The bench that loads the kernel programs.
 const CONNECT: &str = "connect";
+/// The bench that counts what is found in manifests.
+const DETECTORS: &str = "detectors";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// One bench; all of them where absent.
     name: Option<String>,
-    /// Only these topics of a bench that has topics.
+    /// Only these topics of a bench that has topics; of `detectors`, projects or directories of manifests.
     topics: Vec<String>,
     /// Print JSON lines in place of a table.
     #[arg(long)]
@@ -49,8 +52,13 @@ struct Findings {
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {
+    if args.name.as_deref() == Some(DETECTORS) {
+        return detectors::run(&args.topics);
+    }
     let mut findings = Findings::default();
     let mut benches = chosen(args.name.as_deref())?;
+    // It is about no cost, and brings twenty repositories.
+    benches.retain(|bench| bench != DETECTORS);
     if args.name.is_none() && !is_root() {
         benches.retain(|bench| bench != CONNECT);
         eprintln!("  {CONNECT} is left out: it takes root");

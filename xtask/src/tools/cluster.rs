@@ -39,6 +39,12 @@ pub(crate) fn examples(cache: &Cache) -> Result<String> {
     Ok(directories?.join(":"))
 }
 
+/// Kubernetes' own sources, in the version of the control plane.
+pub(crate) fn sources(cache: &Cache) -> Result<PathBuf> {
+    let sources = workspace::root().join("tests/cluster");
+    Ok(golang::module(cache, &sources, "k8s.io/kubernetes")?.dir)
+}
+
 /// The Kubernetes version that go.mod names. Built as a module it would call itself `v0.0.0-master`,
 /// which kubectl cannot parse.
 struct Version<'a> {
