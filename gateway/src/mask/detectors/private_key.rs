@@ -5,7 +5,10 @@ use std::ops::Range;
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use memchr::memmem;
 
-use super::shapes::{Found, is_base64, run};
+use super::{
+    shapes::{Found, is_base64, run},
+    telling::is_placeholder,
+};
 
 pub(super) const PEM: &str = "-----BEGIN ";
 /// The same in base64, as far as all labels have it in common.
@@ -14,6 +17,8 @@ const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 /// Digits of base64 that hold any label.
 const LABEL: usize = 96;
+/// In base64, a key on an elliptic curve has that many digits, and others have more.
+const SHORTEST: usize = 64;
 /// No key is longer. What is open for so long since the last of their beginnings was none.
 const LONGEST: usize = 64 << 10;
 
@@ -29,8 +34,25 @@ pub(super) fn private_key(text: &[u8], start: usize) -> Found {
     {
         return Found::NothingBefore(label_end.max(start + 1));
     }
-    let end = find(text, label, END).and_then(|label| find(text, label, DASHES));
+    let end_line = memmem::find(&text[label..], END).map(|end| label + end);
+    if end_line.is_some_and(|end| is_example(&text[label_end..end])) {
+        return Found::NothingBefore(label_end);
+    }
+    let end = end_line.and_then(|end| find(text, end + END.len(), DASHES));
     Found::Secret(start..end.unwrap_or(text.len()))
+}
+
+/// Whether nothing stands between the labels but what prose has in the place of a key, as `<private key>` or dots.
+fn is_example(block: &[u8]) -> bool {
+    let Some(body) = block.strip_prefix(DASHES) else {
+        return false;
+    };
+    let mut body = body.trim_ascii_start();
+    // As JSON and YAML write the end of a line.
+    while let Some(rest) = body.strip_prefix(b"\\n") {
+        body = rest.trim_ascii_start();
+    }
+    body.len() < SHORTEST && (is_placeholder(body) || body.starts_with(b"..."))
 }
 
 /// As kubeconfigs hold it, and as `base64` prints it in lines.

@@ -148,8 +148,25 @@ fn examples() -> Vec<Example> {
                     ["-----BEGIN OPENSSH ", "PRIVATE KEY-----", "cut here"],
                 ),
                 ("{}", ["-----BEGIN ", "RSA PRIV", ""]),
+                (
+                    "{}",
+                    [
+                        "-----BEGIN PRIVATE KEY-----\n<MC4CAQAwBQYDK2Vw",
+                        "BCIEIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhsc",
+                        "HR4f\n-----END PRIVATE KEY-----",
+                    ],
+                ),
             ],
             &[
+                &[
+                    "\"-----BEGIN ",
+                    "PRIVATE KEY-----\\n<private-key>\\n-----END PRIVATE KEY-----\\n\"",
+                ],
+                &[
+                    "-----BEGIN RSA ",
+                    "PRIVATE KEY-----\n...\n-----END RSA PRIVATE KEY-----",
+                ],
+                &["-----BEGIN ", "PRIVATE KEY----------END PRIVATE KEY-----"],
                 &["-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----"],
                 &["--- BEGIN ---"],
             ],
