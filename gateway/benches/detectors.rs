@@ -102,7 +102,7 @@ fn strings(value: &serde_json::Value) -> usize {
 fn titles() -> String {
     let reasons = Reason::ALL.map(|reason| format!("{:>12}", reason.title()));
     format!(
-        "{:24} {:>9} {:>9} {:>7} {}",
+        "{:40} {:>9} {:>9} {:>7} {}",
         "",
         "documents",
         "strings",
@@ -125,7 +125,7 @@ impl Row {
         let count = |reason| self.reasons.get(&reason).copied().unwrap_or_default();
         let reasons = Reason::ALL.map(|reason| format!("{:>12}", count(reason)));
         format!(
-            "{name:24} {:>9} {:>9} {:>7} {}",
+            "{name:40} {:>9} {:>9} {:>7} {}",
             self.documents,
             self.strings,
             self.unread,
