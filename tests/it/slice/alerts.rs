@@ -14,6 +14,8 @@ fn scene() -> Result<Scene> {
     Cluster::from_env()?.serve_objects()?;
     Scene::with(|mut settings, namespace| {
         settings.config["objects"] = json!({"namespace": namespace.name});
+        settings.config["decoys"] =
+            json!({"secrets": [{"namespace": namespace.name, "name": "root-credentials"}]});
         Ok(settings)
     })
 }
@@ -32,11 +34,11 @@ impl Scene {
         Ok(events.into_iter().filter(of_us).collect())
     }
 
-    fn alert(&self, note: &str) -> Result<Value> {
+    fn alert(&self, reason: &str, note: &str) -> Result<Value> {
         eventually(&format!("the alert {note:?}"), LIMIT, || {
             let told = |event: &Value| {
                 let message = event["message"].as_str().unwrap_or_default();
-                event["reason"] == "CriticalDenied" && message.contains(note)
+                event["reason"] == reason && message.contains(note)
             };
             Ok(self.alerts()?.into_iter().find(told))
         })
@@ -56,7 +58,7 @@ fn a_denial_is_told_also_where_only_the_object_shows_the_harm() -> Result<()> {
     let signer = "kubernetes.io/kube-apiserver-client";
     let denied = scene.sends("POST", SIGNING, JSON, &signing(signer))?;
     denied.refusal(403)?;
-    scene.alert("a certificate of the signer")?;
+    scene.alert("CriticalDenied", "a certificate of the signer")?;
     let record = scene.record(&denied)?;
     assert_eq!(record["risk"], "critical", "{record:#}");
 
@@ -66,7 +68,7 @@ fn a_denial_is_told_also_where_only_the_object_shows_the_harm() -> Result<()> {
     scene
         .sends("PATCH", &target, format, &conversion)?
         .refusal(403)?;
-    scene.alert("patch customresourcedefinitions")?;
+    scene.alert("CriticalDenied", "patch customresourcedefinitions")?;
 
     // The floor denies it before anything else is asked.
     let metadata =
@@ -75,7 +77,18 @@ fn a_denial_is_told_also_where_only_the_object_shows_the_harm() -> Result<()> {
     let secrets = scene.namespace.path("secrets");
     let denied = scene.sends("POST", &secrets, JSON, &secret)?;
     denied.refusal(403)?;
-    scene.alert("is given, a token that is valid for the API server itself")?;
+    scene.alert(
+        "CriticalDenied",
+        "is given, a token that is valid for the API server itself",
+    )?;
+
+    // Whatever it wants, it wants it as somebody else.
+    let headers = [("Impersonate-Group", "system:masters")];
+    let denied = scene.call("GET", &scene.configmaps(), &headers)?;
+    denied.refusal(403)?;
+    scene.alert("CriticalDenied", "it asks to act as another user")?;
+    let record = scene.record(&denied)?;
+    assert_eq!(record["risk"], "critical", "{record:#}");
 
     let alerts = scene.alerts()?;
     let harmless = alerts.iter().filter(|event| {
@@ -83,5 +96,39 @@ fn a_denial_is_told_also_where_only_the_object_shows_the_harm() -> Result<()> {
         message.contains("certificatesigningrequests")
     });
     assert_eq!(harmless.count(), 1, "{alerts:#?}");
+    Ok(())
+}
+
+#[test]
+fn a_flood_of_denials_hides_no_alert_of_another_reason() -> Result<()> {
+    const FLOOD: usize = 150;
+    let scene = scene()?;
+    let decoy = json!({"metadata": {"name": "root-credentials"}, "stringData": {"a": "b"}});
+    let secrets = scene.namespace.path("secrets");
+    scene.namespace.api().create(&secrets, &decoy)?;
+    let client = scene.gateway.client()?;
+    let bearer = format!("Bearer {}", scene.token);
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Content-Type", "application/merge-patch+json"),
+    ];
+    for number in 0..FLOOD {
+        let target = format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/x{number}");
+        client
+            .request("PATCH", &target, &headers, b"{}")?
+            .refusal(403)?;
+    }
+    let read = scene.call("GET", &format!("{secrets}/root-credentials"), &[])?;
+    assert_eq!(read.status, 200, "{}", read.text());
+    scene.alert("DecoyRead", "read the decoy Secret root-credentials")?;
+    scene.alert(
+        "CriticalDenied",
+        "clusterroles.rbac.authorization.k8s.io x0: ",
+    )?;
+    scene.alert("CriticalDenied", "this one counts the others")?;
+    let lost = scene.gateway.metric("sallyport_alerts_lost_total")?;
+    assert!(lost >= 100.0, "{lost}");
+    let alerts = scene.alerts()?;
+    assert!(alerts.len() < 10, "{alerts:#?}");
     Ok(())
 }

@@ -253,8 +253,14 @@ fn unmodified_clients_are_served_as_the_pod_that_connects() -> Result<()> {
 }
 
 #[test]
-fn a_stolen_token_is_refused_and_recorded_with_thief_and_victim() -> Result<()> {
-    let node = Node::new()?;
+fn a_stolen_token_is_refused_recorded_with_thief_and_victim_and_told() -> Result<()> {
+    let cluster = Cluster::from_env()?;
+    cluster.serve_objects()?;
+    let events = Namespace::create(&cluster)?;
+    let node = Node::with(|mut settings| {
+        settings.config["objects"] = json!({"namespace": events.name});
+        Ok(settings)
+    })?;
     let (thief, address) = node.neighbour()?;
     // Where it is at home the token is good, so the gateway knows it when it comes from elsewhere.
     assert_eq!(node.list()?.status, 200);
@@ -264,6 +270,9 @@ fn a_stolen_token_is_refused_and_recorded_with_thief_and_victim() -> Result<()> 
     let message = answer.refusal(401)?["message"].to_string();
     assert!(message.contains("belongs to another pod"), "{message}");
     assert_eq!(node.list()?.status, 200);
+    // Outside of any pod it is refused as well, and said to be whose it is.
+    let explicit: SocketAddr = node.gateway.url().replace("https://", "").parse()?;
+    node.list_at(explicit, &node.token)?.refusal(401)?;
 
     let record = node.refused("authentication/pod_mismatch")?;
     assert_eq!(record["workload"]["podUID"], json!(thief.uid), "{record:#}");
@@ -274,6 +283,28 @@ fn a_stolen_token_is_refused_and_recorded_with_thief_and_victim() -> Result<()> 
         "{record:#}"
     );
     assert_eq!(record["entry"], "captured");
+
+    let record = node.refused("authentication/service_account_token_not_accepted")?;
+    let user = json!(format!(
+        "system:serviceaccount:{}:coder",
+        node.namespace.name
+    ));
+    assert_eq!(record["user"]["username"], user, "{record:#}");
+    assert_eq!(record["entry"], "explicit", "{record:#}");
+    for told in [
+        "/neighbour came with a token of system:serviceaccount:",
+        ":coder that is bound to a pod came on the explicit listener",
+    ] {
+        eventually(&format!("the alert {told:?}"), LIMIT, || {
+            let events = events.api().get(&events.path("events"))?;
+            let mut events = events["items"].as_array().into_iter().flatten();
+            let is_told = |event: &&Value| {
+                let message = event["message"].as_str().unwrap_or_default();
+                event["reason"] == "TokenTheft" && message.contains(told)
+            };
+            Ok(events.find(is_told).cloned())
+        })?;
+    }
     Ok(())
 }
 

@@ -25,6 +25,12 @@ fn a_secret_that_holds_a_token_for_the_api_server_is_not_made() -> Result<()> {
             &serde_json::to_vec(&object)?,
         )?,
         scene.send("POST", &secrets, "application/yaml", TOKEN_SECRET_IN_YAML)?,
+        scene.send(
+            "POST",
+            &secrets,
+            JSON,
+            &serde_json::to_vec(&bootstrap_token())?,
+        )?,
     ];
     for refusal in refusals {
         let status = refusal.refusal(403)?;
@@ -33,6 +39,51 @@ fn a_secret_that_holds_a_token_for_the_api_server_is_not_made() -> Result<()> {
     }
     let kept = scene.namespace.api().get(&secrets)?;
     assert_eq!(kept["items"], json!([]), "{kept}");
+    Ok(())
+}
+
+/// A bootstrap token is a bearer token of the API server as it is written.
+#[test]
+fn a_bootstrap_token_is_neither_made_nor_taken_over() -> Result<()> {
+    let scene = Scene::with(|settings, _| Ok(settings.with_policy("system.yaml", SYSTEM)))?;
+    let api = scene.namespace.api();
+    let secrets = "/api/v1/namespaces/kube-system/secrets";
+    let kept = format!("{secrets}/bootstrap-token-fedcba");
+    let mut object = bootstrap_token();
+    object["metadata"]["name"] = json!("bootstrap-token-fedcba");
+    api.create(secrets, &object)?;
+    let merge = json!({"stringData": {"token-secret": "0123456789abcdef"}});
+    let patch =
+        json!([{"op": "add", "path": "/data/token-secret", "value": "MDEyMzQ1Njc4OWFiY2RlZg=="}]);
+    let refusals: Result<Vec<_>> = [
+        ("POST", secrets, JSON, &bootstrap_token()),
+        ("PUT", kept.as_str(), JSON, &object),
+        (
+            "PATCH",
+            kept.as_str(),
+            "application/merge-patch+json",
+            &merge,
+        ),
+        (
+            "PATCH",
+            kept.as_str(),
+            "application/json-patch+json",
+            &patch,
+        ),
+    ]
+    .into_iter()
+    .map(|(method, target, format, body)| {
+        let response = scene.send(method, target, format, &serde_json::to_vec(body)?)?;
+        response.refusal(403)
+    })
+    .collect();
+    let is_as_it_was = api.get(&kept)?["data"]["token-secret"] == json!("ZmVkY2JhOTg3NjU0MzIxMA==");
+    api.delete(&kept)?;
+    for status in refusals? {
+        let message = status["message"].as_str().unwrap_or_default();
+        assert!(message.contains("built-in/floor-token-secret"), "{message}");
+    }
+    assert!(is_as_it_was, "the token was changed");
     Ok(())
 }
 
@@ -134,6 +185,33 @@ fn token_secret() -> Value {
         "metadata": {"name": "stolen", "annotations": {"kubernetes.io/service-account.name": "coder"}},
     })
 }
+
+fn bootstrap_token() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
+        "metadata": {"name": "bootstrap-token-abcdef"},
+        "stringData": {
+            "token-id": "fedcba", "token-secret": "fedcba9876543210", "usage-bootstrap-authentication": "true",
+        },
+    })
+}
+
+/// Lets the agent write Secrets of the control plane.
+const SYSTEM: &str = r#"
+apiVersion: sallyport.dev/v1alpha1
+kind: AgentPolicy
+metadata: {name: system}
+spec:
+  subjects: [{all: "*"}]
+  rules:
+  - name: all
+    effect: Allow
+    verbs: ["*"]
+    apiGroups: [""]
+    resources: [secrets]
+    namespaces: [kube-system]
+    names: ["*"]
+"#;
 
 const TOKEN_SECRET_IN_YAML: &[u8] = b"kind: Secret\napiVersion: v1\ntype: kubernetes.io/service-account-token\nmetadata:\n  name: stolen\n  annotations: {kubernetes.io/service-account.name: coder}\n";
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use harness::{Cluster, GoClient, Kubectl, Output, Tools, eventually};
+use harness::{Cluster, GoClient, Kubectl, Output, Response, Tools, eventually};
 use serde_json::{Value, json};
 
 use super::Scene;
@@ -745,6 +745,46 @@ fn a_long_list_is_masked_on_its_way() -> Result<()> {
 
 #[test]
 fn who_reads_a_decoy_is_stopped() -> Result<()> {
+    let scene = scene_with_decoy()?;
+    let target = scene.namespace.path("secrets/root-credentials");
+    let response = scene.call("GET", &target, &[])?;
+    scene.is_stopped_for_a_decoy(&response, "coder read the decoy Secret")
+}
+
+/// A program in the pod reads it, and no answer shows that.
+#[test]
+fn who_has_a_pod_read_a_decoy_is_stopped() -> Result<()> {
+    let scene = scene_with_decoy()?;
+    let deployments = format!(
+        "/apis/apps/v1/namespaces/{}/deployments",
+        scene.namespace.name
+    );
+    let create = |name: &str, query: &str, secret: &str| {
+        let variable =
+            json!({"name": "a", "valueFrom": {"secretKeyRef": {"name": secret, "key": "a"}}});
+        let container = json!({"name": "main", "image": "example.com/none", "env": [variable]});
+        let labels = json!({"app": name});
+        let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [container]}});
+        let deployment = json!({
+            "metadata": {"name": name},
+            "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": template},
+        });
+        let headers = [("Content-Type", "application/json")];
+        let body = serde_json::to_vec(&deployment)?;
+        let target = format!("{deployments}{query}");
+        let response = scene.start("POST", &target, &headers, &body)?.response()?;
+        ensure!(response.status == 201, "{}", response.text());
+        anyhow::Ok(response)
+    };
+    // Neither is a read of it.
+    create("other", "", "other")?;
+    create("tried", "?dryRun=All", "root-credentials")?;
+    ensure!(scene.gateway.metric("sallyport_decoys_read_total")? == 0.0);
+    let response = create("shop", "", "root-credentials")?;
+    scene.is_stopped_for_a_decoy(&response, "coder had a pod read the decoy Secret")
+}
+
+fn scene_with_decoy() -> Result<Scene> {
     let scene = Scene::with(|mut settings, namespace| {
         Cluster::from_env()?.serve_objects()?;
         settings.config["objects"] = json!({"namespace": namespace.name});
@@ -757,26 +797,32 @@ fn who_reads_a_decoy_is_stopped() -> Result<()> {
     let api = scene.namespace.api();
     let decoy = json!({"metadata": {"name": "root-credentials"}, "stringData": {"a": "b"}});
     api.create(&scene.namespace.path("secrets"), &decoy)?;
-    let response = scene.call(
-        "GET",
-        &scene.namespace.path("secrets/root-credentials"),
-        &[],
-    )?;
-    let audit_id = response.header("audit-id").context("no Audit-ID")?;
-    let stop = format!("/apis/sallyport.dev/v1alpha1/agentstops/decoy-{audit_id}");
-    let denied = eventually("the stop", Duration::from_secs(30), || {
-        let answer = scene.list()?;
-        Ok((answer.status == 403).then(|| answer.text()))
-    });
-    let made = api.get(&stop)?;
-    api.delete(&stop)?;
-    ensure!(denied?.contains("it read the decoy Secret"), "{made}");
-    eventually("the alert", Duration::from_secs(30), || {
-        let events = api.get(&scene.namespace.path("events"))?;
-        let mut events = events["items"].as_array().into_iter().flatten();
-        Ok(events.find(|event| event["reason"] == "DecoyRead").cloned())
-    })?;
-    Ok(())
+    Ok(scene)
+}
+
+impl Scene {
+    fn is_stopped_for_a_decoy(&self, response: &Response, told: &str) -> Result<()> {
+        let api = self.namespace.api();
+        let audit_id = response.header("audit-id").context("no Audit-ID")?;
+        let stop = format!("/apis/sallyport.dev/v1alpha1/agentstops/decoy-{audit_id}");
+        let denied = eventually("the stop", Duration::from_secs(30), || {
+            let answer = self.list()?;
+            Ok((answer.status == 403).then(|| answer.text()))
+        });
+        let made = api.get(&stop)?;
+        api.delete(&stop)?;
+        ensure!(denied?.contains("it read the decoy Secret"), "{made}");
+        eventually("the alert", Duration::from_secs(30), || {
+            let events = api.get(&self.namespace.path("events"))?;
+            let mut events = events["items"].as_array().into_iter().flatten();
+            let is_told = |event: &&Value| {
+                let message = event["message"].as_str().unwrap_or_default();
+                event["reason"] == "DecoyRead" && message.contains(told)
+            };
+            Ok(events.find(is_told).cloned())
+        })?;
+        Ok(())
+    }
 }
 
 /// `kubectl get events` shows a column of free text.

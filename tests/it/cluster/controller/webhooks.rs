@@ -127,8 +127,49 @@ fn receiver_that_fails_is_told_again_and_holds_nothing_up() -> Result<()> {
     Ok(())
 }
 
+const GLASSES: &str = "/apis/sallyport.dev/v1alpha1/breakglasses";
+
+/// Two people break the glass for an agent that there is not; named as its test's namespace.
+fn break_glass(site: &Site, receiver: &Receiver) -> Result<()> {
+    let name = &site.namespace.name;
+    let glass = json!({
+        "apiVersion": "sallyport.dev/v1alpha1", "kind": "BreakGlass", "metadata": {"name": name},
+        "spec": {"agents": [name], "namespaces": [name], "reason": "incident 7", "by": "ann", "via": "Kubernetes"},
+    });
+    site.api().create(GLASSES, &glass)?;
+    receiver.wait_for("the wish", 1, alerts("BreakGlassAsked", name))?;
+    set_glass(site, &json!({"votes": [vote("bob", "Approved")]}))?;
+    receiver
+        .wait_for("the opening", 1, alerts("BreakGlassOpened", name))
+        .map(drop)
+}
+
+fn set_glass(site: &Site, status: &Value) -> Result<Value> {
+    let path = format!("{GLASSES}/{}/status", site.namespace.name);
+    site.api().patch(&path, &json!({"status": status}))
+}
+
+/// What a node agent says that sees a pod it cannot capture, and why.
+fn lose_capture(site: &Site) -> Result<()> {
+    const COVERAGES: &str = "/apis/sallyport.dev/v1alpha1/nodecoverages";
+    let name = &site.namespace.name;
+    let coverage = json!({
+        "apiVersion": "sallyport.dev/v1alpha1", "kind": "NodeCoverage", "metadata": {"name": name}, "spec": {},
+    });
+    site.api().create(COVERAGES, &coverage)?;
+    let now = Timestamp::now().to_string();
+    let status = json!({
+        "observedAt": now, "countedSince": now, "version": "0.1.0", "captured": 3, "denied": 0, "exempt": 0,
+        "needsRecreate": 0, "unknown": 1, "problems": ["no bpffs at /sys/fs/bpf"], "pods": [],
+    });
+    let path = format!("{COVERAGES}/{name}/status");
+    site.api()
+        .patch(&path, &json!({"status": status}))
+        .map(drop)
+}
+
 #[test]
-fn stop_its_end_and_a_critical_request_are_alerted_once() -> Result<()> {
+fn what_somebody_must_look_at_is_alerted_once_also_by_the_next_leader() -> Result<()> {
     let site = Site::new()?;
     let receiver = Receiver::start()?;
     let mut first = start(&site, &receiver)?;
@@ -147,17 +188,36 @@ fn stop_its_end_and_a_critical_request_are_alerted_once() -> Result<()> {
     site.api().create(&site.requests(), &critical)?;
     receiver.wait_for("the critical request", 1, alerts("CriticalRequested", name))?;
 
-    wait_until_marked(&site, &["AgentsStopped", "CriticalRequested"])?;
+    break_glass(&site, &receiver)?;
+    lose_capture(&site)?;
+    let lost = receiver.wait_for("the lost capture", 1, alerts("CaptureLost", name))?;
+    let lost = String::from_utf8_lossy(&lost[0].body);
+    assert!(lost.contains("unknown: 1; no bpffs"), "{lost}");
+
+    let once = [
+        "AgentsStopped",
+        "CriticalRequested",
+        "BreakGlassAsked",
+        "BreakGlassOpened",
+        "CaptureLost",
+    ];
+    wait_until_marked(&site, &once)?;
     first.stop()?;
     let second = start(&site, &receiver)?;
     second.wait_until_it_leads()?;
     site.api().delete(&format!("{stops}/{name}"))?;
     receiver.wait_for("the end of the stop", 1, alerts("AgentsResumed", name))?;
-    assert_eq!(receiver.received(alerts("AgentsStopped", name)).len(), 1);
-    assert_eq!(
-        receiver.received(alerts("CriticalRequested", name)).len(),
-        1
-    );
+    let closed = json!({"by": "ann", "via": "Kubernetes", "at": Timestamp::now().to_string(), "reason": "it is over"});
+    set_glass(&site, &json!({"closed": closed}))?;
+    let ended = receiver.wait_for("its end", 1, alerts("BreakGlassEnded", name))?;
+    assert!(String::from_utf8_lossy(&ended[0].body).contains("closed by ann"));
+    for reason in once {
+        assert_eq!(receiver.received(alerts(reason, name)).len(), 1, "{reason}");
+    }
+    for object in ["breakglasses", "nodecoverages"] {
+        site.api()
+            .delete(&format!("/apis/sallyport.dev/v1alpha1/{object}/{name}"))?;
+    }
     Ok(())
 }
 
