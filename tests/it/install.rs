@@ -7,6 +7,7 @@ mod break_glass;
 mod ca;
 mod controller;
 mod doctor;
+mod gateway;
 mod labels;
 mod manifests;
 mod pods;

@@ -48,6 +48,16 @@ impl Installation {
         fs::write(&mark, "installed\n").context("saying that it is installed")
     }
 
+    /// Whoever binds more to the gateway's ServiceAccount, or says that nothing more is, keeps this meanwhile.
+    pub fn rights_of_the_gateway(&self) -> Result<Flock<fs::File>> {
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.cluster.kubeconfig.with_extension("rights"))?;
+        let lock = Flock::lock(file, FlockArg::LockExclusive);
+        lock.map_err(|(_, error)| error.into())
+    }
+
     /// What `sallyport manifests` prints for this cluster.
     pub fn manifests(&self) -> Result<String> {
         self.sallyport(&["manifests", "--image", IMAGE, "--cluster", "test"])?

@@ -5,17 +5,19 @@ use harness::{Installation, Namespace, RawClient, Response};
 use serde_json::{Value, json};
 
 /// Two namespaces: the agent's own, where its ServiceAccount is bound to ClusterRole admin, and one beside.
-struct Site {
+pub(super) struct Site {
     is_legacy: bool,
-    installation: Installation,
-    own: Namespace,
+    pub(super) installation: Installation,
+    pub(super) own: Namespace,
     other: Namespace,
     client: RawClient,
+    /// Of the gateway's ServiceAccount.
+    pub(super) token: String,
     bearer: String,
 }
 
 impl Site {
-    fn new(flags: &[&str]) -> Result<Self> {
+    pub(super) fn new(flags: &[&str]) -> Result<Self> {
         let installation = Installation::from_env()?;
         let own = Namespace::create(&installation.cluster)?;
         let other = Namespace::create(&installation.cluster)?;
@@ -34,6 +36,7 @@ impl Site {
         Ok(Self {
             client: installation.cluster.anonymous()?,
             bearer: format!("Bearer {token}"),
+            token: token.to_owned(),
             is_legacy: flags.contains(&"--legacy"),
             installation,
             own,
@@ -212,6 +215,7 @@ fn gateway_itself_reads_nothing() -> Result<()> {
 #[test]
 fn gateway_hears_of_the_objects_that_count_and_changes_none() -> Result<()> {
     let site = Site::new(&[])?;
+    let _as_installed = site.installation.rights_of_the_gateway()?;
     let headers = [
         ("Authorization", site.bearer.as_str()),
         ("Content-Type", "application/json"),
