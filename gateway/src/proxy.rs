@@ -337,7 +337,8 @@ impl Gateway {
                 let ends = |recording: &Recording| {
                     Ends::of(Running::new(self, call, recording), peer.drain.draining())
                 };
-                follow::follow(recording, answer, info, may_lag, ends).await
+                // Boxed: it holds two maskers.
+                Box::pin(follow::follow(recording, answer, info, may_lag, ends)).await
             }
             Ok(Answer::Switched(switched)) => {
                 let client = call.client.take();

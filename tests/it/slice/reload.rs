@@ -182,7 +182,7 @@ fn status(scene: &Scene, wanted: u16, what: &str) -> Result<()> {
 fn objects_of_the_cluster_count_beside_files_and_the_last_good_set_stays() -> Result<()> {
     let private = Cluster::start_private()?;
     private.cluster.serve_objects()?;
-    let scene = Scene::on(private.cluster.clone(), |mut settings, namespace| {
+    let scene = Scene::on(private.cluster, |mut settings, namespace| {
         let account = format!(
             "serviceAccount: {{namespace: {}, name: coder}}",
             namespace.name

@@ -154,7 +154,8 @@ impl Answering {
         };
 
         let from = (target, peer.address);
-        if let Some(attributes) = self.lacking(&user, &asked).await? {
+        let lacking = self.lacking(&user, &asked).await?;
+        if let Some(attributes) = lacking {
             let read = Read::new(&user, &attributes, from, false, "RBAC");
             self.record(&read).await?;
             return Err(Refusal::Forbidden {

@@ -108,13 +108,15 @@ fn read_and_watch(scene: &Scene) -> Result<()> {
         Ok(())
     };
     thread::scope(|threads| {
-        let readers: Vec<_> = FORMATS
-            .into_iter()
-            .map(|accept| threads.spawn(move || read(accept)))
-            .collect();
-        readers
-            .into_iter()
-            .try_for_each(|reader| reader.join().expect("it does not panic"))
+        let read = &read;
+        let mut readers = Vec::new();
+        for accept in FORMATS {
+            readers.push(threads.spawn(move || read(accept)));
+        }
+        for reader in readers {
+            reader.join().expect("it does not panic")?;
+        }
+        Ok(())
     })
 }
 
