@@ -62,8 +62,12 @@
 //! and whoever asked do not vote; the definition itself keeps what was said. Whoever is behind an OIDC token does not
 //! decide under a name in its claims `sub`, `email`, `login`, `oid`, `preferred_username`, `upn`, `actor`, `actor_id`,
 //! `user_email`, `user_id` and `user_login`, also behind the API server's prefix; a token with more than 16 of them, or
-//! one longer than 512 bytes, cannot ask. The gateway judges again by its own clock. Who may impersonate users in the
-//! cluster may vote as them: that shows only in the API server's audit log.
+//! one longer than 512 bytes, cannot ask. Who may impersonate users in the cluster may vote as them: that shows only in
+//! the API server's audit log.
+//!
+//! The gateway judges again, and an approval expires by its clock or the API server's, whichever is later: a gateway that is
+//! behind sends nothing late, but gets nothing approved where `expires` is shorter than it is behind. Keep gateways' clocks
+//! within 30 s: one that is further behind refuses tokens that were just made.
 //!
 //! ## Masked views
 //!
@@ -105,9 +109,10 @@
 //! In records, protobuf and YAML are the JSON of the same object, with the same placeholders. Fields that only a newer
 //! API server knows are left out of records; in a request that has to be judged they are refused. Environment variables
 //! are recorded by name, never by their literal values. What an exec runs is recorded as it came, but for what detectors
-//! find, what looks random, and what follows a telling name: `--password cat`, `DB_PASSWORD=cat`. Every string is searched for what looks like a secret: tokens,
-//! private keys, passwords in URLs, and values that look random behind a name like `password`. `managedFields` are
-//! empty. No answer in CBOR is asked for, and an object in CBOR is refused with 415. YAML over 1 MiB and YAML whose
+//! find, what looks random, and what follows a telling name: `--password cat`, `DB_PASSWORD=cat`. Every string is
+//! searched for what looks like a secret: tokens, private keys, passwords in URLs, and values that look random behind a
+//! name like `password`; a private key whose body only stands for one (nothing, dots, a name in brackets) is shown.
+//! `managedFields` are empty. No answer in CBOR is asked for, and an object in CBOR is refused with 415. YAML over 1 MiB and YAML whose
 //! aliases multiply are recorded by length and digest alone. A cell of a table that prints an environment variable or
 //! what kubectl applied holds a placeholder, if its column names its path.
 //!
@@ -140,7 +145,7 @@
 //! other, until the gateway hears of the object itself: lifting it ends it everywhere, and a controller that dies leaves
 //! nothing behind. A gateway that has not heard of it for a minute lists the stops anew, and counts it until that list
 //! is whole, however long its watch fails. Where the evidence API is not reached, the command says so and the stop
-//! counts by the watches. `agents resume` leaves it to the watches.
+//! counts by the watches; where it is and no gateway confirms, the exit code is 75. `agents resume` leaves it to the watches.
 //!
 //! What runs is judged again whenever policies, stops or agents' namespaces change, and every 5 minutes. A watch or log
 //! ends with a clean end of body; an upgraded connection is closed. The record says which rule ended it. What began
@@ -159,7 +164,8 @@
 //! hold. One person makes it (`sallyport break-glass open --agent fixer -n shop --reason TEXT`) and another one votes
 //! for it within 15 minutes (`break-glass approve NAME`); a ServiceAccount, a node, an agent, or a user whose name
 //! begins with `system:` is neither. Each gateway judges that again, by its own clock, and takes two names of which
-//! one is the other behind an issuer's prefix for one person. What it did not hear of, or cannot understand, opens
+//! one is the other behind an issuer's prefix for one person. A gateway whose clock is more than a minute behind the
+//! voter's opens it so much later, and closes it so much later. What it did not hear of, or cannot understand, opens
 //! nothing. `break-glass close NAME --reason TEXT` ends it at once, and with it every watch and terminal that only it
 //! allowed.
 //!
