@@ -24,7 +24,7 @@ use serde::Serialize;
 
 pub use self::{
     body::{Body, BodyMasker, DigestOnly, RecordedBody},
-    detectors::{OwnDetector, Problem as DetectorProblem, Unusable},
+    detectors::{OwnDetector, Problem as DetectorProblem, Unusable, is_telling},
     fields::{FieldProblem, SensitiveFields, UnusableFields, always_masked, is_sensitive},
     findings::{Findings, ObjectFacts, SecretPassed, StatusFacts},
     key::{Digest, Key, KeyError},

@@ -399,8 +399,10 @@ impl Gateway {
                 call.content.forget();
                 continue;
             }
-            // Before it is sent: whoever leaves without the answer has been told of all the same.
-            recording.caught(self.recorder.decoys.given_to_pods(call), decoys::GIVEN);
+            if attempt == 1 {
+                // Before it is sent: whoever leaves without the answer has been told of all the same.
+                recording.caught(self.recorder.decoys.given_to_pods(call), decoys::GIVEN);
+            }
             let answer = self.forward(permit, call, recording).await?;
             match answer {
                 Answer::Response(response) if may_repeat && was_overtaken(&response, call) => {
@@ -428,6 +430,11 @@ impl Gateway {
         recording: &mut Recording,
     ) -> Result<bool, Rejection> {
         self.refuse_stopped(call, recording).await?;
+        let open = self.open_glass(call.attributes);
+        let is_closed = |name: &str| open.is_none_or(|open| *open.name != *name);
+        if permit.glass().is_some_and(is_closed) {
+            return Ok(true);
+        }
         if self.policies.borrow().digest() == permit.policy_digest() {
             return Ok(false);
         }

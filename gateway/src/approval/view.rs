@@ -96,8 +96,8 @@ fn masked(key: &Arc<mask::Key>, rule: Rule, object: &Value) -> Result<Value, Uns
     }
 }
 
-/// Of a Secret, a token and the value of a variable people see that there is one. What detectors alone hide in anything
-/// else that is new must be no more than a secret.
+/// Of a Secret, a token and the value of a variable people see that there is one. What is hidden in anything else that is
+/// new, for its looks or its telling name, must be no more than a secret.
 fn check_disguise(
     key: &mask::Key,
     rule: &Rule,
@@ -105,33 +105,84 @@ fn check_disguise(
     object: &Value,
     shown: &Value,
 ) -> Result<(), Disguised> {
-    if rule.hides_all() || before == Some(object) {
+    if rule.hides_all() {
         return Ok(());
     }
-    match (object, shown) {
-        (Value::String(text), Value::String(shown)) => {
-            let by_detectors = mask::whole_text(key, text).get() == shown;
-            match by_detectors && mask::is_disguise(text, shown) {
-                true => Err(Disguised),
-                false => Ok(()),
+    let check = Check { key };
+    check.value("", before, object, shown)
+}
+
+struct Check<'k> {
+    key: &'k mask::Key,
+}
+
+impl Check<'_> {
+    /// Behind this name, or in a list behind it.
+    fn value(
+        &self,
+        name: &str,
+        before: Option<&Value>,
+        object: &Value,
+        shown: &Value,
+    ) -> Result<(), Disguised> {
+        if before == Some(object) {
+            return Ok(());
+        }
+        match (object, shown) {
+            (Value::String(text), Value::String(shown)) => self.text(name, text, shown),
+            (Value::Array(elements), Value::Array(shown)) => {
+                self.elements(name, before, elements, shown)
             }
+            (Value::Object(members), Value::Object(shown)) => {
+                self.members(name, before, members, shown)
+            }
+            _ => Ok(()),
         }
-        (Value::Array(elements), Value::Array(shown)) => {
-            let before = |index: usize| before.and_then(|before| before.get(index));
-            let mut pairs = elements.iter().zip(shown).enumerate();
-            pairs.try_for_each(|(index, (element, shown))| {
-                check_disguise(key, rule, before(index), element, shown)
-            })
+    }
+
+    fn text(&self, name: &str, text: &str, shown: &str) -> Result<(), Disguised> {
+        let by_looks = || mask::whole_text(self.key, text).get() == shown;
+        let by_name =
+            || mask::is_telling(name.as_bytes()) && self.key.placeholder(text.as_bytes()) == shown;
+        match mask::is_disguise(text, shown) && (by_looks() || by_name()) {
+            true => Err(Disguised),
+            false => Ok(()),
         }
-        (Value::Object(members), Value::Object(shown)) => {
-            members.iter().try_for_each(|(name, member)| {
-                let before = before.and_then(|before| before.get(name));
-                // Else the name itself is hidden.
-                let shown = shown.get(name).ok_or(Disguised)?;
-                check_disguise(key, rule, before, member, shown)
-            })
-        }
-        _ => Ok(()),
+    }
+
+    fn elements(
+        &self,
+        name: &str,
+        before: Option<&Value>,
+        elements: &[Value],
+        shown: &[Value],
+    ) -> Result<(), Disguised> {
+        let before = before
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice);
+        let mut pairs = elements.iter().zip(shown).enumerate();
+        pairs.try_for_each(|(index, (element, shown))| {
+            // It may have moved.
+            let same = before.iter().find(|before| *before == element);
+            self.value(name, same.or(before.get(index)), element, shown)
+        })
+    }
+
+    fn members(
+        &self,
+        name: &str,
+        before: Option<&Value>,
+        members: &Map<String, Value>,
+        shown: &Map<String, Value>,
+    ) -> Result<(), Disguised> {
+        let is_variable = |member: &str| name == "env" && member == "value";
+        let mut others = members.iter().filter(|(member, _)| !is_variable(member));
+        others.try_for_each(|(member, value)| {
+            let before = before.and_then(|before| before.get(member));
+            // Else the name itself is hidden.
+            let shown = shown.get(member).ok_or(Disguised)?;
+            self.value(member, before, value, shown)
+        })
     }
 }
 

@@ -145,7 +145,7 @@
 //! other, until the gateway hears of the object itself: lifting it ends it everywhere, and a controller that dies leaves
 //! nothing behind. A gateway that has not heard of it for a minute lists the stops anew, and counts it until that list
 //! is whole, however long its watch fails. Where the evidence API is not reached, the command says so and the stop
-//! counts by the watches; where it is and no gateway confirms, the exit code is 75. `agents resume` leaves it to the watches.
+//! counts by the watches; where it is and not every gateway confirms, the exit code is 75. `agents resume` leaves it to the watches.
 //!
 //! What runs is judged again whenever policies, stops or agents' namespaces change, and every 5 minutes. A watch or log
 //! ends with a clean end of body; an upgraded connection is closed. The record says which rule ended it. What began

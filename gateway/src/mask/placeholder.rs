@@ -21,10 +21,10 @@ const KEY_DIGITS: usize = 8;
 /// Encodings in encodings that are looked into: a release of helm's is gzip in base64 in base64.
 const DEPTH: u32 = 4;
 /// Bytes of one text that are inflated.
-const INFLATED: u64 = 4 << 20;
+const INFLATED: usize = 16 << 20;
 /// Bytes that are decoded and inflated of one body in all, beside so many of each of its own: encodings in encodings
 /// multiply.
-const DECODED: usize = 32 << 20;
+const DECODED: usize = 64 << 20;
 const DECODED_OF_EACH: usize = 16;
 /// The shortest base64 that can hold a placeholder.
 const ENCODED_MIN: usize = 48;
@@ -166,8 +166,16 @@ impl Search {
         enough: &mut dyn FnMut(Placeholder) -> bool,
     ) -> bool {
         if bytes.starts_with(&[0x1f, 0x8b]) {
-            let inflated = inflated(bytes, self.left.get());
-            return self.takes(inflated.len()) && self.inside(&inflated, depth, enough);
+            let most = INFLATED.min(self.left.get());
+            let inflated = inflated(bytes, most);
+            // What was cut off may hold one.
+            let is_cut = inflated.len() == most;
+            let taken = if is_cut {
+                self.left.get()
+            } else {
+                inflated.len()
+            };
+            return self.takes(taken) && self.inside(&inflated, depth, enough);
         }
         base64_runs(bytes).any(|run| {
             // What stands before it in the same encoding moves it by up to three digits.
@@ -203,7 +211,7 @@ fn worth(decoded: &[u8]) -> bool {
 /// As far as it can be inflated.
 fn inflated(bytes: &[u8], most: usize) -> Vec<u8> {
     let mut plain = Vec::new();
-    let mut reader = MultiGzDecoder::new(bytes).take(INFLATED.min(most as u64));
+    let mut reader = MultiGzDecoder::new(bytes).take(most as u64);
     let _cut = reader.read_to_end(&mut plain);
     plain
 }

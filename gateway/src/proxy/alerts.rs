@@ -13,7 +13,7 @@ use crate::{
     audit::record::Record,
     authn::Unauthenticated,
     identity::{Attributes, Workload},
-    mask::SecretName,
+    mask::{self, SecretName},
     request_info::RequestInfo,
 };
 
@@ -61,7 +61,7 @@ impl Alerts {
     }
 
     /// A denial is worth a look where the call would have done great harm.
-    pub(super) fn denied(&self, attributes: &Attributes<'_>, risk: &Risk) {
+    pub(super) fn denied(&self, key: &mask::Key, attributes: &Attributes<'_>, risk: &Risk) {
         if self.0.is_none() || risk.level < RiskLevel::Critical {
             return;
         }
@@ -69,7 +69,9 @@ impl Alerts {
             attributes.request,
             &attributes.identity.upstream_user.username,
         );
-        let (reasons, call) = (risk.reasons.join("; "), call(request));
+        // Names are the agent's to choose.
+        let call = mask::whole_text(key, &call(request)).into_inner();
+        let reasons = risk.reasons.join("; ");
         self.raise(
             user,
             Alert {
@@ -158,7 +160,8 @@ mod tests {
             session_id: None,
         };
         let attributes = Attributes::new(&identity, &request);
-        alerts.denied(&attributes, &risk::assess(&attributes, None, None));
+        let key = mask::Key::from_bytes([7; 32]);
+        alerts.denied(&key, &attributes, &risk::assess(&attributes, None, None));
         board
             .next(Instant::now(), Duration::ZERO)
             .map(|due| due.alert)
@@ -177,6 +180,14 @@ mod tests {
             "{alerts:?}"
         );
         assert!(told("GET", "/api/v1/namespaces/shop/configmaps").is_empty());
+    }
+
+    #[test]
+    fn no_secret_in_a_name_is_told() {
+        let token = format!("ghp_{}", "a1B2".repeat(9));
+        let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+        let text = format!("{:?}", told("DELETE", &format!("{roles}/{token}")));
+        assert!(text.contains("masked:") && !text.contains(&token), "{text}");
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
 
 /// How long a request waits for room before it is refused.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,13 +59,10 @@ impl ByteBudget {
     }
 
     /// Waits for room, in order of arrival. `None` where there was none in time.
-    async fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    async fn take(&self, bytes: usize, until: Instant) -> Option<OwnedSemaphorePermit> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).ok()?;
-        let acquired = tokio::time::timeout(
-            PATIENCE,
-            Arc::clone(&self.kibibytes).acquire_many_owned(units),
-        );
-        acquired.await.ok()?.ok()
+        let acquired = Arc::clone(&self.kibibytes).acquire_many_owned(units);
+        timeout_at(until, acquired).await.ok()?.ok()
     }
 
     fn try_take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
@@ -76,9 +76,13 @@ impl ByteBudget {
 impl Share {
     /// The share first: who waits for its own earlier bodies keeps nobody else waiting.
     pub(super) async fn take(&self, bytes: usize) -> Result<Room, NoRoom> {
-        let own = self.own.take(bytes).await.ok_or(NoRoom::InShare)?;
-        let tenants = self.tenants.take(bytes).await.ok_or(NoRoom::OfTenant)?;
-        let of = self.of.take(bytes).await.ok_or(NoRoom::AtAll)?;
+        let until = Instant::now() + PATIENCE;
+        let own = self.own.take(bytes, until);
+        let own = own.await.ok_or(NoRoom::InShare)?;
+        let tenants = self.tenants.take(bytes, until);
+        let tenants = tenants.await.ok_or(NoRoom::OfTenant)?;
+        let of = self.of.take(bytes, until);
+        let of = of.await.ok_or(NoRoom::AtAll)?;
         Ok(Room([own, tenants, of]))
     }
 

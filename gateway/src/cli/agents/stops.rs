@@ -47,7 +47,7 @@ create agentstops.sallyport.dev, and the way there (Role sallyport-evidence-acce
 counts all the same. The same command again asks again.
 
 Exit code 0: the stop is made, and no gateway that was asked fails to apply it. 1: an error, and no stop is made. 75: the \
-stop is made, and the evidence API could not say that any gateway applies it.";
+stop is made, and the evidence API could not say that every gateway applies it.";
 
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Stop {

@@ -43,6 +43,22 @@ fn buttons_stand_for_one_object() {
 }
 
 #[test]
+fn there_are_no_buttons_where_a_line_is_cut() {
+    let long = "x".repeat(200);
+    let mut summary = example::request();
+    summary.spec.call.summary = format!("exec pods/{long} in namespace shop");
+    let mut reason = example::request();
+    reason.spec.risk.reasons = vec![long];
+    let mut many = example::request();
+    many.spec.reasons = vec!["production".to_owned(); 11];
+    for request in [summary, reason, many] {
+        let text = text(&ask(&request));
+        assert!(!text.contains(APPROVE), "{text}");
+        assert!(text.contains("Too long to be shown"), "{text}");
+    }
+}
+
+#[test]
 fn there_are_no_buttons_where_a_callback_decides_nothing() {
     let mut critical = example::request();
     critical.spec.risk.level = RiskLevel::Critical;

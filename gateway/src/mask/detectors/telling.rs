@@ -30,7 +30,7 @@ const SHORTEST: usize = 8;
 const LONGEST: usize = 512;
 
 /// A member's name or the last part of a path.
-pub(in super::super) fn is_telling(name: &[u8]) -> bool {
+pub fn is_telling(name: &[u8]) -> bool {
     WORDS.iter().any(|word| {
         let start = name.len().checked_sub(word.len());
         start.is_some_and(|start| name[start..].eq_ignore_ascii_case(word.as_bytes()))

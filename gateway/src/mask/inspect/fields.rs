@@ -6,6 +6,8 @@
 
 use std::{ops::Range, sync::LazyLock};
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 use super::{
     super::{
         fields::{Identity, Nodes, Selected, Tree, fold},
@@ -20,6 +22,12 @@ use super::{
 
 /// A Table in a watch event, its rows and the objects of these are nested less. What is nested more is hidden whole.
 const NESTED: usize = 4;
+
+/// The longest part of a path that is kept as it is.
+const PART: usize = 64;
+
+/// Where more is hidden of one object, whole parts of it are.
+const MOST: usize = 10_000;
 
 /// A copy of the object, in a text. Elsewhere it is read.
 static COPY: LazyLock<Tree> = LazyLock::new(|| {
@@ -188,6 +196,11 @@ impl<'w, 'a> Walk<'w, 'a> {
     fn value(&mut self, start: usize, nodes: &Nodes<'_>) -> usize {
         match self.json.get(start) {
             _ if nodes.is_empty() => spans::value_end(self.json, start),
+            Some(b'{' | b'[') if nodes.hides && self.inspection.edits.len() >= MOST => {
+                let end = spans::value_end(self.json, start);
+                self.hide(start..end);
+                end
+            }
             Some(b'{') => self.members(start, nodes),
             Some(b'[') => self.elements(start, nodes),
             _ => {
@@ -236,6 +249,9 @@ impl<'w, 'a> Walk<'w, 'a> {
 
     fn at<T>(&mut self, part: &[u8], read: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.path.len();
+        // Every value below is digested with it.
+        let digested = (part.len() > PART).then(|| digest(&SHA256, part));
+        let part = digested.as_ref().map_or(part, AsRef::as_ref);
         self.path.extend((part.len() as u64).to_be_bytes());
         self.path.extend_from_slice(part);
         let read = read(self);
