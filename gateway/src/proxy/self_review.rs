@@ -12,14 +12,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Call, Gateway, is_own_namespace, recording::Recording, rejection::Rejection,
-    upstream::UpstreamBody,
+    Call, Gateway, content::read_object, content_type, is_own_namespace, recording::Recording,
+    rejection::Rejection, upstream::UpstreamBody,
 };
 use crate::{
     api::v1alpha1::matching::ANY,
     identity::Attributes,
     policy::{Decision, Denial, Facts, Judgement, Unenforced},
-    request_info::RequestInfo,
+    request_info::{RequestInfo, media_type},
 };
 
 /// A list of rules is some KiB for each role that is bound.
@@ -85,7 +85,9 @@ impl Gateway {
         let answered = read(body).await.and_then(|(bytes, answer)| {
             let amended = match review {
                 Review::Access => with_policy(answer.clone(), judge)?,
-                Review::Rules => without_denied(answer.clone(), &denies)?,
+                Review::Rules => {
+                    without_denied(answer.clone(), namespace_asked(call).as_deref(), &denies)?
+                }
             };
             Some(match amended == answer {
                 true => bytes,
@@ -160,12 +162,24 @@ fn with_policy(mut answer: Value, judge: impl FnOnce(&RequestInfo) -> Judgement)
     Some(answer)
 }
 
-/// `None` where it is no such answer.
-fn without_denied(mut answer: Value, denies: &dyn Fn(&RequestInfo) -> bool) -> Option<Value> {
-    let namespace = answer.get("spec")?["namespace"].as_str();
-    let namespace = namespace.unwrap_or_default().to_owned();
+/// The API server's answer does not say it.
+fn namespace_asked(call: &Call<'_>) -> Option<String> {
+    let format = media_type(content_type(call.arrival));
+    let review = read_object(&format, &call.body.bytes).ok()?;
+    let namespace = review["spec"]["namespace"].as_str();
+    namespace.filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// `None` where it is no such answer. Where nobody knows which namespace was asked about, nothing is left out.
+fn without_denied(
+    mut answer: Value,
+    namespace: Option<&str>,
+    denies: &dyn Fn(&RequestInfo) -> bool,
+) -> Option<Value> {
     let status = answer.get_mut("status")?.as_object_mut()?;
-    rules::narrow(status, &namespace, denies);
+    if let Some(namespace) = namespace {
+        rules::narrow(status, namespace, denies);
+    }
     let others = status.get("evaluationError").and_then(Value::as_str);
     let others = others.filter(|text| !text.is_empty());
     let all = others.map_or_else(|| RULES.to_owned(), |text| format!("{text}; {RULES}"));
@@ -402,7 +416,7 @@ spec:
             json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["pods", "secrets"]}]);
         let answer = json!({"spec": {"namespace": "ci"}, "status": {"resourceRules": rules, "evaluationError": "first"}});
         let denies = |asked: &RequestInfo| asked.namespace == "ci" && asked.resource == "secrets";
-        let answer = without_denied(answer, &denies).expect("it is an answer");
+        let answer = without_denied(answer, Some("ci"), &denies).expect("it is an answer");
         let left = json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]);
         assert_eq!(answer["status"]["resourceRules"], left);
         assert_eq!(answer["status"]["incomplete"], true);

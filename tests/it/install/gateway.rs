@@ -11,7 +11,6 @@ use tempfile::TempDir;
 use super::rbac;
 
 const LIMIT: Duration = Duration::from_secs(30);
-const REQUESTS: &str = "/apis/sallyport.dev/v1alpha1/namespaces/sallyport-system/approvalrequests";
 const STOPS: &str = "/apis/sallyport.dev/v1alpha1/agentstops";
 const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
 
@@ -85,8 +84,12 @@ impl Site {
             self.site.own.synthetic_user("coder"),
             format!("configmaps/{name} "),
         );
+        let requests = format!(
+            "/apis/sallyport.dev/v1alpha1/namespaces/{}/approvalrequests",
+            self.site.own.name
+        );
         eventually(&format!("the request for {name}"), LIMIT, || {
-            let all = self.site.own.api().get(REQUESTS)?;
+            let all = self.site.own.api().get(&requests)?;
             let mut all = all["items"].as_array().into_iter().flatten();
             let is_it = |one: &&Value| {
                 one["spec"]["requester"]["upstreamUser"] == user.as_str()
@@ -99,13 +102,16 @@ impl Site {
 
     /// Who may decide, by the role of the install alone.
     fn person(&self, name: &str) -> Result<Sallyport> {
-        let path = "/apis/rbac.authorization.k8s.io/v1/namespaces/sallyport-system/rolebindings";
+        let path = format!(
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
+            self.site.own.name
+        );
         let binding = json!({
             "metadata": {"generateName": "approver-"},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "sallyport-approver"},
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}],
         });
-        self.site.own.api().create(path, &binding)?;
+        self.site.own.api().create(&path, &binding)?;
         let mut config = self.site.installation.cluster.kubeconfig_as(name)?;
         config["users"][0]["user"]["as-groups"] = json!(["people"]);
         let path = self.directory.path().join(name);
@@ -184,14 +190,7 @@ fn gateway_does_its_work_with_the_rights_of_its_service_account() -> Result<()> 
     let mut waiting = site.create_map("web")?;
     let asked = site.request("web", |_| true)?;
     let name = asked["metadata"]["name"].as_str().context("a name")?;
-    let approve = [
-        "approvals",
-        "approve",
-        "-n",
-        "sallyport-system",
-        name,
-        "--yes",
-    ];
+    let approve = ["approvals", "approve", "-n", &own.name, name, "--yes"];
     person.run(&approve)?.success()?;
     let made = waiting.response()?;
     ensure!(

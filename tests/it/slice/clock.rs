@@ -53,7 +53,7 @@ fn tokens_are_judged_and_calls_recorded_by_a_clock_that_is_set() -> Result<()> {
     // Who was known before goes on.
     assert_eq!(scene.call_with(&scene.token, "behind")?.0, 404);
     scene.gateway.set_clock(HOURS)?;
-    let (status, said) = scene.call_with(&scene.token, "expired")?;
+    let (status, said) = scene.call_with_new_token("expired")?;
     assert_eq!(status, 401, "{said}");
     scene.gateway.set_clock(0)?;
     assert_eq!(scene.call_with(&scene.token, "right")?.0, 404);

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use harness::{Cluster, Exchange, Oidc, Response};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::*;
@@ -141,6 +142,12 @@ fn gateway_whose_clock_is_behind_sends_nothing_whose_approval_has_expired() -> R
     // Asked after it, this one is over after it.
     let over = pair.waits(right, "sentinel")?.response()?.refusal(403)?;
     assert!(over["message"].to_string().contains("in time"), "{over}");
+    // The API server dates what is written to the second.
+    let expires = request["spec"]["expiresAt"].as_str().context("an expiry")?;
+    let expires: Timestamp = expires.parse()?;
+    eventually("the end of that second", SOON, || {
+        Ok((Timestamp::now() > expires + SignedDuration::from_secs(1)).then_some(()))
+    })?;
 
     let refused = pair.refused(wrong, "late")?;
     assert!(refused.contains("in time"), "{refused}");

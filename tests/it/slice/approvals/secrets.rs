@@ -84,7 +84,8 @@ fn secret(password: &str) -> Value {
 #[test]
 fn people_approve_a_secrets_usual_changes() -> Result<()> {
     let asked = Asked::of_risky_writes()?;
-    let applied = asked.person.run_with(&["apply"], &secret("first-sesame"))?;
+    let apply = ["apply", "--namespace", &asked.scene.namespace.name];
+    let applied = asked.person.run_with(&apply, &secret("first-sesame"))?;
     applied.success()?;
     let kubectl = asked.scene.kubectl()?;
 
