@@ -164,7 +164,8 @@ impl Check<'_> {
         pairs.try_for_each(|(index, (element, shown))| {
             // It may have moved.
             let same = before.iter().find(|before| *before == element);
-            self.value(name, same.or(before.get(index)), element, shown)
+            let before = same.or_else(|| before.get(index));
+            self.value(name, before, element, shown)
         })
     }
 
