@@ -7,20 +7,11 @@
 use serde_json::{Value, json};
 
 use super::ResourceAttributes;
-use crate::{api::v1alpha1::matching::ANY, policy::Scoped, request_info::RequestInfo};
-
-/// The verbs of requests. RBAC has others, of which the API server asks itself: policy says nothing of them.
-const VERBS: &[&str] = &[
-    "get",
-    "list",
-    "watch",
-    "create",
-    "update",
-    "patch",
-    "delete",
-    "deletecollection",
-    "impersonate",
-];
+use crate::{
+    api::v1alpha1::matching::ANY,
+    policy::Scoped,
+    request_info::{RESOURCE_VERBS, RequestInfo},
+};
 
 /// A rule that speaks of more is left as it is.
 const MOST: usize = 10_000;
@@ -130,7 +121,9 @@ impl Cell<'_> {
         denies: &dyn Fn(&RequestInfo) -> bool,
     ) -> bool {
         let is_open = [verb, self.group].contains(&ANY) || self.resource.contains(ANY);
-        if is_open || !VERBS.contains(&verb) {
+        // RBAC has other verbs, of which the API server asks itself: policy says nothing of them.
+        let is_of_requests = RESOURCE_VERBS.contains(&verb) || verb == "impersonate";
+        if is_open || !is_of_requests {
             return false;
         }
         let denied =
