@@ -243,13 +243,17 @@ fn object(call: &Value) -> Value {
     serde_json::from_str(text).unwrap_or_default()
 }
 
+fn scene_that_records_everything() -> Result<Scene> {
+    Scene::with(|mut settings, _| {
+        settings.config["recording"]["policyFile"] = json!("levels.yaml");
+        Ok(settings.with_file("levels.yaml", EVERYTHING))
+    })
+}
+
 /// Each where Kubernetes keeps it, in each format that its API server speaks.
 #[test]
 fn a_secret_in_every_place_and_format_is_in_no_log_record_or_metric() -> Result<()> {
-    let scene = Scene::with(|mut settings, _| {
-        settings.config["recording"]["policyFile"] = json!("levels.yaml");
-        Ok(settings.with_file("levels.yaml", EVERYTHING))
-    })?;
+    let scene = scene_that_records_everything()?;
     let canary = canary();
     let kubectl = scene.kubectl()?;
     set_environments(&scene, &kubectl, &canary)?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use harness::{Kubectl, Tools};
 use serde_json::{Value, json};
 
-use super::{EVERYTHING, FORMATS, canary, secret, sweep};
+use super::{FORMATS, canary, scene_that_records_everything, secret, sweep};
 use crate::slice::Scene;
 
 const CHART: &str = "apiVersion: v2\nname: web\nversion: 1.0.0\n";
@@ -14,10 +14,7 @@ const TEMPLATE: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: \"{{ .Rel
 
 #[test]
 fn a_secret_in_every_kind_of_object_is_in_no_log_record_or_metric() -> Result<()> {
-    let scene = Scene::with(|mut settings, _| {
-        settings.config["recording"]["policyFile"] = json!("levels.yaml");
-        Ok(settings.with_file("levels.yaml", EVERYTHING))
-    })?;
+    let scene = scene_that_records_everything()?;
     let canary = canary();
     let kubectl = scene.kubectl()?;
     for object in workloads(&canary) {
