@@ -44,9 +44,12 @@ impl Two {
     }
 
     fn told(&self, name: &str) -> Result<String> {
-        let refused = self.asked.scene.post_configmap(name, "green")?;
-        Ok(refused.refusal(403)?["message"].to_string())
+        said(&self.asked.scene.post_configmap(name, "green")?)
     }
+}
+
+fn said(refused: &Response) -> Result<String> {
+    Ok(refused.refusal(403)?["message"].to_string())
 }
 
 #[test]
@@ -61,17 +64,18 @@ fn agent_that_asks_too_often_is_told_to_wait_and_the_other_is_not() -> Result<()
         assert!(said.contains("waits for approval"), "{number}: {said}");
     }
     let mut names = (0..).map(|n| format!("more-{n}"));
-    let said = eventually("a refusal", SOON, || {
-        let said = two.told(&names.next().context("a name")?)?;
-        Ok((!said.contains("waits for approval")).then_some(said))
+    let refused = eventually("a refusal", SOON, || {
+        let name = names.next().context("a name")?;
+        let answer = two.asked.scene.post_configmap(&name, "green")?;
+        Ok((!said(&answer)?.contains("waits for approval")).then_some(answer))
     })?;
+    let told = said(&refused)?;
     assert!(
-        said.contains("this agent has asked for approval too often; ask again in")
-            && said.contains("it was not sent"),
-        "{said}"
+        told.contains("this agent has asked for approval too often; ask again in")
+            && told.contains("it was not sent"),
+        "{told}"
     );
-    let asked_before = two.asked.requests()?.len();
-    let refused = two.asked.scene.post_configmap("one-more", "green")?;
+    // Of this very refusal: the next call may meet a refilled share.
     let record = two.asked.scene.record(&refused)?;
     assert_eq!(
         (&record["decision"], &record["rule"]),
@@ -79,6 +83,7 @@ fn agent_that_asks_too_often_is_told_to_wait_and_the_other_is_not() -> Result<()
         "{record:#}"
     );
 
+    let asked_before = two.asked.requests()?.len();
     let said = two.other_asks()?.refusal(403)?["message"].to_string();
     assert!(said.contains("waits for approval"), "{said}");
     assert!(two.asked.requests()?.len() > asked_before);
