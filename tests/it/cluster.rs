@@ -65,7 +65,7 @@ fn token_review_refuses_the_token_of_a_deleted_pod() -> Result<()> {
     let api = cluster.api()?;
     eventually(
         "the refusal of a deleted pod's token",
-        Duration::from_secs(15),
+        Duration::from_secs(60),
         || {
             let status = api.review(&token, "sallyport")?;
             Ok((status["authenticated"] != true).then_some(()))
@@ -82,12 +82,13 @@ fn audit_log_shows_impersonation_and_keeps_the_callers_audit_id() -> Result<()> 
     namespace.grant(&user, &rules)?;
     let audit_id = format!("audit-{}", namespace.name);
     let path = namespace.path("configmaps");
-    cluster.api()?.get_with(
-        &path,
-        &[("Impersonate-User", &user), ("Audit-ID", &audit_id)],
-    )?;
+    let api = cluster.api()?;
+    let headers = [("Impersonate-User", user.as_str()), ("Audit-ID", &audit_id)];
+    eventually("the user's right", Duration::from_secs(60), || {
+        Ok(api.get_with(&path, &headers).ok())
+    })?;
 
-    let event = eventually("the audit event", Duration::from_secs(10), || {
+    let event = eventually("the audit event", Duration::from_secs(60), || {
         Ok(cluster
             .audit_events(|event| event["auditID"] == audit_id.as_str())?
             .pop())
@@ -143,7 +144,7 @@ fn deployment_becomes_a_replica_set_and_pods() -> Result<()> {
         &deployment,
     )?;
 
-    eventually("the Deployment's pod", Duration::from_secs(20), || {
+    eventually("the Deployment's pod", Duration::from_secs(60), || {
         let pods = namespace
             .api()
             .get(&namespace.path("pods?labelSelector=app=web"))?;
@@ -194,7 +195,7 @@ fn logs_hold_what_a_pod_said_until_it_ended() -> Result<()> {
     )?;
     following.wait_for("the last line", |line| line == "got attached")?;
     let path = namespace.path("pods/agent");
-    eventually("the end of the pod", Duration::from_secs(20), || {
+    eventually("the end of the pod", Duration::from_secs(60), || {
         let status = namespace.api().get(&path)?["status"].take();
         let ended = &status["containerStatuses"][0]["state"]["terminated"];
         Ok((status["phase"] == "Failed" && ended["exitCode"] == 3).then_some(()))

@@ -186,10 +186,10 @@ fn a_connection_that_is_older_than_the_guard_is_cut() {
     let mut wired = Wired::new();
     let address = at(Wire::SERVER_V4, GUARDED);
     let pod = wired.scene.pod(PodState::PASS);
-    let mut older = wired
-        .wire
-        .pod
-        .enter(|| client(&["keep-connection", &address]).start_in(pod.container()));
+    // What it acknowledges of the greeting has arrived before the guard is there.
+    let words = ["keep-greeted-connection", &address];
+    let older = || client(&words).start_in(pod.container());
+    let mut older = wired.wire.pod.enter(older);
     older.tell("connect");
     assert_eq!(older.line(), "connected");
     assert_ne!(wired.arrived_at(GUARDED), 0);

@@ -5,6 +5,8 @@ use std::{
 
 use anyhow::{Result, bail};
 
+/// So often at least, or one answer that is slow in coming would be the only one.
+const LEAST: usize = 5;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Asks until there is an answer; `what` says in the failure what never came.
@@ -14,13 +16,14 @@ pub fn eventually<T>(
     mut ask: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
     let deadline = Instant::now() + limit;
-    loop {
+    for asked in 1.. {
         if let Some(answer) = ask()? {
             return Ok(answer);
         }
-        if Instant::now() >= deadline {
-            bail!("{what}: not within {limit:?}");
+        if asked >= LEAST && Instant::now() >= deadline {
+            break;
         }
         thread::sleep(PAUSE);
     }
+    bail!("{what}: not within {limit:?}")
 }

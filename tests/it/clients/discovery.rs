@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use harness::{Call, Protocol};
 
-use super::{Scene, is};
+use super::{ATTEMPTS, Scene, Ways, is};
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
 const AGGREGATED_PROTOBUF: &str =
@@ -70,12 +70,23 @@ async fn an_etag_saves_the_body() -> Result<()> {
         ("/openapi/v3/apis/apps/v1", "application/json"),
     ] {
         let call = Call::get(path).accepting(accept);
-        let whole = ways.through.call(&call).await?;
-        let etag = whole.header("etag").context("no ETag")?;
-        let known = call.clone().with_header("if-none-match", etag);
-        scene.same_as(&[known], is(304)).await?;
+        let mut saved = saves_the_body(&scene, &ways, &call).await;
+        for _ in 1..ATTEMPTS {
+            if saved.is_err() {
+                saved = saves_the_body(&scene, &ways, &call).await;
+            }
+        }
+        saved?;
         let other = call.with_header("if-none-match", "\"another\"");
         scene.same_as(&[other], is(200)).await?;
     }
     Ok(())
+}
+
+/// Unless another test defines a kind meanwhile.
+async fn saves_the_body(scene: &Scene, ways: &Ways, call: &Call) -> Result<()> {
+    let whole = ways.through.call(call).await?;
+    let etag = whole.header("etag").context("no ETag")?;
+    let known = call.clone().with_header("if-none-match", etag);
+    scene.same_as(&[known], is(304)).await
 }

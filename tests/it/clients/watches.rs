@@ -89,7 +89,7 @@ async fn events_are_the_same_in_every_form() -> Result<()> {
     let scene = Scene::new()?;
     let revision = churn(&scene)?;
     let watch = format!(
-        "{}?watch=true&resourceVersion={revision}&timeoutSeconds=1",
+        "{}?watch=true&resourceVersion={revision}&timeoutSeconds=4",
         scene.path("v1", "configmaps")
     );
     let mut calls: Vec<Call> = FORMS.map(|form| Call::get(&watch).accepting(form)).into();
@@ -124,7 +124,7 @@ async fn a_watch_list_ends_its_initial_events_with_a_bookmark() -> Result<()> {
     churn(&scene)?;
     let target = scene.path(
         "v1",
-        "configmaps?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=2",
+        "configmaps?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=5",
     );
     let calls = FORMS.map(|form| Call::get(&target).accepting(form));
     for protocol in [Protocol::Http1, Protocol::Http2] {

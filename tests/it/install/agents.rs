@@ -137,6 +137,7 @@ fn older_pods_are_listed() -> Result<()> {
     site.agents.namespace.create_pod("older", "coder")?;
     let said = site.enforce(&[])?.success()?;
     assert!(said.contains("older (made by nobody"), "{said}");
+    site.agents.wait_until_heard()?;
     site.agents.namespace.create_pod("newer", "coder")?;
     let said = site.enforce(&[])?.success()?;
     assert!(said.contains("older") && !said.contains("newer"), "{said}");

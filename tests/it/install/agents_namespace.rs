@@ -1,7 +1,9 @@
 //! An agents' namespace of one test, and what admission makes of pods in it.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
-use harness::{Installation, Namespace, Response};
+use harness::{Installation, Namespace, Response, eventually};
 use serde_json::{Value, json};
 
 const LABEL: &str = "sallyport.dev/agents";
@@ -43,7 +45,19 @@ impl AgentsNamespace {
     pub(super) fn label(&self, value: &str) -> Result<()> {
         let answer = self.patch_label(&[], json!(value))?;
         ensure!(answer.status == 200, "{}", answer.text());
-        Ok(())
+        self.wait_until_heard()
+    }
+
+    /// Admission selects namespaces as the API server last heard of them, which is after it has stored them.
+    pub(super) fn wait_until_heard(&self) -> Result<()> {
+        let mut probe = pod(json!({}));
+        probe["metadata"]["name"] = json!("probe");
+        eventually("admission as for agents", Duration::from_secs(60), || {
+            let answer = self.admission(&probe)?;
+            let is_heard = answer.status == 201
+                && init_containers(&answer.json()?) == ["sallyport-start-gate"];
+            Ok(is_heard.then_some(()))
+        })
     }
 
     pub(super) fn patch_label(&self, headers: &[(&str, &str)], value: Value) -> Result<Response> {

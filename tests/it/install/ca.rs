@@ -31,7 +31,7 @@ impl Site {
     fn allow(&self, user: &str) -> Result<()> {
         let rules = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]}]);
         self.0.namespace.grant(user, &rules)?;
-        eventually("the RoleBinding", Duration::from_secs(20), || {
+        eventually("the RoleBinding", Duration::from_secs(60), || {
             let user = [("Impersonate-User", user)];
             let made = self.send(&user, "POST", "configmaps", &map("of-my-own"))?;
             Ok((made.status == 201).then_some(()))
@@ -125,7 +125,7 @@ fn ca_is_written_by_administrators_of_every_kind() -> Result<()> {
         site.writes(&[])?,
         site.writes(&masters)?,
         site.writes(&ADMINS)?,
-        eventually("the ClusterRoleBinding", Duration::from_secs(20), || {
+        eventually("the ClusterRoleBinding", Duration::from_secs(60), || {
             let answers = site.writes(&bound)?;
             Ok((answers[0].status == 200).then_some(answers))
         })?,

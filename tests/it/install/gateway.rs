@@ -12,6 +12,7 @@ use super::rbac;
 
 const LIMIT: Duration = Duration::from_secs(30);
 const STOPS: &str = "/apis/sallyport.dev/v1alpha1/agentstops";
+const GATEWAY: &str = "system:serviceaccount:sallyport-system:sallyport-gateway";
 const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
 
 /// An agent whose ConfigMaps people decide on, and a decoy beside them.
@@ -119,6 +120,17 @@ impl Site {
         Sallyport::with_kubeconfig(&path)
     }
 
+    /// Waits until the API server heeds a binding that is there, or is not any more.
+    fn may_stop(&self, expected: bool) -> Result<()> {
+        let stops = json!({"group": "sallyport.dev", "resource": "agentstops", "verb": "create"});
+        let review = json!({"spec": {"user": GATEWAY, "resourceAttributes": stops}});
+        let reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+        eventually("the gateway's right to stop", LIMIT, || {
+            let answer = self.site.own.api().create(reviews, &review)?;
+            Ok((answer["status"]["allowed"] == expected).then_some(()))
+        })
+    }
+
     fn alert(&self, reason: &str) -> Result<Value> {
         let user = self.site.own.synthetic_user("coder");
         let account = format!("system:serviceaccount:{}:coder", self.site.own.name);
@@ -221,13 +233,14 @@ fn gateway_does_its_work_with_the_rights_of_its_service_account() -> Result<()> 
         "subjects": [{"kind": "ServiceAccount", "namespace": "sallyport-system", "name": "sallyport-gateway"}],
     });
     own.api().create(BINDINGS, &binding)?;
+    site.may_stop(true)?;
     let target = own.path("secrets/root-credentials");
     let read = site.start("GET", &target, &Value::Null)?.response()?;
     let stop = site.stopped_for(&read);
     own.api()
         .delete(&format!("{BINDINGS}/decoys-{}", own.name))?;
-    let by = "system:serviceaccount:sallyport-system:sallyport-gateway";
-    assert_eq!(stop?["spec"]["by"], by);
+    site.may_stop(false)?;
+    assert_eq!(stop?["spec"]["by"], GATEWAY);
     site.alert("DecoyRead")?;
     let log = site.gateway.log();
     assert!(!log.contains("forbidden"), "{log}");

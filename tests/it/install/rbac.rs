@@ -1,7 +1,9 @@
 //! `sallyport rbac generate`, by real calls of the gateway's ServiceAccount in an agent's place.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
-use harness::{Installation, Namespace, RawClient, Response};
+use harness::{Installation, Namespace, RawClient, Response, eventually};
 use serde_json::{Value, json};
 
 /// Two namespaces: the agent's own, where its ServiceAccount is bound to ClusterRole admin, and one beside.
@@ -33,7 +35,7 @@ impl Site {
         let path = "/api/v1/namespaces/sallyport-system/serviceaccounts/sallyport-gateway/token";
         let token = installation.cluster.api()?.create(path, &request)?;
         let token = token["status"]["token"].as_str().context("a token")?;
-        Ok(Self {
+        let site = Self {
             client: installation.cluster.anonymous()?,
             bearer: format!("Bearer {token}"),
             token: token.to_owned(),
@@ -41,6 +43,16 @@ impl Site {
             installation,
             own,
             other,
+        };
+        site.wait_for_the_roles()?;
+        Ok(site)
+    }
+
+    /// The API server stores roles before it heeds them.
+    fn wait_for_the_roles(&self) -> Result<()> {
+        eventually("the agent's rights", Duration::from_secs(60), || {
+            let answer = self.call("GET", &self.own.path("pods"), &Value::Null)?;
+            Ok((answer.status == 200).then_some(()))
         })
     }
 

@@ -42,6 +42,27 @@ impl Watched {
     /// Wants that `words` find what is there as this pod, that no packet of theirs leaves the pod for `addresses` or
     /// the API server's own, and that the record names the executable.
     fn serves(&self, words: &[&str], executable: &str, addresses: &[IpAddr]) {
+        // Whose connection it is, the gateway waits 50 ms to hear, and records the call without it otherwise.
+        eventually("a record of the process", LIMIT, || {
+            let processes = self.processes_of(words);
+            let known: Option<Vec<_>> = processes
+                .iter()
+                .map(|process| process["exe"].as_str())
+                .collect();
+            let Some(known) = known else { return Ok(None) };
+            assert!(
+                known.iter().all(|exe| exe.contains(executable)),
+                "{known:?}"
+            );
+            Ok(Some(()))
+        })
+        .unwrap();
+        let addresses = [addresses, &self.scene.api_addresses()].concat();
+        assert_eq!(self.oracle.packets_to(&addresses), [], "{words:?}");
+    }
+
+    /// Whose each call was, as recorded.
+    fn processes_of(&self, words: &[&str]) -> Vec<Value> {
         let before = self.scene.records_of(&self.pod).len();
         let said = self.pod.ok(words).unwrap();
         assert!(said.contains(FOUND), "{words:?}: {said}");
@@ -55,11 +76,8 @@ impl Watched {
                 record["workload"]["namespace"],
                 self.scene.agents.name.as_str()
             );
-            let exe = record["process"]["exe"].as_str().unwrap_or_default();
-            assert!(exe.contains(executable), "{record:#}");
         }
-        let addresses = [addresses, &self.scene.api_addresses()].concat();
-        assert_eq!(self.oracle.packets_to(&addresses), [], "{words:?}");
+        new.iter().map(|record| record["process"].clone()).collect()
     }
 
     /// `words` where the API server is said to be at `address`.

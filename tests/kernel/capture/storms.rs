@@ -146,9 +146,9 @@ impl Captured {
     }
 }
 
-/// A watch does not end by itself.
+/// A watch does not end by itself, and a call that has begun must.
 fn drains_soon(mut settings: Settings) -> Settings {
-    settings.config["limits"] = json!({"drain": "2s"});
+    settings.config["limits"] = json!({"drain": "5s"});
     settings
 }
 

@@ -36,7 +36,10 @@ fn act(arguments: &[String]) -> Result<String> {
             pass::take(Path::new(path), address.parse()?, connect::asked)
         }
         ["keep-socket", address] => keep_socket(address.parse()?),
-        ["keep-connection", address] => keep_connection(address.parse()?),
+        ["keep-connection", address] => keep_connection(address.parse()?, |_| Ok(())),
+        ["keep-greeted-connection", address] => keep_connection(address.parse()?, |stream| {
+            Ok(stream.read_to_end(&mut Vec::new()).map(drop)?)
+        }),
         ["keep-multipath", address] => keep_multipath(address.parse()?),
         ["load-unprivileged"] => load_unprivileged(),
         _ => {
@@ -90,10 +93,14 @@ fn keep_socket(address: SocketAddr) -> Result<String> {
 }
 
 /// Connects at the first line on stdin, and sends something at the second.
-fn keep_connection(address: SocketAddr) -> Result<String> {
+fn keep_connection(
+    address: SocketAddr,
+    begin: impl FnOnce(&mut TcpStream) -> Result<()>,
+) -> Result<String> {
     let mut lines = io::stdin().lines();
     lines.next().transpose()?;
     let mut stream = TcpStream::connect(address)?;
+    begin(&mut stream)?;
     say("connected")?;
     lines.next().transpose()?;
     stream.write_all(b"still here")?;

@@ -3,7 +3,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use harness::eventually;
@@ -20,6 +20,8 @@ pub(crate) struct RunningPod {
     network: Option<Network>,
     sandbox: Child,
     destination: SocketAddr,
+    /// Connections of [`Self::connect_while_unstopped`].
+    made: AtomicUsize,
     stopped: AtomicBool,
 }
 
@@ -74,6 +76,7 @@ impl RunningPod {
             network: Some(network),
             sandbox,
             destination,
+            made: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         }
     }
@@ -94,8 +97,14 @@ impl RunningPod {
         let mut greetings = Vec::new();
         while !self.stopped.load(Ordering::Acquire) {
             greetings.push(self.connect());
+            self.made.fetch_add(1, Ordering::Release);
         }
         greetings
+    }
+
+    pub(crate) fn eventually_connected(&self, times: usize) {
+        let enough = || Ok((self.made.load(Ordering::Acquire) >= times).then_some(()));
+        eventually("enough connections", LIMIT, enough).unwrap();
     }
 
     pub(crate) fn stop(&self) {

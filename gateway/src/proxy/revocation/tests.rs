@@ -3,7 +3,6 @@ use std::{
     future::{pending, poll_fn},
 };
 
-use jiff::SignedDuration;
 use serde_json::json;
 
 use super::*;
@@ -33,15 +32,15 @@ async fn what_is_idle_ends_and_what_passes_something_goes_on() {
     assert_eq!(began.elapsed(), limit / 2 * 3 + limit);
 }
 
-/// One that lets every agent pass for half a second from now on.
+/// One that lets every agent pass for some seconds from now on.
 fn glasses() -> Glasses {
-    let at = Timestamp::now() - SignedDuration::from_millis(500);
+    let at = Timestamp::now();
     let object: BreakGlass = serde_json::from_value(json!({
         "apiVersion": "sallyport.dev/v1alpha1",
         "kind": "BreakGlass",
         "metadata": {"name": "outage", "creationTimestamp": at.to_string()},
         "spec": {
-            "agents": ["*"], "namespaces": ["*"], "reason": "an outage", "durationSeconds": 1,
+            "agents": ["*"], "namespaces": ["*"], "reason": "an outage", "durationSeconds": 3,
             "by": "ann", "via": "Kubernetes",
         },
         "status": {"votes": [

@@ -8,7 +8,7 @@ use super::*;
 fn request_that_nobody_decides_expires_and_one_that_was_decided_does_not() -> Result<()> {
     let site = Site::new()?;
     let _controller = site.start()?;
-    site.ask("ignored", 3)?;
+    site.ask("ignored", 10)?;
     site.ask("denied", 3)?;
     site.ask("approved", 600)?;
     site.wait_for_state("ignored", "Pending")?;
@@ -27,8 +27,9 @@ fn request_that_nobody_decides_expires_and_one_that_was_decided_does_not() -> Re
 #[test]
 fn expiry_is_judged_by_the_controllers_clock_whatever_a_vote_says() -> Result<()> {
     let site = Site::new()?;
-    let _controller = site.start()?;
-    site.ask("late", 5)?;
+    let controller = site.start()?;
+    controller.wait_until_it_leads()?;
+    site.ask("late", 15)?;
     let mut vote = vote("alice", "Approved");
     vote["at"] = json!("2099-01-01T00:00:00Z");
     site.set_status("late", &json!({"votes": [vote]}))?;

@@ -143,7 +143,7 @@ fn deployment_says_why_its_pods_do_not_come() -> Result<()> {
     agents.namespace.api().create(&path, &deployment)?;
     let reason = eventually(
         "the Deployment's condition",
-        Duration::from_secs(20),
+        Duration::from_secs(60),
         || {
             let found = agents.namespace.api().get(&format!("{path}/web"))?;
             let conditions = found["status"]["conditions"].as_array().cloned();

@@ -1,6 +1,9 @@
 //! The start gate is first and ours.
 
+use std::time::Duration;
+
 use anyhow::Result;
+use harness::eventually;
 use serde_json::{Value, json};
 
 use super::super::agents_namespace::{self, AgentsNamespace, init_containers, pod, said};
@@ -54,21 +57,22 @@ fn gate_is_admitted_where_pod_security_is_restricted() -> Result<()> {
     let agents = AgentsNamespace::enforce()?;
     let labels =
         json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
-    agents
-        .namespace
-        .api()
-        .answer("PATCH", &agents.path(), &[], &labels)?;
+    agents.namespace.api().patch(&agents.path(), &labels)?;
     let security = json!({"allowPrivilegeEscalation": false, "runAsNonRoot": true,
                           "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"}});
     let mut restricted = pod(json!({}));
     restricted["spec"]["containers"][0]["securityContext"] = security;
     let made = agents.admitted(&restricted)?;
     assert_eq!(init_containers(&made), ["sallyport-start-gate"]);
-    said(
-        &agents.admission(&pod(json!({})))?,
-        403,
-        "violates PodSecurity",
-    )
+    let refusal = eventually(
+        "the refusal of a pod that is not",
+        Duration::from_secs(60),
+        || {
+            let answer = agents.admission(&pod(json!({})))?;
+            Ok((answer.status != 201).then_some(answer))
+        },
+    )?;
+    said(&refusal, 403, "violates PodSecurity")
 }
 
 macro_rules! refused {
