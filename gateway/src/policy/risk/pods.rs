@@ -1,5 +1,7 @@
 //! What a pod that is to run could do to its node and its neighbours.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::Finding;
@@ -13,7 +15,19 @@ use crate::{
 /// Capabilities that every container may have anyway.
 const HARMLESS: &[&str] = &["NET_BIND_SERVICE"];
 
-/// What a pod was before is no finding, unless other programs than those would now make use of it.
+/// What is found in these fields alone, whatever else is in the spec.
+const FOUND: [&str; 8] = [
+    "automountServiceAccountToken",
+    "hostIPC",
+    "hostNetwork",
+    "hostPID",
+    "nodeName",
+    "serviceAccount",
+    "serviceAccountName",
+    "volumes",
+];
+
+/// What a pod was before is no finding, unless it would now be made use of in another way.
 pub(super) fn findings(
     request: &RequestInfo,
     object: &Value,
@@ -22,6 +36,7 @@ pub(super) fn findings(
     let Some(spec) = spec_of(request, object) else {
         return Vec::new();
     };
+    let before = before.filter(|before| !starts(object, before));
     let before = before.and_then(|before| spec_of(request, before));
     let placed = placement(spec).filter(|_| before.and_then(placement) != placement(spec));
     placed
@@ -38,6 +53,7 @@ pub(super) fn findings(
 
 /// Whether what is to run could do to its node, or to what else runs there, what it likes, and could not before.
 pub(super) fn reach_node(request: &RequestInfo, object: &Value, before: Option<&Value>) -> bool {
+    let before = before.filter(|before| !starts(object, before));
     let before = before.and_then(|before| spec_of(request, before));
     let spec = spec_of(request, object);
     spec.is_some_and(|spec| !added(spec, before, |spec| ways_to_node(spec).collect()).is_empty())
@@ -59,13 +75,28 @@ fn added(
     added
 }
 
-/// The same programs, with all that they were given.
+/// The same programs as the same users in the same sandbox on the same nodes, with all that they were given.
 fn runs_the_same(spec: &Value, before: &Value) -> bool {
     let is_given = |volume: &Value| items(&spec["volumes"]).any(|given| given == volume);
-    ["initContainers", "containers", "ephemeralContainers"]
-        .into_iter()
-        .all(|kind| spec[kind] == before[kind])
-        && items(&before["volumes"]).all(is_given)
+    others(spec) == others(before) && items(&before["volumes"]).all(is_given)
+}
+
+/// The fields of a pod's spec that no finding names.
+fn others(spec: &Value) -> BTreeMap<&String, &Value> {
+    let fields = spec.as_object().into_iter().flatten();
+    let others = fields.filter(|(name, _)| !FOUND.contains(&name.as_str()));
+    others.collect()
+}
+
+/// Whether a workload that made no pods, or made them at other times, would make them now.
+fn starts(object: &Value, before: &Value) -> bool {
+    let (spec, before) = (&object["spec"], &before["spec"]);
+    let began = |field: &str| before[field] == 0 && spec[field] != 0;
+    let resumed = before["suspend"] == true && spec["suspend"] != true;
+    let differs = |field: &str| before[field] != spec[field];
+    resumed
+        || ["replicas", "parallelism"].into_iter().any(began)
+        || ["schedule", "timeZone"].into_iter().any(differs)
 }
 
 fn ways_to_node(spec: &Value) -> impl Iterator<Item = String> {

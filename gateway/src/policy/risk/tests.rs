@@ -340,6 +340,63 @@ fn all_but_the_node_counts_for_other_programs() {
     }
 }
 
+/// Who its programs are, what keeps them apart from the node, and which nodes they come to.
+#[test]
+fn all_counts_where_the_same_programs_run_in_another_way() {
+    for (field, value) in [
+        ("securityContext", json!({"runAsUser": 0})),
+        ("hostUsers", json!(true)),
+        ("runtimeClassName", json!("runc")),
+        (
+            "nodeSelector",
+            json!({"node-role.kubernetes.io/control-plane": ""}),
+        ),
+        ("tolerations", json!([{"operator": "Exists"}])),
+        ("affinity", json!({"nodeAffinity": {}})),
+        ("shareProcessNamespace", json!(true)),
+    ] {
+        let mut with = running();
+        with["spec"][field] = value;
+        for (before, after) in [(running(), with.clone()), (with, running())] {
+            let risk = changed(POD, Some(&before), Some(&after));
+            assert_eq!(risk.level, High, "{field}: {risk:?}");
+            let (before, after) = (in_deployment(&before), in_deployment(&after));
+            let risk = changed(DEPLOYMENT, Some(&before), Some(&after));
+            assert_eq!(risk.level, High, "{field}: {risk:?}");
+        }
+    }
+}
+
+#[test]
+fn all_counts_where_a_workload_begins_to_make_pods() {
+    let scaled = |replicas: Value| {
+        let mut deployment = in_deployment(&running());
+        deployment["spec"]["replicas"] = replicas;
+        deployment
+    };
+    let risk =
+        |line: &str, before: &Value, after: &Value| changed(line, Some(before), Some(after)).level;
+    assert_eq!(risk(DEPLOYMENT, &scaled(json!(0)), &scaled(json!(5))), High);
+    assert_eq!(
+        risk(DEPLOYMENT, &scaled(json!(0)), &scaled(Value::Null)),
+        High
+    );
+    assert_eq!(
+        risk(DEPLOYMENT, &scaled(json!(2)), &scaled(json!(3))),
+        Medium
+    );
+
+    let line = "PATCH /apis/batch/v1/namespaces/a/cronjobs/x";
+    let timed = |suspend: bool, schedule: &str| {
+        let template = json!({"spec": {"template": running()}});
+        json!({"spec": {"suspend": suspend, "schedule": schedule, "jobTemplate": template}})
+    };
+    let suspended = timed(true, "@daily");
+    assert_eq!(risk(line, &suspended, &timed(false, "@daily")), High);
+    assert_eq!(risk(line, &suspended, &timed(true, "* * * * *")), High);
+    assert_eq!(risk(line, &timed(false, "@daily"), &suspended), Medium);
+}
+
 #[test]
 fn what_is_scaled_to_nothing_already_is_left_alone() {
     let of =
