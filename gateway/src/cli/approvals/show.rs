@@ -87,9 +87,7 @@ fn lines(request: &ApprovalRequest, now: Timestamp) -> Vec<(&'static str, String
         Some(format!("{value}  [{source}]"))
     };
     let call = &spec.call;
-    // Quoted, for what is one argument to be seen as one.
-    let argv = (!call.argv.is_empty()).then(|| format!("{:?}", call.argv));
-    let params = (!call.params.is_empty()).then(|| call.params.join(", "));
+    let (argv, params) = (quoted(&call.argv), quoted(&call.params));
     let target = (!call.target.is_empty()).then(|| call.target.clone());
     let humans = (!requester.humans.is_empty()).then(|| requester.humans.join(", "));
     let mut lines: Vec<_> = [
@@ -123,6 +121,11 @@ fn lines(request: &ApprovalRequest, now: Timestamp) -> Vec<(&'static str, String
     );
     lines.extend(said(request));
     lines
+}
+
+/// For what is one to be seen as one, whatever is in it.
+fn quoted(texts: &[String]) -> Option<String> {
+    (!texts.is_empty()).then(|| format!("{texts:?}"))
 }
 
 fn needs(spec: &ApprovalRequestSpec) -> String {
@@ -183,4 +186,21 @@ fn how_to_decide(request: &ApprovalRequest, out: &mut dyn Write) -> io::Result<(
          \\\"by\\\":\\\"$(kubectl auth whoami -o jsonpath='{{.status.userInfo.username}}')\\\",\\\"via\\\":\\\"Kubernetes\\\",\
          \\\"at\\\":\\\"$(date -u +%FT%TZ)\\\",\\\"scope\\\":\\\"Once\\\"}}}}]\""
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_parameter_does_not_look_like_two() {
+        let shown =
+            |texts: &[&str]| quoted(&texts.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_ne!(shown(&["x=1, dryRun=All"]), shown(&["x=1", "dryRun=All"]));
+        assert_ne!(
+            shown(&[r#"x=1", "dryRun=All"#]),
+            shown(&["x=1", "dryRun=All"])
+        );
+        assert_eq!(shown(&[]), None);
+    }
 }
