@@ -40,7 +40,7 @@ pub(super) enum Unshowable {
     Compressed,
     #[error(
         "the bodies of calls in flight take all the room that there is: for this user (limits.perPrincipal.bufferedBytes), \
-         its namespace or repository (half of limits.bufferedBytes), or all"
+         its namespace or repository (half of limits.bufferedBytes), or all; wait for some to end, then try again"
     )]
     NoRoom,
     #[error("it cannot be masked: {0}")]
@@ -73,9 +73,6 @@ impl Gateway {
             return Err(websocket());
         }
         let (content_type, key) = (super::content_type(call.arrival), &self.recorder.key);
-        if selects_by_hidden(info, key) {
-            return Err(selector());
-        }
         check_oracles(info, content_type, &call.body.bytes, key)?;
         Ok(Some(AgentView::of(call, &self.recorder.key)))
     }
@@ -171,13 +168,16 @@ fn is_review(info: &RequestInfo) -> bool {
     )
 }
 
-/// What compares a value with one that the agent may not see, without changing it.
+/// What compares a value with one that the agent may not see, without changing it: a selector too, by what it finds.
 fn check_oracles(
     info: &RequestInfo,
     content_type: Option<&[u8]>,
     body: &[u8],
     key: &Arc<mask::Key>,
 ) -> Result<(), Denial> {
+    if let Some(selector) = hidden_selector(info, key) {
+        return Err(selects_by_hidden(selector));
+    }
     if info.verb != "patch" && info.verb != "update" {
         return Ok(());
     }
@@ -193,15 +193,18 @@ fn check_oracles(
     Ok(())
 }
 
-/// Whether the answer, by what is in it, says what a field holds that is hidden in it.
-fn selects_by_hidden(info: &RequestInfo, key: &mask::Key) -> bool {
+/// The selector that compares with a hidden field, if one does.
+fn hidden_selector(info: &RequestInfo, key: &mask::Key) -> Option<&'static str> {
     let is_hidden = |field: &&str| {
         let pointer = ["/", &field.replace('.', "/")].concat();
         mask::is_sensitive(key, info, &pointer)
     };
     let fields = info.selected_fields().unwrap_or_default();
-    let labels = (!info.label_selector.is_empty()).then_some("metadata.labels");
-    fields.iter().any(is_hidden) || labels.is_some_and(|labels| is_hidden(&labels))
+    if fields.iter().any(is_hidden) {
+        return Some("field");
+    }
+    let by_labels = !info.label_selector.is_empty() && is_hidden(&"metadata.labels");
+    by_labels.then_some("label")
 }
 
 /// Whether there is anything in it that would be masked where it is stored, or nobody can tell.
@@ -381,12 +384,13 @@ fn websocket() -> Denial {
     }
 }
 
-fn selector() -> Denial {
+fn selects_by_hidden(selector: &str) -> Denial {
     Denial {
         rule: "built-in/masked-view".into(),
-        reason: "the field selector compares with a field that policy lets you see only masked"
-            .into(),
-        hint: "Leave that field out of the selector.".into(),
+        reason: format!(
+            "the {selector} selector compares with what policy lets you see only masked"
+        ),
+        hint: "Leave that out of the selector.".into(),
     }
 }
 

@@ -244,7 +244,7 @@ fn nothing_is_selected_by_what_somebody_called_sensitive() {
     let is_refused = |resource: &str, selector: &str| {
         let target = format!("/apis/tests.example/v1/{resource}?fieldSelector={selector}");
         let info = RequestInfo::parse("GET", &target).expect("a request");
-        selects_by_hidden(&info, &key)
+        hidden_selector(&info, &key).is_some()
     };
     for selector in [
         "spec.port%3D1",
@@ -255,6 +255,20 @@ fn nothing_is_selected_by_what_somebody_called_sensitive() {
         assert!(!is_refused("others", selector), "{selector}");
     }
     assert!(!is_refused("lockers", "metadata.name%3Da,spec.host%3Db"));
+}
+
+/// People are told how many objects it is about before its caller is told anything.
+#[test]
+fn nothing_is_deleted_by_what_somebody_called_sensitive() {
+    let key = key_of_lockers();
+    let is_refused = |selector: &str| {
+        let target = format!("/apis/tests.example/v1/namespaces/shop/lockers?{selector}");
+        let info = RequestInfo::parse("DELETE", &target).expect("a request");
+        check_oracles(&info, None, b"", &key).is_err()
+    };
+    assert!(is_refused("fieldSelector=spec.port%3D4711"));
+    assert!(!is_refused("fieldSelector=metadata.name%3Da"));
+    assert!(!is_refused("labelSelector=a%3Db"));
 }
 
 #[test]
