@@ -374,6 +374,7 @@ impl Gateway {
         }
         let mut overtaken: Option<(Vec<Target>, Response<UpstreamBody>)> = None;
         let mut attempt = 0;
+        let mut is_told = false;
         loop {
             attempt += 1;
             let judged = self.judge(call, recording).await?;
@@ -395,11 +396,12 @@ impl Gateway {
             if attempt == 1 {
                 self.make_room(call, recording).await?;
             }
-            if self.is_outdated(&permit, call, recording).await? {
+            self.refuse_stopped(call, recording).await?;
+            let Some(permit) = self.still_permitted(permit, call, recording).await? else {
                 call.content.forget();
                 continue;
-            }
-            if attempt == 1 {
+            };
+            if !std::mem::replace(&mut is_told, true) {
                 // Before it is sent: whoever leaves without the answer has been told of all the same.
                 recording.caught(self.recorder.decoys.given_to_pods(call), decoys::GIVEN);
             }
@@ -422,28 +424,31 @@ impl Gateway {
     }
 
     /// An agent can make room long in coming, and an approval is used in more than a moment: what people said meanwhile
-    /// counts. True where the call must be judged anew.
-    async fn is_outdated(
+    /// counts. `None` where the call must be judged anew.
+    async fn still_permitted(
         &self,
-        permit: &Permit,
+        permit: Permit,
         call: &mut Call<'_>,
         recording: &mut Recording,
-    ) -> Result<bool, Rejection> {
-        self.refuse_stopped(call, recording).await?;
+    ) -> Result<Option<Permit>, Rejection> {
         let open = self.open_glass(call.attributes);
         let is_closed = |name: &str| open.is_none_or(|open| *open.name != *name);
         if permit.glass().is_some_and(is_closed) {
-            return Ok(true);
+            return Ok(None);
         }
         if self.policies.borrow().digest() == permit.policy_digest() {
-            return Ok(false);
+            return Ok(Some(permit));
         }
-        if permit.is_approved() {
-            // It is used and cannot be asked for again, so only a denial counts.
-            Box::pin(self.judge(call, recording)).await?;
-            return Ok(false);
+        if !permit.is_approved() {
+            return Ok(None);
         }
-        Ok(true)
+        // It is used and cannot be asked for again: a denial counts, and what the rules want of the gateway now.
+        let permit = match Box::pin(self.judge(call, recording)).await? {
+            Judged::Allowed(now) => permit.under(now.obligations()),
+            Judged::Held(now) => permit.under(now.obligations()),
+        };
+        self.bind(&permit, call, recording).await?;
+        Ok(Some(permit))
     }
 
     fn metrics(&self) -> &Metrics {

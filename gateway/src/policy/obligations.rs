@@ -31,7 +31,11 @@ impl Obligations {
 
     /// By a rule that may concern a part of the call: of that its warnings do not speak.
     pub(super) fn tighten_silently(&mut self, rule: &Rule) {
-        let other = &rule.obligations;
+        self.join(&rule.obligations);
+    }
+
+    /// Of each the stricter; `other`'s warnings are not given.
+    pub(super) fn join(&mut self, other: &Self) {
         self.agent_view = self.agent_view.max(other.agent_view);
         self.withholds_secrets |= other.withholds_secrets;
         self.record = self.record.max(other.record);

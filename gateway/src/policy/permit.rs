@@ -101,6 +101,12 @@ impl Permit {
         &self.obligations
     }
 
+    /// What it binds the gateway to beside, by policies that came into force since.
+    pub fn under(mut self, now: &Obligations) -> Self {
+        self.obligations.join(now);
+        self
+    }
+
     pub fn risk(&self) -> &Risk {
         &self.risk
     }
