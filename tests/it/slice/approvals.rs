@@ -21,6 +21,7 @@ mod gateways;
 mod http2;
 mod large;
 mod long;
+mod meanwhile;
 mod often;
 mod scopes;
 mod secrets;
