@@ -31,6 +31,11 @@ pub const RESOURCE_VERBS: [&str; 8] = [
     "deletecollection",
 ];
 
+/// The verbs of other requests: the method in lower case.
+pub const METHODS: [&str; 9] = [
+    "get", "head", "post", "put", "patch", "delete", "options", "connect", "trace",
+];
+
 /// The parameters in the query of a request target, as the API server reads them.
 pub fn parameters(target: &str) -> Result<Vec<(String, String)>, Ambiguous> {
     Target::parse(target)?.query.parameters()

@@ -53,7 +53,7 @@
 //! | `recording.flush.size` | `64MiB` | or as soon as this much of the log waits |
 //! | `masking.keyFile` | required | 32 random bytes in base64, mode 0600; equal values get equal placeholders under it |
 //! | `masking.detectors` | none | secrets of your own: `name`, a `prefix` of 4 to 64 characters, the `characters` behind it (as `A-Za-z0-9_-`), the least `length` of them (8 to 4096), perhaps `check: LooksRandom`, and examples in `mustMatch` and `mustNotMatch` |
-//! | `masking.sensitiveFields` | none | fields that are secret whatever they look like: `apiGroups`, `resources`, `namespaces`, `names` and `paths`, as in a policy: [how much is kept](super::policies#how-much-of-it-is-kept) |
+//! | `masking.sensitiveFields` | none | fields that are secret whatever they look like: `apiGroups`, `resources`, `namespaces`, `names` and `paths`, as in a policy, of up to 64 paths each: [how much is kept](super::policies#how-much-of-it-is-kept) |
 //! | `decoys.secrets` | none | Secrets (`namespace`, `name`) that nobody has a reason to read: [decoys](super::gate#decoys) |
 //! | `decoys.stopSession` | `false` | stop the session that reads one |
 //! | `admin.listen` | not served | `/metrics`, `/healthz` and `/readyz` in plain HTTP |

@@ -74,8 +74,9 @@
 //! `agentView: Masked` in a rule lets an agent work with Secrets whose values it does not see. Its `Accept` is narrowed
 //! to JSON, and every place that the record masks holds a placeholder, valid for its field and with no length of what
 //! it stands for. The same value looks different for another agent, in another object and at another place of it, so
-//! nothing is learned by guessing. What ApprovalRequests show of a change, agents see masked whatever policy says. An answer that cannot be masked is refused, or broken off if it has begun; the record keeps
-//! its own view. Logs and what passes in exec are not masked for the agent; deny them where that matters.
+//! nothing is learned by guessing. What ApprovalRequests show of a change and quote of its call, agents see masked
+//! whatever policy says. An answer that cannot be masked is refused, or broken off if it has begun; the record keeps its
+//! own view. Logs and what passes in exec are not masked for the agent; deny them where that matters.
 //!
 //! A view of one Secret or namespace holds for every answer that may have it in it, as a denial does: a list, a watch,
 //! a call over all namespaces, and where the rule's condition cannot be evaluated. Record levels and `streams` of a

@@ -52,7 +52,9 @@
 //!
 //! What all agents share is divided by user, the synthetic one that the API server sees, so that an agent that asks
 //! for too much is refused and no other notices. `limits.perPrincipal` says how much one may have: calls in flight,
-//! room for bodies, and bytes written to the record. Records are counted as they are written, and calls wait
+//! room for bodies, and bytes written to the record. Of room for bodies, the users of one namespace or of one repository
+//! have half of `limits.bufferedBytes` together, or one user's part where that is more, since whoever makes users there
+//! could have it all; an answer that is masked for its agent draws on the same room. Records are counted as they are written, and calls wait
 //! afterwards. From 70 % of the log's limit on the rate shrinks, to nothing at 95 %: so an agent that writes as fast
 //! as it may slows down long before the log is full, and long before those that write little. It shrinks for all,
 //! whoever has filled the log: a store that stays down stops everybody in the end.

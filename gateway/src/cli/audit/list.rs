@@ -19,7 +19,7 @@ use crate::{
         person::block_on,
     },
     controller::query,
-    request_info::RESOURCE_VERBS,
+    request_info::{METHODS, RESOURCE_VERBS},
 };
 
 const COLUMNS: [Column; 9] = [
@@ -90,20 +90,20 @@ pub(in crate::cli) struct Args {
     output: Output,
 }
 
-/// Of what no API of Kubernetes is, the verb is the method.
-const OTHER_VERBS: [&str; 14] = [
-    "head", "post", "put", "options", "connect", "trace", "stop", "resume", "ask", "vote", "open",
-    "close", "expire", "lapse",
+/// Of what is recorded of people.
+const OF_PEOPLE: [&str; 8] = [
+    "stop", "resume", "ask", "vote", "open", "close", "expire", "lapse",
 ];
 
 fn verb(text: &str) -> Result<String, String> {
-    match RESOURCE_VERBS.contains(&text) || OTHER_VERBS.contains(&text) {
-        true => Ok(text.to_owned()),
-        false => Err(format!(
-            "no call has this verb; there are {}",
-            RESOURCE_VERBS.join(", ")
-        )),
+    let verbs = [&RESOURCE_VERBS[..], &METHODS, &OF_PEOPLE];
+    if verbs.concat().contains(&text) {
+        return Ok(text.to_owned());
     }
+    let [resources, paths, people] = verbs.map(|verbs| verbs.join(", "));
+    Err(format!(
+        "no call has this verb; there are {resources}, for other paths {paths}, and of people {people}"
+    ))
 }
 
 const AFTER_HELP: &str = "\

@@ -28,6 +28,10 @@ fn what_people_are_shown_of_a_call_is_hidden_from_agents() {
     for (pointer, is_hidden) in [
         ("/spec/diff", true),
         ("/spec/object", true),
+        ("/spec/call/argv", true),
+        ("/spec/call/argv/2", true),
+        ("/spec/call/params", true),
+        ("/spec/call/target", true),
         ("/status/votes", false),
         ("/spec/call/verb", false),
     ] {

@@ -6,7 +6,10 @@ use cel::common::ast::{
 };
 
 use super::variables::{VARIABLES, fields_of};
-use crate::{api::v1alpha1::approval_request::RiskLevel, request_info::RESOURCE_VERBS};
+use crate::{
+    api::v1alpha1::approval_request::RiskLevel,
+    request_info::{METHODS, RESOURCE_VERBS},
+};
 
 /// Of the tree; a chain of `&&` or `||` is balanced by the parser and not deep.
 const MAX_DEPTH: usize = 64;
@@ -46,11 +49,6 @@ const OPERATORS: &[&str] = &[
     operators::INDEX,
     operators::IN,
     operators::NOT_STRICTLY_FALSE,
-];
-
-/// The verbs of other requests: the method in lower case.
-const METHODS: [&str; 9] = [
-    "get", "head", "post", "put", "patch", "delete", "options", "connect", "trace",
 ];
 
 /// Which facts an expression reads.
