@@ -16,6 +16,7 @@ mod cache;
 pub(crate) mod cargo_tools;
 pub(crate) mod cluster;
 pub(crate) mod debian_kernels;
+mod debian_package;
 pub(crate) mod ebpf;
 pub(crate) mod faketime;
 pub(crate) mod go_client;

@@ -2,14 +2,13 @@
 
 use std::{
     fs::{self, DirEntry},
-    path::{Path, PathBuf},
-    process::Stdio,
+    path::PathBuf,
 };
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, ensure};
 
-use super::{Cache, apt};
-use crate::command::{capture, command, is_root, line, probe};
+use super::{Cache, apt, debian_package};
+use crate::command::{capture, command, is_root, probe};
 
 const TOOL: &str = "debian-kernel";
 const PACKAGE: &str = "linux-image-";
@@ -76,7 +75,10 @@ fn kernel(cache: &Cache, release: &Release) -> Result<Kernel> {
     let release = release.name.clone();
     let what = format!("kernel {release} of Debian, some 100 MB to download");
     let directory = cache.ensure(TOOL, &release, &what, |directory| {
-        unpack(&download(&release, directory)?, &release, directory)
+        // Of its many modules those that are needed.
+        let modules = MODULES.map(|module| format!("./*/{module}*"));
+        let files = [&[format!("./boot/{IMAGE}{release}")], &modules[..]].concat();
+        debian_package::take(&format!("{PACKAGE}{release}"), &files, directory)
     })?;
     let files = fs::read_dir(&directory)?.collect::<Result<Vec<_>, _>>()?;
     let files = files.iter().map(DirEntry::path);
@@ -88,43 +90,6 @@ fn kernel(cache: &Cache, release: &Release) -> Result<Kernel> {
         image,
         modules,
     })
-}
-
-fn download(release: &str, directory: &Path) -> Result<PathBuf> {
-    let mut download = command("apt-get");
-    download.args(["download", "-q", &format!("{PACKAGE}{release}")]);
-    capture(download.current_dir(directory))
-        .context("where apt's lists are old, this helps: sudo apt-get update")?;
-    let mut files = fs::read_dir(directory)?;
-    let package = files.next().context("apt-get download left no file")??;
-    Ok(package.path())
-}
-
-/// Takes the kernel out of the package, and of its many modules those that are needed.
-fn unpack(package: &Path, release: &str, directory: &Path) -> Result<()> {
-    let mut contents = command("dpkg-deb")
-        .arg("--fsys-tarfile")
-        .arg(package)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot run dpkg-deb")?;
-    let mut tar = command("tar");
-    // Without the directories that the files are in.
-    tar.args(["-x", "--wildcards", "--transform", "s,.*/,,", "--directory"])
-        .arg(directory)
-        .arg(format!("./boot/{IMAGE}{release}"))
-        .args(MODULES.map(|module| format!("./*/{module}*")))
-        .stdin(contents.stdout.take().expect("stdout is a pipe"));
-    let unpacked = tar
-        .status()
-        .with_context(|| format!("cannot run `{}`", line(&tar)))?;
-    // It has the other end of the pipe, on which dpkg-deb would wait.
-    drop(tar);
-    let read = contents.wait()?;
-    if !unpacked.success() || !read.success() {
-        bail!("dpkg-deb ended with {read}, tar with {unpacked}");
-    }
-    Ok(fs::remove_file(package)?)
 }
 
 fn cached(cache: &Cache) -> Vec<Release> {
