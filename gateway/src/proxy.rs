@@ -360,18 +360,11 @@ impl Gateway {
         call: &mut Call<'_>,
         recording: &mut Recording,
     ) -> Result<Answer, Rejection> {
-        let info = call.attributes.request;
-        call.client
-            .asks(self.upgrades.asked(call.arrival, info, call.body)?);
-        let content_type = content_type(call.arrival);
-        let is_object = info.is_resource_request && !info.is_connect();
-        if is_object && !call.body.bytes.is_empty() && content_type.is_some_and(headers::is_cbor) {
-            return Err(Rejection::BodyInCbor);
-        }
-        if let Err(denial) = write_back::check(&call.arrival.target, content_type, &call.body.bytes)
-        {
-            return deny(recording, &denial, call.attributes);
-        }
+        let upgrade = self
+            .upgrades
+            .asked(call.arrival, call.attributes.request, call.body)?;
+        call.client.asks(upgrade);
+        refuse_unread(call, recording)?;
         let mut overtaken: Option<(Vec<Target>, Response<UpstreamBody>)> = None;
         let mut attempt = 0;
         let mut is_told = false;
@@ -473,6 +466,20 @@ fn is_own_namespace(arrival: &Arrival, info: &RequestInfo) -> bool {
 fn content_type(arrival: &Arrival) -> Option<&[u8]> {
     let value = arrival.headers.get(header::CONTENT_TYPE);
     value.map(HeaderValue::as_bytes)
+}
+
+/// What nobody here can read, and what holds a placeholder, whatever policy says.
+fn refuse_unread(call: &Call<'_>, recording: &mut Recording) -> Result<(), Rejection> {
+    let (info, body) = (call.attributes.request, &call.body.bytes);
+    let content_type = content_type(call.arrival);
+    let is_object = info.is_resource_request && !info.is_connect();
+    if is_object && !body.is_empty() && content_type.is_some_and(headers::is_cbor) {
+        return Err(Rejection::BodyInCbor);
+    }
+    match write_back::check(&call.arrival.target, content_type, body) {
+        Ok(()) => Ok(()),
+        Err(denial) => deny(recording, &denial, call.attributes),
+    }
 }
 
 /// A call that policy allows, and that is denied all the same.

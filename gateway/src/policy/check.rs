@@ -33,6 +33,7 @@ pub(super) struct Wrong {
 const PATH_VERBS: [&str; 6] = ["get", "head", "post", "put", "patch", "delete"];
 
 /// What a policy comes to.
+#[derive(Default)]
 pub(super) struct Checked {
     pub(super) rules: Vec<Rule>,
     pub(super) detectors: Vec<OwnDetector>,

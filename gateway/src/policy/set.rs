@@ -8,7 +8,13 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::{PolicyError, builtin, check, index::Index, rule::Rule, source};
+use super::{
+    PolicyError, builtin,
+    check::{self, Checked},
+    index::Index,
+    rule::Rule,
+    source,
+};
 use crate::{
     api::v1alpha1::{
         agent_policy::{AgentPolicy, AgentPolicySpec, Mode, Subject},
@@ -21,9 +27,13 @@ use crate::{
     request_info::RequestInfo,
 };
 
-/// Of all policies together. Each detector costs a little of every text that is looked at.
-const DETECTORS_MOST: usize = 256;
-const SENSITIVE_FIELDS_MOST: usize = 256;
+/// Fields of which all policies together may have so many entries. Each detector costs a little of every text that is
+/// looked at.
+const DETECTORS: Limited = ("spec.detectors", "detectors", 256);
+const SENSITIVE_FIELDS: Limited = ("spec.sensitiveFields", "entries of sensitiveFields", 256);
+
+/// The field, what its entries are called, and the most.
+type Limited = (&'static str, &'static str, usize);
 
 #[derive(Debug)]
 pub struct PolicySet {
@@ -118,53 +128,17 @@ impl PolicySet {
         manifests: &[Manifest<AgentPolicySpec>],
         mut problems: Vec<Problem>,
     ) -> Result<Self, PolicyError> {
-        let (mut rules, mut detectors, mut sensitive_fields) = (Vec::new(), Vec::new(), Vec::new());
-        let mut names: BTreeMap<&str, &Place> = BTreeMap::new();
-        for policy in manifests {
-            if let Some(taken) = taken(policy, names.insert(&policy.name, &policy.place)) {
-                problems.push(problem(policy, "metadata.name", &taken));
-            }
-            if !selectors::is_subdomain(&policy.name) {
-                problems.push(problem(
-                    policy,
-                    "metadata.name",
-                    "must be a lower-case RFC 1123 subdomain",
-                ));
-            }
-            match check::policy(&policy.name, &policy.spec) {
-                Ok(checked) => {
-                    rules.extend(checked.rules);
-                    detectors.extend(checked.detectors);
-                    sensitive_fields.extend(checked.sensitive_fields);
-                }
-                Err(wrong) => problems.extend(
-                    wrong
-                        .iter()
-                        .map(|wrong| problem(policy, &wrong.field, &wrong.message)),
-                ),
-            }
-        }
-        for (field, what, count, most) in [
-            (
-                "spec.detectors",
-                "detectors",
-                detectors.len(),
-                DETECTORS_MOST,
-            ),
-            (
-                "spec.sensitiveFields",
-                "entries of sensitiveFields",
-                sensitive_fields.len(),
-                SENSITIVE_FIELDS_MOST,
-            ),
-        ] {
-            if let Some(last) = manifests.last().filter(|_| count > most) {
-                let message = format!(
-                    "all policies together have {count} {what}, and may have {most}; leave some out"
-                );
-                problems.push(problem(last, field, &message));
-            }
-        }
+        let Checked {
+            mut rules,
+            detectors,
+            sensitive_fields,
+        } = check_all(manifests, &mut problems);
+        problems.extend(too_many(manifests, DETECTORS, detectors.len()));
+        problems.extend(too_many(
+            manifests,
+            SENSITIVE_FIELDS,
+            sensitive_fields.len(),
+        ));
         if !problems.is_empty() {
             return Err(PolicyError::Invalid(problems));
         }
@@ -182,6 +156,44 @@ impl PolicySet {
             content: content.into(),
         })
     }
+}
+
+/// What the policies without problems come to together.
+fn check_all(manifests: &[Manifest<AgentPolicySpec>], problems: &mut Vec<Problem>) -> Checked {
+    let mut all = Checked::default();
+    let mut names: BTreeMap<&str, &Place> = BTreeMap::new();
+    for policy in manifests {
+        if let Some(taken) = taken(policy, names.insert(&policy.name, &policy.place)) {
+            problems.push(problem(policy, "metadata.name", &taken));
+        }
+        if !selectors::is_subdomain(&policy.name) {
+            let message = "must be a lower-case RFC 1123 subdomain";
+            problems.push(problem(policy, "metadata.name", message));
+        }
+        match check::policy(&policy.name, &policy.spec) {
+            Ok(checked) => {
+                all.rules.extend(checked.rules);
+                all.detectors.extend(checked.detectors);
+                all.sensitive_fields.extend(checked.sensitive_fields);
+            }
+            Err(wrong) => {
+                let wrong = wrong.iter();
+                problems.extend(wrong.map(|wrong| problem(policy, &wrong.field, &wrong.message)));
+            }
+        }
+    }
+    all
+}
+
+fn too_many(
+    manifests: &[Manifest<AgentPolicySpec>],
+    (field, what, most): Limited,
+    count: usize,
+) -> Option<Problem> {
+    let last = manifests.last().filter(|_| count > most)?;
+    let message =
+        format!("all policies together have {count} {what}, and may have {most}; leave some out");
+    Some(problem(last, field, &message))
 }
 
 /// Why a policy cannot have its name.

@@ -97,16 +97,13 @@ pub(super) async fn follow(
         return Err(rejection);
     }
     let wanted = wants_answer(info, recording.level());
-    let view = match recording.take_view() {
-        Some(view) => match view.open(&recording.recorder().key, &mut head, upstream) {
-            Ok((view, shown)) => {
-                upstream = shown;
-                view
-            }
+    let mut view = None;
+    if let Some(wanted) = recording.take_view() {
+        match wanted.open(&recording.recorder().key, &mut head, upstream) {
+            Ok(opened) => (view, upstream) = opened,
             Err(unshowable) => return super::refuse(recording, unshowable.into()).await,
-        },
-        None => None,
-    };
+        }
+    }
     let is_masked = view.is_some();
     let endless = info.is_long_running() && upstream.size_hint().exact().is_none();
     let ends = endless.then(|| ends(&recording));
@@ -212,20 +209,8 @@ impl Following {
 
     /// The answer is over, by itself or because the gateway ends it.
     async fn finish(self, ending: Option<Ending>) -> Result<(), NotRecorded> {
-        let Self {
-            mut recording,
-            masker,
-            growing,
-            showing,
-            view,
-            read_lag,
-        } = self;
-        for grown in [growing, showing].into_iter().flatten() {
-            recording.keep(grown.into_room());
-        }
-        // Of a stream that was ended there is still a view.
-        recording.showed_of(view);
-        recording.answered(masker.finish());
+        let read_lag = self.read_lag;
+        let mut recording = self.close();
         let outcome = match ending {
             None | Some(Ending::Drain) => Outcome::Complete,
             Some(broken) => {
@@ -256,19 +241,19 @@ impl Following {
 
     /// The stream broke off: dropping the recording writes it down as aborted.
     fn abort(self) {
-        let Self {
-            mut recording,
-            masker,
-            growing,
-            showing,
-            view,
-            ..
-        } = self;
-        for grown in [growing, showing].into_iter().flatten() {
+        drop(self.close());
+    }
+
+    /// With all that was seen of the answer.
+    fn close(self) -> Recording {
+        let mut recording = self.recording;
+        for grown in [self.growing, self.showing].into_iter().flatten() {
             recording.keep(grown.into_room());
         }
-        recording.showed_of(view);
-        recording.answered(masker.finish());
+        // Of a stream that was ended there is still a view.
+        recording.showed_of(self.view);
+        recording.answered(self.masker.finish());
+        recording
     }
 }
 
