@@ -4,13 +4,11 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
-    audit::{log::Log, metrics::LogMetrics, policies::PolicyArchive},
     config::{Config, Recording, Upgradable},
     policy::LevelPolicy,
+    proxy::Captured,
     readiness::Readiness,
     tls::{self, Leaves},
 };
@@ -26,7 +24,7 @@ use self::{
     listeners::Listeners,
     objects::{Objects, Told},
     reload::Reload,
-    running::{RecordTasks, Running},
+    running::{Background, Record, Running},
     stopping::StopSignal,
 };
 
@@ -74,6 +72,7 @@ async fn start(config: &Config, readiness: &Readiness) -> anyhow::Result<Running
     let fitting = descriptors::divide(config.capture.is_some())?;
     let starting = readiness.register("start");
     let mut registry = Registry::with_prefix("sallyport");
+    let mut background = Background::default();
 
     let objects = Objects::follow(config).await?;
     let reload = Reload::open(config, objects.clone())?;
@@ -81,53 +80,38 @@ async fn start(config: &Config, readiness: &Readiness) -> anyhow::Result<Running
     let mut told = objects.map_or_else(Told::nothing, |objects| {
         objects.tell(reload.in_force(), readiness.register("objects"))
     });
-    let (log, shipper) =
-        Log::open(&config.recording, &config.cluster).context("opening the record")?;
-    let archive = PolicyArchive::open(&config.recording, &config.cluster)
-        .context("opening the archive of policies")?;
-    registry.register_collector(Box::new(LogMetrics::new(log.clone(), shipper.status())));
     let stops = told.pushing.take();
-    let shutdown = CancellationToken::new();
-    let mut background = JoinSet::new();
-    let (alerts, alert_writer) = data_path::alerts(config, &mut registry).await?;
+    let record = Record::open(config, &mut registry)?;
     let given = Given {
         told,
-        alerts,
-        decoys: data_path::decoys(config, &shutdown, &mut background).await?,
+        alerts: data_path::alerts(config, &mut registry, &mut background).await?,
+        decoys: data_path::decoys(config, &mut background).await?,
         connections: fitting.connections,
-        log: log.clone(),
+        log: record.log.clone(),
     };
     let gateway = data_path::gateway(config, &reload, given, &mut registry, readiness).await?;
 
     let listeners = Listeners::open(config).await?;
     warn_of_choices(config);
 
-    let record = RecordTasks {
-        shipping: tokio::spawn(shipper.run(shutdown.clone())),
-        archiving: tokio::spawn(archive.clone().run(shutdown.clone())),
-        log,
-    };
-    let shutting_down = (background, shutdown.clone());
-    let (mut running, watcher) = Running::new(Arc::clone(&gateway), record, shutting_down);
+    let leaves = reload.leaves().clone();
+    background.run(|shutdown| reload.run(record.archive.clone(), shutdown));
+    let record = record.ship(&background.shutdown);
+    let (mut running, watcher) = Running::new(Arc::clone(&gateway), record, background);
     if let Some(listener) = listeners.explicit {
-        let tls = reload.leaves().explicit(&config.tls)?;
+        let tls = leaves.explicit(&config.tls)?;
         running.serve_explicit(listener, tls, watcher.clone());
     }
     if let Some(capture) = &config.capture {
-        let serving = (fitting.listeners, reload.leaves().clone());
         let waiting = readiness.register("capture");
-        running.serve_captured(capture, serving, waiting, watcher);
+        let captured = Captured::new(gateway, leaves, fitting.listeners, watcher);
+        running.serve_captured(capture, captured, waiting);
     }
     if let Some(listener) = listeners.admin {
         running.serve_admin(listener, registry, readiness.clone());
     }
-    let background = &mut running.background;
     if let Some(control) = listeners.control {
-        control.serve(gateway, stops, background, shutdown.clone());
-    }
-    background.spawn(reload.run(archive, shutdown.clone()));
-    if let Some(writer) = alert_writer {
-        background.spawn(writer.run(shutdown));
+        running.serve_control(control, stops);
     }
     drop(starting);
     Ok(running)

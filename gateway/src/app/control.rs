@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio::{net::TcpListener, sync::mpsc};
 
-use super::{listeners::listen, renewal::renew};
+use super::{listeners::listen, renewal::renew, running::Background};
 use crate::{
     config,
     control::{self, Control, StopPush},
@@ -43,18 +42,19 @@ impl Listening {
         self,
         gateway: Arc<Gateway>,
         stops: Option<mpsc::Sender<StopPush>>,
-        background: &mut JoinSet<()>,
-        shutdown: CancellationToken,
+        background: &mut Background,
     ) {
         let certificates = Arc::clone(&self.certificates);
         let (files, reload) = (certificates.files(), move || certificates.reload());
-        background.spawn(renew("control", files, reload, shutdown.clone()));
-        let control = Control {
-            gateway,
-            stops,
-            certificates: self.certificates,
-            shutdown,
-        };
-        background.spawn(control::serve(self.listener, control));
+        background.run(|shutdown| renew("control", files, reload, shutdown));
+        background.run(|shutdown| {
+            let control = Control {
+                gateway,
+                stops,
+                certificates: self.certificates,
+                shutdown,
+            };
+            control::serve(self.listener, control)
+        });
     }
 }

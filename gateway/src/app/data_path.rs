@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
-use tokio::{sync::watch, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 
 use super::{
     alerts::AlertWriter, allows_service_account_tokens, decoys::stop_sessions, node_name,
-    objects::Told, reload::Reload, upstream::upstream_config,
+    objects::Told, reload::Reload, running::Background, upstream::upstream_config,
 };
 use crate::{
     approval::Approvals,
@@ -68,15 +67,17 @@ pub(super) async fn gateway(
 pub(super) async fn alerts(
     config: &Config,
     registry: &mut Registry,
-) -> anyhow::Result<(Alerts, Option<AlertWriter>)> {
+    background: &mut Background,
+) -> anyhow::Result<Alerts> {
     let Some(objects) = &config.objects else {
-        return Ok((Alerts::default(), None));
+        return Ok(Alerts::default());
     };
     let upstream = upstream_config(&config.upstream).await?;
     let client = kube::Client::try_from(upstream).context("making a client for alerts")?;
     let (alerts, board) = Alerts::new(registry);
     let writer = AlertWriter::new(client, &objects.namespace, &node_name(config), board);
-    Ok((alerts, Some(writer)))
+    background.run(|shutdown| writer.run(shutdown));
+    Ok(alerts)
 }
 
 /// Where the objects of the cluster count, people can be asked.
@@ -102,11 +103,7 @@ fn approvals(
 }
 
 /// The decoys that are configured, and the task that stops who reads one, where that is wanted.
-pub(super) async fn decoys(
-    config: &Config,
-    shutdown: &CancellationToken,
-    background: &mut JoinSet<()>,
-) -> anyhow::Result<Decoys> {
+pub(super) async fn decoys(config: &Config, background: &mut Background) -> anyhow::Result<Decoys> {
     let secrets = config.decoys.secrets.iter().map(|decoy| mask::SecretName {
         namespace: decoy.namespace.clone(),
         name: decoy.name.clone(),
@@ -117,7 +114,7 @@ pub(super) async fn decoys(
     let (decoys, caught) = Decoys::telling(secrets.collect());
     let upstream = upstream_config(&config.upstream).await?;
     let client = kube::Client::try_from(upstream).context("making a client for the API server")?;
-    background.spawn(stop_sessions(client, caught, shutdown.clone()));
+    background.run(|shutdown| stop_sessions(client, caught, shutdown));
     Ok(decoys)
 }
 

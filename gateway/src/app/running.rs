@@ -7,31 +7,47 @@ use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
 use tokio::{
     net::TcpListener,
+    sync::mpsc,
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::capture;
+use super::{capture, control};
 use crate::{
     admin::{self, Admin},
-    audit::log::Log,
-    config,
+    audit::{log::Log, metrics::LogMetrics, policies::PolicyArchive, ship::Shipper},
+    config::{self, Config},
+    control::StopPush,
     drain::{self, DrainTrigger, DrainWatcher},
-    proxy::{self, Captured, Gateway},
+    proxy::{self, Captured, Gateway, Question},
     readiness::{BlockReady, Readiness},
-    tls::Leaves,
 };
 
 /// What runs, by when it ends.
 pub(super) struct Running {
-    pub(super) gateway: Arc<Gateway>,
+    gateway: Arc<Gateway>,
     trigger: DrainTrigger,
     /// With the drain.
     serving: JoinSet<()>,
-    pub(super) shutdown: CancellationToken,
     record: RecordTasks,
-    /// With the shutdown.
-    pub(super) background: JoinSet<()>,
+    background: Background,
+}
+
+/// What ends with the shutdown, after what serves.
+#[derive(Default)]
+pub(super) struct Background {
+    tasks: JoinSet<()>,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl Background {
+    /// What `begin` makes ends soon after the token is cancelled.
+    pub(super) fn run<F>(&mut self, begin: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.spawn(begin(self.shutdown.clone()));
+    }
 }
 
 impl Running {
@@ -39,7 +55,7 @@ impl Running {
     pub(super) fn new(
         gateway: Arc<Gateway>,
         record: RecordTasks,
-        (background, shutdown): (JoinSet<()>, CancellationToken),
+        background: Background,
     ) -> (Self, DrainWatcher) {
         let (trigger, watcher) = drain::channel();
         let mut serving = JoinSet::new();
@@ -48,12 +64,12 @@ impl Running {
             gateway,
             trigger,
             serving,
-            shutdown,
             record,
             background,
         };
         (running, watcher)
     }
+
     pub(super) fn serve_explicit(
         &mut self,
         listener: TcpListener,
@@ -64,21 +80,18 @@ impl Running {
         self.serving.spawn(serving);
     }
 
-    /// What comes out of pods, at as many listeners at most.
+    /// What comes out of pods.
     pub(super) fn serve_captured(
         &mut self,
         capture: &config::Capture,
-        (most_listeners, leaves): (usize, Leaves),
+        (captured, questions): (Captured, mpsc::Receiver<Question>),
         waiting: BlockReady,
-        watcher: DrainWatcher,
     ) {
-        let gateway = Arc::clone(&self.gateway);
-        let (captured, questions) = Captured::new(gateway, leaves, most_listeners, watcher);
         let client = capture::Client::new(capture, captured.clone(), questions, waiting);
         self.serving
             .spawn(async move { captured.serve_until_drain().await });
         // To the end: a node agent that comes back meanwhile needs the listeners.
-        self.background.spawn(client.run(self.shutdown.clone()));
+        self.background.run(|shutdown| client.run(shutdown));
     }
 
     pub(super) fn serve_admin(
@@ -91,8 +104,16 @@ impl Running {
             registry,
             readiness,
         });
-        let serving = admin::serve(listener, answers, self.shutdown.clone());
-        self.background.spawn(serving);
+        self.background
+            .run(|shutdown| admin::serve(listener, answers, shutdown));
+    }
+
+    pub(super) fn serve_control(
+        &mut self,
+        control: control::Listening,
+        stops: Option<mpsc::Sender<StopPush>>,
+    ) {
+        control.serve(Arc::clone(&self.gateway), stops, &mut self.background);
     }
 
     pub(super) async fn go_down(mut self, limit: Duration) -> anyhow::Result<()> {
@@ -104,19 +125,49 @@ impl Running {
             ended.context("a part of the gateway panicked")?;
         }
         self.gateway.settle().await;
-        self.shutdown.cancel();
+        self.background.shutdown.cancel();
         self.record.end().await?;
-        self.background.join_all().await;
+        self.background.tasks.join_all().await;
         tracing::info!("stopped");
         Ok(())
     }
 }
 
+/// The record, and the policies that it names.
+pub(super) struct Record {
+    pub(super) log: Log,
+    pub(super) archive: PolicyArchive,
+    shipper: Shipper,
+}
+
+impl Record {
+    pub(super) fn open(config: &Config, registry: &mut Registry) -> anyhow::Result<Self> {
+        let (recording, cluster) = (&config.recording, &config.cluster);
+        let (log, shipper) = Log::open(recording, cluster).context("opening the record")?;
+        let archive =
+            PolicyArchive::open(recording, cluster).context("opening the archive of policies")?;
+        registry.register_collector(Box::new(LogMetrics::new(log.clone(), shipper.status())));
+        Ok(Self {
+            log,
+            archive,
+            shipper,
+        })
+    }
+
+    pub(super) fn ship(self, shutdown: &CancellationToken) -> RecordTasks {
+        RecordTasks {
+            shipping: tokio::spawn(self.shipper.run(shutdown.clone())),
+            archiving: tokio::spawn(self.archive.run(shutdown.clone())),
+            log: self.log,
+        }
+    }
+}
+
 /// What becomes of the record once it is written.
 pub(super) struct RecordTasks {
-    pub(super) shipping: JoinHandle<()>,
-    pub(super) archiving: JoinHandle<()>,
-    pub(super) log: Log,
+    shipping: JoinHandle<()>,
+    archiving: JoinHandle<()>,
+    log: Log,
 }
 
 impl RecordTasks {
