@@ -30,6 +30,7 @@ mod person;
 mod policy;
 mod prepare;
 mod rbac;
+mod refusals;
 mod reports;
 mod service;
 mod start_gate;

@@ -12,9 +12,9 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::json;
 
 use super::{
-    objects::Asked as _,
     output::say,
     person::{Access, block_on},
+    refusals::cannot,
 };
 use crate::{
     api::names::{AGENT_LABEL, AGENTS_LABEL, CA_CONFIG_MAP, START_GATE},
@@ -141,7 +141,7 @@ impl Place {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let found = namespaces.get_opt(&self.name).await;
         found
-            .while_asked_to(&format!("read the namespace {}", self.name))?
+            .map_err(cannot(format!("read the namespace {}", self.name)))?
             .with_context(|| format!("there is no namespace {}; create it first", self.name))
     }
 
@@ -152,7 +152,7 @@ impl Place {
         let found = secrets
             .list_metadata(&of_type)
             .await
-            .while_asked_to(&format!("list the Secrets of {}", self.name))?;
+            .map_err(cannot(format!("list the Secrets of {}", self.name)))?;
         let names: Vec<_> = found.iter().map(ResourceExt::name_any).collect();
         ensure!(
             names.is_empty(),
@@ -174,10 +174,10 @@ impl Place {
             field_manager: Some(MANAGER.to_owned()),
         };
         let made = pods.create(&params, &probe()?).await;
-        let made = made.while_asked_to(&format!(
+        let made = made.map_err(cannot(format!(
             "enforce {}, since an agent's pod could not start there",
             self.name
-        ))?;
+        )))?;
         if !is_agent(&made, &self.api_audiences) {
             bail!(
                 "the admission policies do not act on an agent's pod; apply the output of `sallyport manifests` first, \
@@ -191,7 +191,10 @@ impl Place {
         let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.name);
         let found = maps.get_opt(CA_CONFIG_MAP).await;
         let present = found
-            .while_asked_to(&format!("read ConfigMap {CA_CONFIG_MAP} in {}", self.name))?
+            .map_err(cannot(format!(
+                "read ConfigMap {CA_CONFIG_MAP} in {}",
+                self.name
+            )))?
             .and_then(|map| map.data)
             .and_then(|mut data| data.remove(CA_KEY));
         let Some(ca) = ca else {
@@ -214,7 +217,10 @@ impl Place {
         });
         maps.patch(CA_CONFIG_MAP, &self.patch, &Patch::Apply(&map))
             .await
-            .while_asked_to(&format!("write ConfigMap {CA_CONFIG_MAP} in {}", self.name))?;
+            .map_err(cannot(format!(
+                "write ConfigMap {CA_CONFIG_MAP} in {}",
+                self.name
+            )))?;
         say!("ConfigMap {CA_CONFIG_MAP}: {}", self.done("written"));
         Ok(())
     }
@@ -240,7 +246,7 @@ impl Place {
         let patched = namespaces.patch(&self.name, &params, &patch).await;
         patched
             .map(drop)
-            .while_asked_to(&format!("label the namespace {}", self.name))
+            .map_err(cannot(format!("label the namespace {}", self.name)))
     }
 
     async fn tell_of_pods(&self) -> anyhow::Result<()> {
@@ -248,7 +254,7 @@ impl Place {
         let running = pods
             .list(&ListParams::default())
             .await
-            .while_asked_to(&format!("list the pods of {}", self.name))?;
+            .map_err(cannot(format!("list the pods of {}", self.name)))?;
         let older: Vec<_> = running
             .iter()
             .filter(|pod| needs_recreate(pod, &self.api_audiences))

@@ -20,11 +20,12 @@ use crate::{
 
 pub(super) use self::{
     calls::Calls,
-    list::{object, print_wide},
+    printed::{object, print_wide},
 };
 
 mod calls;
 mod list;
+mod printed;
 mod show;
 mod tail;
 

@@ -6,8 +6,9 @@ use kube::{Api, Client, Resource as _};
 use serde_json::{Value, json};
 
 use super::{
-    objects::{self, Kind, refused},
+    objects::{self, Kind},
     person::block_on,
+    refusals::refused,
 };
 use crate::api::v1alpha1::break_glass::BreakGlass;
 

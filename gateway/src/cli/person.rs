@@ -15,8 +15,8 @@ use kube::{
 };
 
 use super::{
-    objects::Asked as _,
     output::{Stdout, stdout},
+    refusals::cannot,
 };
 use crate::tls;
 
@@ -69,7 +69,7 @@ pub(super) async fn whoami(client: &Client) -> anyhow::Result<String> {
     let review = reviews
         .create(&PostParams::default(), &SelfSubjectReview::default())
         .await
-        .while_asked_to("ask the API server who you are")?;
+        .map_err(cannot("ask the API server who you are"))?;
     let user = review.status.and_then(|status| status.user_info);
     user.and_then(|user| user.username)
         .context("the API server does not say who you are")

@@ -20,9 +20,9 @@ use serde_json::Value;
 use self::{account::Account, rights::Rights};
 use super::{
     OLDEST,
-    objects::Asked as _,
     output::{document, note},
     person::{Access, block_on},
+    refusals::cannot,
 };
 use crate::api::names::AGENTS_LABEL;
 
@@ -161,7 +161,7 @@ async fn check_version(client: &Client, legacy: bool) -> anyhow::Result<()> {
     let version = client
         .apiserver_version()
         .await
-        .while_asked_to("ask the API server for its version")?;
+        .map_err(cannot("ask the API server for its version"))?;
     let minor: String = version
         .minor
         .chars()
@@ -185,7 +185,7 @@ async fn namespaces(client: &Client, args: &Args) -> anyhow::Result<Vec<String>>
     let listed = Api::<Namespace>::all(client.clone())
         .list(&labelled)
         .await
-        .while_asked_to("list agents' namespaces, which -n names")?;
+        .map_err(cannot("list agents' namespaces, which -n names"))?;
     ensure!(
         !listed.items.is_empty(),
         "no namespace is labelled {AGENTS_LABEL}; name some with -n"
@@ -208,7 +208,7 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
 {
     let listed = api.list(&ListParams::default()).await;
-    let listed = listed.while_asked_to(&format!("list {}", K::plural(&())))?;
+    let listed = listed.map_err(cannot(format!("list {}", K::plural(&()))))?;
     Ok(listed.items)
 }
 

@@ -16,9 +16,10 @@ use super::{
 use crate::{
     api::v1alpha1::agent_stop::{AgentStop, Resumed, StopTarget},
     cli::{
-        objects::{self, refused},
+        objects,
         output::{note, say},
         person::{Access, whoami},
+        refusals::refused,
         text::printable,
     },
 };

@@ -16,9 +16,10 @@ use crate::{
     },
     cli::{
         evidence::Connection,
-        objects::{self, Kind, is_gone, refused},
+        objects::{self, Kind},
         output::{note, say},
         person::whoami,
+        refusals::{is_gone, refused},
         text::printable,
     },
     hex,

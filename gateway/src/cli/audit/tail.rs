@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Connection,
-    list::{agent, object, received, status},
+    printed::{agent, object, received, status},
     table::terminal_width,
     text::{Cut, printable, shortened},
 };

@@ -168,22 +168,22 @@ async fn recorded(directory: &Path, record: &Record) -> Sources {
     }
 }
 
-fn listed(sources: &Sources, output: list::Output) -> String {
+fn listed(sources: &Sources, output: printed::Output) -> String {
     listed_as(sources, output, &view())
 }
 
-fn view() -> list::View {
-    list::View {
+fn view() -> printed::View {
+    printed::View {
         width: Some(140),
         today: jiff::civil::date(2026, 3, 4),
         namespace: None,
     }
 }
 
-fn listed_as(sources: &Sources, output: list::Output, view: &list::View) -> String {
+fn listed_as(sources: &Sources, output: printed::Output, view: &printed::View) -> String {
     let (calls, _) = newest_calls(sources, &Filter::default(), 100);
     let mut out = Vec::new();
-    list::print(&calls, output, view, &mut out).unwrap();
+    printed::print(&calls, output, view, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -191,20 +191,20 @@ fn listed_as(sources: &Sources, output: list::Output, view: &list::View) -> Stri
 async fn a_list_says_who_did_what_and_what_came_of_it() {
     let directory = tempfile::tempdir().unwrap();
     let sources = recorded(directory.path(), &sample::complete()).await;
-    let table = listed(&sources, list::Output::Table);
+    let table = listed(&sources, printed::Output::Table);
     let expected = "\
 TIME                  AGENT     MODEL (BY)  CI RUN          VERB    OBJECT                              STATUS  DECISION  RULE
 2026-01-02 03:04:05Z  Deployer  m-1 (oidc)  acme/shop#42.1  create  deployments.apps/web/scale -n shop  201     allow     shop/deploy
 ";
     assert_eq!(table, expected);
-    let wide = listed(&sources, list::Output::Wide);
+    let wide = listed(&sources, printed::Output::Wide);
     assert!(wide.contains(&sample::complete().audit_id) && wide.contains("m-1 (oidc-claim)"));
 
-    let lines = listed(&sources, list::Output::Ndjson);
+    let lines = listed(&sources, printed::Output::Ndjson);
     let call: Value = serde_json::from_str(&lines).unwrap();
     assert_eq!(call["responseStatus"]["code"], 201);
     assert!(call.get("requestObject").is_none(), "lists hold no bodies");
-    let all: Value = serde_json::from_str(&listed(&sources, list::Output::Json)).unwrap();
+    let all: Value = serde_json::from_str(&listed(&sources, printed::Output::Json)).unwrap();
     assert_eq!(all, serde_json::json!([call]));
 }
 
@@ -212,7 +212,7 @@ TIME                  AGENT     MODEL (BY)  CI RUN          VERB    OBJECT      
 async fn a_list_does_not_repeat_what_was_asked_for() {
     let directory = tempfile::tempdir().unwrap();
     let sources = recorded(directory.path(), &sample::complete()).await;
-    let view = list::View {
+    let view = printed::View {
         today: jiff::civil::date(2026, 1, 2),
         namespace: Some("shop".into()),
         ..view()
@@ -221,8 +221,8 @@ async fn a_list_does_not_repeat_what_was_asked_for() {
 TIME       AGENT     MODEL (BY)  CI RUN          VERB    OBJECT                      STATUS  DECISION  RULE
 03:04:05Z  Deployer  m-1 (oidc)  acme/shop#42.1  create  deployments.apps/web/scale  201     allow     shop/deploy
 ";
-    assert_eq!(listed_as(&sources, list::Output::Table, &view), expected);
-    let wide = listed_as(&sources, list::Output::Wide, &view);
+    assert_eq!(listed_as(&sources, printed::Output::Table, &view), expected);
+    let wide = listed_as(&sources, printed::Output::Wide, &view);
     assert!(wide.contains("2026-01-02 03:04:05Z") && wide.contains("-n shop"));
 }
 
@@ -230,7 +230,7 @@ TIME       AGENT     MODEL (BY)  CI RUN          VERB    OBJECT                 
 async fn a_narrow_list_still_says_who_did_what() {
     let directory = tempfile::tempdir().unwrap();
     let sources = recorded(directory.path(), &sample::complete()).await;
-    let view = list::View {
+    let view = printed::View {
         width: Some(80),
         namespace: Some("shop".into()),
         ..view()
@@ -239,7 +239,7 @@ async fn a_narrow_list_still_says_who_did_what() {
 TIME                  AGENT     VERB    OBJECT                  STATUS  DECISION
 2026-01-02 03:04:05Z  Deployer  create  deployments.apps/web/…  201     allow
 ";
-    assert_eq!(listed_as(&sources, list::Output::Table, &view), expected);
+    assert_eq!(listed_as(&sources, printed::Output::Table, &view), expected);
 }
 
 #[tokio::test]
@@ -310,7 +310,7 @@ async fn a_denied_call_is_told_as_denied_in_words_and_lines() {
 async fn a_call_without_outcome_says_what_is_not_known() {
     let directory = tempfile::tempdir().unwrap();
     let sources = recorded(directory.path(), &sample::intent("lost")).await;
-    assert!(listed(&sources, list::Output::Table).contains("  unknown  "));
+    assert!(listed(&sources, printed::Output::Table).contains("  unknown  "));
     let (found, _) = show(&sources, "lost");
     let mut out = Vec::new();
     show::sections::print(&found, &mut out).unwrap();

@@ -10,9 +10,9 @@ use crate::{
         break_glass::{BreakGlass, BreakGlassSpec, LONGEST, WAITS},
     },
     cli::{
-        objects::refused,
         output::say,
         person::{Access, whoami},
+        refusals::refused,
     },
     config::HumanDuration,
     policy::is_person,

@@ -3,7 +3,7 @@
 use kube::Client;
 
 use super::check::Check;
-use crate::cli::{OLDEST, objects::cause};
+use crate::cli::{OLDEST, refusals::cause};
 
 const API_SERVER: &str = "the API server";
 const ADMISSION: &str = "admissionregistration.k8s.io/v1";

@@ -18,7 +18,8 @@ use crate::{
     api::v1alpha1::agent_policy::AgentPolicy,
     cli::{
         evidence::controller::{LABEL, is_ready},
-        objects::{Asked as _, Kind, all},
+        objects::{Kind, all},
+        refusals::cannot,
         reports::each_report,
     },
 };
@@ -128,7 +129,7 @@ const CONTROLLER: &str = "the controller";
 async fn controllers(client: &Client) -> anyhow::Result<Check> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), SYSTEM);
     let listed = pods.list(&ListParams::default().labels(LABEL)).await;
-    let listed = listed.while_asked_to(&format!("list the pods of {SYSTEM}"))?;
+    let listed = listed.map_err(cannot(format!("list the pods of {SYSTEM}")))?;
     Ok(judge_controllers(&listed.items))
 }
 

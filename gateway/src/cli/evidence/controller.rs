@@ -4,7 +4,7 @@ use anyhow::Context;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
 
-use crate::cli::objects::{Asked as _, cause};
+use crate::cli::refusals::{cannot, cause};
 
 pub(in crate::cli) const LABEL: &str = "app.kubernetes.io/name=sallyport-controller";
 const PORT_NAME: &str = "evidence";
@@ -42,10 +42,10 @@ impl Controller {
     /// As the installation publishes it.
     pub(super) async fn authorities(&self) -> anyhow::Result<Vec<u8>> {
         let maps = Api::<ConfigMap>::namespaced(self.client.clone(), &self.namespace);
-        let map = maps.get_opt(CA_MAP).await.while_asked_to(&format!(
+        let map = maps.get_opt(CA_MAP).await.map_err(cannot(format!(
             "read ConfigMap {CA_MAP} in {}, which says what vouches for the controller (or name --server-ca)",
             self.namespace
-        ))?;
+        )))?;
         let ca = map.and_then(|map| map.data?.remove(CA_KEY));
         ca.map(String::into_bytes).with_context(|| {
             format!(

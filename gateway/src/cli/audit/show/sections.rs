@@ -8,7 +8,7 @@ use super::fullest;
 use crate::{
     audit::query::{Digest, Evidence, Found, Record},
     cli::audit::{
-        list::{agent, object, status},
+        printed::{agent, object, status},
         text::printable,
     },
     hex,
