@@ -44,6 +44,9 @@ mod wait;
 /// constrained impersonation.
 const OLDEST: u32 = 36;
 
+/// `EX_TEMPFAIL`: nobody has decided yet, or nobody could say that what was done is in force everywhere.
+const TEMPORARY: u8 = 75;
+
 /// The gateway between AI agents and the Kubernetes API.
 #[derive(Debug, Parser)]
 #[command(name = "sallyport", version, propagate_version = true, after_help = AFTER_HELP)]

@@ -1,5 +1,7 @@
-//! Names that make an agent's pod, as the admission policies write them too.
+//! Names of the installation, and those that make an agent's pod, as the manifests write them too.
 
+/// Where it is installed.
+pub const NAMESPACE: &str = "sallyport-system";
 /// On a namespace, `enforce` or `observe`: its pods are agents, whose policy is enforced or only observed.
 pub const AGENTS_LABEL: &str = "sallyport.dev/agents";
 /// On a pod, `true`: it is an agent, wherever it runs.

@@ -33,7 +33,7 @@ async fn configured(upstream: &Upstream) -> anyhow::Result<kube::Config> {
         .with_context(|| format!("using upstream.kubeconfig {}", path.display()))
 }
 
-/// Whoever asks names the file.
+/// Without the path, which the context of whoever reads it names.
 pub(super) fn unread(error: kube::config::KubeconfigError) -> anyhow::Error {
     match error {
         kube::config::KubeconfigError::ReadConfig(why, _) => why.into(),

@@ -157,18 +157,30 @@ pub fn newest_calls(sources: &Sources, filter: &Filter, limit: usize) -> (Vec<Re
     (newest.into_sorted(), report)
 }
 
-/// Like [`newest_calls`], with the bodies, of which there are about `room` bytes at most, and whether there may be
-/// more.
+/// What [`newest_whole_calls`] finds.
+#[derive(Debug)]
+pub struct WholeCalls {
+    /// Oldest first.
+    pub calls: Vec<Record>,
+    /// The room is taken, so there may be more.
+    pub is_full: bool,
+    pub report: Report,
+}
+
+/// Like [`newest_calls`], with the bodies, of which there are about `room` bytes at most.
 pub fn newest_whole_calls(
     sources: &Sources,
     filter: &Filter,
     limit: usize,
     room: usize,
-) -> (Vec<Record>, bool, Report) {
+) -> WholeCalls {
     let mut newest = Newest::new(limit, room);
     let report = scan(sources, filter, Columns::All, |record| newest.offer(record));
-    let is_full = newest.is_full();
-    (newest.into_sorted(), is_full, report)
+    WholeCalls {
+        is_full: newest.is_full(),
+        calls: newest.into_sorted(),
+        report,
+    }
 }
 
 /// `emit` answers from when on calls still matter.

@@ -22,8 +22,8 @@ pub enum Unauthenticated {
     Malformed,
     #[error("the token's issuer is not configured")]
     UnknownIssuer,
-    #[error("ServiceAccount tokens are not accepted on this listener")]
     /// With its user, where it is good and bound to a pod.
+    #[error("ServiceAccount tokens are not accepted on this listener")]
     ServiceAccountTokenNotAccepted(Option<Box<UserInfo>>),
     #[error("the token's signature algorithm is not allowed")]
     AlgorithmNotAllowed,

@@ -18,7 +18,7 @@ use tower::{BoxError, ServiceBuilder, service_fn};
 
 use self::{controller::Controller, way::Way};
 use super::{person::Access, text::printable};
-use crate::tls::CONTROLLER;
+use crate::{api::names::NAMESPACE, tls::CONTROLLER};
 
 pub(super) mod controller;
 mod tunnel;
@@ -42,7 +42,7 @@ pub(super) struct Connection {
     #[arg(long, value_name = "FILE")]
     server_ca: Option<PathBuf>,
     /// Where the controller runs.
-    #[arg(long, value_name = "NAMESPACE", default_value = "sallyport-system")]
+    #[arg(long, value_name = "NAMESPACE", default_value = NAMESPACE)]
     system_namespace: String,
     #[command(flatten)]
     access: Access,

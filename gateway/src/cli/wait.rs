@@ -4,15 +4,13 @@ use std::{process::ExitCode, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{approvals::Named, output::say, person::block_on, text::printable};
+use super::{TEMPORARY, approvals::Named, output::say, person::block_on, text::printable};
 use crate::{
     api::v1alpha1::approval_request::{ApprovalRequest, State, Vote},
     approval::state,
     config::HumanDuration,
 };
 
-/// `EX_TEMPFAIL`: nobody has decided yet.
-const PENDING: u8 = 75;
 /// A decision is looked for so often. A watch would need a right that a script of an agent may not have.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -48,7 +46,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
                 Some(code) => return Ok(code),
                 None if left.is_zero() => {
                     say!("Pending");
-                    return Ok(ExitCode::from(PENDING));
+                    return Ok(ExitCode::from(TEMPORARY));
                 }
                 None => tokio::time::sleep(left.min(EVERY)).await,
             }

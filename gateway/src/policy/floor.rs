@@ -7,8 +7,8 @@
 //! credentials: that stays where policies are only observed. That a namespace must be named, and that a Secret in a pod
 //! is a read of it, asks for rules, and is an effect of policies as any other.
 
-use super::{Denial, expression::Scope, namespaces, reach::Reach};
-use crate::{AUDIENCE, identity::Attributes, request_info::RequestInfo};
+use super::{Denial, expression::Scope, reach::Reach};
+use crate::{AUDIENCE, api::names::NAMESPACE, identity::Attributes, request_info::RequestInfo};
 
 mod credentials;
 pub(super) mod objects;
@@ -113,7 +113,7 @@ fn is_own_object(request: &RequestInfo) -> bool {
 /// Everything there may be read but the keys of the gateway.
 fn is_in_own_namespace(request: &RequestInfo) -> bool {
     let reads_harmless = request.is_read_only() && !is_of_secrets(request);
-    request.is_resource_request && request.namespace == namespaces::OWN && !reads_harmless
+    request.is_resource_request && request.namespace == NAMESPACE && !reads_harmless
 }
 
 fn asks_for_pod_certificate(request: &RequestInfo) -> bool {

@@ -159,9 +159,7 @@ impl PolicySet {
         }
         agreed.ok_or(Unknown::Caller)
     }
-}
 
-impl PolicySet {
     /// Whether they let pass a read, whose answer had placeholders, without masking it.
     pub(super) fn shows_what_was_masked(&self, call: &PastCall) -> bool {
         let is_shown = |world: World<'_>| match self.judge(&call.attributes(&world), &call.facts) {

@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::audit::record::Enforcement;
-
-/// Where Sallyport itself runs.
-pub(super) const OWN: &str = "sallyport-system";
+use crate::{api::names::NAMESPACE, audit::record::Enforcement};
 
 /// Whether the cluster's own programs run there.
 pub(super) fn is_privileged(namespace: &str) -> bool {
-    namespace == OWN || namespace.starts_with("kube-")
+    namespace == NAMESPACE || namespace.starts_with("kube-")
 }
 
 /// The namespaces that are agents', by their label, and whether policies count there or are only observed.

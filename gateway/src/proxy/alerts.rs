@@ -24,7 +24,7 @@ mod board;
 pub struct Alerts(Option<Arc<Board>>);
 
 impl Alerts {
-    /// And where whoever writes them finds them.
+    /// With the board that their writer takes them from.
     pub fn new(registry: &mut Registry) -> (Self, Arc<Board>) {
         let board = Arc::new(Board::new(registry));
         (Self(Some(Arc::clone(&board))), board)

@@ -120,7 +120,8 @@ impl Room {
 mod tests {
     use super::*;
 
-    fn budget_of_all() -> ByteBudget {
+    /// Of a tenant that never has too little.
+    fn wide_tenant() -> ByteBudget {
         ByteBudget::new(4 << 20)
     }
 
@@ -131,7 +132,7 @@ mod tests {
         let first = shares[0].take(1 << 20).await.expect("there is room");
         let _second = shares[1].take(1 << 20).await.expect("there is room");
         assert_eq!(shares[2].take(1).await.err(), Some(NoRoom::OfTenant));
-        let other = all.share(1 << 20, &budget_of_all());
+        let other = all.share(1 << 20, &wide_tenant());
         assert!(other.take(1 << 20).await.is_ok());
         drop(first);
         assert!(shares[2].take(1 << 20).await.is_ok());
@@ -141,8 +142,8 @@ mod tests {
     async fn room_is_refused_when_the_budget_is_spent_and_returns_on_drop() {
         let budget = ByteBudget::new(1 << 20);
         let (first, second) = (
-            budget.share(1 << 20, &budget_of_all()),
-            budget.share(1 << 20, &budget_of_all()),
+            budget.share(1 << 20, &wide_tenant()),
+            budget.share(1 << 20, &wide_tenant()),
         );
         let room = first.take(1 << 20).await.expect("the whole budget is free");
         assert_eq!(second.take(1).await.err(), Some(NoRoom::AtAll));
@@ -154,8 +155,8 @@ mod tests {
     async fn a_principal_that_has_used_its_share_leaves_the_rest_to_others() {
         let budget = ByteBudget::new(4 << 20);
         let (greedy, other) = (
-            budget.share(1 << 20, &budget_of_all()),
-            budget.share(1 << 20, &budget_of_all()),
+            budget.share(1 << 20, &wide_tenant()),
+            budget.share(1 << 20, &wide_tenant()),
         );
         let room = greedy.take(1 << 20).await.expect("the share is free");
         assert_eq!(greedy.take(1).await.err(), Some(NoRoom::InShare));
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn room_that_is_not_needed_returns_to_both() {
+    fn room_that_is_not_needed_returns_to_all_three() {
         let budget = ByteBudget::new(64 << 10);
         let tenants = ByteBudget::new(64 << 10);
         let (own, other) = (

@@ -19,8 +19,8 @@ const BURST: f64 = 10.0;
 const PRESSURE_BEGINS: f64 = 0.70;
 const PRESSURE_ENDS: f64 = 0.95;
 
-/// The part of all room that the principals of one tenant may have together: names are cheap to make.
-const TENANT_SHARE: u64 = 2;
+/// The principals of one tenant may have one part in so many of all room together: names are cheap to make.
+const TENANTS_HAVE_ONE_IN: u64 = 2;
 
 /// Principals are forgotten once they owe nothing, and looked through when there are this many.
 const FIRST_SWEEP: usize = 1024;
@@ -34,7 +34,7 @@ pub(super) struct Principals {
 
 struct Known {
     by_name: HashMap<String, Arc<Principal>>,
-    tenants: HashMap<String, ByteBudget>,
+    budgets_of_tenants: HashMap<String, ByteBudget>,
     sweep_at: usize,
 }
 
@@ -76,7 +76,7 @@ impl Principals {
             budget: ByteBudget::new(buffered_bytes),
             known: Mutex::new(Known {
                 by_name: HashMap::new(),
-                tenants: HashMap::new(),
+                budgets_of_tenants: HashMap::new(),
                 sweep_at: FIRST_SWEEP,
             }),
         }
@@ -113,25 +113,25 @@ impl Principals {
         }
         known.sweep();
         let whole = self.buffered_bytes;
-        let tenants = match &tenant {
+        let of_tenant = match &tenant {
             None => ByteBudget::new(whole),
             Some(tenant) => {
-                let most = whole / TENANT_SHARE;
-                known.tenants(tenant, most.max(self.limits.buffered_bytes.0))
+                let most = whole / TENANTS_HAVE_ONE_IN;
+                known.budget_of(tenant, most.max(self.limits.buffered_bytes.0))
             }
         };
-        let principal = Arc::new(self.unknown(tenant, &tenants));
+        let principal = Arc::new(self.unknown(tenant, &of_tenant));
         known
             .by_name
             .insert(name.to_owned(), Arc::clone(&principal));
         principal
     }
 
-    fn unknown(&self, tenant: Option<String>, tenants: &ByteBudget) -> Principal {
+    fn unknown(&self, tenant: Option<String>, of_tenant: &ByteBudget) -> Principal {
         let most = self.limits.buffered_bytes.0;
         Principal {
             tenant,
-            buffered: self.budget.share(most, tenants),
+            buffered: self.budget.share(most, of_tenant),
             calls: Arc::new(Semaphore::new(self.limits.calls as usize)),
             allowance: Mutex::new(Allowance::full(Instant::now())),
         }
@@ -139,9 +139,9 @@ impl Principals {
 }
 
 impl Known {
-    fn tenants(&mut self, name: &str, most: u64) -> ByteBudget {
+    fn budget_of(&mut self, name: &str, most: u64) -> ByteBudget {
         let new = || ByteBudget::new(most);
-        self.tenants
+        self.budgets_of_tenants
             .entry(name.to_owned())
             .or_insert_with(new)
             .clone()
@@ -161,7 +161,8 @@ impl Known {
             .values()
             .filter_map(|principal| principal.tenant.as_ref());
         let kept: HashSet<&String> = kept.collect();
-        self.tenants.retain(|name, _| kept.contains(name));
+        self.budgets_of_tenants
+            .retain(|name, _| kept.contains(name));
         self.sweep_at = FIRST_SWEEP.max(2 * self.by_name.len());
     }
 }

@@ -123,8 +123,11 @@ fn pages_of_whole_calls_have_no_gap_and_only_the_last_is_not_full() {
     for (limit, room) in [(2, usize::MAX), (1, usize::MAX), (100, 1)] {
         let (mut filter, mut taken) = (Filter::default(), Vec::new());
         loop {
-            let (calls, is_full, report) =
-                newest_whole_calls(&shelf.sources(), &filter, limit, room);
+            let WholeCalls {
+                calls,
+                is_full,
+                report,
+            } = newest_whole_calls(&shelf.sources(), &filter, limit, room);
             assert_clean(&report);
             taken.extend(calls.iter().rev().map(|call| call.audit_id().to_owned()));
             if !is_full {

@@ -2,18 +2,17 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::cli::{
-    evidence::Connection,
+    TEMPORARY,
+    evidence::{Connection, Evidence},
     output::{note, say},
     text::printable,
 };
 
-/// `EX_TEMPFAIL`: the stop is made, and nobody could say that every gateway applies it.
-const UNCONFIRMED: u8 = 75;
 /// Longer than the controller takes where every gateway hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) const BY_WATCH: &str = "Gateways that can reach the API server hear of it by their watch, at once or within half a \
@@ -21,33 +20,43 @@ pub(super) const BY_WATCH: &str = "Gateways that can reach the API server hear o
 
 /// Has every gateway apply the stop, and says what came of it. That nobody can confirm it changes nothing of the stop.
 pub(super) async fn confirm(connection: &Connection, name: &str, again: &str) -> ExitCode {
-    let mut is_asked = false;
-    let asked = timeout(PATIENCE, ask(connection, name, &mut is_asked)).await;
-    match asked.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within 30 s"))) {
+    let until = Instant::now() + PATIENCE;
+    let evidence = match in_time(until, connection.open()).await {
+        Ok(evidence) => evidence,
+        Err(error) => {
+            warn(&error, again);
+            // Installations without an evidence API have stops too.
+            return ExitCode::SUCCESS;
+        }
+    };
+    match in_time(until, ask(&evidence, name)).await {
         Ok(outcome) => {
             say!("{}", outcome.told(again));
             outcome.code()
         }
         Err(error) => {
-            note!(
-                "warning: whether every gateway applies it could not be confirmed: {error:#}\n{BY_WATCH}. To ask again: \
-                 {again}"
-            );
-            match is_asked {
-                true => ExitCode::from(UNCONFIRMED),
-                // Installations without an evidence API have stops too.
-                false => ExitCode::SUCCESS,
-            }
+            warn(&error, again);
+            ExitCode::from(TEMPORARY)
         }
     }
 }
 
-/// `is_asked`: there was a way to the evidence API.
-async fn ask(connection: &Connection, name: &str, is_asked: &mut bool) -> anyhow::Result<Outcome> {
-    let path = format!("/v1/stops/{name}/apply");
-    let evidence = connection.open().await?;
-    *is_asked = true;
-    let answer = evidence.post(&path).await?;
+async fn in_time<T>(
+    until: Instant,
+    asking: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let asked = timeout_at(until, asking).await;
+    asked.unwrap_or_else(|_| Err(anyhow!("no answer within {} s", PATIENCE.as_secs())))
+}
+
+fn warn(error: &anyhow::Error, again: &str) {
+    note!(
+        "warning: whether every gateway applies it could not be confirmed: {error:#}\n{BY_WATCH}. To ask again: {again}"
+    );
+}
+
+async fn ask(evidence: &Evidence, name: &str) -> anyhow::Result<Outcome> {
+    let answer = evidence.post(&format!("/v1/stops/{name}/apply")).await?;
     Outcome::of(&answer).context("the controller answered what does not say who applies it")
 }
 
@@ -72,7 +81,7 @@ impl Outcome {
     fn code(&self) -> ExitCode {
         match self.others.is_empty() {
             true => ExitCode::SUCCESS,
-            false => ExitCode::from(UNCONFIRMED),
+            false => ExitCode::from(TEMPORARY),
         }
     }
 

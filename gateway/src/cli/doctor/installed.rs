@@ -15,7 +15,7 @@ use kube::{
 
 use super::check::Check;
 use crate::{
-    api::v1alpha1::agent_policy::AgentPolicy,
+    api::{names::NAMESPACE, v1alpha1::agent_policy::AgentPolicy},
     cli::{
         evidence::controller::{LABEL, is_ready},
         objects::{Kind, all},
@@ -24,7 +24,6 @@ use crate::{
     },
 };
 
-const SYSTEM: &str = "sallyport-system";
 const VOTES: &str = "who votes, stops and opens";
 /// Without one of these, whoever may write the status of an object writes there in anybody's name.
 const GUARDS: [&str; 5] = [
@@ -127,20 +126,20 @@ fn judge_policies(policies: &[DynamicObject]) -> Check {
 const CONTROLLER: &str = "the controller";
 
 async fn controllers(client: &Client) -> anyhow::Result<Check> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), SYSTEM);
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let listed = pods.list(&ListParams::default().labels(LABEL)).await;
-    let listed = listed.map_err(cannot(format!("list the pods of {SYSTEM}")))?;
+    let listed = listed.map_err(cannot(format!("list the pods of {NAMESPACE}")))?;
     Ok(judge_controllers(&listed.items))
 }
 
 fn judge_controllers(pods: &[Pod]) -> Check {
     let unready = pods.iter().filter(|pod| !is_ready(pod));
     let unready: Vec<_> = unready.map(|pod| pod.name_any()).collect();
-    let look = format!("see kubectl -n {SYSTEM} describe pods -l {LABEL}");
+    let look = format!("see kubectl -n {NAMESPACE} describe pods -l {LABEL}");
     match (pods.len(), unready.len()) {
         (0, _) => Check::notice(
             CONTROLLER,
-            format!("there is no pod of it in {SYSTEM}: {look}"),
+            format!("there is no pod of it in {NAMESPACE}: {look}"),
         ),
         (count, 0) => Check::ok(CONTROLLER, format!("{count} ready")),
         _ => Check::notice(
@@ -163,7 +162,7 @@ async fn nodes(client: &Client) -> anyhow::Result<Check> {
 }
 
 fn judge_nodes(fresh: usize, stale: &[String]) -> Check {
-    let look = format!("see kubectl -n {SYSTEM} get pods -o wide");
+    let look = format!("see kubectl -n {NAMESPACE} get pods -o wide");
     match (fresh, stale) {
         (0, []) => Check::failed(
             NODES,

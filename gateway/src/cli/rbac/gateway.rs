@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::account::Account;
-use crate::authn::{AGENTS_GROUP, EXTRA_KEYS};
+use crate::{
+    api::names::NAMESPACE,
+    authn::{AGENTS_GROUP, EXTRA_KEYS},
+};
 
 const RBAC: &str = "rbac.authorization.k8s.io/v1";
 const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
@@ -70,5 +73,5 @@ fn role(name: &str, rules: &Value) -> [Value; 2] {
 }
 
 fn the_gateway() -> Value {
-    json!({"kind": "ServiceAccount", "name": "sallyport-gateway", "namespace": "sallyport-system"})
+    json!({"kind": "ServiceAccount", "name": "sallyport-gateway", "namespace": NAMESPACE})
 }

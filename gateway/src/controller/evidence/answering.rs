@@ -84,7 +84,12 @@ struct Admitted {
 /// A call, with what it takes of what there is little of.
 enum Work {
     Follow(Vec<(String, String)>, Turn),
-    List(Box<Filter>, usize, bool, Reader),
+    List {
+        filter: Box<Filter>,
+        limit: usize,
+        bodies: bool,
+        reader: Reader,
+    },
     Trace(Placeholder, Box<Filter>, usize, Reader),
     Show(String, Reader),
     Streams,
@@ -220,7 +225,12 @@ impl Answering {
                 filter,
                 limit,
                 bodies,
-            } => Work::List(filter, limit, bodies, reader().await?),
+            } => Work::List {
+                filter,
+                limit,
+                bodies,
+                reader: reader().await?,
+            },
             Call::Trace {
                 placeholder,
                 filter,
@@ -246,9 +256,12 @@ impl Answering {
             Work::Follow(narrowed, turn) => {
                 return Ok(lines(self.follow(narrowed, namespace, standing), turn));
             }
-            Work::List(filter, limit, bodies, reader) => {
-                reader.list(*filter, limit, bodies).await?
-            }
+            Work::List {
+                filter,
+                limit,
+                bodies,
+                reader,
+            } => reader.list(*filter, limit, bodies).await?,
             Work::Trace(placeholder, filter, limit, reader) => {
                 reader.trace(placeholder, *filter, limit).await?
             }

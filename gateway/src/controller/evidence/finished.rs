@@ -77,14 +77,12 @@ impl Reader {
         bodies: bool,
     ) -> Result<Bytes, Refusal> {
         self.read(move |sources| {
-            let (calls, is_full, report) = match bodies {
-                true => query::newest_whole_calls(sources, &filter, limit, MOST_BYTES),
-                false => {
-                    let (calls, report) = query::newest_calls(sources, &filter, limit);
-                    (calls, false, report)
-                }
-            };
-            listed(&calls, is_full, &report)
+            if !bodies {
+                let (calls, report) = query::newest_calls(sources, &filter, limit);
+                return listed(&calls, false, &report);
+            }
+            let found = query::newest_whole_calls(sources, &filter, limit, MOST_BYTES);
+            listed(&found.calls, found.is_full, &found.report)
         })
         .await
     }

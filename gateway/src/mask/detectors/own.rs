@@ -49,15 +49,6 @@ pub enum Problem {
     FindsTooMuch(usize),
 }
 
-/// Outside of a string nothing is looked for.
-fn is_of_numbers(prefix: &str) -> bool {
-    let lower = prefix.to_ascii_lowercase();
-    lower.bytes().all(|byte| b"0123456789+-.e".contains(&byte))
-        || ["true", "false", "null"]
-            .iter()
-            .any(|literal| literal.contains(&*lower))
-}
-
 impl OwnDetector {
     pub fn new(written: &config::Detector) -> Result<Self, Problem> {
         let config::Detector {
@@ -120,4 +111,13 @@ impl OwnDetector {
         }
         false
     }
+}
+
+/// A number or a literal outside of a string is never looked at, so such a detector would promise too much.
+fn is_of_numbers(prefix: &str) -> bool {
+    let lower = prefix.to_ascii_lowercase();
+    lower.bytes().all(|byte| b"0123456789+-.e".contains(&byte))
+        || ["true", "false", "null"]
+            .iter()
+            .any(|literal| literal.contains(&*lower))
 }

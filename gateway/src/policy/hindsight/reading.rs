@@ -59,9 +59,7 @@ impl PastCall {
         let first = lacking.into_iter().find(|(lacks, _)| *lacks);
         first.map_or(Ok(()), |(_, unknown)| Err(unknown))
     }
-}
 
-impl PastCall {
     /// Whether it depends on the object before, in whose place its own stands, how risky the change was.
     fn hides_risk(&self) -> bool {
         let (attributes, after) = (

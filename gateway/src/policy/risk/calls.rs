@@ -4,7 +4,10 @@ use serde_json::Value;
 
 use super::Finding;
 use crate::{
-    api::v1alpha1::approval_request::RiskLevel::{self, Critical, High, Medium},
+    api::{
+        names::NAMESPACE,
+        v1alpha1::approval_request::RiskLevel::{self, Critical, High, Medium},
+    },
     policy::{floor, namespaces},
     request_info::RequestInfo,
 };
@@ -118,7 +121,7 @@ fn credential(request: &RequestInfo, name: Option<&str>) -> Option<Finding> {
 fn control_plane(request: &RequestInfo, name: Option<&str>) -> Option<Finding> {
     let (group, resource) = (request.api_group.as_str(), request.resource.as_str());
     let grants = matches!(request.verb.as_str(), "create" | "patch" | "update");
-    if floor::is_own(group) || request.namespace == namespaces::OWN {
+    if floor::is_own(group) || request.namespace == NAMESPACE {
         return finding(Critical, "it changes Sallyport itself");
     }
     match (group, resource) {

@@ -35,7 +35,7 @@ struct Unheard {
 #[derive(Debug)]
 struct Version {
     uid: Option<String>,
-    /// Of what is refused before it comes here because it has none, nobody was ever told.
+    /// `u64::MAX` where it is none, so that no watch is taken to have passed it; `control::asked` refuses such a stop.
     number: u64,
 }
 

@@ -66,9 +66,9 @@ pub(super) fn needs(call: &PastCall) -> Needs {
     let held = call.then.verdict.answer == Answer::Hold;
     needs
         .sure
-        .push(Need::of(request, held).shown(call.saw_placeholders));
+        .push(Need::of(request, held).masked(call.saw_placeholders));
     needs.sure.extend(secrets(call));
-    let creation = || Need::of(&as_creation(request), held).shown(call.saw_placeholders);
+    let creation = || Need::of(&as_creation(request), held).masked(call.saw_placeholders);
     match call.applies {
         Some(true) => needs.sure.push(creation()),
         None => needs.guessed.push(creation()),
@@ -126,7 +126,7 @@ impl Need {
         }
     }
 
-    fn shown(mut self, masked: bool) -> Self {
+    fn masked(mut self, masked: bool) -> Self {
         if let Self::Object(need) = &mut self {
             need.masked = masked;
         }

@@ -1,5 +1,6 @@
-//! What waits to be written, and what was. Every reason has room of its own, and in it every causer: whoever floods one
-//! fills neither another's nor, for others, the same. What finds no room is counted in an alert for all such.
+//! What waits to be written, and what was. Every reason has room of its own, and in it every causer: a flood of one
+//! reason leaves room for others, and a causer's flood leaves room for other causers of the same. What finds no room is
+//! counted in an alert for all such.
 
 use std::{
     collections::BTreeMap,

@@ -83,7 +83,7 @@ fn principals_that_owe_nothing_are_forgotten_and_debtors_are_not() {
         "{}",
         known.by_name.len()
     );
-    assert!(known.tenants.len() < FIRST_SWEEP / 2);
+    assert!(known.budgets_of_tenants.len() < FIRST_SWEEP / 2);
     assert!(known.by_name.contains_key("debtor") && known.by_name.contains_key("open"));
     drop(open);
 }
