@@ -185,6 +185,20 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// With nothing known beside the user.
+    pub fn of(user: UserInfo) -> Self {
+        Self {
+            user,
+            upstream_user: UserInfo::default(),
+            issuer: None,
+            claims: BTreeMap::new(),
+            workload: None,
+            pod_agent: None,
+            provenance: Provenance::default(),
+            session_id: None,
+        }
+    }
+
     /// Whoever can make as many users as it likes: by ServiceAccounts, or by branches, of which each is a subject.
     pub fn tenant(&self) -> Option<String> {
         if let Some(ci) = &self.provenance.cicd {

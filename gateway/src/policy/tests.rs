@@ -25,19 +25,20 @@ mod views;
 mod workloads;
 
 fn identity(username: &str) -> Identity {
-    Identity {
-        user: UserInfo {
-            username: username.to_owned(),
-            ..UserInfo::default()
-        },
-        upstream_user: UserInfo::default(),
-        issuer: None,
-        claims: BTreeMap::new(),
-        workload: None,
-        pod_agent: None,
-        provenance: Provenance::default(),
-        session_id: None,
-    }
+    Identity::of(UserInfo {
+        username: username.to_owned(),
+        ..UserInfo::default()
+    })
+}
+
+/// The policy, with `to` in the place of `from`, is refused with such words.
+#[track_caller]
+fn assert_refused(policy: &str, from: &str, to: &str, why: &str) {
+    assert!(policy.contains(from), "{from}");
+    let written = policy.replacen(from, to, 1);
+    let message = load(&[("acme.yaml", &written)]).expect_err("it is refused");
+    let message = message.to_string();
+    assert!(message.contains(why), "{why:?} in {message:?}");
 }
 
 pub(super) fn bot() -> Identity {

@@ -142,23 +142,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        identity::{Identity, Provenance, UserInfo},
+        identity::{Identity, UserInfo},
         policy::risk,
     };
 
     fn told(method: &str, target: &str) -> Vec<Alert> {
         let (alerts, board) = Alerts::new(&mut Registry::default());
         let request = RequestInfo::parse(method, target).expect("it is a request");
-        let identity = Identity {
-            user: UserInfo::default(),
-            upstream_user: UserInfo::default(),
-            issuer: None,
-            claims: Default::default(),
-            workload: None,
-            pod_agent: None,
-            provenance: Provenance::default(),
-            session_id: None,
-        };
+        let identity = Identity::of(UserInfo::default());
         let attributes = Attributes::new(&identity, &request);
         let key = mask::Key::from_bytes([7; 32]);
         alerts.denied(&key, &attributes, &risk::assess(&attributes, None, None));

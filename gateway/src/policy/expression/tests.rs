@@ -2,22 +2,13 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    identity::{Attributes, Identity, Provenance, UserInfo},
+    identity::{Attributes, Identity, UserInfo},
     policy::{Fact, Facts},
     request_info::RequestInfo,
 };
 
 fn caller() -> Identity {
-    Identity {
-        user: UserInfo::default(),
-        upstream_user: UserInfo::default(),
-        issuer: None,
-        claims: Default::default(),
-        workload: None,
-        pod_agent: None,
-        provenance: Provenance::default(),
-        session_id: None,
-    }
+    Identity::of(UserInfo::default())
 }
 
 fn evaluate(text: &str, object: Fact) -> Outcome {

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    identity::{Identity, Provenance, UserInfo},
+    identity::{Identity, UserInfo},
     request_info::RequestInfo,
 };
 use RiskLevel::{Critical, High, Low, Medium};
@@ -12,16 +12,7 @@ fn assessed(line: &str, object: Option<&Value>) -> Risk {
 }
 
 fn changed(line: &str, before: Option<&Value>, object: Option<&Value>) -> Risk {
-    let identity = Identity {
-        user: UserInfo::default(),
-        upstream_user: UserInfo::default(),
-        issuer: None,
-        claims: Default::default(),
-        workload: None,
-        pod_agent: None,
-        provenance: Provenance::default(),
-        session_id: None,
-    };
+    let identity = Identity::of(UserInfo::default());
     let (method, target) = line.split_once(' ').expect("method and target");
     let request = RequestInfo::parse(method, target).expect("it is unambiguous");
     assess(&Attributes::new(&identity, &request), object, before)
@@ -537,16 +528,7 @@ fn reasons_are_plain_and_the_gravest_comes_first() {
 
 #[test]
 fn the_object_is_read_where_it_tells_more() {
-    let identity = Identity {
-        user: UserInfo::default(),
-        upstream_user: UserInfo::default(),
-        issuer: None,
-        claims: Default::default(),
-        workload: None,
-        pod_agent: None,
-        provenance: Provenance::default(),
-        session_id: None,
-    };
+    let identity = Identity::of(UserInfo::default());
     for (line, reads) in [
         ("POST /api/v1/namespaces/a/pods", true),
         ("PATCH /apis/apps/v1/namespaces/a/deployments/x", true),

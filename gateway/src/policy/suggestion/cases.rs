@@ -243,12 +243,6 @@ impl Case {
 
 pub(super) fn case_identity(agent: &str) -> Identity {
     Identity {
-        user: UserInfo::default(),
-        upstream_user: UserInfo::default(),
-        issuer: None,
-        claims: Default::default(),
-        workload: None,
-        pod_agent: None,
         provenance: Provenance {
             agent: Some(AgentIdentity {
                 name: agent.to_owned(),
@@ -260,7 +254,7 @@ pub(super) fn case_identity(agent: &str) -> Identity {
             },
             ..Provenance::default()
         },
-        session_id: None,
+        ..Identity::of(UserInfo::default())
     }
 }
 
