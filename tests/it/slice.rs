@@ -19,6 +19,7 @@ mod captured;
 #[cfg(target_os = "linux")]
 mod clock;
 mod control;
+mod decoys;
 mod drain;
 mod floor;
 mod full_log;

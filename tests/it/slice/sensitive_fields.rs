@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     Scene,
-    canary::{EVERYTHING, MARKER, canary, sweep_files},
+    canary::{EVERYTHING, MARKER, canary, sweep::sweep_files},
 };
 
 const GROUP: &str = "sensitive.tests.example";

@@ -6,7 +6,10 @@ use anyhow::{Context, Result, ensure};
 use harness::{Kubectl, Sallyport, eventually};
 use serde_json::{Value, json};
 
-use super::{MARKER, OWN_DETECTOR, canary, deployment, finds, patches, secret, sweep_kept};
+use super::{
+    MARKER, OWN_DETECTOR, canary, deployment, patches, secret,
+    sweep::{finds, sweep_kept},
+};
 use crate::slice::{Scene, approvals::Asked};
 
 const ALERTS: usize = 2;

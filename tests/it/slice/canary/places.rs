@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use harness::{Kubectl, Tools};
 use serde_json::{Value, json};
 
-use super::{FORMATS, canary, scene_that_records_everything, secret, sweep};
+use super::{FORMATS, canary, scene_that_records_everything, secret, sweep::sweep};
 use crate::slice::Scene;
 
 const CHART: &str = "apiVersion: v2\nname: web\nversion: 1.0.0\n";
