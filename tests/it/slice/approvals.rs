@@ -30,7 +30,7 @@ mod stopped;
 mod storm;
 mod streams;
 
-pub(super) const SOON: Duration = Duration::from_secs(30);
+pub(super) const SOON: Duration = Duration::from_secs(60);
 const API: &str = "/apis/sallyport.dev/v1alpha1";
 
 /// An agent whose ConfigMaps people decide on, and the requests for their approval.
@@ -106,8 +106,9 @@ impl Asked {
     /// Waits until so many calls are recorded as held: their request is there before that.
     fn wait_for_held(&self, calls: usize) -> Result<()> {
         eventually("calls that are held", SOON, || {
-            let log = self.scene.gateway.audit_list_of_log()?;
-            let held = log
+            // Store and log: by the last, the first may have been shipped.
+            let all = self.scene.gateway.audit_list(&[])?;
+            let held = all
                 .iter()
                 .filter(|call| call["approval"]["state"] == "pending");
             Ok((held.count() == calls).then_some(()))

@@ -27,14 +27,7 @@ fn storm_of_held_calls_is_answered_and_nothing_is_sent_twice() -> Result<()> {
         Ok((requests.len() >= OBJECTS).then_some(requests))
     })?;
     assert_eq!(requests.len(), OBJECTS);
-    eventually("all calls to be held", 4 * SOON, || {
-        // By then some are in the store.
-        let held = asked.scene.gateway.audit_list(&[])?;
-        let held = held
-            .iter()
-            .filter(|call| call["approval"]["state"] == "pending");
-        Ok((held.count() == calls).then_some(()))
-    })?;
+    asked.wait_for_held(calls)?;
     for request in &requests {
         asked.vote(request, &approval("ann"))?;
     }
