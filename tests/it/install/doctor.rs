@@ -14,5 +14,7 @@ fn doctor_misses_nothing_of_an_installed_cluster_but_its_node_agents() -> Result
         .collect();
     assert!(said.status == 3 && failed.len() == 1, "{said:?}");
     assert!(failed[0].starts_with("node agents"), "{said:?}");
+    // What it may not see, it has not checked.
+    assert!(!said.stdout.contains("not known"), "{said:?}");
     Ok(())
 }

@@ -31,7 +31,7 @@ fn a_read_of_a_decoy_is_told_at_once() -> Result<()> {
         .wait_for_log("the decoy", |line| line["target"] == "decoy")?;
     ensure!(told.to_string().contains("root-credentials"), "{told}");
     ensure!(told.to_string().contains("coder"), "{told}");
-    // A watch tells before it ends.
+    // A watch tells before it ends. Each patch is a change, since nobody knows when the watch has begun.
     let watch = kubectl.follow(&[
         "get",
         "secret",
@@ -40,8 +40,9 @@ fn a_read_of_a_decoy_is_told_at_once() -> Result<()> {
         "yaml",
         "--watch-only",
     ])?;
-    eventually("the decoy seen in a watch", Duration::from_secs(30), || {
-        let labels = json!({"metadata": {"labels": {"at": format!("{:?}", std::process::id())}}});
+    let mut changes = (0..).map(|change: u32| change.to_string());
+    eventually("the decoy seen in a watch", Duration::from_secs(60), || {
+        let labels = json!({"metadata": {"labels": {"change": changes.next()}}});
         api.patch(&scene.namespace.path("secrets/root-credentials"), &labels)?;
         let count = scene.gateway.metric("sallyport_decoys_read_total")?;
         Ok((count >= 2.0).then_some(()))
@@ -112,14 +113,14 @@ impl Scene {
         let api = self.namespace.api();
         let audit_id = response.header("audit-id").context("no Audit-ID")?;
         let stop = format!("/apis/sallyport.dev/v1alpha1/agentstops/decoy-{audit_id}");
-        let denied = eventually("the stop", Duration::from_secs(30), || {
+        let denied = eventually("the stop", Duration::from_secs(60), || {
             let answer = self.list()?;
             Ok((answer.status == 403).then(|| answer.text()))
         });
         let made = api.get(&stop)?;
         api.delete(&stop)?;
         ensure!(denied?.contains("it read the decoy Secret"), "{made}");
-        eventually("the alert", Duration::from_secs(30), || {
+        eventually("the alert", Duration::from_secs(60), || {
             let events = api.get(&self.namespace.path("events"))?;
             let mut events = events["items"].as_array().into_iter().flatten();
             let is_told = |event: &&Value| {

@@ -143,9 +143,13 @@ fn the_record_shows_what_was_hidden_and_which_placeholders_were_given() -> Resul
         "{seen} is not among {placeholders:?}"
     );
     ensure!(record["secretsSeen"][0]["name"] == "db", "{record}");
-    // The record's digest and length are of what the API server sent.
-    let direct = scene.namespace.api().get(&target)?;
-    ensure!(direct["data"]["password"] != secret["data"]["password"]);
+    // The length on record is of what the API server sent, and not of what the agent got.
+    let sent = scene.namespace.api().read(&target, "application/json")?;
+    ensure!(sent.len() != response.body.len(), "they differ in nothing");
+    ensure!(
+        record["responseBytes"] == sent.len().to_string(),
+        "{record}"
+    );
     Ok(())
 }
 

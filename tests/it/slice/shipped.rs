@@ -211,7 +211,7 @@ fn a_reader_reads_all_but_secrets_and_changes_nothing() -> Result<()> {
     scene.create_configmap("there")?;
     let kubectl = scene.kubectl()?;
     for reads in [
-        &["get", "configmaps,pods", "--watch-only=false"][..],
+        &["get", "configmaps,pods"][..],
         &["get", "configmap", "there", "-o", "yaml"],
         &["auth", "whoami"],
     ] {

@@ -7,7 +7,8 @@ use harness::{GoClient, Tools, of_tier};
 
 use super::*;
 
-/// A client of HTTP/2 that is not answered gives up after 45 s, one of WebSocket after 61 s.
+/// A client of HTTP/2 that is not answered gives up after 45 s, one of WebSocket after 61 s: only at full counts are
+/// they held for long, and in every run each is answered, once.
 fn held() -> Duration {
     Duration::from_secs(of_tier(2, 75))
 }

@@ -129,14 +129,15 @@ fn ask_in_other_places(scene: &Scene, canary: &str) -> Result<()> {
         .namespace
         .path(&format!("pods/{}/ephemeralcontainers", scene.pod.name));
     let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
-    for (method, target, format, body) in [
+    for (method, target, format, body, resource) in [
         (
             "PATCH",
             &*pod,
             "application/strategic-merge-patch+json",
             debugger,
+            "pods",
         ),
-        ("POST", reviews, "application/json", review),
+        ("POST", reviews, "application/json", review, "tokenreviews"),
     ] {
         let headers = [("Content-Type", format)];
         let body = body.to_string();
@@ -147,6 +148,12 @@ fn ask_in_other_places(scene: &Scene, canary: &str) -> Result<()> {
             [200, 201, 403].contains(&answer.status),
             "{}",
             answer.text()
+        );
+        let record = scene.record(&answer)?;
+        ensure!(record["objectRef"]["resource"] == resource, "{record}");
+        ensure!(
+            record["responseStatus"]["code"] == answer.status,
+            "{record}"
         );
     }
     Ok(())
