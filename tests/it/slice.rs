@@ -170,7 +170,7 @@ impl Scene {
             .context("the response has no Audit-ID")?;
         eventually(
             "the API server's audit event",
-            Duration::from_secs(10),
+            Duration::from_secs(60),
             || {
                 let events = self
                     .cluster
@@ -192,7 +192,7 @@ impl Scene {
 
     /// The outcome of the call that `wanted` is true of, once it is recorded.
     fn outcome_of(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-        eventually(what, Duration::from_secs(10), || {
+        eventually(what, Duration::from_secs(60), || {
             let calls = self.gateway.audit_list(&[])?;
             Ok(calls
                 .into_iter()

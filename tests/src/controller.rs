@@ -16,7 +16,7 @@ use crate::{
     wait::eventually,
 };
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The objects of a cluster that controllers write to: one test at a time. Dropping it lets the next one in.
 pub struct Objects {

@@ -22,7 +22,7 @@ use crate::{
 mod settings;
 
 /// Starting and draining on two busy cores.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A running gateway; dropping it ends the process.
 pub struct Gateway {

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::{Api, Cluster, Kubectl, Output, environment, process, wait::eventually};
 
 /// A policy counts less than a second after it is stored.
-const ACTS_WITHIN: Duration = Duration::from_secs(30);
+const ACTS_WITHIN: Duration = Duration::from_secs(60);
 
 /// The image that the manifests name. Nothing pulls it.
 const IMAGE: &str = "sallyport:test";

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Starting a process on two busy cores.
-const RUNNING_WITHIN: Duration = Duration::from_secs(30);
+const RUNNING_WITHIN: Duration = Duration::from_secs(60);
 
 /// A fresh namespace of one test. Dropping it asks for its deletion and does not wait.
 pub struct Namespace {

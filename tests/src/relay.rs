@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::Cluster;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Relays bytes as they are, TLS included, so both ends are the real ones.
 pub struct Relay {

@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::wait::eventually;
 
 /// Starting on two busy cores.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// How a command of ours that serves is started, again and again the same.
 #[derive(Clone, Debug)]

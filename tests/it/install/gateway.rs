@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::rbac;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 const STOPS: &str = "/apis/sallyport.dev/v1alpha1/agentstops";
 const GATEWAY: &str = "system:serviceaccount:sallyport-system:sallyport-gateway";
 const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";

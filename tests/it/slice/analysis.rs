@@ -40,7 +40,7 @@ fn a_call_whose_gateway_died_is_one_row_of_unknown_outcome() -> Result<()> {
     kubectl.run(&["delete", "configmap", "keep"])?.failure()?;
     let target = format!("{}?watch=true", scene.configmaps());
     let _watching = kubectl.follow(&["get", "--raw", &target])?;
-    eventually("the intent of the watch", Duration::from_secs(20), || {
+    eventually("the intent of the watch", Duration::from_secs(60), || {
         let watches = scene.gateway.audit_list(&["--verb", "watch"])?;
         Ok((!watches.is_empty()).then_some(()))
     })?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Scene;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The recorded call of this verb on this object.
 fn find<'a>(calls: &'a [Value], verb: &str, resource: &str, name: &str) -> Result<&'a Value> {

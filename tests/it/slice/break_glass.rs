@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Scene, stops::Stopped};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 const OWN_SECRETS: &str = "/api/v1/namespaces/sallyport-system/secrets";
 
 /// Beside the developer's rules.

@@ -146,7 +146,7 @@ fn a_secret_that_a_program_prints_is_in_no_log_record_or_metric() -> Result<()> 
     let command = json!({"command": ["sh", "-c", container]});
     scene.namespace.create_running_pod("shell", &command)?;
     let kubectl = scene.kubectl()?;
-    eventually("what the program prints", Duration::from_secs(10), || {
+    eventually("what the program prints", Duration::from_secs(60), || {
         let said = kubectl.ok(&["logs", "shell"])?;
         Ok(said.contains(OF_THE_PROGRAM).then_some(()))
     })?;

@@ -26,7 +26,7 @@ mod observed;
 mod restarts;
 mod tokens;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A node with one captured pod, whose agent may do everything in its namespace.
 struct Node {

@@ -7,7 +7,7 @@ use harness::eventually;
 
 use super::Scene;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 const MINUTES: i64 = 5 * 60;
 const HOURS: i64 = 2 * 3600;
 

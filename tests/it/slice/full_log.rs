@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Scene;
 
 /// The store is tried again after a second, then two, four, eight.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 /// More than fit any log here.
 const MOST_CALLS: usize = 100;
 

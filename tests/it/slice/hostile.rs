@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::Scene;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// What becomes of a request.
 enum Fate {

@@ -15,7 +15,7 @@ mod endings;
 mod floods;
 mod malformed;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 const CANCEL: u32 = 8;
 
 /// An agent that writes its own frames.

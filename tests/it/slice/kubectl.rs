@@ -68,7 +68,7 @@ fn create_sends_protobuf_bodies() -> Result<()> {
         api.get(&scene.namespace.path("secrets/door"))?["data"]["key"],
         "dmFsdWU="
     );
-    eventually("the Deployment's pod", Duration::from_secs(20), || {
+    eventually("the Deployment's pod", Duration::from_secs(60), || {
         let pods = kubectl.json(&["get", "pods", "-l", "app=web"])?;
         Ok(pods["items"]
             .as_array()

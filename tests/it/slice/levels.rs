@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Scene;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 const LEVELS: &str = r#"apiVersion: audit.k8s.io/v1
 kind: Policy

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Scene;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Larger than every buffer on the way, so that its end is not there when its beginning is.
 const LARGE: usize = 900_000;

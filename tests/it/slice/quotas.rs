@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Scene, developer_policy};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Two agents before one gateway, which gives each this much.
 struct Pair {

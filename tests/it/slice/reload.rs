@@ -13,7 +13,7 @@ use super::{
 
 mod agents;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) fn freeze(namespace: &str) -> String {
     format!(

@@ -74,7 +74,7 @@ fn can_i_list_leaves_out_what_policy_denies() -> Result<()> {
     ]);
     let coder = scene.namespace.synthetic_user("coder");
     scene.namespace.grant(&coder, &named)?;
-    let list = eventually("the role", Duration::from_secs(10), || {
+    let list = eventually("the role", Duration::from_secs(60), || {
         let list = can_i(&scene, &["--list"])?;
         Ok(list.stdout.contains("configmaps").then_some(list))
     })?;

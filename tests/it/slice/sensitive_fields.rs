@@ -92,7 +92,7 @@ impl Story {
             &definition,
         ])?;
         let kubectl = scene.kubectl()?;
-        eventually("the lockers", Duration::from_secs(30), || {
+        eventually("the lockers", Duration::from_secs(60), || {
             let listed = kubectl.run(&["get", "lockers"])?;
             Ok(listed.is_success().then_some(()))
         })?;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Scene, developer_policy};
 
 const STOPS: &str = "/apis/sallyport.dev/v1alpha1/agentstops";
-pub(super) const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 /// The gateway hears of the cluster's objects.
 pub(super) fn with_objects(mut settings: Settings) -> Result<Settings> {

@@ -227,7 +227,7 @@ fn a_deleted_pods_token_dies_with_it() -> Result<()> {
     // The API server itself goes on accepting it for 10 s.
     eventually(
         "the refusal of a deleted pod's token",
-        Duration::from_secs(25),
+        Duration::from_secs(60),
         || Ok((gate.present(token)?.status == 401).then_some(())),
     )?;
     gate.refuses(token)

@@ -101,7 +101,7 @@ fn assert_recorded(scene: &Scene, call: &Value) -> Result<()> {
         (&json!("complete"), &json!("allow")),
         "{call}"
     );
-    let theirs = eventually("the API server's event", Duration::from_secs(10), || {
+    let theirs = eventually("the API server's event", Duration::from_secs(60), || {
         let events = scene
             .cluster
             .audit_events(|event| event["auditID"] == call["auditID"])?;
@@ -188,7 +188,7 @@ fn attach_speaks_to_a_process_that_runs() -> Result<()> {
         scene.namespace.create_running_pod(&name, &container)?;
         let kubectl = transport.kubectl(&scene)?;
         kubectl.run_with_input(&["attach", "-i", &name], b"attached\n")?;
-        eventually("what the process said", Duration::from_secs(20), || {
+        eventually("what the process said", Duration::from_secs(60), || {
             let said = kubectl.run(&["logs", &name])?.stdout;
             Ok((said == "got attached\n").then_some(()))
         })?;

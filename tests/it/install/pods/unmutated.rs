@@ -109,7 +109,7 @@ fn validation_alone_refuses_what_mutation_would_have_mended() -> Result<()> {
     let path = namespace.path("pods?dryRun=All");
     let api = namespace.api();
     // Until the last binding is seen as gone, each of the three still mends its pod.
-    eventually("the end of mutation", Duration::from_secs(30), || {
+    eventually("the end of mutation", Duration::from_secs(60), || {
         let mut refused = true;
         for (_, pod, _) in &rows[..3] {
             refused &= api.answer("POST", &path, &[], pod)?.status == 403;

@@ -157,7 +157,7 @@ fn do_great_harm(scene: &Scene, canary: &str) -> Result<()> {
 fn shown(asked: &Asked) -> Result<Vec<(String, String)>> {
     let namespace = &asked.scene.namespace.name;
     let person = Kubectl::with_kubeconfig(&asked.scene.cluster.kubeconfig, namespace)?;
-    let events = eventually("the alerts", Duration::from_secs(10), || {
+    let events = eventually("the alerts", Duration::from_secs(60), || {
         let events = person.ok(&["get", "events", "-n", namespace, "-o", "json"])?;
         let told = events.matches("\"CriticalDenied\"").count();
         Ok((told == ALERTS).then_some(events))

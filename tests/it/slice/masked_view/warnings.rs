@@ -32,7 +32,7 @@ impl<'a> Talker<'a> {
         api.create(&policies(""), &policy)?;
         let talker = Self { scene };
         api.create(&policies("bindings"), &binding)?;
-        eventually("the warning", Duration::from_secs(30), || {
+        eventually("the warning", Duration::from_secs(60), || {
             let object = json!({"metadata": {"name": "probe", "annotations": {"note": "hello"}}});
             let path = format!("{}?dryRun=All", scene.configmaps());
             let answer = api.answer("POST", &path, &[], &object)?;

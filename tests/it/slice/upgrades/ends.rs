@@ -65,7 +65,7 @@ fn an_open_session_is_counted_and_keeps_its_place() -> Result<()> {
     drop(socket.send(0, b"last\n"));
     drop(socket);
     assert_aborted(&scene.stream("exec", "get")?, "the client went away");
-    eventually("the end of the connection", Duration::from_secs(10), || {
+    eventually("the end of the connection", Duration::from_secs(60), || {
         let gone = open("sallyport_upgraded_connections")? + open("sallyport_connections")? == 0.0;
         Ok(gone.then_some(()))
     })
