@@ -172,9 +172,7 @@ impl Scene {
             "the API server's audit event",
             Duration::from_secs(60),
             || {
-                let events = self
-                    .cluster
-                    .audit_events(|event| event["auditID"] == audit_id)?;
+                let events = self.cluster.audit_events_of(audit_id)?;
                 Ok(events
                     .into_iter()
                     .find(|event| event["stage"] == "ResponseComplete"))

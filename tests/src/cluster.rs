@@ -21,6 +21,9 @@ use crate::{
     wire::Protocol,
 };
 
+/// Of a line of the API server's audit log, with the call's id in it.
+const BEGINNING: usize = 200;
+
 /// The group of every user that the gateway impersonates.
 const AGENTS_GROUP: &str = "sallyport:agents";
 
@@ -171,6 +174,23 @@ impl Cluster {
 
     /// The events of the API server's audit log so far, of which `wanted` is said.
     pub fn audit_events(&self, wanted: impl Fn(&Value) -> bool) -> Result<Vec<Value>> {
+        self.audit_lines(|_| true, wanted)
+    }
+
+    /// Those of one call. The log is long, and the id stands behind kind, version and level.
+    pub fn audit_events_of(&self, audit_id: &str) -> Result<Vec<Value>> {
+        let names_it = |line: &[u8]| {
+            let beginning = String::from_utf8_lossy(&line[..line.len().min(BEGINNING)]);
+            beginning.contains(audit_id)
+        };
+        self.audit_lines(names_it, |event| event["auditID"] == audit_id)
+    }
+
+    fn audit_lines(
+        &self,
+        parsed: impl Fn(&[u8]) -> bool,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<Vec<Value>> {
         let path = self.audit_log.as_ref().context(
             "this cluster's audit log is out of reach: run against the built control plane",
         )?;
@@ -181,6 +201,7 @@ impl Cluster {
         // The last line may still be on its way.
         let events = text
             .split(|byte| *byte == b'\n')
+            .filter(|line| parsed(line))
             .filter_map(|line| serde_json::from_slice(line).ok());
         Ok(events.filter(wanted).collect())
     }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::{
@@ -114,7 +114,22 @@ impl Namespace {
                 "containers": [{"name": "agent", "image": "registry.invalid/agent:1"}],
             },
         });
-        Pod::of(&self.api.create(&self.path("pods"), &pod)?)
+        self.submit(&pod)
+    }
+
+    /// Creates a pod. A controller makes the ServiceAccount `default` a moment after the namespace, and without it
+    /// the API server refuses pods.
+    pub(crate) fn submit(&self, pod: &Value) -> Result<Pod> {
+        let created = eventually("the namespace's ServiceAccount", RUNNING_WITHIN, || {
+            let answer = self.api.answer("POST", &self.path("pods"), &[], pod)?;
+            let text = answer.text();
+            if answer.status == 403 && text.contains("error looking up service account") {
+                return Ok(None);
+            }
+            ensure!(answer.status == 201, "{}: {text}", answer.status);
+            answer.json().map(Some)
+        })?;
+        Pod::of(&created)
     }
 
     /// A pod whose one container, `main`, runs as a process of this machine: exec, attach, cp, port-forward

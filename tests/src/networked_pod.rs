@@ -89,7 +89,7 @@ impl Namespace {
         for (field, value) in spec.as_object().into_iter().flatten() {
             pod["spec"][field] = value.clone();
         }
-        Pod::of(&self.api().create(&self.path("pods"), &pod)?)
+        self.submit(&pod)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use harness::{Gateway, Kubectl, Output, Sallyport, Settings, eventually};
 use serde_json::{Value, json};
 
@@ -98,8 +98,18 @@ impl Asked {
     }
 
     pub(super) fn open_request(&self) -> Result<Value> {
-        self.request("a request that waits", |request| {
-            request["status"]["votes"] == json!([]) && request["status"]["withdrawnAt"].is_null()
+        self.request("a request that waits", is_open)
+    }
+
+    /// What a call that was voted for says, once the gateway has heard of the vote.
+    fn passes(&self, run: impl Fn() -> Result<Output>) -> Result<String> {
+        eventually("the call that was approved", SOON, || {
+            let output = run()?;
+            if output.is_success() {
+                return Ok(Some(output.stdout));
+            }
+            ensure!(output.stderr.contains("waits for approval"), "{output:?}");
+            Ok(None)
         })
     }
 
@@ -122,6 +132,14 @@ impl Asked {
             .namespace
             .api()
             .get(&format!("{}/{name}", self.path()))
+    }
+
+    /// How often it was used.
+    fn uses(&self, request: &Value) -> Result<usize> {
+        let uses = self.again(request)?["status"]["uses"]
+            .as_array()
+            .map(Vec::len);
+        Ok(uses.unwrap_or_default())
     }
 
     /// A person's vote, by plain kubectl.
@@ -155,6 +173,11 @@ impl Asked {
             .answer("GET", &path, &[], &Value::Null)?;
         Ok(answer.status == 200)
     }
+}
+
+/// Nobody has said anything to it, and somebody waits.
+fn is_open(request: &Value) -> bool {
+    request["status"]["votes"] == json!([]) && request["status"]["withdrawnAt"].is_null()
 }
 
 fn name(request: &Value) -> Result<&str> {

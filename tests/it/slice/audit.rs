@@ -106,6 +106,11 @@ fn list_shows_who_and_where_each_claim_comes_from() -> Result<()> {
 
 #[test]
 fn a_ci_jobs_calls_name_its_run() -> Result<()> {
+    let claims = Oidc::github_claims("75");
+    let user = format!(
+        "sallyport:oidc:github:{}",
+        claims["sub"].as_str().unwrap_or_default()
+    );
     let mut oidc = None;
     let scene = Scene::with(|settings, namespace| {
         let provider = oidc.insert(Oidc::from_env(&harness::Cluster::from_env()?)?);
@@ -116,21 +121,15 @@ fn a_ci_jobs_calls_name_its_run() -> Result<()> {
             ),
             r#"oidc: {issuer: github, claims: {repository_id: "75"}}"#,
         );
+        namespace.grant(
+            &user,
+            &json!([{"verbs": ["list"], "apiGroups": [""], "resources": ["configmaps"]}]),
+        )?;
         Ok(settings
             .with_github(provider)
             .with_policy("ci.yaml", &policy.replace("name: developer", "name: ci")))
     })?;
-    let claims = Oidc::github_claims("75");
     let token = oidc.context("made with the gateway")?.token(&claims)?;
-    let user = format!(
-        "sallyport:oidc:github:{}",
-        claims["sub"].as_str().unwrap_or_default()
-    );
-    scene.namespace.grant(
-        &user,
-        &json!([{"verbs": ["list"], "apiGroups": [""], "resources": ["configmaps"]}]),
-    )?;
-
     Kubectl::through(&scene.gateway, &scene.namespace.name, &token)?.ok(&["get", "configmaps"])?;
     let calls = scene.gateway.audit_list(&["--resource", "configmaps"])?;
     let call = find(&calls, "list", "configmaps", "")?;

@@ -1,6 +1,9 @@
 //! Request targets: what is ambiguous is refused, and what passes means the same to the API server.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
+use harness::eventually;
 use serde_json::{Value, json};
 
 use super::Scene;
@@ -43,9 +46,18 @@ fn ambiguous_targets_are_refused() -> Result<()> {
     Ok(())
 }
 
+/// A controller makes `kube-root-ca.crt` a moment after the namespace.
+fn scene_with_the_clusters_ca() -> Result<Scene> {
+    let scene = Scene::new()?;
+    eventually("the cluster's CA", Duration::from_secs(60), || {
+        Ok(scene.configmap("kube-root-ca.crt").ok())
+    })?;
+    Ok(scene)
+}
+
 #[test]
 fn targets_are_forwarded_byte_for_byte() -> Result<()> {
-    let scene = Scene::new()?;
+    let scene = scene_with_the_clusters_ca()?;
     let list = scene.configmaps();
     for target in [
         format!("{list}?labelSelector=a%3Db&limit=%35"),
@@ -66,7 +78,7 @@ fn targets_are_forwarded_byte_for_byte() -> Result<()> {
 /// The API server's audit log is the oracle of how a request is understood.
 #[test]
 fn requests_mean_the_same_here_and_there() -> Result<()> {
-    let scene = Scene::new()?;
+    let scene = scene_with_the_clusters_ca()?;
     let list = scene.configmaps();
     for query in [
         "",

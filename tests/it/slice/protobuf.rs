@@ -204,8 +204,22 @@ fn lists(api: &Api) -> Result<Vec<String>> {
     Ok(lists)
 }
 
-/// In JSON and in protobuf, of one moment.
+/// In JSON and in protobuf, of one moment: others write all the time.
 fn unchanged(api: &Api, target: &str) -> Result<[Value; 2]> {
+    let list: Value = serde_json::from_slice(&api.read(target, JSON)?)?;
+    match list["metadata"]["resourceVersion"].as_str() {
+        Some(version) if !version.is_empty() => {
+            let exact = format!("{target}?resourceVersion={version}&resourceVersionMatch=Exact");
+            let in_json = serde_json::from_slice(&api.read(&exact, JSON)?)?;
+            let in_protobuf = to_json(&api.read(&exact, PROTOBUF)?).context(exact)?;
+            Ok([in_json, serde_json::from_slice(&in_protobuf)?])
+        }
+        _ => unchanged_meanwhile(api, target),
+    }
+}
+
+/// Of a list that has no version.
+fn unchanged_meanwhile(api: &Api, target: &str) -> Result<[Value; 2]> {
     let in_json = || Ok::<Value, anyhow::Error>(serde_json::from_slice(&api.read(target, JSON)?)?);
     for _ in 0..20 {
         let before = in_json()?;

@@ -12,7 +12,7 @@ use super::{
     stops::{Stopped, with_objects},
 };
 
-const LIMIT: Duration = Duration::from_secs(25);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The lists of AgentStops that the gateway has asked for: Kubernetes itself has its own.
 fn lists(cluster: &Cluster) -> Result<usize> {

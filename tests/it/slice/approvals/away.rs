@@ -22,7 +22,6 @@ fn nothing_is_sent_while_the_api_server_is_away_and_what_was_approved_meanwhile_
     let request = asked.open_request()?;
 
     relay.go_down();
-    asked.vote(&request, &approval("ann"))?;
     let refused = asked.scene.post_configmap("other", "green")?;
     let said = told(&refused)?;
     assert!(
@@ -33,6 +32,7 @@ fn nothing_is_sent_while_the_api_server_is_away_and_what_was_approved_meanwhile_
         assert!(!asked.exists(name)?, "{name}");
     }
     assert_eq!(asked.requests()?.len(), 1);
+    asked.vote(&request, &approval("ann"))?;
 
     relay.come_back();
     assert_eq!(waiting.response()?.status, 201);

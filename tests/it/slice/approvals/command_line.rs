@@ -102,7 +102,9 @@ fn command_that_is_shown_for_kubectl_alone_works() -> Result<()> {
     asked.person.shell(line)?;
     let voted = asked.again(&request)?;
     assert_eq!(voted["status"]["votes"][0]["result"], "Approved", "{voted}");
-    asked.scene.kubectl()?.ok(&CREATE)?;
+    let kubectl = asked.scene.kubectl()?;
+    asked.passes(|| kubectl.run(&CREATE))?;
+    assert_eq!(asked.uses(&request)?, 1);
     Ok(())
 }
 

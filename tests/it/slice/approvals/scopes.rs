@@ -33,13 +33,6 @@ impl Asked {
         let path = format!("{}/{name}", self.scene.configmaps());
         self.scene.namespace.api().delete(&path).map(drop)
     }
-
-    fn uses(&self, request: &Value) -> Result<usize> {
-        let uses = self.again(request)?["status"]["uses"]
-            .as_array()
-            .map(Vec::len);
-        Ok(uses.unwrap_or_default())
-    }
 }
 
 #[test]

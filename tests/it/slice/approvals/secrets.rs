@@ -57,9 +57,8 @@ impl Asked {
             ensure!(!text.contains(value), "{value} is in {text}");
         }
         self.vote(&request, &approval("ann"))?;
-        run()?.success()?;
-        let used = self.again(&request)?["status"]["uses"].take();
-        assert_eq!(used.as_array().map(Vec::len), Some(1), "{used}");
+        self.passes(run)?;
+        assert_eq!(self.uses(&request)?, 1);
         Ok(request)
     }
 }

@@ -18,6 +18,13 @@ impl Asked {
         let client = gateway.client()?;
         client.start("POST", &self.scene.configmaps(), &headers, &body)
     }
+
+    fn lists(&self, gateway: &Gateway) -> Result<Response> {
+        let bearer = format!("Bearer {}", self.scene.token);
+        let headers = [("Authorization", bearer.as_str())];
+        let client = gateway.client()?;
+        client.request("GET", &self.scene.configmaps(), &headers, &[])
+    }
 }
 
 fn is_stopped(answer: &Response) -> Result<()> {
@@ -50,15 +57,22 @@ fn calls_that_two_gateways_hold_end_with_the_stop_and_a_later_approval_lets_noth
     for call in &mut held {
         is_stopped(&call.response()?)?;
     }
+    eventually("that nobody is asked any more", SOON, || {
+        let withdrawn = |one: &Value| !one["status"]["withdrawnAt"].is_null();
+        Ok(asked.requests()?.iter().all(withdrawn).then_some(()))
+    })?;
     for request in &requests {
-        // Their calls have withdrawn them, or are about to: either way the vote is late.
-        let _late = asked.vote(request, &approval("ann"));
+        asked.vote(request, &approval("ann"))?;
     }
     for (gateway, name) in gateways.into_iter().zip(names) {
         is_stopped(&asked.begin(gateway, name)?.response()?)?;
         assert!(!asked.exists(name)?, "{name} was made");
     }
     stop.lift()?;
+    eventually("the resumed agent", SOON, || {
+        let listed = asked.lists(&other)?;
+        Ok((listed.status == 200).then_some(()))
+    })?;
     // Nor afterwards: people are asked anew.
     let mut again = asked.begin(&other, "web")?;
     let anew = asked.open_request()?;

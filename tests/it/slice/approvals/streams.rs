@@ -41,6 +41,18 @@ impl Asked {
         self.scene.gateway.client()?.websocket(&target, &headers)
     }
 
+    /// Until the gateway has heard of a withdrawal, the same call waits for what was withdrawn.
+    fn terminal_with_a_request_of_its_own(&self) -> Result<(WebSocket, Value)> {
+        eventually("a terminal that waits anew", SOON, || {
+            let mut socket = self.held_terminal()?;
+            let (channel, _) = socket.receive()?;
+            let open = self.requests()?.into_iter().find(is_open);
+            Ok(open
+                .filter(|_| channel == STDERR)
+                .map(|request| (socket, request)))
+        })
+    }
+
     fn cat(&self) -> String {
         let query = "command=cat&stdin=true&stdout=true&stderr=true";
         let path = format!("pods/shell/exec?{query}");
@@ -72,6 +84,7 @@ fn held_exec_shows_what_it_waits_for_and_then_runs_with_its_input() -> Result<()
         let agent = threads.spawn(|| kubectl.run_with_input(&run, input.as_bytes()));
         let request = asked.open_request()?;
         assert_eq!(request["spec"]["call"]["argv"], json!(["sh", "-c", script]));
+        asked.wait_for_held(1)?;
         asked.vote(&request, &approval("ann"))?;
         anyhow::Ok((agent.join().expect("kubectl ran")?, request))
     })?;
@@ -119,6 +132,7 @@ fn held_exec_in_a_terminal_shows_it_there() -> Result<()> {
     let arguments = [&[&*program, "--kubeconfig", &kubeconfig][..], &exec].concat();
     thread::scope(|threads| {
         let agent = threads.spawn(|| tools.run_python(IN_TERMINAL, &arguments));
+        asked.wait_for_held(1)?;
         asked.vote(&asked.open_request()?, &approval("ann"))?;
         let output = agent.join().expect("kubectl ran")?;
         assert_eq!(output.status, 3, "{output:?}");
@@ -178,7 +192,9 @@ fn exec_by_spdy_uses_what_was_approved_for_websocket() -> Result<()> {
     let requests = asked.requests()?;
     assert_eq!(requests.len(), 1, "each protocol asked for itself");
     asked.vote(&requests[0], &approval("ann"))?;
-    assert_eq!(asked.spdy()?.ok(&run)?, "out\n");
+    let spdy = asked.spdy()?;
+    assert_eq!(asked.passes(|| spdy.run(&run))?, "out\n");
+    assert_eq!(asked.uses(&requests[0])?, 1);
     Ok(())
 }
 
@@ -200,6 +216,7 @@ fn held_attach_waits_in_view_and_what_is_typed_is_recorded_masked() -> Result<()
         let request = asked.open_request()?;
         assert_eq!(request["spec"]["call"]["subresource"], "attach");
         assert_eq!(kubectl.ok(&["logs", "reader"])?, "", "it was typed already");
+        asked.wait_for_held(1)?;
         asked.vote(&request, &approval("ann"))?;
         agent.join().expect("kubectl ran")
     })?;
@@ -293,8 +310,7 @@ fn whatever_ends_a_held_terminal_is_said_on_its_error_channel() -> Result<()> {
         "{call}"
     );
 
-    let socket = asked.held_terminal()?;
-    asked.open_request()?;
+    let (socket, _) = asked.terminal_with_a_request_of_its_own()?;
     let asking = asking(&asked.scene.namespace.name, "{hold: 120s}");
     let deny = asking
         .replace("effect: RequireApproval", "effect: Deny")
@@ -310,8 +326,7 @@ fn whatever_ends_a_held_terminal_is_said_on_its_error_channel() -> Result<()> {
     })?;
     asked.scene.gateway.write_policy("ask.yaml", &asking)?;
     asked.scene.gateway.reload()?;
-    let socket = asked.held_terminal()?;
-    let request = asked.open_request()?;
+    let (socket, request) = asked.terminal_with_a_request_of_its_own()?;
     asked.scene.gateway.terminate()?;
     let message = refusal(socket)?;
     assert!(message.contains("this gateway is going down"), "{message}");

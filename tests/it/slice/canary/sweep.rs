@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
@@ -97,7 +98,18 @@ fn parquet(scene: &Scene) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec(&Tools::from_env()?.duckdb(&query)?)?)
 }
 
+/// A gateway that runs makes and removes files meanwhile: then they are listed again.
 fn files(directory: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    for _ in 0..100 {
+        match listed(directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            files => return Ok(files?),
+        }
+    }
+    anyhow::bail!("{} is never the same", directory.display())
+}
+
+fn listed(directory: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut found = Vec::new();
     let mut pending: Vec<PathBuf> = vec![directory.to_owned()];
     while let Some(directory) = pending.pop() {

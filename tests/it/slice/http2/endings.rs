@@ -90,6 +90,9 @@ fn kubectl_ends_its_watch_without_an_error_when_the_gateway_goes_down() -> Resul
     let kubectl = scene.kubectl()?;
     let mut watch = kubectl.follow(&["get", "configmaps", "--watch", "--no-headers"])?;
     watch.wait_for("the first line", |line| line.starts_with("paint"))?;
+    // That one is of a list; this one is of the watch.
+    scene.create_configmap("late")?;
+    watch.wait_for("a line of the watch", |line| line.starts_with("late"))?;
     scene.gateway.stop()?;
     assert_eq!(watch.wait_for_end()?, 0);
     Ok(())

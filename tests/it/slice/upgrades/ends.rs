@@ -74,13 +74,13 @@ fn an_open_session_is_counted_and_keeps_its_place() -> Result<()> {
 #[test]
 fn a_session_on_which_nothing_passes_ends() -> Result<()> {
     let scene = Scene::with(|mut settings, _| {
-        settings.config["upgrades"] = json!({"idle": "1s"});
+        settings.config["upgrades"] = json!({"idle": "5s"});
         Ok(settings)
     })?;
     scene.namespace.create_running_pod("shell", &json!({}))?;
     let mut socket = scene.waiting()?;
     assert!(socket.rest()?.is_empty());
-    assert_aborted(&scene.stream("exec", "get")?, "nothing passed for 1 s");
+    assert_aborted(&scene.stream("exec", "get")?, "nothing passed for 5 s");
     Ok(())
 }
 
