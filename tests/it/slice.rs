@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use harness::{
-    Cluster, Exchange, Gateway, Kubectl, Namespace, Pod, Relay, Response, Settings, eventually,
+    Cluster, Exchange, Gateway, Kubectl, Namespace, Pod, RawClient, Relay, Response, Settings,
+    eventually,
 };
 use serde_json::{Value, json};
 
@@ -50,6 +51,8 @@ mod stops;
 mod storage;
 mod tokens;
 mod upgrades;
+
+const JSON: &str = "application/json";
 
 /// One agent at work: its namespace, its pod's token, and the gateway before it. It may do everything
 /// in its namespace but delete the ConfigMap `keep`.
@@ -121,9 +124,31 @@ impl Scene {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Exchange> {
-        let bearer = format!("Bearer {}", self.token);
-        let headers = [&[("Authorization", bearer.as_str())], headers].concat();
-        self.gateway.client()?.start(method, target, &headers, body)
+        self.agent()?.start(method, target, headers, body)
+    }
+
+    /// The agent's own HTTP.
+    fn agent(&self) -> Result<RawClient> {
+        self.gateway.agent(&self.token)
+    }
+
+    /// Sends an object of the agent in this format of JSON.
+    fn send(&self, method: &str, target: &str, format: &str, object: &Value) -> Result<Response> {
+        self.agent()?
+            .start_object(method, target, format, object)?
+            .response()
+    }
+
+    /// Sends bytes of the agent in this format.
+    fn send_bytes(
+        &self,
+        method: &str,
+        target: &str,
+        format: &str,
+        body: &[u8],
+    ) -> Result<Response> {
+        self.start(method, target, &[("Content-Type", format)], body)?
+            .response()
     }
 
     /// Creates a ConfigMap as the agent.
@@ -133,9 +158,8 @@ impl Scene {
 
     fn start_configmap(&self, name: &str, value: &str) -> Result<Exchange> {
         let object = json!({"metadata": {"name": name}, "data": {"value": value}});
-        let headers = [("Content-Type", "application/json")];
-        let body = serde_json::to_vec(&object)?;
-        self.start("POST", &self.configmaps(), &headers, &body)
+        self.agent()?
+            .start_object("POST", &self.configmaps(), JSON, &object)
     }
 
     /// Lists the agent's ConfigMaps.
@@ -246,4 +270,19 @@ spec:
   model: {{provider: acme, name: big-model, version: "2026-10"}}
 "#
     )
+}
+
+/// Of no pods.
+fn deployment(name: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "main", "image": "registry.invalid/shop:1"}]},
+            },
+        },
+    })
 }

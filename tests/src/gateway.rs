@@ -106,6 +106,11 @@ impl Gateway {
         RawClient::new(&self.url(), &ca, None)
     }
 
+    /// The requests of an agent with `token`.
+    pub fn agent(&self, token: &str) -> Result<RawClient> {
+        Ok(self.client()?.as_bearer(token))
+    }
+
     /// An agent with `token`.
     pub fn wire(&self, protocol: Protocol, token: &str) -> Result<Wire> {
         let ca_file = self.ca_file();
@@ -191,6 +196,14 @@ impl Gateway {
     #[cfg(target_os = "linux")]
     pub fn resident_bytes(&self) -> Result<u64> {
         self.server.resident_bytes()
+    }
+
+    /// It has less in memory than `bytes` over what it had before.
+    #[cfg(target_os = "linux")]
+    pub fn grows_by_less_than(&self, before: u64, bytes: u64) -> Result<()> {
+        let grown = self.resident_bytes()?.saturating_sub(before);
+        ensure!(grown < bytes, "{grown} bytes more");
+        Ok(())
     }
 
     /// Puts a file where the store was: nothing can be stored, not even by root.

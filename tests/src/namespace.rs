@@ -11,6 +11,9 @@ use crate::{
 /// Starting a process on two busy cores.
 const RUNNING_WITHIN: Duration = Duration::from_secs(60);
 
+/// A few calls on two busy cores.
+const TOLD_WITHIN: Duration = Duration::from_secs(60);
+
 /// A fresh namespace of one test. Dropping it asks for its deletion and does not wait.
 pub struct Namespace {
     pub name: String,
@@ -53,6 +56,19 @@ impl Namespace {
     /// The path of a core resource here.
     pub fn path(&self, rest: &str) -> String {
         format!("/api/v1/namespaces/{}/{rest}", self.name)
+    }
+
+    /// Waits for an Event of this reason that says `note`.
+    pub fn event(&self, reason: &str, note: &str) -> Result<Value> {
+        eventually(&format!("the Event {reason} {note:?}"), TOLD_WITHIN, || {
+            let events = self.api.get(&self.path("events"))?;
+            let mut events = events["items"].as_array().into_iter().flatten();
+            let is_it = |event: &&Value| {
+                let message = event["message"].as_str().unwrap_or_default();
+                event["reason"] == reason && message.contains(note)
+            };
+            Ok(events.find(is_it).cloned())
+        })
     }
 
     pub fn create_service_account(&self, name: &str) -> Result<()> {

@@ -28,6 +28,8 @@ pub struct RawClient {
     pub(crate) authority: String,
     /// What the server's certificate is for, where that is not its address.
     name: Option<&'static str>,
+    /// `Authorization`, sent with every request.
+    pub(crate) authorization: Option<String>,
     tls: Arc<ClientConfig>,
 }
 
@@ -55,6 +57,7 @@ impl RawClient {
         Ok(Self {
             authority: authority.trim_end_matches('/').to_owned(),
             name: None,
+            authorization: None,
             tls: Arc::new(tls(ca, identity)?),
         })
     }
@@ -70,6 +73,12 @@ impl RawClient {
             name: Some(name),
             ..Self::new(url, ca, identity)?
         })
+    }
+
+    /// The same server for somebody with this token.
+    pub fn as_bearer(mut self, token: &str) -> Self {
+        self.authorization = Some(format!("Bearer {token}"));
+        self
     }
 
     /// Sends a request whose target and headers are exactly these, after `Host` and before `Content-Length`.
@@ -91,15 +100,29 @@ impl RawClient {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Exchange> {
-        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n", self.authority);
-        for (name, value) in headers {
-            write!(head, "{name}: {value}\r\n")?;
-        }
+        let mut head = self.head(method, target, headers)?;
         if !body.is_empty() {
             write!(head, "Content-Length: {}\r\n", body.len())?;
         }
         head.push_str("\r\n");
         self.start_bytes(&[head.as_bytes(), body].concat())
+    }
+
+    /// Sends an object in this format, which JSON is; none where it is null.
+    pub fn start_object(
+        &self,
+        method: &str,
+        target: &str,
+        format: &str,
+        object: &Value,
+    ) -> Result<Exchange> {
+        match object {
+            Value::Null => self.start(method, target, &[], &[]),
+            object => {
+                let body = serde_json::to_vec(object)?;
+                self.start(method, target, &[("Content-Type", format)], &body)
+            }
+        }
     }
 
     /// Sends exactly `bytes` on a new connection and reads the first final response.
@@ -128,11 +151,7 @@ impl RawClient {
         target: &str,
         headers: &[(&str, &str)],
     ) -> Result<Exchange> {
-        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n", self.authority);
-        for (name, value) in headers {
-            write!(head, "{name}: {value}\r\n")?;
-        }
-        head.push_str("\r\n");
+        let head = self.head(method, target, headers)? + "\r\n";
         let tls = ClientConnection::new(Arc::clone(&self.tls), self.server_name()?)?;
         let mut stream = StreamOwned::new(tls, socket);
         stream
@@ -143,6 +162,17 @@ impl RawClient {
             stream: BufReader::new(stream),
             is_head: method == "HEAD",
         })
+    }
+
+    /// Up to the last of these headers.
+    fn head(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Result<String> {
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n", self.authority);
+        let authorization = self.authorization.as_deref();
+        let authorization = authorization.map(|value| ("Authorization", value));
+        for (name, value) in authorization.iter().chain(headers) {
+            write!(head, "{name}: {value}\r\n")?;
+        }
+        Ok(head)
     }
 
     /// Opens HTTP/2, frame by frame.
@@ -268,6 +298,12 @@ impl Response {
                 self.text()
             )
         })
+    }
+
+    /// What a refusal says.
+    pub fn message(&self, code: u16) -> Result<String> {
+        let message = self.refusal(code)?["message"].take();
+        Ok(message.as_str().unwrap_or_default().to_owned())
     }
 
     /// The `metav1.Status` of a refusal, which must be complete and agree with the HTTP status.

@@ -22,7 +22,9 @@ impl RawClient {
     /// Opens a WebSocket with these headers beside those of the handshake.
     pub fn websocket(&self, target: &str, headers: &[(&str, &str)]) -> Result<WebSocket> {
         let mut request = format!("wss://{}{target}", self.authority).into_client_request()?;
-        for (name, value) in headers {
+        let authorization = self.authorization.as_deref();
+        let authorization = authorization.map(|value| ("Authorization", value));
+        for (name, value) in authorization.iter().chain(headers) {
             let name: HeaderName = name.parse()?;
             request
                 .headers_mut()

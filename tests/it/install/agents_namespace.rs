@@ -110,9 +110,19 @@ impl Drop for AgentsNamespace {
 }
 
 pub(super) fn said(answer: &Response, code: u16, message: &str) -> Result<()> {
-    let status = answer.refusal(code)?;
-    let text = status["message"].as_str().unwrap_or_default();
+    let text = answer.message(code)?;
     ensure!(text.contains(message), "not {message:?}: {text}");
+    Ok(())
+}
+
+/// By a policy, or by what the definition of the kind says.
+pub(super) fn refused(answer: &Response, message: &str) -> Result<()> {
+    ensure!(
+        matches!(answer.status, 403 | 422) && answer.text().contains(message),
+        "{} {} does not say {message:?}",
+        answer.status,
+        answer.text()
+    );
     Ok(())
 }
 

@@ -4,6 +4,8 @@ use anyhow::{Context, Result, ensure};
 use harness::{Api, Installation, Response};
 use serde_json::{Value, json};
 
+use super::agents_namespace::refused;
+
 const GLASSES: &str = "/apis/sallyport.dev/v1alpha1/breakglasses";
 const CONTROLLER: &str = "system:serviceaccount:sallyport-system:sallyport-controller";
 /// Whom RBAC lets do everything, and who is no person.
@@ -110,16 +112,6 @@ fn with(mut value: Value, member: &str, changed: Value) -> Value {
 
 fn ok(answer: &Response) -> Result<()> {
     ensure!((200..300).contains(&answer.status), "{}", answer.text());
-    Ok(())
-}
-
-fn refused(answer: &Response, message: &str) -> Result<()> {
-    ensure!(
-        matches!(answer.status, 403 | 422) && answer.text().contains(message),
-        "{} {} does not say {message:?}",
-        answer.status,
-        answer.text()
-    );
     Ok(())
 }
 

@@ -60,18 +60,12 @@ impl Site {
     }
 
     fn start(&self, method: &str, target: &str, body: &Value) -> Result<Exchange> {
-        let bearer = format!("Bearer {}", self.agent);
         let format = match method {
             "PATCH" => "application/merge-patch+json",
             _ => "application/json",
         };
-        let headers = [("Authorization", bearer.as_str()), ("Content-Type", format)];
-        let body = match body {
-            Value::Null => Vec::new(),
-            body => serde_json::to_vec(body)?,
-        };
-        let client = self.gateway.client()?;
-        client.start(method, target, &headers, &body)
+        let agent = self.gateway.agent(&self.agent)?;
+        agent.start_object(method, target, format, body)
     }
 
     fn create_map(&self, name: &str) -> Result<Exchange> {

@@ -1,14 +1,13 @@
 //! What somebody must look at, as Events of the gateway.
 
 use anyhow::Result;
-use harness::{Cluster, Response, eventually};
+use harness::Cluster;
 use serde_json::{Value, json};
 
-use super::{Scene, stops::LIMIT};
+use super::{JSON, Scene};
 
 const SIGNING: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-const JSON: &str = "application/json";
 
 fn scene() -> Result<Scene> {
     Cluster::from_env()?.serve_objects()?;
@@ -21,27 +20,11 @@ fn scene() -> Result<Scene> {
 }
 
 impl Scene {
-    fn sends(&self, method: &str, target: &str, format: &str, body: &Value) -> Result<Response> {
-        let body = serde_json::to_vec(body)?;
-        let headers = [("Content-Type", format)];
-        self.start(method, target, &headers, &body)?.response()
-    }
-
     fn alerts(&self) -> Result<Vec<Value>> {
         let events = self.namespace.api().get(&self.namespace.path("events"))?;
         let events = events["items"].as_array().cloned().unwrap_or_default();
         let of_us = |event: &Value| event["reportingComponent"] == "sallyport-alerts";
         Ok(events.into_iter().filter(of_us).collect())
-    }
-
-    fn alert(&self, reason: &str, note: &str) -> Result<Value> {
-        eventually(&format!("the alert {note:?}"), LIMIT, || {
-            let told = |event: &Value| {
-                let message = event["message"].as_str().unwrap_or_default();
-                event["reason"] == reason && message.contains(note)
-            };
-            Ok(self.alerts()?.into_iter().find(told))
-        })
     }
 }
 
@@ -53,12 +36,14 @@ fn signing(signer: &str) -> Value {
 fn a_denial_is_told_also_where_only_the_object_shows_the_harm() -> Result<()> {
     let scene = scene()?;
     // No rule reads these bodies. The first does no harm, so it is told nobody.
-    let harmless = scene.sends("POST", SIGNING, JSON, &signing("example.com/own"))?;
+    let harmless = scene.send("POST", SIGNING, JSON, &signing("example.com/own"))?;
     harmless.refusal(403)?;
     let signer = "kubernetes.io/kube-apiserver-client";
-    let denied = scene.sends("POST", SIGNING, JSON, &signing(signer))?;
+    let denied = scene.send("POST", SIGNING, JSON, &signing(signer))?;
     denied.refusal(403)?;
-    scene.alert("CriticalDenied", "a certificate of the signer")?;
+    scene
+        .namespace
+        .event("CriticalDenied", "a certificate of the signer")?;
     let record = scene.record(&denied)?;
     assert_eq!(record["risk"], "critical", "{record:#}");
 
@@ -66,18 +51,20 @@ fn a_denial_is_told_also_where_only_the_object_shows_the_harm() -> Result<()> {
     let format = "application/merge-patch+json";
     let target = format!("{DEFINITIONS}/widgets.example.com");
     scene
-        .sends("PATCH", &target, format, &conversion)?
+        .send("PATCH", &target, format, &conversion)?
         .refusal(403)?;
-    scene.alert("CriticalDenied", "patch customresourcedefinitions")?;
+    scene
+        .namespace
+        .event("CriticalDenied", "patch customresourcedefinitions")?;
 
     // The floor denies it before anything else is asked.
     let metadata =
         json!({"name": "minted", "annotations": {"kubernetes.io/service-account.name": "coder"}});
     let secret = json!({"metadata": metadata, "type": "kubernetes.io/service-account-token"});
     let secrets = scene.namespace.path("secrets");
-    let denied = scene.sends("POST", &secrets, JSON, &secret)?;
+    let denied = scene.send("POST", &secrets, JSON, &secret)?;
     denied.refusal(403)?;
-    scene.alert(
+    scene.namespace.event(
         "CriticalDenied",
         "is given, a token that is valid for the API server itself",
     )?;
@@ -86,7 +73,9 @@ fn a_denial_is_told_also_where_only_the_object_shows_the_harm() -> Result<()> {
     let headers = [("Impersonate-Group", "system:masters")];
     let denied = scene.call("GET", &scene.configmaps(), &headers)?;
     denied.refusal(403)?;
-    scene.alert("CriticalDenied", "it asks to act as another user")?;
+    scene
+        .namespace
+        .event("CriticalDenied", "it asks to act as another user")?;
     let record = scene.record(&denied)?;
     assert_eq!(record["risk"], "critical", "{record:#}");
 
@@ -106,26 +95,23 @@ fn a_flood_of_denials_hides_no_alert_of_another_reason() -> Result<()> {
     let decoy = json!({"metadata": {"name": "root-credentials"}, "stringData": {"a": "b"}});
     let secrets = scene.namespace.path("secrets");
     scene.namespace.api().create(&secrets, &decoy)?;
-    let client = scene.gateway.client()?;
-    let bearer = format!("Bearer {}", scene.token);
-    let headers = [
-        ("Authorization", bearer.as_str()),
-        ("Content-Type", "application/merge-patch+json"),
-    ];
     for number in 0..FLOOD {
         let target = format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/x{number}");
-        client
-            .request("PATCH", &target, &headers, b"{}")?
-            .refusal(403)?;
+        let denied = scene.send("PATCH", &target, "application/merge-patch+json", &json!({}))?;
+        denied.refusal(403)?;
     }
     let read = scene.call("GET", &format!("{secrets}/root-credentials"), &[])?;
     assert_eq!(read.status, 200, "{}", read.text());
-    scene.alert("DecoyRead", "read the decoy Secret root-credentials")?;
-    scene.alert(
+    scene
+        .namespace
+        .event("DecoyRead", "read the decoy Secret root-credentials")?;
+    scene.namespace.event(
         "CriticalDenied",
         "clusterroles.rbac.authorization.k8s.io x0: ",
     )?;
-    scene.alert("CriticalDenied", "this one counts the others")?;
+    scene
+        .namespace
+        .event("CriticalDenied", "this one counts the others")?;
     let lost = scene.gateway.metric("sallyport_alerts_lost_total")?;
     assert!(lost >= 100.0, "{lost}");
     let alerts = scene.alerts()?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use harness::{Gateway, Kubectl, Output, Sallyport, Settings, eventually};
+use harness::{Gateway, Kubectl, Output, Response, Sallyport, Settings, eventually};
 use serde_json::{Value, json};
 
 use super::Scene;
@@ -43,19 +43,20 @@ pub(super) struct Asked {
 impl Asked {
     /// With the approval's terms, as YAML of one line.
     fn with(terms: &str) -> Result<Self> {
-        Self::with_settings(terms, |settings| settings)
+        Self::with_settings(terms, |settings, _| settings)
     }
 
+    /// With settings that are changed for the namespace of this name.
     pub(super) fn with_settings(
         terms: &str,
-        change: impl FnOnce(Settings) -> Settings,
+        change: impl FnOnce(Settings, &str) -> Settings,
     ) -> Result<Self> {
         let mut used = None;
         let scene = Scene::with(|mut settings, namespace| {
             install_definitions(&settings)?;
             settings.config["objects"] = json!({"namespace": namespace.name});
             let policy = asking(&namespace.name, terms);
-            let settings = change(settings.with_policy("ask.yaml", &policy));
+            let settings = change(settings.with_policy("ask.yaml", &policy), &namespace.name);
             used = Some(settings.clone());
             Ok(settings)
         })?;
@@ -178,6 +179,13 @@ impl Asked {
 /// Nobody has said anything to it, and somebody waits.
 fn is_open(request: &Value) -> bool {
     request["status"]["votes"] == json!([]) && request["status"]["withdrawnAt"].is_null()
+}
+
+/// The call was not sent, and people are asked about it.
+pub(super) fn is_asked(answer: &Response) -> Result<()> {
+    let message = answer.message(403)?;
+    ensure!(message.contains("waits for approval"), "{message}");
+    Ok(())
 }
 
 fn name(request: &Value) -> Result<&str> {

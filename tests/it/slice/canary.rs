@@ -243,10 +243,7 @@ fn object(call: &Value) -> Value {
 }
 
 fn scene_that_records_everything() -> Result<Scene> {
-    Scene::with(|mut settings, _| {
-        settings.config["recording"]["policyFile"] = json!("levels.yaml");
-        Ok(settings.with_file("levels.yaml", EVERYTHING))
-    })
+    Scene::with(|settings, _| Ok(settings.recording_by(EVERYTHING)))
 }
 
 /// Each where Kubernetes keeps it, in each format that its API server speaks.

@@ -94,10 +94,9 @@ impl Node {
     }
 
     fn start_at(&self, address: SocketAddr, token: &str) -> Result<Exchange> {
-        let bearer = format!("Bearer {token}");
-        let headers = [("Authorization", bearer.as_str())];
         let target = self.namespace.path("configmaps");
-        self.client(address)?.start("GET", &target, &headers, &[])
+        let client = self.client(address)?.as_bearer(token);
+        client.start("GET", &target, &[], &[])
     }
 
     fn list(&self) -> Result<Response> {
@@ -106,24 +105,18 @@ impl Node {
 
     /// Any call with the pod's own token; no body where it is null.
     fn call(&self, method: &str, target: &str, body: &Value) -> Result<Response> {
-        let bearer = format!("Bearer {}", self.token);
-        let headers = [
-            ("Authorization", bearer.as_str()),
-            ("Content-Type", "application/json"),
-        ];
-        let body = match body {
-            Value::Null => Vec::new(),
-            body => serde_json::to_vec(body)?,
-        };
-        let client = self.client(self.address)?;
-        client.request(method, target, &headers, &body)
+        let client = self.own_client()?;
+        let mut sent = client.start_object(method, target, "application/json", body)?;
+        sent.response()
     }
 
     fn start(&self, method: &str, target: &str) -> Result<Exchange> {
-        let bearer = format!("Bearer {}", self.token);
-        let headers = [("Authorization", bearer.as_str())];
-        self.client(self.address)?
-            .start(method, target, &headers, &[])
+        self.own_client()?.start(method, target, &[], &[])
+    }
+
+    /// The pod's, with its own token.
+    fn own_client(&self) -> Result<RawClient> {
+        Ok(self.client(self.address)?.as_bearer(&self.token))
     }
 
     fn outcome(&self, audit_id: &str) -> Result<Value> {
@@ -136,8 +129,7 @@ impl Node {
     }
 
     fn refusal(&self, token: &str) -> Result<String> {
-        let status = self.list_at(self.address, token)?.refusal(401)?;
-        Ok(status["message"].as_str().unwrap_or_default().to_owned())
+        self.list_at(self.address, token)?.message(401)
     }
 
     /// The folded record of refusals of this kind.

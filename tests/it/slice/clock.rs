@@ -20,11 +20,9 @@ impl Scene {
     }
 
     fn call_with(&self, token: &str, name: &str) -> Result<(u16, String)> {
-        let bearer = format!("Bearer {token}");
-        let headers = [("Authorization", bearer.as_str())];
         let target = format!("{}/{name}", self.configmaps());
-        let client = self.gateway.client()?;
-        let answer = client.request("GET", &target, &headers, &[])?;
+        let client = self.gateway.agent(token)?;
+        let answer = client.request("GET", &target, &[], &[])?;
         Ok((answer.status, answer.text()))
     }
 

@@ -7,7 +7,7 @@ use harness::{Exchange, Gateway, RawClient, Sallyport, Settings, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Scene, approvals::Asked, stops::told};
+use super::{JSON, Scene, approvals::Asked, stops::told};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -124,10 +124,8 @@ fn the_controller_follows_what_is_recorded_once_and_masked() -> Result<()> {
     let mut denied = Tail::new(&controller, "&decision=deny&stage=ResponseComplete")?;
 
     let secret = json!({"metadata": {"name": "s"}, "stringData": {"password": "canary-4711"}});
-    let headers = [("Content-Type", "application/json")];
-    let body = serde_json::to_vec(&secret)?;
     let target = scene.namespace.path("secrets");
-    let made = scene.start("POST", &target, &headers, &body)?.response()?;
+    let made = scene.send("POST", &target, JSON, &secret)?;
     assert_eq!(made.status, 201, "{}", made.text());
     let refused = scene.call("DELETE", &format!("{}/keep", scene.configmaps()), &[])?;
     assert_eq!(refused.status, 403);
@@ -173,7 +171,7 @@ fn the_controller_follows_what_is_recorded_once_and_masked() -> Result<()> {
     );
 
     let unknown = controller.request("GET", "/v1/records?follow=true&users=a", &[], &[])?;
-    let message = unknown.refusal(400)?["message"].to_string();
+    let message = unknown.message(400)?;
     assert!(message.contains("users"), "{message}");
     refuses_strangers(&scene.gateway, &certificates)
 }
@@ -262,7 +260,7 @@ const HELD: [&str; 4] = ["create", "configmap", "held", "--from-literal=a=b"];
 #[test]
 fn a_held_call_is_ended_before_anybody_decides() -> Result<()> {
     let certificates = Certificates::new()?;
-    let asked = Asked::with_settings("{}", |settings| certificates.serve(settings))?;
+    let asked = Asked::with_settings("{}", |settings, _| certificates.serve(settings))?;
     let controller = certificates.controller(&asked.scene.gateway)?;
     thread::scope(|threads| {
         let agent = asked.agent_runs(threads, &HELD)?;

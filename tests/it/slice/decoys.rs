@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use harness::{Cluster, Response, eventually};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::Scene;
+use super::{JSON, Scene};
 
 #[test]
 fn a_read_of_a_decoy_is_told_at_once() -> Result<()> {
@@ -77,10 +77,8 @@ fn who_has_a_pod_read_a_decoy_is_stopped() -> Result<()> {
             "metadata": {"name": name},
             "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": template},
         });
-        let headers = [("Content-Type", "application/json")];
-        let body = serde_json::to_vec(&deployment)?;
         let target = format!("{deployments}{query}");
-        let response = scene.start("POST", &target, &headers, &body)?.response()?;
+        let response = scene.send("POST", &target, JSON, &deployment)?;
         ensure!(response.status == 201, "{}", response.text());
         anyhow::Ok(response)
     };
@@ -120,15 +118,6 @@ impl Scene {
         let made = api.get(&stop)?;
         api.delete(&stop)?;
         ensure!(denied?.contains("it read the decoy Secret"), "{made}");
-        eventually("the alert", Duration::from_secs(60), || {
-            let events = api.get(&self.namespace.path("events"))?;
-            let mut events = events["items"].as_array().into_iter().flatten();
-            let is_told = |event: &&Value| {
-                let message = event["message"].as_str().unwrap_or_default();
-                event["reason"] == "DecoyRead" && message.contains(told)
-            };
-            Ok(events.find(is_told).cloned())
-        })?;
-        Ok(())
+        self.namespace.event("DecoyRead", told).map(drop)
     }
 }

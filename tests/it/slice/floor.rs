@@ -1,12 +1,10 @@
 //! What no policy can allow, tried as an attacker would: the agent here may do everything in its namespace.
 
 use anyhow::Result;
-use harness::Response;
 use serde_json::{Value, json};
 
-use super::Scene;
+use super::{JSON, Scene};
 
-const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const APPLY: &str = "application/apply-patch+yaml";
 
@@ -16,25 +14,19 @@ fn a_secret_that_holds_a_token_for_the_api_server_is_not_made() -> Result<()> {
     let secrets = scene.namespace.path("secrets");
     let object = token_secret();
     let refusals = [
-        scene.send("POST", &secrets, JSON, &serde_json::to_vec(&object)?)?,
-        scene.send("POST", &secrets, PROTOBUF, &token_secret_in_protobuf())?,
+        scene.send("POST", &secrets, JSON, &object)?,
+        scene.send_bytes("POST", &secrets, PROTOBUF, &token_secret_in_protobuf())?,
         scene.send(
             "PATCH",
             &format!("{secrets}/stolen?fieldManager=agent"),
             APPLY,
-            &serde_json::to_vec(&object)?,
+            &object,
         )?,
-        scene.send("POST", &secrets, "application/yaml", TOKEN_SECRET_IN_YAML)?,
-        scene.send(
-            "POST",
-            &secrets,
-            JSON,
-            &serde_json::to_vec(&bootstrap_token())?,
-        )?,
+        scene.send_bytes("POST", &secrets, "application/yaml", TOKEN_SECRET_IN_YAML)?,
+        scene.send("POST", &secrets, JSON, &bootstrap_token())?,
     ];
     for refusal in refusals {
-        let status = refusal.refusal(403)?;
-        let message = status["message"].as_str().unwrap_or_default();
+        let message = refusal.message(403)?;
         assert!(message.contains("built-in/floor"), "{message}");
     }
     let kept = scene.namespace.api().get(&secrets)?;
@@ -73,14 +65,13 @@ fn a_bootstrap_token_is_neither_made_nor_taken_over() -> Result<()> {
     ]
     .into_iter()
     .map(|(method, target, format, body)| {
-        let response = scene.send(method, target, format, &serde_json::to_vec(body)?)?;
-        response.refusal(403)
+        let response = scene.send(method, target, format, body)?;
+        response.message(403)
     })
     .collect();
     let is_as_it_was = api.get(&kept)?["data"]["token-secret"] == json!("ZmVkY2JhOTg3NjU0MzIxMA==");
     api.delete(&kept)?;
-    for status in refusals? {
-        let message = status["message"].as_str().unwrap_or_default();
+    for message in refusals? {
         assert!(message.contains("built-in/floor-token-secret"), "{message}");
     }
     assert!(is_as_it_was, "the token was changed");
@@ -113,9 +104,11 @@ fn a_second_token_request_cannot_hide_behind_a_long_tag() -> Result<()> {
         hidden,
     ]
     .concat();
-    scene.send("POST", &target, PROTOBUF, &body)?.refusal(403)?;
+    scene
+        .send_bytes("POST", &target, PROTOBUF, &body)?
+        .refusal(403)?;
     let honest = json!({"spec": {"audiences": ["sallyport"]}});
-    let minted = scene.send("POST", &target, JSON, &serde_json::to_vec(&honest)?)?;
+    let minted = scene.send("POST", &target, JSON, &honest)?;
     assert_eq!(minted.status, 201, "{}", minted.text());
     Ok(())
 }
@@ -125,14 +118,14 @@ fn a_patch_cannot_ask_what_is_in_a_secret_or_copy_it_into_sight() -> Result<()> 
     let scene = Scene::new()?;
     let secrets = scene.namespace.path("secrets");
     let object = json!({"metadata": {"name": "kept"}, "stringData": {"password": "swordfish"}});
-    let made = scene.send("POST", &secrets, JSON, &serde_json::to_vec(&object)?)?;
+    let made = scene.send("POST", &secrets, JSON, &object)?;
     assert_eq!(made.status, 201, "{}", made.text());
     for operation in [
         json!({"op": "test", "path": "/data/password", "value": "c3dvcmRmaXNo"}),
         json!({"op": "copy", "from": "/data/password", "path": "/metadata/labels/seen"}),
         json!({"op": "move", "from": "/data", "path": "/metadata/annotations"}),
     ] {
-        let patch = serde_json::to_vec(&json!([operation]))?;
+        let patch = json!([operation]);
         let target = format!("{secrets}/kept");
         scene
             .send("PATCH", &target, "application/json-patch+json", &patch)?
@@ -148,10 +141,7 @@ fn an_apply_does_not_create_what_a_policy_lets_nobody_create() -> Result<()> {
     })?;
     let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "new"}});
     let target = format!("{}/new?fieldManager=agent", scene.configmaps());
-    let status = scene
-        .send("PATCH", &target, APPLY, &serde_json::to_vec(&body)?)?
-        .refusal(403)?;
-    let message = status["message"].as_str().unwrap_or_default();
+    let message = scene.send("PATCH", &target, APPLY, &body)?.message(403)?;
     assert!(message.contains("frozen/no-new-settings"), "{message}");
     assert!(scene.configmap("new").is_err(), "it was created");
     Ok(())
@@ -166,17 +156,8 @@ fn the_definitions_of_our_own_objects_are_not_the_agents() -> Result<()> {
         "spec": {"group": "sallyport.dev", "version": "v1alpha1", "groupPriorityMinimum": 1, "versionPriority": 1},
     });
     let target = "/apis/apiregistration.k8s.io/v1/apiservices";
-    scene
-        .send("POST", target, JSON, &serde_json::to_vec(&service)?)?
-        .refusal(403)?;
+    scene.send("POST", target, JSON, &service)?.refusal(403)?;
     Ok(())
-}
-
-impl Scene {
-    fn send(&self, method: &str, target: &str, format: &str, body: &[u8]) -> Result<Response> {
-        self.start(method, target, &[("Content-Type", format)], body)?
-            .response()
-    }
 }
 
 fn token_secret() -> Value {

@@ -28,10 +28,7 @@ pub(super) fn with_log(mut settings: Settings, limit: &str, directory: &str) -> 
 }
 
 fn is_not_recorded(response: &Response) -> Result<bool> {
-    let message = response.refusal(500)?["message"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
+    let message = response.message(500)?;
     ensure!(
         message.contains("could not be recorded"),
         "refused for another reason: {message}"
@@ -175,8 +172,7 @@ fn a_full_log_refuses_calls_until_the_store_takes_records_again() -> Result<()> 
     let scene = Scene::with(|settings, _| Ok(with_log(settings, "4MiB", "wal")))?;
     let filling = keeps_the_law(&scene)?;
     let refused = scene.post_configmap("another", &"x".repeat(200_000))?;
-    let status = refused.refusal(500)?;
-    let message = status["message"].as_str().unwrap_or_default();
+    let message = refused.message(500)?;
     assert!(
         message.contains("the write-ahead log is full") && message.contains("the store"),
         "{message}"
@@ -199,8 +195,7 @@ fn a_full_disk_refuses_calls_until_the_store_takes_records_again() -> Result<()>
     let scene = Scene::with(|settings, _| Ok(with_log(settings, "64MiB", directory)))?;
     let filling = keeps_the_law(&scene)?;
     let refused = scene.post_configmap("another", &"x".repeat(200_000))?;
-    let status = refused.refusal(500)?;
-    let message = status["message"].as_str().unwrap_or_default();
+    let message = refused.message(500)?;
     assert!(
         message.contains("cannot be written") && message.contains("space"),
         "{message}"
@@ -219,7 +214,7 @@ fn a_read_that_may_lag_is_not_answered_without_its_intent() -> Result<()> {
         })?;
         let refused = read_that_is_refused(&scene, &"n".repeat(length))?;
         if refused.status != 429 {
-            let message = refused.refusal(500)?["message"].to_string();
+            let message = refused.message(500)?;
             assert!(message.contains("could not be recorded"), "{message}");
             assert_no_invented_outcome(&scene);
             return Ok(());

@@ -4,13 +4,12 @@ use anyhow::{Context, Result, ensure};
 use harness::{Namespace, Response};
 use serde_json::{Value, json};
 
-use super::Scene;
+use super::{JSON, Scene};
 
 mod elsewhere;
 mod judged;
 mod secrets;
 
-const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE: &str = "application/merge-patch+json";
@@ -39,7 +38,7 @@ fn a_body_that_can_be_read_in_two_ways_makes_no_pod() -> Result<()> {
         (YAML, tagged),
         ("application/json; charset=utf-8", "{} {}"),
     ] {
-        let refused = send_bytes(&scene, "POST", &pods, format, body.as_bytes())?;
+        let refused = scene.send_bytes("POST", &pods, format, body.as_bytes())?;
         denied(&refused, "unreadable-body").with_context(|| body.to_owned())?;
     }
     let made = scene.namespace.api().get(&pods)?;
@@ -58,7 +57,7 @@ fn a_generated_name_and_a_manifest_in_yaml_are_no_hindrance() -> Result<()> {
     let scene = guarded()?;
     let pods = scene.namespace.path("pods");
     let yaml = b"metadata:\n  generateName: worker-\nspec:\n  nodeName: nowhere\n  containers:\n  - name: main\n    image: registry.invalid/agent:1.2\n    args: ['yes', --port=80]\n";
-    let made = send_bytes(&scene, "POST", &pods, YAML, yaml)?;
+    let made = scene.send_bytes("POST", &pods, YAML, yaml)?;
     assert_eq!(made.status, 201, "{}", made.text());
     let made = made.json()?;
     assert_eq!(
@@ -77,19 +76,12 @@ fn the_largest_bodies_are_judged() -> Result<()> {
     let mut pod = pod("large");
     pod["metadata"]["annotations"] = json!({"blob": large});
     // The API server itself takes less of annotations, and says so: the gateway let it through.
-    let answer = send(&scene, "POST", &scene.namespace.path("pods"), JSON, &pod)?;
-    let status = answer.refusal(422)?;
-    let message = status["message"].as_str().unwrap_or_default();
+    let answer = scene.send("POST", &scene.namespace.path("pods"), JSON, &pod)?;
+    let message = answer.message(422)?;
     assert!(message.contains("annotations"), "{message}");
     let tiny = vec![r#"{"name":"a"}"#; 200_000].join(",");
     let many = format!(r#"{{"metadata":{{"name":"many"}},"spec":{{"containers":[{tiny}]}}}}"#);
-    let refused = send_bytes(
-        &scene,
-        "POST",
-        &scene.namespace.path("pods"),
-        JSON,
-        many.as_bytes(),
-    )?;
+    let refused = scene.send_bytes("POST", &scene.namespace.path("pods"), JSON, many.as_bytes())?;
     denied(&refused, "unreadable-body")
 }
 
@@ -124,44 +116,13 @@ fn pod(name: &str) -> Value {
     })
 }
 
-fn deployment(name: &str) -> Value {
-    json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
-        "spec": {
-            "replicas": 0,
-            "selector": {"matchLabels": {"app": name}},
-            "template": {
-                "metadata": {"labels": {"app": name}},
-                "spec": {"containers": [{"name": "main", "image": "registry.invalid/shop:1"}]},
-            },
-        },
-    })
-}
-
 fn path(group: &str, namespace: &Namespace, rest: &str) -> String {
     format!("/{group}/namespaces/{}/{rest}", namespace.name)
 }
 
-fn send(scene: &Scene, method: &str, target: &str, format: &str, body: &Value) -> Result<Response> {
-    send_bytes(scene, method, target, format, &serde_json::to_vec(body)?)
-}
-
-fn send_bytes(
-    scene: &Scene,
-    method: &str,
-    target: &str,
-    format: &str,
-    body: &[u8],
-) -> Result<Response> {
-    scene
-        .start(method, target, &[("Content-Type", format)], body)?
-        .response()
-}
-
 /// A 403 that names the rule, or a built-in one.
 fn denied(response: &Response, rule: &str) -> Result<()> {
-    let status = response.refusal(403)?;
-    let message = status["message"].as_str().unwrap_or_default();
+    let message = response.message(403)?;
     ensure!(message.contains(rule), "not by {rule}: {message}");
     Ok(())
 }

@@ -18,10 +18,7 @@ rules:
 
 /// With three ConfigMaps and three Secrets, each kind longer than the 128 KiB from which the API server compresses.
 fn scene() -> Result<Scene> {
-    let scene = Scene::with(|mut settings, _| {
-        settings.config["recording"]["policyFile"] = json!("levels.yaml");
-        Ok(settings.with_file("levels.yaml", EVERYTHING))
-    })?;
+    let scene = Scene::with(|settings, _| Ok(settings.recording_by(EVERYTHING)))?;
     let long: Vec<_> = (0..10_000).map(|number| number.to_string()).collect();
     let long = format!("{CANARY}{}", long.join(" "));
     for number in 0..3 {

@@ -183,11 +183,10 @@ fn a_gitlab_jobs_calls_name_its_pipeline_with_keys_from_a_file() -> Result<()> {
 fn good() -> Result<(Settings, Namespace)> {
     let cluster = Cluster::from_env()?;
     let namespace = Namespace::create(&cluster)?;
-    let mut settings = Settings::new(&cluster)
+    let settings = Settings::new(&cluster)
         .with_policy("developer.yaml", &super::developer_policy(&namespace.name))
         .with_agent("coder.yaml", &super::coder(&namespace.name))
-        .with_file("levels.yaml", LEVELS);
-    settings.config["recording"]["policyFile"] = json!("levels.yaml");
+        .recording_by(LEVELS);
     Ok((settings, namespace))
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use harness::{Response, eventually};
 use serde_json::{Value, json};
 
-use super::Scene;
+use super::{JSON, Scene};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -24,9 +24,8 @@ rules:
 
 fn scene(allow_none: bool) -> Result<Scene> {
     Scene::with(|mut settings, _| {
-        settings.config["recording"]["policyFile"] = json!("levels.yaml");
         settings.config["recording"]["allowNone"] = json!(allow_none);
-        Ok(settings.with_file("levels.yaml", LEVELS))
+        Ok(settings.recording_by(LEVELS))
     })
 }
 
@@ -51,14 +50,7 @@ pub(super) fn outcome(scene: &Scene, audit_id: &str) -> Result<Value> {
 }
 
 fn create(scene: &Scene, resource: &str, object: &Value) -> Result<Response> {
-    let response = scene
-        .start(
-            "POST",
-            &scene.namespace.path(resource),
-            &[("Content-Type", "application/json")],
-            &serde_json::to_vec(object)?,
-        )?
-        .response()?;
+    let response = scene.send("POST", &scene.namespace.path(resource), JSON, object)?;
     anyhow::ensure!(response.status == 201, "{}", response.text());
     Ok(response)
 }
@@ -195,14 +187,13 @@ fn reads_that_may_lag_still_leave_intent_and_outcome() -> Result<()> {
 
 #[test]
 fn a_rule_that_asks_for_it_warns_and_has_more_recorded() -> Result<()> {
-    let scene = Scene::with(|mut settings, namespace| {
-        settings.config["recording"]["policyFile"] = json!("levels.yaml");
+    let scene = Scene::with(|settings, namespace| {
         let policy = super::developer_policy(&namespace.name).replace(
             "    effect: Allow\n",
             "    effect: Allow\n    warn: this is watched\n    record: RequestResponse\n",
         );
         Ok(settings
-            .with_file("levels.yaml", LEVELS)
+            .recording_by(LEVELS)
             .with_policy("developer.yaml", &policy))
     })?;
     let object = json!({"metadata": {"name": "paint"}, "data": {"colour": "green"}});

@@ -112,14 +112,8 @@ fn an_agent_nobody_can_vouch_for_is_told_to_come_back() -> Result<()> {
     let token = scene
         .namespace
         .token("coder", "sallyport", Some(&scene.pod))?;
-    let bearer = format!("Bearer {token}");
-    let list = || {
-        let headers = [("Authorization", bearer.as_str())];
-        scene
-            .gateway
-            .client()?
-            .request("GET", &scene.configmaps(), &headers, &[])
-    };
+    let agent = scene.gateway.agent(&token)?;
+    let list = || agent.request("GET", &scene.configmaps(), &[], &[]);
     relay.cut_after(0);
     relay.cut();
     let response = list()?;

@@ -22,10 +22,7 @@ rules:
 ";
 
 fn scene() -> Result<Scene> {
-    Scene::with(|mut settings, _| {
-        settings.config["recording"]["policyFile"] = json!("levels.yaml");
-        Ok(settings.with_file("levels.yaml", EVERYTHING))
-    })
+    Scene::with(|settings, _| Ok(settings.recording_by(EVERYTHING)))
 }
 
 /// Every field of every built-in kind is filled in these, by Kubernetes' own tests.

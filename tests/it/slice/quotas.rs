@@ -38,10 +38,8 @@ impl Pair {
 
     /// The other agent lists its ConfigMaps.
     fn other_lists(&self) -> Result<Response> {
-        let bearer = format!("Bearer {}", self.other);
-        let headers = [("Authorization", bearer.as_str())];
-        let client = self.scene.gateway.client()?;
-        client.request("GET", &self.scene.configmaps(), &headers, &[])
+        let other = self.scene.gateway.agent(&self.other)?;
+        other.request("GET", &self.scene.configmaps(), &[], &[])
     }
 
     /// Calls until one is refused with 429.
@@ -110,8 +108,7 @@ fn an_agent_with_all_its_calls_open_is_refused_until_one_ends() -> Result<()> {
         watches.push(watch);
     }
     let refused = pair.scene.list()?;
-    let status = refused.refusal(429)?;
-    let message = status["message"].as_str().context("no message")?;
+    let message = refused.message(429)?;
     assert!(message.contains("2 calls open"), "{message}");
     assert_eq!(pair.other_lists()?.status, 200);
 
@@ -140,8 +137,7 @@ fn bodies_that_wait_for_room_of_their_own_agent_keep_no_other_agent_waiting() ->
         let response = pair.scene.call("GET", &missing, &[])?;
         Ok((response.status != 404).then_some(response))
     })?;
-    let status = refused.refusal(429)?;
-    let message = status["message"].as_str().context("no message")?;
+    let message = refused.message(429)?;
     assert!(
         message.contains("limits.perPrincipal.bufferedBytes"),
         "{message}"

@@ -74,10 +74,9 @@ struct Story {
 
 impl Story {
     fn new() -> Result<Self> {
-        let scene = Scene::with(|mut settings, namespace| {
-            settings.config["recording"]["policyFile"] = json!("levels.yaml");
+        let scene = Scene::with(|settings, namespace| {
             Ok(settings
-                .with_file("levels.yaml", EVERYTHING)
+                .recording_by(EVERYTHING)
                 .with_policy("sensitive.yaml", &policy(&namespace.name)))
         })?;
         let administrator =

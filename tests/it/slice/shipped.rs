@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     Scene,
     approvals::{Asked, SOON, approval},
+    deployment,
 };
 
 const GUARDRAILS: &str = include_str!("../../../deploy/policies/guardrails.yaml");
@@ -21,26 +22,9 @@ fn developer_agent(namespace: &str) -> String {
 }
 
 fn asked() -> Result<Asked> {
-    Asked::with_settings("{}", |mut settings| {
-        let namespace = settings.config["objects"]["namespace"].clone();
-        let policy = developer_agent(namespace.as_str().unwrap_or_default());
+    Asked::with_settings("{}", |mut settings, namespace| {
         settings.policies.clear();
-        settings.with_policy("developer-agent.yaml", &policy)
-    })
-}
-
-fn deployment(name: &str) -> Value {
-    json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name},
-        "spec": {
-            "selector": {"matchLabels": {"app": name}},
-            "template": {
-                "metadata": {"labels": {"app": name}},
-                "spec": {"containers": [{"name": "main", "image": "registry.invalid/shop:1"}]},
-            },
-        },
+        settings.with_policy("developer-agent.yaml", &developer_agent(namespace))
     })
 }
 

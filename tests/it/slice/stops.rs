@@ -62,7 +62,7 @@ impl Scene {
 }
 
 /// Of 2 MiB it leaves less room than an answer may take, until it is dropped.
-fn stalled_upload(scene: &Scene) -> Result<Exchange> {
+pub(super) fn stalled_upload(scene: &Scene) -> Result<Exchange> {
     let headers = [
         ("Content-Type", "application/json"),
         ("Content-Length", "1572864"),
@@ -184,10 +184,8 @@ fn a_stop_of_one_session_leaves_the_agents_other_sessions_alone() -> Result<()> 
     let stop = Stopped::new(&scene.cluster, &json!({"session": session}))?;
     let message = scene.eventually_denied("the stop of the session")?["message"].to_string();
     assert!(message.contains("session "), "{message}");
-    let bearer = format!("Bearer {other}");
-    let headers = [("Authorization", bearer.as_str())];
-    let client = scene.gateway.client()?;
-    let answer = client.request("GET", &scene.configmaps(), &headers, &[])?;
+    let agent = scene.gateway.agent(&other)?;
+    let answer = agent.request("GET", &scene.configmaps(), &[], &[])?;
     assert_eq!(answer.status, 200, "{}", answer.text());
     stop.lift()?;
     scene.eventually_served("the resumed session")
@@ -227,10 +225,8 @@ impl Job {
     }
 
     fn list(&self) -> Result<Response> {
-        let bearer = format!("Bearer {}", self.token);
-        let headers = [("Authorization", bearer.as_str())];
-        let client = self.scene.gateway.client()?;
-        client.request("GET", &self.scene.configmaps(), &headers, &[])
+        let job = self.scene.gateway.agent(&self.token)?;
+        job.request("GET", &self.scene.configmaps(), &[], &[])
     }
 
     fn eventually_refused(&self, by: &str) -> Result<()> {
@@ -346,7 +342,7 @@ fn a_stop_of_all_ends_everything_on_every_gateway_and_outlives_a_restart() -> Re
 
     scenes[0].gateway.stop()?;
     scenes[0].gateway.start_again()?;
-    let message = scenes[0].list()?.refusal(403)?["message"].to_string();
+    let message = scenes[0].list()?.message(403)?;
     assert!(message.contains("incident 7"), "{message}");
 
     scenes[0].agents(&["resume", "--all"])?.success()?;

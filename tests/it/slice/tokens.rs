@@ -37,13 +37,8 @@ impl Gate {
     }
 
     fn present(&self, token: &str) -> Result<Response> {
-        let bearer = format!("Bearer {token}");
-        self.scene.gateway.client()?.request(
-            "GET",
-            &self.scene.configmaps(),
-            &[("Authorization", &bearer)],
-            &[],
-        )
+        let agent = self.scene.gateway.agent(token)?;
+        agent.request("GET", &self.scene.configmaps(), &[], &[])
     }
 
     fn accepts(&self, token: &str) -> Result<()> {

@@ -76,12 +76,8 @@ impl Scene {
 
     /// A WebSocket of the agent, which speaks `protocol`.
     fn websocket(&self, target: &str, protocol: &str) -> Result<WebSocket> {
-        let bearer = format!("Bearer {}", self.token);
-        let headers = [
-            ("Authorization", bearer.as_str()),
-            ("Sec-WebSocket-Protocol", protocol),
-        ];
-        self.gateway.client()?.websocket(target, &headers)
+        let headers = [("Sec-WebSocket-Protocol", protocol)];
+        self.agent()?.websocket(target, &headers)
     }
 
     /// The outcome of an upgraded call that has ended.

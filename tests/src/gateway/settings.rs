@@ -79,6 +79,12 @@ impl Settings {
         self
     }
 
+    /// Records as much of each call as `levels` says, an `audit.k8s.io/v1` Policy.
+    pub fn recording_by(mut self, levels: &str) -> Self {
+        self.config["recording"]["policyFile"] = json!("levels.yaml");
+        self.with_file("levels.yaml", levels)
+    }
+
     /// Its clock is ahead of the others by so many seconds, or behind.
     pub fn with_clock(mut self, seconds: i64) -> Self {
         self.clock = Some(seconds);

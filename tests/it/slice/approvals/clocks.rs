@@ -6,6 +6,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::*;
+use crate::slice::JSON;
 
 /// In seconds.
 const WRONG: i64 = 300;
@@ -20,9 +21,7 @@ struct Pair {
 impl Pair {
     fn with(terms: &str, wrong: i64) -> Result<Self> {
         let oidc = Oidc::from_env(&Cluster::from_env()?)?;
-        let asked = Asked::with_settings(terms, |settings| {
-            let namespace = settings.config["objects"]["namespace"].clone();
-            let namespace = namespace.as_str().unwrap_or_default();
+        let asked = Asked::with_settings(terms, |settings, namespace| {
             let coder = format!("serviceAccount: {{namespace: {namespace}, name: coder}}");
             let policy = asking(namespace, terms)
                 .replace("name: ask", "name: job")
@@ -56,25 +55,15 @@ impl Pair {
     }
 
     fn start(&self, gateway: &Gateway, name: &str, query: &str) -> Result<Exchange> {
-        let bearer = format!("Bearer {}", self.token);
-        let headers = [
-            ("Authorization", bearer.as_str()),
-            ("Content-Type", "application/json"),
-        ];
-        let body = serde_json::to_vec(&json!({"metadata": {"name": name}}))?;
+        let object = json!({"metadata": {"name": name}});
         let target = format!("{}{query}", self.asked.scene.configmaps());
-        gateway.client()?.start("POST", &target, &headers, &body)
-    }
-
-    fn refused(&self, gateway: &Gateway, name: &str) -> Result<String> {
-        let refused = self.makes(gateway, name)?.refusal(403)?;
-        Ok(refused["message"].to_string())
+        let job = gateway.agent(&self.token)?;
+        job.start_object("POST", &target, JSON, &object)
     }
 
     /// One gateway asks, and what people approve passes on the other, once.
     fn asks_and_uses(&self, asks: &Gateway, uses: &Gateway, name: &str) -> Result<()> {
-        let refused = self.refused(asks, name)?;
-        assert!(refused.contains("waits for approval"), "{refused}");
+        is_asked(&self.makes(asks, name)?)?;
         let request = self.asked.open_request()?;
         self.asked.vote(&request, &approval("ann"))?;
         eventually("the other gateway to hear of it", SOON, || {
@@ -83,7 +72,7 @@ impl Pair {
         // It is asked anew, also by a gateway that hears only now that the first was used.
         let again = eventually("another question", SOON, || {
             for gateway in [asks, uses] {
-                self.refused(gateway, name)?;
+                self.makes(gateway, name)?.refusal(403)?;
             }
             Ok(self.asked.requests()?.into_iter().find(is_open))
         })?;
@@ -135,13 +124,12 @@ fn gateway_whose_clock_is_behind_asks_and_uses_like_any_other() -> Result<()> {
 fn gateway_whose_clock_is_behind_sends_nothing_whose_approval_has_expired() -> Result<()> {
     let pair = Pair::with("{hold: 10s, expires: 10s}", -WRONG)?;
     let (right, wrong) = (pair.right(), &pair.wrong);
-    let refused = pair.refused(right, "late")?;
-    assert!(refused.contains("waits for approval"), "{refused}");
+    is_asked(&pair.makes(right, "late")?)?;
     let request = pair.asked.open_request()?;
     pair.asked.vote(&request, &approval("ann"))?;
     // Asked after it, this one is over after it.
-    let over = pair.waits(right, "sentinel")?.response()?.refusal(403)?;
-    assert!(over["message"].to_string().contains("in time"), "{over}");
+    let over = pair.waits(right, "sentinel")?.response()?.message(403)?;
+    assert!(over.contains("in time"), "{over}");
     // The API server dates what is written to the second.
     let expires = request["spec"]["expiresAt"].as_str().context("an expiry")?;
     let expires: Timestamp = expires.parse()?;
@@ -149,15 +137,12 @@ fn gateway_whose_clock_is_behind_sends_nothing_whose_approval_has_expired() -> R
         Ok((Timestamp::now() > expires + SignedDuration::from_secs(1)).then_some(()))
     })?;
 
-    let refused = pair.refused(wrong, "late")?;
+    let refused = pair.makes(wrong, "late")?.message(403)?;
     assert!(refused.contains("in time"), "{refused}");
     assert!(!pair.asked.exists("late")?);
     // It holds nothing for ever, and the other still asks.
-    let refused = pair.waits(wrong, "late")?.response()?.refusal(403)?;
-    assert!(
-        refused["message"].to_string().contains("in time"),
-        "{refused}"
-    );
+    let refused = pair.waits(wrong, "late")?.response()?.message(403)?;
+    assert!(refused.contains("in time"), "{refused}");
     pair.asked.clear()?;
     pair.holds_until_it_is_approved(right, "late")
 }

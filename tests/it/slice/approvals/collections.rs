@@ -57,7 +57,7 @@ fn those_that_people_were_asked_about_are_deleted_and_no_others() -> Result<()> 
     let request = asked.open_request()?;
     asked.make_temporary(&["four"])?;
     asked.vote(&request, &approval("ann"))?;
-    let refused = call.response()?.refusal(403)?["message"].to_string();
+    let refused = call.response()?.message(403)?;
     assert!(refused.contains("not those any more"), "{refused}");
     asked.assert_there(&["one", "two", "three", "four", "other"], true)?;
 
@@ -68,7 +68,7 @@ fn those_that_people_were_asked_about_are_deleted_and_no_others() -> Result<()> 
     let two = format!("{}/two", asked.scene.configmaps());
     asked.scene.namespace.api().patch(&two, &touched)?;
     asked.vote(&request, &approval("ann"))?;
-    let refused = call.response()?.refusal(403)?["message"].to_string();
+    let refused = call.response()?.message(403)?;
     assert!(refused.contains("not those any more"), "{refused}");
 
     let mut call = asked.clean_up("")?;

@@ -96,9 +96,7 @@ fn who_asks_does_not_approve_and_neither_does_an_agent() -> Result<()> {
 #[test]
 fn person_behind_a_token_does_not_approve_by_its_subject() -> Result<()> {
     let oidc = Oidc::from_env(&Cluster::from_env()?)?;
-    let asked = Asked::with_settings("{hold: 0s}", |settings| {
-        let namespace = settings.config["objects"]["namespace"].clone();
-        let namespace = namespace.as_str().unwrap_or_default();
+    let asked = Asked::with_settings("{hold: 0s}", |settings, namespace| {
         let coder = format!("serviceAccount: {{namespace: {namespace}, name: coder}}");
         let policy = asking(namespace, "{hold: 0s}")
             .replace("name: ask", "name: person")
@@ -327,8 +325,7 @@ fn policy_that_denies_meanwhile_ends_the_hold() -> Result<()> {
         .replace("    approval: {}\n", "");
     asked.scene.gateway.write_policy("ask.yaml", &deny)?;
     asked.scene.gateway.reload()?;
-    let refused = call.response()?.refusal(403)?;
-    let message = refused["message"].as_str().context("a message")?;
+    let message = call.response()?.message(403)?;
     assert!(message.contains("denied by rule \"ask/maps\""), "{message}");
     asked.vote(&request, &approval("ann"))?;
     assert!(!asked.exists("web")?);

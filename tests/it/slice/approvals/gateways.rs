@@ -5,22 +5,16 @@ use harness::Relay;
 use serde_json::json;
 
 use super::*;
+use crate::slice::JSON;
 
 /// Killed after each of these answers of the API server, a call is through long before the last.
 const STEPS: usize = 16;
 
 fn create(asked: &Asked, gateway: &Gateway) -> Result<u16> {
     let object = json!({"metadata": {"name": "web"}, "data": {"value": "green"}});
-    let bearer = format!("Bearer {}", asked.scene.token);
-    let headers = [
-        ("Authorization", bearer.as_str()),
-        ("Content-Type", "application/json"),
-    ];
-    let body = serde_json::to_vec(&object)?;
-    let answer = gateway
-        .client()?
-        .request("POST", &asked.scene.configmaps(), &headers, &body)?;
-    Ok(answer.status)
+    let agent = gateway.agent(&asked.scene.token)?;
+    let mut call = agent.start_object("POST", &asked.scene.configmaps(), JSON, &object)?;
+    Ok(call.response()?.status)
 }
 
 impl Asked {
@@ -73,7 +67,7 @@ fn gateway_that_dies_while_a_call_is_held_leaves_it_to_the_next() -> Result<()> 
 #[test]
 fn gateway_that_is_killed_at_any_step_sends_an_approved_call_at_most_once() -> Result<()> {
     let relay = Relay::before(&harness::Cluster::from_env()?)?;
-    let mut asked = Asked::with_settings("{hold: 0s}", |settings| settings.through(&relay))?;
+    let mut asked = Asked::with_settings("{hold: 0s}", |settings, _| settings.through(&relay))?;
     let mut used = Vec::new();
     for step in 1..=STEPS {
         let request = asked.is_asked_anew()?;
@@ -128,7 +122,7 @@ fn gateway_that_is_killed_at_any_step_sends_an_approved_call_at_most_once() -> R
 #[test]
 fn hold_outlives_an_api_server_that_is_away() -> Result<()> {
     let relay = Relay::before(&harness::Cluster::from_env()?)?;
-    let asked = Asked::with_settings("{hold: 120s}", |settings| settings.through(&relay))?;
+    let asked = Asked::with_settings("{hold: 120s}", |settings, _| settings.through(&relay))?;
     let mut waiting = asked.scene.start_configmap("web", "green")?;
     let request = asked.open_request()?;
     relay.hold();
@@ -162,8 +156,7 @@ fn drain_answers_what_is_held_and_keeps_the_question() -> Result<()> {
     let mut waiting = asked.scene.start_configmap("web", "green")?;
     let request = asked.open_request()?;
     asked.scene.gateway.terminate()?;
-    let refused = waiting.response()?.refusal(403)?;
-    let message = refused["message"].as_str().context("a message")?;
+    let message = waiting.response()?.message(403)?;
     assert!(
         message.contains("going down") && message.contains("run the same command again"),
         "{message}"

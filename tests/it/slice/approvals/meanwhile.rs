@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::*;
+use crate::slice::{JSON, stops::stalled_upload};
 
 const CANARY: &str = "open-sesame";
 
@@ -11,23 +12,12 @@ fn policy(namespace: &str, view: &str) -> String {
     asking.replace("configmaps, ", "secrets, ") + &format!("    agentView: {view}\n")
 }
 
-/// It takes a part of the agent's room for as long as it lasts.
-fn stalled_upload(scene: &Scene) -> Result<harness::Exchange> {
-    let length = ("Content-Length", "1572864");
-    let headers = [("Content-Type", "application/json"), length];
-    let mut slow = scene.start("POST", &scene.configmaps(), &headers, &[])?;
-    slow.send_again(&vec![b' '; 5 << 18])?;
-    Ok(slow)
-}
-
 /// An agent that fills its own room could otherwise see what it was approved for as policies were before.
 #[test]
 fn what_is_hidden_since_is_hidden_of_what_was_approved() -> Result<()> {
-    let asked = Asked::with_settings("{hold: 60s}", |mut settings| {
+    let asked = Asked::with_settings("{hold: 60s}", |mut settings, namespace| {
         settings.config["limits"] = json!({"perPrincipal": {"bufferedBytes": "2MiB"}});
-        let namespace = settings.config["objects"]["namespace"].clone();
-        let policy = policy(namespace.as_str().unwrap_or_default(), "Clear");
-        settings.with_policy("ask.yaml", &policy)
+        settings.with_policy("ask.yaml", &policy(namespace, "Clear"))
     })?;
     // Where the approval is used before the upload has taken its room, it has been sent before policy changes.
     for attempt in 0..5 {
@@ -51,9 +41,10 @@ fn what_is_hidden_since_is_hidden_of_what_was_approved() -> Result<()> {
 fn approved_while_policy_changes(asked: &Asked, name: &str) -> Result<String> {
     let scene = &asked.scene;
     let secret = json!({"metadata": {"name": name}, "stringData": {"word": CANARY}});
-    let headers = [("Content-Type", "application/json")];
-    let body = serde_json::to_vec(&secret)?;
-    let mut call = scene.start("POST", &scene.namespace.path("secrets"), &headers, &body)?;
+    let secrets = scene.namespace.path("secrets");
+    let mut call = scene
+        .agent()?
+        .start_object("POST", &secrets, JSON, &secret)?;
     let request = asked.open_request()?;
     let slow = stalled_upload(scene)?;
     asked.vote(&request, &approval("ann"))?;

@@ -31,10 +31,8 @@ spec:
 
 impl Asked {
     fn of_risky_writes() -> Result<Self> {
-        Self::with_settings("{hold: 0s}", |settings| {
-            let namespace = settings.config["objects"]["namespace"].clone();
-            let policy = risky(namespace.as_str().unwrap_or_default());
-            settings.with_policy("risky.yaml", &policy)
+        Self::with_settings("{hold: 0s}", |settings, namespace| {
+            settings.with_policy("risky.yaml", &risky(namespace))
         })
     }
 

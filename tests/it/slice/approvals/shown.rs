@@ -5,15 +5,13 @@ use harness::Response;
 use serde_json::json;
 
 use super::*;
-
-const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
+use crate::slice::JSON;
 
 impl Asked {
     /// Nothing is waited for, and deletions and calls of services are asked for, too.
     fn of_everything() -> Result<Self> {
-        Self::with_settings("{hold: 0s}", |settings| {
-            let namespace = settings.config["objects"]["namespace"].clone();
-            let more = asking(namespace.as_str().unwrap_or_default(), "{hold: 0s}")
+        Self::with_settings("{hold: 0s}", |settings, namespace| {
+            let more = asking(namespace, "{hold: 0s}")
                 .replace("name: ask", "name: more")
                 .replace("update, patch, deletecollection", "delete")
                 .replace("pods/exec", "services/proxy");
@@ -23,16 +21,12 @@ impl Asked {
 
     fn send(&self, method: &str, target: &str, body: &Value) -> Result<Response> {
         let target = self.scene.namespace.path(target);
-        let body = match body {
-            Value::Null => Vec::new(),
-            body => body.to_string().into_bytes(),
-        };
-        self.scene.start(method, &target, &JSON, &body)?.response()
+        self.scene.send(method, &target, JSON, body)
     }
 
     /// Nobody was asked about it.
     fn is_not_approvable(&self, answer: &Response) -> Result<()> {
-        let refused = answer.refusal(403)?.to_string();
+        let refused = answer.message(403)?;
         assert!(refused.contains("built-in/not-approvable"), "{refused}");
         assert_eq!(self.requests()?, Vec::<Value>::new());
         Ok(())
@@ -40,8 +34,7 @@ impl Asked {
 
     /// The one new request for the call that was refused.
     fn asked_by(&self, answer: &Response, of: &str) -> Result<Value> {
-        let refused = answer.refusal(403)?.to_string();
-        assert!(refused.contains("waits for approval"), "{refused}");
+        is_asked(answer)?;
         self.request(of, |request| {
             let call = &request["spec"]["call"];
             [&call["verb"], &call["subresource"]].contains(&&json!(of))

@@ -4,31 +4,23 @@ use anyhow::ensure;
 use harness::{Exchange, Response};
 
 use super::*;
-use crate::slice::stops::Stopped;
+use crate::slice::{JSON, stops::Stopped};
 
 impl Asked {
     fn begin(&self, gateway: &Gateway, configmap: &str) -> Result<Exchange> {
         let object = json!({"metadata": {"name": configmap}, "data": {"value": "green"}});
-        let bearer = format!("Bearer {}", self.scene.token);
-        let headers = [
-            ("Authorization", bearer.as_str()),
-            ("Content-Type", "application/json"),
-        ];
-        let body = serde_json::to_vec(&object)?;
-        let client = gateway.client()?;
-        client.start("POST", &self.scene.configmaps(), &headers, &body)
+        let agent = gateway.agent(&self.scene.token)?;
+        agent.start_object("POST", &self.scene.configmaps(), JSON, &object)
     }
 
     fn lists(&self, gateway: &Gateway) -> Result<Response> {
-        let bearer = format!("Bearer {}", self.scene.token);
-        let headers = [("Authorization", bearer.as_str())];
-        let client = gateway.client()?;
-        client.request("GET", &self.scene.configmaps(), &headers, &[])
+        let agent = gateway.agent(&self.scene.token)?;
+        agent.request("GET", &self.scene.configmaps(), &[], &[])
     }
 }
 
 fn is_stopped(answer: &Response) -> Result<()> {
-    let message = answer.refusal(403)?["message"].to_string();
+    let message = answer.message(403)?;
     ensure!(
         message.contains("AgentStop/") && message.contains("it loops"),
         "{message}"

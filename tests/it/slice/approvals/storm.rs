@@ -13,7 +13,7 @@ const OBJECTS: usize = 20;
 #[test]
 fn storm_of_held_calls_is_answered_and_nothing_is_sent_twice() -> Result<()> {
     let calls = of_tier(60, 500);
-    let asked = Asked::with_settings("{hold: 300s, scopes: [Once]}", |mut settings| {
+    let asked = Asked::with_settings("{hold: 300s, scopes: [Once]}", |mut settings, _| {
         settings.config["limits"]["perPrincipal"]["calls"] = json!(1000);
         settings
     })?;

@@ -31,14 +31,11 @@ impl Asked {
 
     /// An exec of `cat`, opened as kubectl does it.
     fn held_terminal(&self) -> Result<WebSocket> {
-        let bearer = format!("Bearer {}", self.scene.token);
         let headers = [
-            ("Authorization", bearer.as_str()),
             ("User-Agent", "kubectl/v1.37.1 (linux/amd64)"),
             ("Sec-WebSocket-Protocol", "v5.channel.k8s.io"),
         ];
-        let target = self.cat();
-        self.scene.gateway.client()?.websocket(&target, &headers)
+        self.scene.agent()?.websocket(&self.cat(), &headers)
     }
 
     /// Until the gateway has heard of a withdrawal, the same call waits for what was withdrawn.
@@ -166,17 +163,14 @@ fn denied_exec_prints_the_reason_and_is_denied_by_every_protocol() -> Result<()>
         assert_eq!(asked.requests()?.len(), 1);
 
         // Whoever else might take a 101 for success.
-        let bearer = format!("Bearer {}", asked.scene.token);
         let other = [
             ("Connection", "Upgrade"),
             ("Upgrade", "websocket"),
             ("Sec-WebSocket-Version", "13"),
             ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
             ("Sec-WebSocket-Protocol", "v4.channel.k8s.io"),
-            ("Authorization", bearer.as_str()),
         ];
-        let client = asked.scene.gateway.client()?;
-        let mut held = client.start("GET", &asked.cat(), &other, &[])?;
+        let mut held = asked.scene.start("GET", &asked.cat(), &other, &[])?;
         let request = asked.open_request()?;
         asked.vote(&request, &denial("bob", "nor that"))?;
         held.response()?.refusal(403)?;
@@ -200,7 +194,7 @@ fn exec_by_spdy_uses_what_was_approved_for_websocket() -> Result<()> {
 
 #[test]
 fn held_attach_waits_in_view_and_what_is_typed_is_recorded_masked() -> Result<()> {
-    let asked = Asked::with_settings("{hold: 60s}", |mut settings| {
+    let asked = Asked::with_settings("{hold: 60s}", |mut settings, _| {
         settings.config["upgrades"] = json!({"recordStdin": true});
         settings
     })?;

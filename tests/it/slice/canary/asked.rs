@@ -10,17 +10,18 @@ use super::{
     MARKER, OWN_DETECTOR, canary, deployment, patches, secret,
     sweep::{finds, sweep_kept},
 };
-use crate::slice::{Scene, approvals::Asked};
+use crate::slice::{
+    JSON, Scene,
+    approvals::{Asked, is_asked},
+};
 
 const ALERTS: usize = 2;
 
 #[test]
 fn a_secret_is_in_no_approval_and_no_event() -> Result<()> {
-    let asked = Asked::with_settings("{hold: 0s}", |settings| {
-        let namespace = settings.config["objects"]["namespace"].clone();
-        let policy = asking(namespace.as_str().unwrap_or_default());
+    let asked = Asked::with_settings("{hold: 0s}", |settings, namespace| {
         settings
-            .with_policy("more.yaml", &policy)
+            .with_policy("more.yaml", &asking(namespace))
             .with_policy("acme.yaml", OWN_DETECTOR)
     })?;
     let canary = canary();
@@ -93,16 +94,16 @@ fn ask_for_objects(kubectl: &Kubectl, canary: &str) -> Result<usize> {
         (&["apply"], configmap),
     ];
     for (arguments, object) in &writes {
-        is_asked(&kubectl.run_with(arguments, object)?.failure()?)?;
+        kubectl_waits(&kubectl.run_with(arguments, object)?.failure()?)?;
     }
     let patches = patches(canary);
     for (kind, patch) in &patches {
         let patch = patch.to_string();
         let patching = ["patch", "secret", "before", "--type", kind, "-p", &patch];
-        is_asked(&kubectl.run(&patching)?.failure()?)?;
+        kubectl_waits(&kubectl.run(&patching)?.failure()?)?;
     }
     let applied = secret("before", &format!("{canary}2"));
-    is_asked(&kubectl.run_with(&["apply"], &applied)?.failure()?)?;
+    kubectl_waits(&kubectl.run_with(&["apply"], &applied)?.failure()?)?;
     Ok(writes.len() + patches.len() + 1)
 }
 
@@ -110,7 +111,7 @@ fn ask_for_targets(scene: &Scene, kubectl: &Kubectl, canary: &str) -> Result<usi
     let password = format!("--password={canary}");
     let host = format!("mysql://root:{canary}@db");
     let exec = ["exec", &scene.pod.name, "--", "mysql", &password, &host];
-    is_asked(&kubectl.run(&exec)?.failure()?)?;
+    kubectl_waits(&kubectl.run(&exec)?.failure()?)?;
     let proxied = format!("services/web/proxy/acme_{canary}?all=true&token={canary}");
     let targets = [
         scene.namespace.path(&proxied),
@@ -118,7 +119,7 @@ fn ask_for_targets(scene: &Scene, kubectl: &Kubectl, canary: &str) -> Result<usi
         format!("/tools/reset?token={canary}"),
     ];
     for target in &targets {
-        is_asked(&scene.call("POST", target, &[])?.text())?;
+        is_asked(&scene.call("POST", target, &[])?)?;
     }
     Ok(1 + targets.len())
 }
@@ -127,14 +128,12 @@ fn ask_in_yaml(scene: &Scene, canary: &str) -> Result<usize> {
     let yaml = format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: yaml}}\nstringData:\n  k: |\n    {canary}\n"
     );
-    let headers = [("Content-Type", "application/yaml")];
     let target = scene.namespace.path("secrets");
-    let mut answer = scene.start("POST", &target, &headers, yaml.as_bytes())?;
-    is_asked(&answer.response()?.text())?;
+    is_asked(&scene.send_bytes("POST", &target, "application/yaml", yaml.as_bytes())?)?;
     Ok(1)
 }
 
-fn is_asked(refusal: &str) -> Result<()> {
+fn kubectl_waits(refusal: &str) -> Result<()> {
     ensure!(refusal.contains("waits for approval"), "{refusal}");
     Ok(())
 }
@@ -144,10 +143,8 @@ fn do_great_harm(scene: &Scene, canary: &str) -> Result<()> {
     let mut minting = secret("minted", canary);
     minting["type"] = json!("kubernetes.io/service-account-token");
     minting["metadata"]["annotations"]["kubernetes.io/service-account.name"] = json!("coder");
-    let headers = [("Content-Type", "application/json")];
     let secrets = scene.namespace.path("secrets");
-    let mut minting = scene.start("POST", &secrets, &headers, minting.to_string().as_bytes())?;
-    minting.response()?.refusal(403)?;
+    scene.send("POST", &secrets, JSON, &minting)?.refusal(403)?;
     let kubelet = format!("/api/v1/nodes/n/proxy/acme_{canary}?token={canary}");
     scene.call("POST", &kubelet, &[])?.refusal(403)?;
     Ok(())

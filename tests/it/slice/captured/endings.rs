@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{LIMIT, Node};
 use crate::slice::{
+    JSON,
     approvals::asking,
     stops::{Stopped, with_objects},
 };
@@ -15,12 +16,8 @@ use crate::slice::{
 #[test]
 fn a_pod_that_is_gone_loses_listeners_and_connections() -> Result<()> {
     let node = Node::new()?;
-    let bearer = format!("Bearer {}", node.token);
     let target = node.namespace.path("configmaps?watch=true");
-    let headers = [("Authorization", bearer.as_str())];
-    let mut watch = node
-        .client(node.address)?
-        .start("GET", &target, &headers, &[])?;
+    let mut watch = node.start("GET", &target)?;
     let head = watch.head()?;
     assert_eq!(head.status, 200);
     node.agent.gone(&node.pod.uid);
@@ -43,24 +40,16 @@ fn a_terminal_and_a_held_call_end_with_their_pod() -> Result<()> {
     let policy = policy.replace(", pods/exec", "");
     node.gateway.write_policy("ask.yaml", &policy)?;
     node.gateway.reload()?;
-    let bearer = format!("Bearer {}", node.token);
-    let headers = [
-        ("Authorization", bearer.as_str()),
-        ("Sec-WebSocket-Protocol", "v4.channel.k8s.io"),
-    ];
+    let headers = [("Sec-WebSocket-Protocol", "v4.channel.k8s.io")];
     let target = namespace.path("pods/shell/exec?command=cat&stdin=true&stdout=true");
-    let mut shell = node.client(node.address)?.websocket(&target, &headers)?;
+    let client = node.own_client()?;
+    let mut shell = client.websocket(&target, &headers)?;
     shell.send(0, b"ping\n")?;
     assert_eq!(shell.receive()?, (1, b"ping\n".to_vec()));
 
-    let headers = [
-        ("Authorization", bearer.as_str()),
-        ("Content-Type", "application/json"),
-    ];
-    let object = serde_json::to_vec(&json!({"metadata": {"name": "web"}}))?;
+    let object = json!({"metadata": {"name": "web"}});
     let configmaps = namespace.path("configmaps");
-    let client = node.client(node.address)?;
-    let mut held = client.start("POST", &configmaps, &headers, &object)?;
+    let mut held = client.start_object("POST", &configmaps, JSON, &object)?;
     eventually("the held call", LIMIT, || {
         // Store and log: in the log alone, a hold whose intent has been shipped is a record of nothing known.
         let calls = node.gateway.audit_list(&[])?;
@@ -112,10 +101,7 @@ fn a_captured_pod_is_stopped_by_its_account_and_its_watch_ends_in_order() -> Res
     Cluster::from_env()?.serve_objects()?;
     let node = Node::with(with_objects)?;
     let target = node.namespace.path("configmaps?watch=true");
-    let bearer = format!("Bearer {}", node.token);
-    let headers = [("Authorization", bearer.as_str())];
-    let client = node.client(node.address)?;
-    let mut watch = client.start("GET", &target, &headers, &[])?;
+    let mut watch = node.start("GET", &target)?;
     let head = watch.head()?;
     assert_eq!(head.status, 200);
 

@@ -55,7 +55,7 @@ fn a_jobs_token_out_of_a_pod_is_of_both_for_rules_and_for_stops() -> Result<()> 
     eventually("the policy", LIMIT, || {
         Ok((node.list_at(explicit, &job)?.status == 200).then_some(()))
     })?;
-    let refused = node.list_at(node.address, &job)?.refusal(403)?["message"].to_string();
+    let refused = node.list_at(node.address, &job)?.message(403)?;
     let pod = format!("came out of a pod of ServiceAccount {namespace}/coder");
     assert!(refused.contains(&pod), "{refused}");
 
@@ -81,11 +81,9 @@ fn a_jobs_token_out_of_a_pod_is_of_both_for_rules_and_for_stops() -> Result<()> 
     eventually("both policies", LIMIT, || {
         Ok((node.list_at(explicit, &job)?.status == 200).then_some(()))
     })?;
-    let bearer = format!("Bearer {job}");
-    let headers = [("Authorization", bearer.as_str())];
     let target = node.namespace.path("configmaps?watch=true");
-    let client = node.client(node.address)?;
-    let mut watch = client.start("GET", &target, &headers, &[])?;
+    let client = node.client(node.address)?.as_bearer(&job);
+    let mut watch = client.start("GET", &target, &[], &[])?;
     let head = watch.head()?;
     assert_eq!(head.status, 200);
 

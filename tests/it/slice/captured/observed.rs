@@ -116,12 +116,8 @@ fn where_policies_are_only_observed_they_are_recorded_and_deny_nothing() -> Resu
 
     node.namespace.create_running_pod("shell", &json!({}))?;
     let exec = "pods/shell/exec?command=cat&stdin=true&stdout=true";
-    let bearer = format!("Bearer {}", node.token);
-    let headers = [
-        ("Authorization", bearer.as_str()),
-        ("Sec-WebSocket-Protocol", "v5.channel.k8s.io"),
-    ];
-    let client = node.client(node.address)?;
+    let headers = [("Sec-WebSocket-Protocol", "v5.channel.k8s.io")];
+    let client = node.own_client()?;
     let mut terminal = client.websocket(&node.namespace.path(exec), &headers)?;
     terminal.send(0, b"nobody is asked\n")?;
     assert_eq!(terminal.receive()?, (1, b"nobody is asked\n".to_vec()));

@@ -38,12 +38,8 @@ fn a_gateway_that_is_killed_gets_every_listener_anew() -> Result<()> {
         let waiting = TcpStream::connect(node.address)?;
         waiting.set_read_timeout(Some(LIMIT))?;
         node.gateway.start_again()?;
-        let bearer = format!("Bearer {}", node.token);
         let target = node.namespace.path("configmaps");
-        let headers = [("Authorization", bearer.as_str())];
-        let mut call = node
-            .client(node.address)?
-            .start_on(waiting, "GET", &target, &headers)?;
+        let mut call = node.own_client()?.start_on(waiting, "GET", &target, &[])?;
         assert_eq!(call.response()?.status, 200);
     }
     Ok(())
@@ -61,21 +57,15 @@ fn a_drain_serves_who_was_accepted_and_has_not_called_yet() -> Result<()> {
     node.gateway.terminate()?;
     node.gateway
         .wait_for_log("the drain", |line| line["fields"]["message"] == "draining")?;
-    let bearer = format!("Bearer {}", node.token);
-    let headers = [("Authorization", bearer.as_str())];
     let target = node.namespace.path("configmaps");
-    let mut call = node
-        .client(node.address)?
-        .start_on(silent, "GET", &target, &headers)?;
+    let mut call = node.own_client()?.start_on(silent, "GET", &target, &[])?;
     assert_eq!(call.response()?.status, 200);
     // Who comes later is in the queue of the next gateway.
     let queued = TcpStream::connect(node.address)?;
     queued.set_read_timeout(Some(LIMIT))?;
     node.gateway.wait_for_end()?;
     node.gateway.start_again()?;
-    let mut call = node
-        .client(node.address)?
-        .start_on(queued, "GET", &target, &headers)?;
+    let mut call = node.own_client()?.start_on(queued, "GET", &target, &[])?;
     assert_eq!(call.response()?.status, 200);
     Ok(())
 }
@@ -83,13 +73,11 @@ fn a_drain_serves_who_was_accepted_and_has_not_called_yet() -> Result<()> {
 #[test]
 fn planned_restarts_fail_no_call_of_a_client_that_goes_on() -> Result<()> {
     let mut node = Node::new()?;
-    let (address, token) = (node.address, node.token.clone());
-    let client = node.client(address)?;
+    let client = node.own_client()?;
     let target = node.namespace.path("configmaps");
     let calls = thread::spawn(move || -> Result<usize> {
-        let bearer = format!("Bearer {token}");
         for number in 0..200 {
-            let answer = client.request("GET", &target, &[("Authorization", &bearer)], &[]);
+            let answer = client.request("GET", &target, &[], &[]);
             let answer = answer.with_context(|| format!("call {number}"))?;
             anyhow::ensure!(answer.status == 200, "call {number}: {}", answer.text());
         }

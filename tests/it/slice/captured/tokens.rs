@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result};
 use harness::{Cluster, Namespace, Oidc, RawClient, ScriptedNode, eventually};
 use sallyport::handover::CapturedPod;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{LIMIT, Node, captured};
 
@@ -24,7 +24,7 @@ fn a_stolen_token_is_refused_recorded_with_thief_and_victim_and_told() -> Result
     let answer = eventually("the neighbour's listener", LIMIT, || {
         Ok(node.list_at(address, &node.token).ok())
     })?;
-    let message = answer.refusal(401)?["message"].to_string();
+    let message = answer.message(401)?;
     assert!(message.contains("belongs to another pod"), "{message}");
     assert_eq!(node.list()?.status, 200);
     // Outside of any pod it is refused as well, and said to be whose it is.
@@ -52,15 +52,7 @@ fn a_stolen_token_is_refused_recorded_with_thief_and_victim_and_told() -> Result
         "/neighbour came with a token of system:serviceaccount:",
         ":coder that is bound to a pod came on the explicit listener",
     ] {
-        eventually(&format!("the alert {told:?}"), LIMIT, || {
-            let events = events.api().get(&events.path("events"))?;
-            let mut events = events["items"].as_array().into_iter().flatten();
-            let is_told = |event: &&Value| {
-                let message = event["message"].as_str().unwrap_or_default();
-                event["reason"] == "TokenTheft" && message.contains(told)
-            };
-            Ok(events.find(is_told).cloned())
-        })?;
+        events.event("TokenTheft", told)?;
     }
     Ok(())
 }

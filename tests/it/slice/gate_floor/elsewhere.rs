@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 use harness::Namespace;
 use serde_json::{Value, json};
 
-use super::{JSON, JSON_PATCH, MERGE, STRATEGIC, denied, deployment, path, pod, send};
-use crate::slice::Scene;
+use super::{JSON_PATCH, MERGE, STRATEGIC, denied, path, pod};
+use crate::slice::{JSON, Scene, deployment};
 
 /// A scene whose agent has every right in a second namespace too, where no agents run, and a policy that allows it
 /// everything everywhere.
@@ -45,7 +45,7 @@ fn nothing_new_runs_in_a_namespace_that_no_rule_names() -> Result<()> {
         (MERGE, &image),
         (JSON_PATCH, &operation),
     ] {
-        let refused = send(&here.scene, "PATCH", &shop, format, patch)?;
+        let refused = here.scene.send("PATCH", &shop, format, patch)?;
         denied(&refused, "floor-unnamed-namespace")?;
     }
     let pods = here.path("api/v1", "pods");
@@ -77,7 +77,7 @@ fn nothing_new_runs_in_a_namespace_that_no_rule_names() -> Result<()> {
             json!({"metadata": {"generateName": "job-"}, "spec": {"template": pod("x")}}),
         ),
     ] {
-        let refused = send(&here.scene, method, &target, format, &body)?;
+        let refused = here.scene.send(method, &target, format, &body)?;
         denied(&refused, "floor-unnamed-namespace").context(target)?;
     }
     let kept = here.other.api().get(&shop)?;
@@ -100,8 +100,7 @@ fn a_kind_that_nobody_knows_may_make_pods_and_needs_a_rule_that_names_its_namesp
         "apiVersion": "tests.example/v1", "kind": "Gadget", "metadata": {"name": "one"},
         "spec": {"image": "evil:1"},
     });
-    let refused = send(
-        &here.scene,
+    let refused = here.scene.send(
         "POST",
         &here.path("apis/tests.example/v1", "gadgets"),
         JSON,

@@ -8,14 +8,14 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use super::{APPLY, JSON, JSON_PATCH, MERGE, STRATEGIC, denied, deployment, guarded, path, send};
-use crate::slice::Scene;
+use super::{APPLY, JSON_PATCH, MERGE, STRATEGIC, denied, guarded, path};
+use crate::slice::{JSON, Scene, deployment};
 
 #[test]
 fn what_is_judged_by_its_object_works_with_every_patch_and_says_so_in_the_record() -> Result<()> {
     let scene = guarded()?;
     let deployments = path("apis/apps/v1", &scene.namespace, "deployments");
-    let made = send(&scene, "POST", &deployments, JSON, &deployment("shop"))?;
+    let made = scene.send("POST", &deployments, JSON, &deployment("shop"))?;
     assert_eq!(made.status, 201, "{}", made.text());
     let shop = format!("{deployments}/shop");
     let replicas = |count: u8| json!({"spec": {"replicas": count}});
@@ -33,11 +33,11 @@ fn what_is_judged_by_its_object_works_with_every_patch_and_says_so_in_the_record
         ),
         (5, &forced, APPLY, applied),
     ] {
-        let patched = send(&scene, "PATCH", target, format, &patch)?;
+        let patched = scene.send("PATCH", target, format, &patch)?;
         assert_eq!(patched.status, 200, "{format}: {}", patched.text());
         assert_eq!(patched.json()?["spec"]["replicas"], count, "{format}");
     }
-    let last = send(&scene, "PATCH", &shop, STRATEGIC, &replicas(6))?;
+    let last = scene.send("PATCH", &shop, STRATEGIC, &replicas(6))?;
     let call = scene.record(&last)?;
     for (rule, verb) in [("built-in/lookup", "get"), ("built-in/dry-run", "patch")] {
         let aside = scene.outcome_of(rule, |other| {
@@ -67,18 +67,12 @@ fn a_dry_run_in_the_wrong_place_is_no_dry_run() -> Result<()> {
     assert_eq!(rehearsed.status, 200, "{}", rehearsed.text());
     // Beside a body, the query does not count: this would delete.
     let body = json!({"gracePeriodSeconds": 0});
-    let refused = send(
-        &scene,
-        "DELETE",
-        &format!("{target}?dryRun=All"),
-        JSON,
-        &body,
-    )?;
+    let refused = scene.send("DELETE", &format!("{target}?dryRun=All"), JSON, &body)?;
     denied(&refused, "rehearse/only-dry-runs")?;
     let refused = scene.call("DELETE", &target, &[])?;
     denied(&refused, "rehearse/only-dry-runs")?;
     let body = json!({"dryRun": ["All"]});
-    let rehearsed = send(&scene, "DELETE", &target, JSON, &body)?;
+    let rehearsed = scene.send("DELETE", &target, JSON, &body)?;
     assert_eq!(rehearsed.status, 200, "{}", rehearsed.text());
     scene
         .kubectl()?
@@ -88,7 +82,7 @@ fn a_dry_run_in_the_wrong_place_is_no_dry_run() -> Result<()> {
         .namespace
         .path("serviceaccounts/coder/token?dryRun=All");
     let request = json!({"spec": {"audiences": ["https://kubernetes.default.svc"]}});
-    let refused = send(&scene, "POST", &token, JSON, &request)?;
+    let refused = scene.send("POST", &token, JSON, &request)?;
     denied(&refused, "floor-token-audience")
 }
 
@@ -150,7 +144,7 @@ fn an_object_that_changes_meanwhile_is_judged_again() -> Result<()> {
                 ),
             ] {
                 for _ in 0..5 {
-                    let answer = send(&scene, "PATCH", &target, format, &patch)?;
+                    let answer = scene.send("PATCH", &target, format, &patch)?;
                     ensure!(
                         matches!(answer.status, 200 | 409 | 422),
                         "{format}: {} {}",
@@ -177,12 +171,12 @@ fn an_object_that_changes_meanwhile_is_judged_again() -> Result<()> {
             json!([{"op": "remove", "path": "/data/locked"}]),
         ),
     ] {
-        let refused = send(&scene, "PATCH", &target, format, &patch)?;
+        let refused = scene.send("PATCH", &target, format, &patch)?;
         denied(&refused, "protect/locked").with_context(|| format.to_owned())?;
     }
     let mut unlocked = scene.configmap("busy")?;
     unlocked["data"] = json!({});
-    let refused = send(&scene, "PUT", &target, JSON, &unlocked)?;
+    let refused = scene.send("PUT", &target, JSON, &unlocked)?;
     denied(&refused, "protect/locked")?;
     Ok(())
 }

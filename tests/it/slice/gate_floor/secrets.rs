@@ -3,10 +3,8 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{
-    APPLY, JSON, JSON_PATCH, MERGE, STRATEGIC, YAML, denied, deployment, guarded, merge, path, pod,
-    send, send_bytes,
-};
+use super::{APPLY, JSON_PATCH, MERGE, STRATEGIC, YAML, denied, guarded, merge, path, pod};
+use crate::slice::{JSON, deployment};
 
 #[test]
 fn a_pod_reads_no_secret_that_its_maker_may_not_get() -> Result<()> {
@@ -16,20 +14,20 @@ fn a_pod_reads_no_secret_that_its_maker_may_not_get() -> Result<()> {
     for (name, spec) in readers("db") {
         let mut pod = pod("reader");
         merge(&mut pod["spec"], &spec);
-        let refused = send(&scene, "POST", &pods, JSON, &pod)?;
+        let refused = scene.send("POST", &pods, JSON, &pod)?;
         denied(&refused, "guard/no-database-password").context(name)?;
         let yaml = serde_json::to_string_pretty(&pod)?;
-        let refused = send_bytes(&scene, "POST", &pods, YAML, yaml.as_bytes())?;
+        let refused = scene.send_bytes("POST", &pods, YAML, yaml.as_bytes())?;
         denied(&refused, "guard/no-database-password").context(name)?;
         let mut deployment = deployment("reader");
         merge(&mut deployment["spec"]["template"]["spec"], &spec);
-        let refused = send(&scene, "POST", &deployments, JSON, &deployment)?;
+        let refused = scene.send("POST", &deployments, JSON, &deployment)?;
         denied(&refused, "guard/no-database-password").context(name)?;
     }
     let (_, spec) = readers("public").swap_remove(0);
     let mut pod = pod("reader");
     merge(&mut pod["spec"], &spec);
-    let made = send(&scene, "POST", &pods, JSON, &pod)?;
+    let made = scene.send("POST", &pods, JSON, &pod)?;
     assert_eq!(made.status, 201, "{}", made.text());
     Ok(())
 }
@@ -38,7 +36,7 @@ fn a_pod_reads_no_secret_that_its_maker_may_not_get() -> Result<()> {
 fn a_patch_does_not_slip_a_secret_into_what_runs() -> Result<()> {
     let scene = guarded()?;
     let deployments = path("apis/apps/v1", &scene.namespace, "deployments");
-    let made = send(&scene, "POST", &deployments, JSON, &deployment("shop"))?;
+    let made = scene.send("POST", &deployments, JSON, &deployment("shop"))?;
     assert_eq!(made.status, 201, "{}", made.text());
     let shop = format!("{deployments}/shop");
     let from = json!([{"secretRef": {"name": "db"}}]);
@@ -67,12 +65,12 @@ fn a_patch_does_not_slip_a_secret_into_what_runs() -> Result<()> {
         (&shop, JSON_PATCH, &stitched),
         (&forced, APPLY, &apply),
     ] {
-        let refused = send(&scene, "PATCH", target, format, patch)?;
+        let refused = scene.send("PATCH", target, format, patch)?;
         denied(&refused, "guard/no-database-password").with_context(|| format.to_owned())?;
     }
     let negative =
         json!([{"op": "add", "path": "/spec/template/spec/containers/-1/envFrom", "value": from}]);
-    let refused = send(&scene, "PATCH", &shop, JSON_PATCH, &negative)?;
+    let refused = scene.send("PATCH", &shop, JSON_PATCH, &negative)?;
     denied(&refused, "unreadable-body")?;
     let kept = scene.namespace.api().get(&shop)?;
     assert!(!kept.to_string().contains("secretRef"), "{kept}");

@@ -47,8 +47,7 @@ fn streams_that_are_opened_and_reset_at_once_harm_their_own_connection_alone() -
             .with_context(|| format!("round {round}"))?;
     }
     drop((frames, bystander));
-    let grown = scene.gateway.resident_bytes()?.saturating_sub(before);
-    assert!(grown < 64 << 20, "{grown} bytes more");
+    scene.gateway.grows_by_less_than(before, 64 << 20)?;
     assert_unharmed(&scene)?;
     assert_everything_heard_was_allowed(&scene)
 }
@@ -103,8 +102,7 @@ fn a_head_without_an_end_ends_its_connection() -> Result<()> {
         while frames.write_bytes(&parts).is_ok() {}
         frames.end()?;
     }
-    let grown = scene.gateway.resident_bytes()?.saturating_sub(before);
-    assert!(grown < 32 << 20, "{grown} bytes more");
+    scene.gateway.grows_by_less_than(before, 32 << 20)?;
     assert_unharmed(&scene)?;
     assert_nothing_slipped_through(&scene)
 }
@@ -146,8 +144,7 @@ fn pings_and_settings_without_number_are_answered_and_cost_nothing() -> Result<(
         }
     }
     agent.assert_goes_on(&mut frames)?;
-    let grown = scene.gateway.resident_bytes()?.saturating_sub(before);
-    assert!(grown < 16 << 20, "{grown} bytes more");
+    scene.gateway.grows_by_less_than(before, 16 << 20)?;
     drop(frames);
     assert_unharmed(&scene)
 }
@@ -191,8 +188,7 @@ fn readers_that_open_no_window_hold_nobody_up_and_leave_nothing_behind() -> Resu
     let small = format!("{}/paint", agent.path);
     let stream = others.request(&agent.head("GET", &small, &[]))?;
     assert_eq!(others.answer(stream)?.status, 200);
-    let grown = scene.gateway.resident_bytes()?.saturating_sub(before);
-    assert!(grown < 96 << 20, "{grown} bytes more");
+    scene.gateway.grows_by_less_than(before, 96 << 20)?;
     drop((frames, others));
 
     let aborted = eventually("the outcome of every stalled call", LIMIT, || {

@@ -156,11 +156,9 @@ fn a_watch_over_websocket_is_refused_under_a_masked_view() -> Result<()> {
         Ok(settings.with_policy("masked.yaml", &policy(&namespace.name)))
     })?;
     let target = scene.namespace.path("secrets?watch=true");
-    let bearer = format!("Bearer {}", scene.token);
     let refused = scene
-        .gateway
-        .client()?
-        .websocket(&target, &[("Authorization", &bearer)])
+        .agent()?
+        .websocket(&target, &[])
         .err()
         .context("it was upgraded")?
         .to_string();

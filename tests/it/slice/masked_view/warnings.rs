@@ -7,7 +7,7 @@ use harness::eventually;
 use serde_json::json;
 
 use super::{CANARY, scene};
-use crate::slice::Scene;
+use crate::slice::{JSON, Scene};
 
 /// Warns of every ConfigMap and Secret of the namespace, and quotes it.
 struct Talker<'a> {
@@ -44,13 +44,8 @@ impl<'a> Talker<'a> {
     /// What an agent is warned of that creates an object with this note.
     fn warns(&self, resource: &str, name: &str, note: &str) -> Result<String> {
         let object = json!({"metadata": {"name": name, "annotations": {"note": note}}});
-        let headers = [("Content-Type", "application/json")];
         let target = self.scene.namespace.path(resource);
-        let body = serde_json::to_vec(&object)?;
-        let answer = self
-            .scene
-            .start("POST", &target, &headers, &body)?
-            .response()?;
+        let answer = self.scene.send("POST", &target, JSON, &object)?;
         ensure!(answer.status == 201, "{}", answer.text());
         let warnings = answer.headers.iter().filter(|(name, _)| name == "warning");
         Ok(warnings
