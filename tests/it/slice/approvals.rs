@@ -119,11 +119,15 @@ impl Asked {
         eventually("calls that are held", SOON, || {
             // Store and log: by the last, the first may have been shipped.
             let all = self.scene.gateway.audit_list(&[])?;
-            let held = all
-                .iter()
-                .filter(|call| call["approval"]["state"] == "pending");
+            let held = all.iter().filter(|call| is_call(call, "pending"));
             Ok((held.count() == calls).then_some(()))
         })
+    }
+
+    /// The outcome of the call whose approval is in this state.
+    fn outcome(&self, state: &str) -> Result<Value> {
+        let what = format!("a call whose approval is {state}");
+        self.scene.outcome_of(&what, |row| is_call(row, state))
     }
 
     /// The request as it is.
@@ -179,6 +183,12 @@ impl Asked {
 /// Nobody has said anything to it, and somebody waits.
 fn is_open(request: &Value) -> bool {
     request["status"]["votes"] == json!([]) && request["status"]["withdrawnAt"].is_null()
+}
+
+/// Whether a record is of a call whose approval is in this state: what becomes of another test's BreakGlass is recorded
+/// by every gateway.
+pub(super) fn is_call(record: &Value, state: &str) -> bool {
+    record["objectRef"]["resource"] != "breakglasses" && record["approval"]["state"] == state
 }
 
 /// The call was not sent, and people are asked about it.

@@ -71,9 +71,7 @@ fn person_lists_sees_and_approves_from_a_terminal() -> Result<()> {
         let said = sallyport.run(&approve)?.success()?;
         assert!(said.starts_with("approved by "), "{said}");
         agent.join().expect("kubectl ran")?.success()?;
-        let call = asked
-            .scene
-            .outcome_of("the call", |call| call["approval"]["state"] == "approved")?;
+        let call = asked.outcome("approved")?;
         assert_eq!(call["approval"]["reason"], "Friday");
         assert_eq!(sallyport.run(&["wait", &key])?.status, 0);
         let late = sallyport

@@ -61,9 +61,7 @@ fn denied_call_says_by_whom_and_why_and_is_not_sent_when_repeated() -> Result<()
         assert!(again.contains("denied by bob"), "{again}");
         assert_eq!(asked.requests()?.len(), 1);
         assert!(!asked.exists("web")?);
-        let call = asked.scene.outcome_of("the denied call", |call| {
-            call["approval"]["state"] == "denied"
-        })?;
+        let call = asked.outcome("denied")?;
         assert_eq!(call["decision"], "deny");
         assert_eq!(call["responseStatus"]["code"], 403);
         Ok(())
@@ -84,9 +82,7 @@ fn who_asks_does_not_approve_and_neither_does_an_agent() -> Result<()> {
         assert!(!asked.exists("web")?);
         asked.vote(&request, &approval("ann"))?;
         agent.join().expect("kubectl ran")?.success()?;
-        let call = asked
-            .scene
-            .outcome_of("the call", |call| call["approval"]["state"] == "approved")?;
+        let call = asked.outcome("approved")?;
         assert_eq!(call["approval"]["by"], "ann");
         Ok(())
     })
@@ -139,9 +135,7 @@ fn two_people_are_two_people() -> Result<()> {
         assert!(!asked.exists("web")?);
         asked.vote(&request, &approval("bob"))?;
         agent.join().expect("kubectl ran")?.success()?;
-        let call = asked
-            .scene
-            .outcome_of("the call", |call| call["approval"]["state"] == "approved")?;
+        let call = asked.outcome("approved")?;
         assert_eq!(call["approval"]["by"], "ann, bob");
         Ok(())
     })
@@ -216,9 +210,7 @@ fn client_that_leaves_withdraws_its_question() -> Result<()> {
     asked.request("its withdrawal", |one| {
         !one["status"]["withdrawnAt"].is_null()
     })?;
-    let call = asked.scene.outcome_of("the call that was left", |call| {
-        call["approval"]["state"] == "withdrawn"
-    })?;
+    let call = asked.outcome("withdrawn")?;
     assert_eq!(call["outcome"], "aborted");
     // Too late, and for nobody.
     asked.vote(&request, &approval("ann"))?;

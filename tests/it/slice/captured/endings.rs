@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{LIMIT, Node};
 use crate::slice::{
     JSON,
-    approvals::asking,
+    approvals::{asking, is_call},
     stops::{Stopped, with_objects},
 };
 
@@ -53,8 +53,7 @@ fn a_terminal_and_a_held_call_end_with_their_pod() -> Result<()> {
     eventually("the held call", LIMIT, || {
         // Store and log: in the log alone, a hold whose intent has been shipped is a record of nothing known.
         let calls = node.gateway.audit_list(&[])?;
-        let mut calls = calls.into_iter();
-        Ok(calls.find(|call| call["approval"]["state"] == "pending"))
+        Ok(calls.into_iter().find(|call| is_call(call, "pending")))
     })?;
 
     node.agent.gone(&node.pod.uid);
