@@ -116,9 +116,13 @@ impl Asked {
 
     /// Waits until so many calls are recorded as held: their request is there before that.
     fn wait_for_held(&self, calls: usize) -> Result<()> {
+        self.wait_for_held_by(&self.scene.gateway, calls)
+    }
+
+    fn wait_for_held_by(&self, gateway: &Gateway, calls: usize) -> Result<()> {
         eventually("calls that are held", SOON, || {
             // Store and log: by the last, the first may have been shipped.
-            let all = self.scene.gateway.audit_list(&[])?;
+            let all = gateway.audit_list(&[])?;
             let held = all.iter().filter(|call| is_call(call, "pending"));
             Ok((held.count() == calls).then_some(()))
         })

@@ -13,6 +13,8 @@ fn nothing_is_sent_while_the_api_server_is_away_and_what_was_approved_meanwhile_
     let asked = Asked::with_settings("{hold: 120s}", |settings, _| settings.through(&relay))?;
     let mut waiting = asked.scene.start_configmap("held", "green")?;
     let request = asked.open_request()?;
+    // Before that, the API server's answer to the question may be lost.
+    asked.wait_for_held(1)?;
 
     relay.go_down();
     let refused = asked.scene.post_configmap("other", "green")?;
@@ -28,7 +30,8 @@ fn nothing_is_sent_while_the_api_server_is_away_and_what_was_approved_meanwhile_
     asked.vote(&request, &approval("ann"))?;
 
     relay.come_back();
-    assert_eq!(waiting.response()?.status, 201);
+    let made = waiting.response()?;
+    assert_eq!(made.status, 201, "{}", made.text());
     let mut waiting = asked.scene.start_configmap("other", "green")?;
     asked.vote(&asked.open_request()?, &approval("ann"))?;
     assert_eq!(waiting.response()?.status, 201);

@@ -312,6 +312,7 @@ fn policy_that_denies_meanwhile_ends_the_hold() -> Result<()> {
     let asked = Asked::with("{hold: 60s}")?;
     let mut call = asked.scene.start_configmap("web", "green")?;
     let request = asked.open_request()?;
+    asked.wait_for_held(1)?;
     let deny = asking(&asked.scene.namespace.name, "{}")
         .replace("effect: RequireApproval", "effect: Deny")
         .replace("    approval: {}\n", "");

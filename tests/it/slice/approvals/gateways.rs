@@ -125,6 +125,7 @@ fn hold_outlives_an_api_server_that_is_away() -> Result<()> {
     let asked = Asked::with_settings("{hold: 120s}", |settings, _| settings.through(&relay))?;
     let mut waiting = asked.scene.start_configmap("web", "green")?;
     let request = asked.open_request()?;
+    asked.wait_for_held(1)?;
     relay.hold();
     relay.cut();
     asked.vote(&request, &approval("ann"))?;
@@ -155,6 +156,7 @@ fn drain_answers_what_is_held_and_keeps_the_question() -> Result<()> {
     let mut asked = Asked::with("{hold: 120s}")?;
     let mut waiting = asked.scene.start_configmap("web", "green")?;
     let request = asked.open_request()?;
+    asked.wait_for_held(1)?;
     asked.scene.gateway.terminate()?;
     let message = waiting.response()?.message(403)?;
     assert!(

@@ -39,10 +39,11 @@ fn calls_that_two_gateways_hold_end_with_the_stop_and_a_later_approval_lets_noth
     for (gateway, name) in gateways.into_iter().zip(names) {
         held.push(asked.begin(gateway, name)?);
     }
-    eventually("both questions", SOON, || {
-        Ok((asked.requests()?.len() == 2).then_some(()))
-    })?;
+    for gateway in gateways {
+        asked.wait_for_held_by(gateway, 1)?;
+    }
     let requests = asked.requests()?;
+    assert_eq!(requests.len(), 2, "{requests:#?}");
 
     let account = format!("system:serviceaccount:{}:coder", asked.scene.namespace.name);
     let stop = Stopped::new(&asked.scene.cluster, &json!({"agent": account}))?;
