@@ -189,14 +189,23 @@ spec:
 #[test]
 fn gateway_does_its_work_with_the_rights_of_its_service_account() -> Result<()> {
     let site = Site::new()?;
-    let own = &site.site.own;
-    let carol = format!("carol-{}", own.name);
-    let person = site.person(&carol)?;
+    it_asks_and_uses_an_approval(&site)?;
+    it_withdraws_what_nobody_waits_for(&site)?;
+    it_tells_of_what_it_denied(&site)?;
+    it_stops_who_reads_a_decoy(&site)?;
+    let log = site.gateway.log();
+    assert!(!log.contains("forbidden"), "{log}");
+    Ok(())
+}
 
+fn it_asks_and_uses_an_approval(site: &Site) -> Result<()> {
+    let namespace = &site.site.own.name;
+    let carol = format!("carol-{namespace}");
+    let person = site.person(&carol)?;
     let mut waiting = site.create_map("web")?;
     let asked = site.request("web", |_| true)?;
     let name = asked["metadata"]["name"].as_str().context("a name")?;
-    let approve = ["approvals", "approve", "-n", &own.name, name, "--yes"];
+    let approve = ["approvals", "approve", "-n", namespace, name, "--yes"];
     person.run(&approve)?.success()?;
     let made = waiting.response()?;
     ensure!(
@@ -207,17 +216,26 @@ fn gateway_does_its_work_with_the_rights_of_its_service_account() -> Result<()> 
     );
     let used = site.request("web", |one| one["status"]["uses"][0].is_object())?;
     assert_eq!(used["status"]["votes"][0]["by"], carol.as_str(), "{used:#}");
+    Ok(())
+}
 
+fn it_withdraws_what_nobody_waits_for(site: &Site) -> Result<()> {
     let left = site.create_map("other")?;
     site.request("other", |_| true)?;
     drop(left);
     site.request("other", |one| !one["status"]["withdrawnAt"].is_null())?;
+    Ok(())
+}
 
+fn it_tells_of_what_it_denied(site: &Site) -> Result<()> {
     let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles/any";
     let denied = site.start("PATCH", roles, &json!({}))?.response()?;
     denied.refusal(403)?;
-    site.alert("CriticalDenied")?;
+    site.alert("CriticalDenied").map(drop)
+}
 
+fn it_stops_who_reads_a_decoy(site: &Site) -> Result<()> {
+    let own = &site.site.own;
     let _with_decoys = site.site.installation.rights_of_the_gateway()?;
     let binding = json!({
         "metadata": {"name": format!("decoys-{}", own.name)},
@@ -235,8 +253,5 @@ fn gateway_does_its_work_with_the_rights_of_its_service_account() -> Result<()> 
         .delete(&format!("{BINDINGS}/decoys-{}", own.name))?;
     site.may_stop(false)?;
     assert_eq!(stop?["spec"]["by"], GATEWAY);
-    site.alert("DecoyRead")?;
-    let log = site.gateway.log();
-    assert!(!log.contains("forbidden"), "{log}");
-    Ok(())
+    site.alert("DecoyRead").map(drop)
 }

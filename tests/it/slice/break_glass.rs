@@ -34,17 +34,64 @@ spec:
 }
 
 /// The command line of a person whom RBAC lets do everything.
-fn person(cluster: &Cluster, name: &str) -> Result<(tempfile::TempDir, Sallyport)> {
-    let mut config = cluster.kubeconfig_as(name)?;
-    config["users"][0]["user"]["as-groups"] = json!(["system:masters"]);
-    let directory = tempfile::tempdir()?;
-    let path = directory.path().join("config");
-    fs::write(&path, config.to_string())?;
-    Ok((directory, Sallyport::with_kubeconfig(&path)?))
+struct Person {
+    sallyport: Sallyport,
+    _home: tempfile::TempDir,
 }
 
-fn scene() -> Result<Scene> {
-    scene_with(|settings| settings)
+impl Person {
+    fn new(cluster: &Cluster, name: &str) -> Result<Self> {
+        let mut config = cluster.kubeconfig_as(name)?;
+        config["users"][0]["user"]["as-groups"] = json!(["system:masters"]);
+        let home = tempfile::tempdir()?;
+        let path = home.path().join("config");
+        fs::write(&path, config.to_string())?;
+        Ok(Self {
+            sallyport: Sallyport::with_kubeconfig(&path)?,
+            _home: home,
+        })
+    }
+
+    /// `sallyport break-glass`.
+    fn runs(&self, arguments: &[&str]) -> Result<Output> {
+        self.sallyport.run(&[&["break-glass"], arguments].concat())
+    }
+
+    /// Asks for this agent in all namespaces, and gives the name of what waits for a second person.
+    fn asks(&self, agent: &str, lasts: &str) -> Result<String> {
+        let why = ["open", "--reason", "incident 7"];
+        let whom = ["--agent", agent, "-n", "*", "--for", lasts];
+        let text = self.runs(&[&why[..], &whom].concat())?.success()?;
+        let words: Vec<_> = text.split_whitespace().collect();
+        let name = words.get(1).with_context(|| text.clone())?;
+        assert!(text.contains("waits for a second person"), "{text}");
+        Ok((*name).to_owned())
+    }
+
+    fn approves(&self, name: &str) -> Result<Output> {
+        self.runs(&["approve", name, "--reason", "I see it too", "--yes"])
+    }
+}
+
+/// An agent that may not delete `keep`, and two people.
+struct Site {
+    scene: Scene,
+    account: String,
+    ann: Person,
+    bob: Person,
+}
+
+impl Site {
+    fn with(change: impl FnOnce(Settings) -> Settings) -> Result<Self> {
+        let scene = scene_with(change)?;
+        scene.create_configmap("keep")?;
+        Ok(Self {
+            account: format!("system:serviceaccount:{}:coder", scene.namespace.name),
+            ann: Person::new(&scene.cluster, "ann")?,
+            bob: Person::new(&scene.cluster, "bob")?,
+            scene,
+        })
+    }
 }
 
 fn scene_with(change: impl FnOnce(Settings) -> Settings) -> Result<Scene> {
@@ -79,51 +126,35 @@ impl Scene {
     }
 }
 
-/// Of what `break-glass open` said.
-fn asked(said: Output) -> Result<String> {
-    let text = said.success()?;
-    let words: Vec<_> = text.split_whitespace().collect();
-    let name = words.get(1).with_context(|| text.clone())?;
-    assert!(text.contains("waits for a second person"), "{text}");
-    Ok((*name).to_owned())
-}
-
 #[test]
 fn two_people_let_an_agent_pass_for_a_while_and_the_floor_and_stops_stay() -> Result<()> {
-    let scene = scene()?;
-    scene.create_configmap("keep")?;
-    let (_ann_home, ann) = person(&scene.cluster, "ann")?;
-    let (_bob_home, bob) = person(&scene.cluster, "bob")?;
-    let account = format!("system:serviceaccount:{}:coder", scene.namespace.name);
-    let open = |lasts: &str| {
-        let reason = "incident 7";
-        let whom = ["--agent", &account, "-n", "*", "--for", lasts];
-        asked(ann.run(&[&["break-glass", "open", "--reason", reason], &whom[..]].concat())?)
-    };
+    let site = Site::with(|settings| settings)?;
+    let name = nothing_opens_by_one_person(&site)?;
+    it_passes_loudly(&site, &name)?;
+    the_floor_and_stops_stay(&site)?;
+    what_runs_by_it_ends_with_it(&site, &name)?;
+    the_clock_closes_it(&site)
+}
+
+/// Nor by the same person twice.
+fn nothing_opens_by_one_person(site: &Site) -> Result<String> {
+    let scene = &site.scene;
     let denied = scene.delete_keep()?.message(403)?;
     assert!(denied.contains("developer/keep"), "{denied}");
-
-    // One person is not enough, nor is the same person twice.
-    let name = open("10m")?;
+    let name = site.ann.asks(&site.account, "10m")?;
     assert_eq!(scene.glass_row(&name, "ask")?["user"]["username"], "ann");
     scene.delete_keep()?.refusal(403)?;
-    let own = ann
-        .run(&["break-glass", "approve", &name, "--yes"])?
-        .failure()?;
+    let own = site.ann.approves(&name)?.failure()?;
     assert!(own.contains("a second person must approve"), "{own}");
+    Ok(name)
+}
 
-    let approve = [
-        "break-glass",
-        "approve",
-        &name,
-        "--reason",
-        "I see it too",
-        "--yes",
-    ];
-    let said = bob.run(&approve)?.success()?;
+fn it_passes_loudly(site: &Site, name: &str) -> Result<()> {
+    let scene = &site.scene;
+    let said = site.bob.approves(name)?.success()?;
     assert!(said.contains("is open until"), "{said}");
-    assert_eq!(scene.glass_row(&name, "vote")?["approval"]["by"], "bob");
-    scene.glass_row(&name, "open")?;
+    assert_eq!(scene.glass_row(name, "vote")?["approval"]["by"], "bob");
+    scene.glass_row(name, "open")?;
     let passed = scene.delete_keep()?;
     assert_eq!(passed.status, 200, "{}", passed.text());
     let warning = passed.header("warning").context("it warns")?;
@@ -143,16 +174,16 @@ fn two_people_let_an_agent_pass_for_a_while_and_the_floor_and_stops_stay() -> Re
     );
     let reasons = row["riskReasons"].to_string();
     assert!(reasons.contains("denies it"), "{reasons}");
-    assert_eq!(
-        scene.gateway.metric("sallyport_break_glass_calls_total")?,
-        1.0
-    );
-    scene.namespace.event("BreakGlassUsed", "")?;
+    let counted = scene.gateway.metric("sallyport_break_glass_calls_total")?;
+    assert_eq!(counted, 1.0);
+    scene.namespace.event("BreakGlassUsed", "").map(drop)
+}
 
-    // The floor and stops.
+fn the_floor_and_stops_stay(site: &Site) -> Result<()> {
+    let scene = &site.scene;
     let floor = scene.call("GET", OWN_SECRETS, &[])?.message(403)?;
     assert!(floor.contains("floor-own-namespace"), "{floor}");
-    let stop = Stopped::new(&scene.cluster, &json!({"agent": account}))?;
+    let stop = Stopped::new(&scene.cluster, &json!({"agent": site.account}))?;
     eventually("the stop", SOON, || {
         let answer = scene.list()?;
         Ok(answer.text().contains("AgentStop/").then_some(()))
@@ -160,15 +191,18 @@ fn two_people_let_an_agent_pass_for_a_while_and_the_floor_and_stops_stay() -> Re
     stop.lift()?;
     eventually("the resumed agent", SOON, || {
         Ok((scene.list()?.status == 200).then_some(()))
-    })?;
+    })
+}
 
-    // What runs by it alone ends with it, also where people would be asked.
+/// Also where people would be asked.
+fn what_runs_by_it_ends_with_it(site: &Site, name: &str) -> Result<()> {
+    let scene = &site.scene;
     let (mut watch, head) = scene.watch_maps()?;
     assert_eq!(head.status, 200);
-    let close = ["break-glass", "close", &name, "--reason", "it is over"];
-    assert!(bob.run(&close)?.success()?.contains("is closed"));
+    let close = ["close", name, "--reason", "it is over"];
+    assert!(site.bob.runs(&close)?.success()?.contains("is closed"));
     watch.body(&head).context("the watch ends in order")?;
-    assert_eq!(scene.glass_row(&name, "close")?["user"]["username"], "bob");
+    assert_eq!(scene.glass_row(name, "close")?["user"]["username"], "bob");
     scene.delete_keep()?.refusal(403)?;
     assert_eq!(scene.watch_maps()?.1.status, 403);
     let ended = scene.outcome_of("the watch", |call| {
@@ -176,15 +210,18 @@ fn two_people_let_an_agent_pass_for_a_while_and_the_floor_and_stops_stay() -> Re
     })?;
     let why = ended["responseStatus"]["message"].to_string();
     assert!(why.contains("is over"), "{ended:#}");
-    let late = bob.run(&approve)?.failure()?;
+    let late = site.bob.approves(name)?.failure()?;
     assert!(late.contains("make another one"), "{late}");
-    let list = ann.run(&["break-glass", "list"])?.success()?;
-    assert!(list.contains(&name) && list.contains("Closed"), "{list}");
+    let list = site.ann.runs(&["list"])?.success()?;
+    assert!(list.contains(name) && list.contains("Closed"), "{list}");
+    Ok(())
+}
 
-    // The clock closes it too, and ends what runs by it.
-    let short = open("15s")?;
-    bob.run(&["break-glass", "approve", &short, "--yes"])?
-        .success()?;
+/// And ends what runs by it.
+fn the_clock_closes_it(site: &Site) -> Result<()> {
+    let scene = &site.scene;
+    let short = site.ann.asks(&site.account, "15s")?;
+    site.bob.approves(&short)?.success()?;
     let (mut watch, head) = eventually("the second opening", SOON, || {
         let (watch, head) = scene.watch_maps()?;
         Ok((head.status == 200).then_some((watch, head)))
@@ -200,17 +237,12 @@ fn two_people_let_an_agent_pass_for_a_while_and_the_floor_and_stops_stay() -> Re
 #[test]
 fn a_gateway_opens_and_closes_by_its_own_clock() -> Result<()> {
     const MINUTE: i64 = 60;
-    let mut scene = scene_with(|settings| settings.with_clock(-5 * MINUTE))?;
-    scene.create_configmap("keep")?;
+    let mut site = Site::with(|settings| settings.with_clock(-5 * MINUTE))?;
+    let scene = &mut site.scene;
     // For a clock that is behind, a new token is none yet.
     scene.gateway.set_clock(0)?;
     assert_eq!(scene.list()?.status, 200);
-    let (_ann_home, ann) = person(&scene.cluster, "ann")?;
-    let (_bob_home, bob) = person(&scene.cluster, "bob")?;
-    let account = format!("system:serviceaccount:{}:coder", scene.namespace.name);
-    let whom = ["--agent", &account, "-n", "*", "--for", "10m"];
-    let open = ["break-glass", "open", "--reason", "incident 8"];
-    let name = asked(ann.run(&[&open[..], &whom].concat())?)?;
+    let name = site.ann.asks(&site.account, "10m")?;
     scene.glass_row(&name, "ask")?;
     // A token that is known for the next seconds, also to a clock for which it is none yet.
     scene.token = scene
@@ -218,8 +250,7 @@ fn a_gateway_opens_and_closes_by_its_own_clock() -> Result<()> {
         .token("coder", "sallyport", Some(&scene.pod))?;
     assert_eq!(scene.list()?.status, 200);
     scene.gateway.set_clock(-5 * MINUTE)?;
-    let approve = ["break-glass", "approve", &name, "--yes"];
-    bob.run(&approve)?.success()?;
+    site.bob.approves(&name)?.success()?;
     scene.glass_row(&name, "vote")?;
     scene.delete_keep()?.refusal(403)?;
     scene.gateway.set_clock(0)?;

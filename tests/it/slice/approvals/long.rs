@@ -1,9 +1,13 @@
 //! Real clients whose calls are held for longer than any of them waits for an answer to a ping.
 
-use std::{thread, time::Duration};
+use std::{
+    thread::{self, Scope, ScopedJoinHandle},
+    time::Duration,
+};
 
 use anyhow::Result;
 use harness::{GoClient, Tools, of_tier};
+use serde_json::json;
 
 use super::*;
 
@@ -25,63 +29,93 @@ client.CoreV1Api().create_namespaced_config_map(namespace, body)
 
 const HTTP1: (&str, &str) = ("DISABLE_HTTP2", "1");
 
+/// Clients of HTTP/2 and of HTTP/1.1, each of which makes one ConfigMap.
+struct Clients {
+    kubectls: [Kubectl; 2],
+    gos: [GoClient; 2],
+    tools: Tools,
+    namespace: String,
+}
+
+const NAMES: [&str; 5] = ["kubectl", "kubectl1", "go", "go1", "python"];
+
+impl Clients {
+    fn of(asked: &Asked) -> Result<Self> {
+        let (scene, namespace) = (&asked.scene, &asked.scene.namespace.name);
+        let kubectl = scene.kubectl()?;
+        let go = || GoClient::new(&kubectl.kubeconfig(), namespace);
+        Ok(Self {
+            gos: [go()?, go()?.with_variable(HTTP1.0, HTTP1.1)],
+            kubectls: [kubectl, scene.kubectl()?.with_variable(HTTP1.0, HTTP1.1)],
+            tools: Tools::from_env()?,
+            namespace: namespace.clone(),
+        })
+    }
+
+    /// All at once, which goes on meanwhile.
+    fn start<'s, 'e>(
+        &'e self,
+        threads: &'s Scope<'s, 'e>,
+    ) -> [ScopedJoinHandle<'s, Result<Output>>; 5] {
+        let [kubectl, kubectl1] = &self.kubectls;
+        let [go, go1] = &self.gos;
+        let create = |kubectl: &'e Kubectl, name: &'e str| {
+            threads.spawn(move || kubectl.run(&["create", "configmap", name]))
+        };
+        [
+            create(kubectl, NAMES[0]),
+            create(kubectl1, NAMES[1]),
+            threads.spawn(|| go.run(&["create", NAMES[2]], &[])),
+            threads.spawn(|| go1.run(&["create", NAMES[3]], &[])),
+            threads.spawn(|| {
+                let kubeconfig = kubectl.kubeconfig().display().to_string();
+                self.tools
+                    .run_python(PYTHON, &[&kubeconfig, &self.namespace])
+            }),
+        ]
+    }
+}
+
+/// What Go clients say of the protocols that they spoke.
+fn protocols(said: &str) -> Vec<Value> {
+    said.lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .map(|mut line| line["protocols"].take())
+        .collect()
+}
+
 #[test]
 fn clients_that_are_held_for_long_are_answered_and_nothing_is_sent_twice() -> Result<()> {
     let asked = Asked::with("{hold: 300s}")?;
-    let namespace = &asked.scene.namespace.name;
-    let kubectl = asked.scene.kubectl()?;
-    let kubectl1 = asked.scene.kubectl()?.with_variable(HTTP1.0, HTTP1.1);
-    let kubeconfig = kubectl.kubeconfig();
-    let go = GoClient::new(&kubeconfig, namespace)?;
-    let go1 = GoClient::new(&kubeconfig, namespace)?.with_variable(HTTP1.0, HTTP1.1);
-    let (tools, path) = (Tools::from_env()?, kubeconfig.display().to_string());
-    let names = ["kubectl", "kubectl1", "go", "go1", "python"];
-    thread::scope(|threads| {
-        let create = |kubectl, name| {
-            let create = ["create", "configmap", name];
-            threads.spawn(move || Kubectl::run(kubectl, &create))
-        };
-        let clients = [
-            create(&kubectl, names[0]),
-            create(&kubectl1, names[1]),
-            threads.spawn(|| go.run(&["create", "go"], &[])),
-            threads.spawn(|| go1.run(&["create", "go1"], &[])),
-            threads.spawn(|| tools.run_python(PYTHON, &[&path, namespace])),
-        ];
-        asked.wait_for_held(clients.len())?;
+    let clients = Clients::of(&asked)?;
+    let said = thread::scope(|threads| {
+        let running = clients.start(threads);
+        asked.wait_for_held(running.len())?;
         // How long they are held is what this is about.
         thread::sleep(held());
         for request in asked.requests()? {
-            assert_eq!(request["status"]["votes"], serde_json::json!([]));
+            assert_eq!(request["status"]["votes"], json!([]));
             asked.vote(&request, &approval("ann"))?;
         }
-        let mut protocols = Vec::new();
-        for client in clients {
-            let said = client.join().expect("the client ran")?.success()?;
-            let lines = said
-                .lines()
-                .filter_map(|line| serde_json::from_str(line).ok());
-            protocols.extend(lines.map(|line: Value| line["protocols"].clone()));
-        }
-        assert_eq!(
-            protocols,
-            [
-                serde_json::json!({"HTTP/2.0": 1}),
-                serde_json::json!({"HTTP/1.1": 1})
-            ]
-        );
-        anyhow::Ok(())
+        let said = running.map(|client| client.join().expect("the client ran")?.success());
+        said.into_iter().collect::<Result<Vec<_>>>()
     })?;
+    let spoken: Vec<_> = said.iter().flat_map(|said| protocols(said)).collect();
+    assert_eq!(spoken, [json!({"HTTP/2.0": 1}), json!({"HTTP/1.1": 1})]);
+    each_was_sent_once(&asked)
+}
+
+fn each_was_sent_once(asked: &Asked) -> Result<()> {
+    let agent = asked.scene.namespace.synthetic_user("coder");
     let sent = asked.scene.api_servers_events(|event| {
         event["objectRef"]["resource"] == "configmaps"
-            && event["impersonatedUser"]["username"]
-                == asked.scene.namespace.synthetic_user("coder")
+            && event["impersonatedUser"]["username"] == agent
             && event["verb"] == "create"
             && event["stage"] == "ResponseComplete"
             && !event["requestURI"].to_string().contains("dryRun")
     })?;
-    assert_eq!(sent.len(), names.len(), "{sent:#?}");
-    for name in names {
+    assert_eq!(sent.len(), NAMES.len(), "{sent:#?}");
+    for name in NAMES {
         assert!(asked.exists(name)?, "{name}");
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! A namespace whose policies are only observed.
 
 use anyhow::{Context, Result};
-use harness::{Cluster, eventually};
+use harness::{Cluster, Exchange, Response, Settings, WebSocket, eventually};
 use serde_json::{Value, json};
 
 use super::{LIMIT, Node};
@@ -10,7 +10,7 @@ use crate::slice::stops::with_objects;
 /// The channel of a WebSocket.
 const ERROR: u8 = 3;
 
-const MASKED: &str = r#"apiVersion: sallyport.dev/v1alpha1
+const OBSERVED: &str = r#"apiVersion: sallyport.dev/v1alpha1
 kind: AgentPolicy
 metadata: {name: observed}
 spec:
@@ -41,47 +41,132 @@ spec:
     names: ["*"]
 "#;
 
+/// A pod in a namespace that is observed from some moment on, and the ConfigMap `keep`, which it may not delete.
+struct Observed {
+    node: Node,
+    configmaps: String,
+    keep: String,
+}
+
+impl Observed {
+    fn new() -> Result<Self> {
+        Cluster::from_env()?.serve_objects()?;
+        let observed =
+            |settings: Settings| with_objects(settings.with_policy("observed.yaml", OBSERVED));
+        let node = Node::with(observed)?;
+        let namespace = &node.namespace;
+        let secret = json!({"metadata": {"name": "db"}, "stringData": {"password": "tr0ub4dor"}});
+        namespace
+            .api()
+            .create(&namespace.path("secrets"), &secret)?;
+        let configmaps = namespace.path("configmaps");
+        let keep = format!("{configmaps}/keep");
+        let site = Self {
+            node,
+            configmaps,
+            keep,
+        };
+        site.make_keep()?;
+        Ok(site)
+    }
+
+    fn make_keep(&self) -> Result<()> {
+        let api = self.node.namespace.api();
+        api.create(&self.configmaps, &named("keep")).map(drop)
+    }
+
+    fn delete_keep(&self) -> Result<Response> {
+        self.node.call("DELETE", &self.keep, &Value::Null)
+    }
+
+    /// Until a deletion of `keep` has this answer.
+    fn label(&self, value: &str, status: u16) -> Result<()> {
+        let label = json!({"sallyport.dev/agents": value});
+        self.node.namespace.label(&label)?;
+        eventually("the label", LIMIT, || {
+            Ok((self.delete_keep()?.status == status).then_some(()))
+        })
+    }
+
+    fn record(&self, answer: &Response) -> Result<Value> {
+        let audit_id = answer.header("audit-id").context("an Audit-ID")?;
+        self.node.outcome(audit_id)
+    }
+
+    /// By a watch of what it may not watch.
+    fn watch(&self) -> Result<(Exchange, Response)> {
+        let watch = format!("{}?watch=true", self.configmaps);
+        let mut watch = self.node.start("GET", &watch)?;
+        let head = watch.head()?;
+        assert_eq!(head.status, 200);
+        Ok((watch, head))
+    }
+
+    /// That people would be asked about.
+    fn terminal(&self) -> Result<WebSocket> {
+        let namespace = &self.node.namespace;
+        namespace.create_running_pod("shell", &json!({}))?;
+        let exec = namespace.path("pods/shell/exec?command=cat&stdin=true&stdout=true");
+        let headers = [("Sec-WebSocket-Protocol", "v5.channel.k8s.io")];
+        let mut terminal = self.node.own_client()?.websocket(&exec, &headers)?;
+        terminal.send(0, b"nobody is asked\n")?;
+        assert_eq!(terminal.receive()?, (1, b"nobody is asked\n".to_vec()));
+        Ok(terminal)
+    }
+}
+
+fn named(name: &str) -> Value {
+    json!({"metadata": {"name": name}})
+}
+
 #[test]
 fn where_policies_are_only_observed_they_are_recorded_and_deny_nothing() -> Result<()> {
-    Cluster::from_env()?.serve_objects()?;
-    let node = Node::with(|settings| with_objects(settings.with_policy("observed.yaml", MASKED)))?;
-    let api = node.namespace.api();
-    let configmaps = node.namespace.path("configmaps");
-    let named = |name: &str| json!({"metadata": {"name": name}});
-    api.create(&configmaps, &named("keep"))?;
-    let secret = json!({"metadata": {"name": "db"}, "stringData": {"password": "tr0ub4dor"}});
-    api.create(&node.namespace.path("secrets"), &secret)?;
-    let keep = format!("{configmaps}/keep");
-    let denied = node.call("DELETE", &keep, &Value::Null)?.refusal(403)?;
-    assert!(denied.to_string().contains("developer/keep"), "{denied}");
+    let site = Observed::new()?;
+    let denied = site.delete_keep()?.message(403)?;
+    assert!(denied.contains("developer/keep"), "{denied}");
+    site.label("observe", 200)?;
 
-    let observe = json!({"sallyport.dev/agents": "observe"});
-    node.namespace.label(&observe)?;
-    eventually("the label", LIMIT, || {
-        let answer = node.call("DELETE", &keep, &Value::Null)?;
-        Ok((answer.status == 200).then_some(()))
-    })?;
-    let held = node.call("POST", &configmaps, &named("asked"))?;
+    nobody_is_asked(&site)?;
+    let (mut watch, head) = site.watch()?;
+    views_are_masked_all_the_same(&site)?;
+    the_floor_holds_all_the_same(&site)?;
+    what_would_be_denied_is_recorded_and_counted(&site)?;
+    let mut terminal = site.terminal()?;
+
+    // Enforced, what runs against policy ends, and what nobody was asked about.
+    site.make_keep()?;
+    site.label("enforce", 403)?;
+    watch.body(&head).context("the watch ends in order")?;
+    let told = terminal.rest()?.remove(&ERROR).context("no Status")?;
+    let told: Value = serde_json::from_slice(&told)?;
+    assert_eq!(told["code"], 403, "{told}");
+    assert!(told.to_string().contains("observed/ask"), "{told}");
+    Ok(())
+}
+
+fn nobody_is_asked(site: &Observed) -> Result<()> {
+    let held = site.node.call("POST", &site.configmaps, &named("asked"))?;
     assert_eq!(held.status, 201, "{}", held.text());
-    let record = node.outcome(held.header("audit-id").context("an Audit-ID")?)?;
+    let record = site.record(&held)?;
     assert_eq!(record["enforcement"], "observe", "{record:#}");
     assert_eq!(
         (&record["decision"], &record["rule"]),
         (&json!("hold"), &json!("observed/ask"))
     );
-    assert!(record["approval"].is_null(), "nobody is asked: {record:#}");
-    let watch = format!("{configmaps}?watch=true");
-    let mut watch = node.start("GET", &watch)?;
-    let head = watch.head()?;
-    assert_eq!(head.status, 200);
+    assert!(record["approval"].is_null(), "{record:#}");
+    Ok(())
+}
 
-    let shown = node.call("GET", &node.namespace.path("secrets/db"), &Value::Null)?;
+fn views_are_masked_all_the_same(site: &Observed) -> Result<()> {
+    let secret = site.node.namespace.path("secrets/db");
+    let shown = site.node.call("GET", &secret, &Value::Null)?;
     assert_eq!(shown.status, 200);
-    let base64 = "dHIwdWI0ZG9y";
-    assert!(
-        !shown.text().contains(base64),
-        "the view is masked also here"
-    );
+    // The password.
+    assert!(!shown.text().contains("dHIwdWI0ZG9y"), "{}", shown.text());
+    Ok(())
+}
+
+fn the_floor_holds_all_the_same(site: &Observed) -> Result<()> {
     let volume =
         json!({"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}});
     let pod = json!({
@@ -91,48 +176,25 @@ fn where_policies_are_only_observed_they_are_recorded_and_deny_nothing() -> Resu
             "containers": [{"name": "main", "image": "registry.invalid/agent:1"}],
         },
     });
-    let pods = node.namespace.path("pods");
-    let refused = node.call("POST", &pods, &pod)?;
-    let record = node.outcome(refused.header("audit-id").context("an Audit-ID")?)?;
-    let refused = refused.refusal(403)?.to_string();
-    assert!(refused.contains("floor-token-audience"), "{refused}");
+    let pods = site.node.namespace.path("pods");
+    let refused = site.node.call("POST", &pods, &pod)?;
+    let message = refused.message(403)?;
+    assert!(message.contains("floor-token-audience"), "{message}");
+    let record = site.record(&refused)?;
     assert_eq!(record["enforcement"], "enforce", "{record:#}");
+    Ok(())
+}
 
-    let listed = node
-        .gateway
-        .audit_list(&["--enforcement", "observe", "--decision", "deny"])?;
+fn what_would_be_denied_is_recorded_and_counted(site: &Observed) -> Result<()> {
+    let gateway = &site.node.gateway;
+    let listed = gateway.audit_list(&["--enforcement", "observe", "--decision", "deny"])?;
     let rules: Vec<_> = listed.iter().map(|call| &call["rule"]).collect();
     assert!(rules.contains(&&json!("developer/keep")), "{rules:?}");
-    assert!(
-        listed
-            .iter()
-            .all(|call| call["responseStatus"]["code"] != 403)
-    );
-    let counted = |decision: &str| {
+    let mut passed = listed.iter();
+    assert!(passed.all(|call| call["responseStatus"]["code"] != 403));
+    for decision in ["deny", "hold"] {
         let name = format!("sallyport_observed_total{{decision=\"{decision}\"}}");
-        node.gateway.metric(&name)
-    };
-    assert!(counted("deny")? >= 1.0 && counted("hold")? >= 1.0);
-
-    node.namespace.create_running_pod("shell", &json!({}))?;
-    let exec = "pods/shell/exec?command=cat&stdin=true&stdout=true";
-    let headers = [("Sec-WebSocket-Protocol", "v5.channel.k8s.io")];
-    let client = node.own_client()?;
-    let mut terminal = client.websocket(&node.namespace.path(exec), &headers)?;
-    terminal.send(0, b"nobody is asked\n")?;
-    assert_eq!(terminal.receive()?, (1, b"nobody is asked\n".to_vec()));
-
-    // Enforced, what runs against policy ends, and what nobody was asked about.
-    node.namespace
-        .label(&json!({"sallyport.dev/agents": "enforce"}))?;
-    watch.body(&head).context("the watch ends in order")?;
-    let told = terminal.rest()?.remove(&ERROR).context("no Status")?;
-    let told: Value = serde_json::from_slice(&told)?;
-    assert_eq!(told["code"], 403, "{told}");
-    assert!(told.to_string().contains("observed/ask"), "{told}");
-    api.create(&configmaps, &named("keep"))?;
-    eventually("the enforced policy", LIMIT, || {
-        let answer = node.call("DELETE", &keep, &Value::Null)?;
-        Ok((answer.status == 403).then_some(()))
-    })
+        assert!(gateway.metric(&name)? >= 1.0, "{decision}");
+    }
+    Ok(())
 }
