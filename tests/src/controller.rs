@@ -1,12 +1,14 @@
 //! The real controller, with a configuration and a directory of its own.
 
-use std::{fs, net::SocketAddr, time::Duration};
-
-use anyhow::{Context, Result, ensure};
-use nix::{
-    fcntl::{Flock, FlockArg},
-    sys::signal::Signal,
+use std::{
+    fs,
+    net::SocketAddr,
+    ops::{Deref, DerefMut},
+    time::Duration,
 };
+
+use anyhow::{Context, Result};
+use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -114,38 +116,19 @@ impl Controller {
         eventually("leadership", LIMIT, || Ok(self.leads()?.then_some(())))
             .with_context(|| self.log())
     }
+}
 
-    /// The text of a path of the administration listener, such as `/metrics`.
-    pub fn admin(&self, path: &str) -> Result<String> {
-        self.server.admin(path)
+impl Deref for Controller {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
     }
+}
 
-    /// Everything it has logged.
-    pub fn log(&self) -> String {
-        self.server.log.text()
-    }
-
-    /// Waits for a line of the log that `wanted` is true of.
-    pub fn wait_for_log(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-        self.server.log.wait(what, LIMIT, wanted)
-    }
-
-    pub fn signal(&self, signal: Signal) -> Result<()> {
-        self.server.signal(signal)
-    }
-
-    /// SIGKILL.
-    pub fn kill(&mut self) -> Result<()> {
-        self.server.kill()
-    }
-
-    /// SIGTERM, and wait for the drained end, which must be a success.
-    pub fn stop(&mut self) -> Result<()> {
-        self.signal(Signal::SIGTERM)?;
-        let status = eventually("the end of the controller", LIMIT, || self.server.ended())
-            .with_context(|| self.log())?;
-        ensure!(status.success(), "the controller ended with {status}");
-        Ok(())
+impl DerefMut for Controller {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
+    ops::{Deref, DerefMut},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -124,21 +125,6 @@ impl Gateway {
         self.directory.path().join(name)
     }
 
-    /// Everything it has logged, earlier processes of this gateway included.
-    pub fn log(&self) -> String {
-        self.server.log.text()
-    }
-
-    /// Waits for a line of the log that `wanted` is true of.
-    pub fn wait_for_log(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-        self.server.log.wait(what, LIMIT, wanted)
-    }
-
-    /// The text of a path of the administration listener, such as `/metrics`.
-    pub fn admin(&self, path: &str) -> Result<String> {
-        self.server.admin(path)
-    }
-
     /// Puts a policy where the gateway looks for it, as an editor would: whole, by rename.
     pub fn write_policy(&self, name: &str, text: &str) -> Result<()> {
         replace(&self.path("policies").join(name), text)
@@ -159,7 +145,7 @@ impl Gateway {
         // The first may be told of a reload that began before.
         for _ in 0..2 {
             let before = self.reloads();
-            self.server.signal(nix::sys::signal::SIGHUP)?;
+            self.signal(nix::sys::signal::SIGHUP)?;
             eventually("the reload by SIGHUP", LIMIT, || {
                 Ok((self.reloads() > before).then_some(()))
             })?;
@@ -192,12 +178,6 @@ impl Gateway {
             .context("not a number")
     }
 
-    /// What the process has in memory.
-    #[cfg(target_os = "linux")]
-    pub fn resident_bytes(&self) -> Result<u64> {
-        self.server.resident_bytes()
-    }
-
     /// It has less in memory than `bytes` over what it had before.
     #[cfg(target_os = "linux")]
     pub fn grows_by_less_than(&self, before: u64, bytes: u64) -> Result<()> {
@@ -218,34 +198,9 @@ impl Gateway {
         Ok(fs::rename(self.path("store.away"), self.path("store"))?)
     }
 
-    /// SIGTERM, and wait for the drained end.
-    pub fn stop(&mut self) -> Result<()> {
-        self.terminate()?;
-        self.wait_for_end()
-    }
-
     /// SIGTERM alone.
     pub fn terminate(&self) -> Result<()> {
-        self.server.signal(nix::sys::signal::SIGTERM)
-    }
-
-    /// Waits until the process has ended, which must be a success.
-    pub fn wait_for_end(&mut self) -> Result<()> {
-        let status = eventually("the end of the gateway after SIGTERM", LIMIT, || {
-            self.server.ended()
-        })
-        .with_context(|| self.log())?;
-        ensure!(
-            status.success(),
-            "the gateway ended with {status}\n{}",
-            self.log()
-        );
-        Ok(())
-    }
-
-    /// SIGKILL: what an agent was told is then all that counts.
-    pub fn kill(&mut self) -> Result<()> {
-        self.server.kill()
+        self.signal(nix::sys::signal::SIGTERM)
     }
 
     /// Starts again on the same directory; the log goes on, the port is a new one.
@@ -257,10 +212,6 @@ impl Gateway {
     /// Starts again, and may not be ready yet.
     pub fn begin_again(&mut self) -> Result<()> {
         self.server.restart()
-    }
-
-    pub fn wait_until_ready(&self) -> Result<()> {
-        self.server.wait_until_ready()
     }
 
     /// A command of the same binary.
@@ -320,6 +271,20 @@ impl Gateway {
         ];
         let answer = self.command(&[&list, filters].concat())?.success()?;
         serde_json::from_str(&answer).with_context(|| format!("not an array of JSON: {answer}"))
+    }
+}
+
+impl Deref for Gateway {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl DerefMut for Gateway {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
     }
 }
 

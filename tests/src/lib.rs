@@ -35,6 +35,7 @@ pub use self::{
     raw::{Exchange, RawClient, Response},
     relay::Relay,
     sallyport::Sallyport,
+    server::Server,
     tier::of_tier,
     tools::Tools,
     wait::eventually,

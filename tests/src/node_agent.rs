@@ -1,8 +1,13 @@
 //! The real node agent, for the node of a test control plane.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    ops::{Deref, DerefMut},
+    path::PathBuf,
+    time::Duration,
+};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
@@ -33,7 +38,7 @@ pub struct NodeAgent {
 
 impl NodeAgent {
     /// The network of the node must be there: create a networked pod first. Returns once the node agent listens
-    /// for its administrator; [`Self::wait_until_ready`] waits for the rest.
+    /// for its administrator; [`Server::wait_until_ready`] waits for the rest.
     pub fn start(cluster: &Cluster) -> Result<Self> {
         Self::start_with(cluster, |_| {})
     }
@@ -72,43 +77,7 @@ impl NodeAgent {
         pins(&self.directory)
     }
 
-    pub fn wait_until_ready(&self) -> Result<()> {
-        self.server.wait_until_ready()
-    }
-
-    /// The text of a path of the administration listener, such as `/metrics`.
-    pub fn admin(&self, path: &str) -> Result<String> {
-        self.server.admin(path)
-    }
-
-    /// Everything it has logged, earlier processes included.
-    pub fn log(&self) -> String {
-        self.server.log.text()
-    }
-
-    /// Waits for a line of the log that `wanted` is true of.
-    pub fn wait_for_log(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-        self.server.log.wait(what, LIMIT, wanted)
-    }
-
-    pub fn signal(&self, signal: Signal) -> Result<()> {
-        self.server.signal(signal)
-    }
-
-    /// SIGKILL.
-    pub fn kill(&mut self) -> Result<()> {
-        self.server.kill()
-    }
-
-    /// SIGTERM, and wait for the end, which must be a success.
-    pub fn stop(&mut self) -> Result<()> {
-        self.signal(Signal::SIGTERM)?;
-        let status = eventually("the end of the node agent", LIMIT, || self.server.ended())?;
-        ensure!(status.success(), "the node agent ended with {status}");
-        Ok(())
-    }
-
-    /// Starts again with the same files after [`Self::kill`] or [`Self::stop`].
+    /// Starts again with the same files after [`Server::kill`] or [`Server::stop`].
     pub fn start_again(&mut self) -> Result<()> {
         self.server.restart()
     }
@@ -137,6 +106,20 @@ impl NodeAgent {
         self.uninstall()?.success()?;
         // Whoever still has it open does not keep it.
         umount2(&bpffs(&self.directory), MntFlags::MNT_DETACH).context("unmounting the bpffs")
+    }
+}
+
+impl Deref for NodeAgent {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl DerefMut for NodeAgent {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
     }
 }
 

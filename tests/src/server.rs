@@ -37,11 +37,12 @@ pub(crate) struct Launch {
     pub(crate) variables: Vec<(&'static str, String)>,
 }
 
-pub(crate) struct Server {
+/// What a gateway, a controller and a node agent have in common. Dropping it ends the process.
+pub struct Server {
     process: Child,
     launch: Launch,
     addresses: BTreeMap<&'static str, SocketAddr>,
-    pub(crate) log: Log,
+    log: Log,
 }
 
 impl Server {
@@ -127,7 +128,18 @@ impl Server {
         address.with_context(|| format!("its log:\n{}", self.log.text()))
     }
 
-    pub(crate) fn wait_until_ready(&self) -> Result<()> {
+    /// Everything it has logged, earlier processes included.
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// Waits for a line of the log that `wanted` is true of.
+    pub fn wait_for_log(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        self.log.wait(what, LIMIT, wanted)
+    }
+
+    /// Until it says of itself that it is.
+    pub fn wait_until_ready(&self) -> Result<()> {
         let ready = eventually(&format!("the {}'s /readyz", self.name()), LIMIT, || {
             Ok(self.admin("/readyz").ok())
         });
@@ -136,7 +148,8 @@ impl Server {
             .with_context(|| format!("its log:\n{}", self.log.text()))
     }
 
-    pub(crate) fn admin(&self, path: &str) -> Result<String> {
+    /// The text of a path of the administration listener, such as `/metrics`.
+    pub fn admin(&self, path: &str) -> Result<String> {
         let mut socket = TcpStream::connect(self.address("admin"))?;
         socket.set_read_timeout(Some(LIMIT))?;
         write!(
@@ -151,13 +164,14 @@ impl Server {
         Ok(body.to_owned())
     }
 
-    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+    pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = Pid::from_raw(self.process.id().try_into()?);
         Ok(kill(pid, signal)?)
     }
 
+    /// What the process has in memory.
     #[cfg(target_os = "linux")]
-    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+    pub fn resident_bytes(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kibibytes = line.and_then(|line| line.split_whitespace().next());
@@ -169,7 +183,27 @@ impl Server {
         Ok(self.process.try_wait()?)
     }
 
-    pub(crate) fn kill(&mut self) -> Result<()> {
+    /// SIGTERM, and wait for the drained end, which must be a success.
+    pub fn stop(&mut self) -> Result<()> {
+        self.signal(Signal::SIGTERM)?;
+        self.wait_for_end()
+    }
+
+    /// Waits until the process has ended, which must be a success.
+    pub fn wait_for_end(&mut self) -> Result<()> {
+        let what = format!("the end of the {}", self.name());
+        let status = eventually(&what, LIMIT, || self.ended()).with_context(|| self.log())?;
+        ensure!(
+            status.success(),
+            "the {} ended with {status}\n{}",
+            self.name(),
+            self.log()
+        );
+        Ok(())
+    }
+
+    /// SIGKILL: what others were told is then all that counts.
+    pub fn kill(&mut self) -> Result<()> {
         self.process.kill()?;
         self.process.wait()?;
         Ok(())
