@@ -18,13 +18,8 @@ fn api_server_refuses_a_token_of_the_gateways_audience() -> Result<()> {
     namespace.create_service_account("coder")?;
     let token = namespace.token("coder", "sallyport", None)?;
 
-    let bearer = format!("Bearer {token}");
-    let answer = cluster.anonymous()?.request(
-        "GET",
-        "/api/v1/namespaces",
-        &[("Authorization", &bearer)],
-        &[],
-    )?;
+    let agent = cluster.anonymous()?.as_bearer(&token);
+    let answer = agent.request("GET", "/api/v1/namespaces", &[], &[])?;
     answer.refusal(401)?;
     let refusal = Kubectl::around(&cluster, &namespace.name, &token)?
         .run(&["get", "pods"])?

@@ -63,20 +63,13 @@ impl Site {
     }
 
     fn send(&self, token: &str, method: &str, path: &str, object: &Value) -> Result<Response> {
-        let bearer = format!("Bearer {token}");
         let content_type = match method {
             "PATCH" => "application/merge-patch+json",
             _ => "application/json",
         };
-        let headers = [
-            ("Authorization", bearer.as_str()),
-            ("Content-Type", content_type),
-        ];
-        let body = match object {
-            Value::Null => Vec::new(),
-            object => serde_json::to_vec(object)?,
-        };
-        self.client.request(method, path, &headers, &body)
+        let client = self.client.clone().as_bearer(token);
+        let mut sent = client.start_object(method, path, content_type, object)?;
+        sent.response()
     }
 
     /// As a gateway asks, which alone may.
@@ -241,14 +234,9 @@ fn controller_may_do_nothing_else() -> Result<()> {
             answer.text()
         );
     }
-    let bearer = format!("Bearer {token}");
-    let headers = [
-        ("Authorization", bearer.as_str()),
-        ("Impersonate-User", "alice@example.com"),
-    ];
-    let answer = site
-        .client
-        .request("GET", "/api/v1/namespaces", &headers, &[])?;
+    let controller = site.client.clone().as_bearer(&token);
+    let alice = [("Impersonate-User", "alice@example.com")];
+    let answer = controller.request("GET", "/api/v1/namespaces", &alice, &[])?;
     ensure!(answer.status == 403, "{}", answer.text());
     Ok(())
 }

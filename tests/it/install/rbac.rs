@@ -15,7 +15,6 @@ pub(super) struct Site {
     client: RawClient,
     /// Of the gateway's ServiceAccount.
     pub(super) token: String,
-    bearer: String,
 }
 
 impl Site {
@@ -36,8 +35,7 @@ impl Site {
         let token = installation.cluster.api()?.create(path, &request)?;
         let token = token["status"]["token"].as_str().context("a token")?;
         let site = Self {
-            client: installation.cluster.anonymous()?,
-            bearer: format!("Bearer {token}"),
+            client: installation.cluster.anonymous()?.as_bearer(token),
             token: token.to_owned(),
             is_legacy: flags.contains(&"--legacy"),
             installation,
@@ -63,7 +61,6 @@ impl Site {
 
     fn call_as(&self, user: &str, method: &str, path: &str, object: &Value) -> Result<Response> {
         let headers = [
-            ("Authorization", self.bearer.as_str()),
             ("Impersonate-User", user),
             ("Impersonate-Group", "sallyport:agents"),
             ("Impersonate-Extra-sallyport.dev%2Fvia", "node-1"),
@@ -208,30 +205,23 @@ fn gateway_is_no_user_that_is_not_named() -> Result<()> {
 #[test]
 fn gateway_itself_reads_nothing() -> Result<()> {
     let site = Site::new(&[])?;
-    let headers = [("Authorization", site.bearer.as_str())];
     for path in ["/api/v1/pods", "/api/v1/secrets", "/api/v1/nodes"] {
-        site.client
-            .request("GET", path, &headers, &[])?
-            .refusal(403)?;
+        site.client.request("GET", path, &[], &[])?.refusal(403)?;
     }
     let review = json!({"spec": {"token": "x"}});
     let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
-    let headers = [headers[0], ("Content-Type", "application/json")];
-    let body = serde_json::to_vec(&review)?;
-    ok(&site.client.request("POST", reviews, &headers, &body)?)?;
-    ok(&site
+    let mut sent = site
         .client
-        .request("GET", "/openid/v1/jwks", &headers[..1], &[])?)
+        .start_object("POST", reviews, "application/json", &review)?;
+    ok(&sent.response()?)?;
+    ok(&site.client.request("GET", "/openid/v1/jwks", &[], &[])?)
 }
 
 #[test]
 fn gateway_hears_of_the_objects_that_count_and_changes_none() -> Result<()> {
     let site = Site::new(&[])?;
     let _as_installed = site.installation.rights_of_the_gateway()?;
-    let headers = [
-        ("Authorization", site.bearer.as_str()),
-        ("Content-Type", "application/json"),
-    ];
+    let headers = [("Content-Type", "application/json")];
     let objects = "/apis/sallyport.dev/v1alpha1";
     for kind in ["agentpolicies", "agents", "agentstops", "breakglasses"] {
         let path = format!("{objects}/{kind}");

@@ -100,7 +100,7 @@ fn assert_recorded(scene: &Scene, call: &Value) -> Result<()> {
     let theirs = eventually("the API server's event", Duration::from_secs(60), || {
         let events = scene
             .cluster
-            .audit_events(|event| event["auditID"] == call["auditID"])?;
+            .audit_events_of(call["auditID"].as_str().context("no id")?)?;
         Ok(events
             .into_iter()
             .find(|event| event["stage"] == "ResponseComplete"))

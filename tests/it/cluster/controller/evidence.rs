@@ -75,9 +75,8 @@ impl Evidence {
     }
 
     fn get(&self, token: &str, target: &str) -> Result<Response> {
-        let bearer = format!("Bearer {token}");
-        let headers = [("Authorization", bearer.as_str())];
-        self.client.request("GET", target, &headers, &[])
+        let person = self.client.clone().as_bearer(token);
+        person.request("GET", target, &[], &[])
     }
 }
 
@@ -140,14 +139,10 @@ fn nobody_is_shown_anything_whom_the_api_server_does_not_know_or_no_gateway_reco
         .request("GET", &streams, &[], &[])?
         .refusal(401)?;
 
-    let bearer = format!("Bearer {alice}");
-    let headers = [
-        ("Authorization", bearer.as_str()),
-        ("Impersonate-User", "system:admin"),
-    ];
-    evidence
-        .client
-        .request("GET", &streams, &headers, &[])?
+    let as_admin = [("Impersonate-User", "system:admin")];
+    let person = evidence.client.clone().as_bearer(&alice);
+    person
+        .request("GET", &streams, &as_admin, &[])?
         .refusal(400)?;
     evidence
         .get(&alice, "/v1/streams?namspace=x")?
@@ -184,15 +179,9 @@ fn create(gateway: &Gateway, token: &str, namespace: &Namespace, name: &str) -> 
 }
 
 fn post(gateway: &Gateway, token: &str, path: &str, object: &Value) -> Result<Response> {
-    let bearer = format!("Bearer {token}");
-    let headers = [
-        ("Authorization", bearer.as_str()),
-        ("Content-Type", "application/json"),
-    ];
-    let body = object.to_string();
-    let answer = gateway
-        .client()?
-        .request("POST", path, &headers, body.as_bytes())?;
+    let agent = gateway.agent(token)?;
+    let mut sent = agent.start_object("POST", path, "application/json", object)?;
+    let answer = sent.response()?;
     anyhow::ensure!(answer.status == 201, "{}: {}", answer.status, answer.text());
     Ok(answer)
 }
@@ -256,10 +245,9 @@ impl Scene {
 
     /// A watch of the agent, which runs until it is ended.
     fn watch(&self) -> Result<harness::Exchange> {
-        let bearer = format!("Bearer {}", self.coder);
         let path = self.site.namespace.path("configmaps?watch=true");
-        let client = self.gateway.client()?;
-        let mut watch = client.start("GET", &path, &[("Authorization", bearer.as_str())], &[])?;
+        let agent = self.gateway.agent(&self.coder)?;
+        let mut watch = agent.start("GET", &path, &[], &[])?;
         anyhow::ensure!(watch.head()?.status == 200, "the watch");
         Ok(watch)
     }
@@ -296,107 +284,62 @@ impl Scene {
     }
 }
 
+/// A person before the controller, and how they get there.
+struct Terminal<'a> {
+    scene: &'a Scene,
+    token: String,
+    person: Sallyport,
+}
+
+impl<'a> Terminal<'a> {
+    fn new(scene: &'a Scene, name: &str) -> Result<Self> {
+        let token = scene.site.person(name)?;
+        Ok(Self {
+            person: scene.site.terminal(&token)?,
+            scene,
+            token,
+        })
+    }
+
+    /// In the agent's namespace, by the controller.
+    fn at(&self, arguments: &[&str]) -> Vec<String> {
+        let arguments = arguments.iter().map(|one| (*one).to_owned());
+        let place = ["-n", self.scene.namespace()].map(str::to_owned);
+        arguments.chain(place).chain(self.scene.direct()).collect()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<harness::Output> {
+        let arguments = self.at(arguments);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        self.person.run(&arguments)
+    }
+
+    /// What a command lists as JSON.
+    fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let said = self.run(&[arguments, &["-o", "json"]].concat())?;
+        Ok(serde_json::from_str(&said.success()?)?)
+    }
+
+    fn get(&self, target: &str) -> Result<Response> {
+        self.scene.evidence.get(&self.token, target)
+    }
+}
+
+fn row(verb: &str, resource: &str, decision: &str) -> [String; 3] {
+    [verb, &format!("{resource}.sallyport.dev"), decision].map(str::to_owned)
+}
+
 #[test]
 fn people_see_and_end_what_they_may_and_that_they_did_is_recorded() -> Result<()> {
     let scene = Scene::new()?;
-    let (alice, bob) = (scene.site.person("alice")?, scene.site.person("bob")?);
-    let here = format!("?namespace={}", scene.namespace());
-    let streams = format!("/v1/streams{here}");
-
-    // Without the right: refused in words, and the refusal is a row of its own.
-    let refused = scene.evidence.get(&bob, &streams)?.refusal(403)?;
-    let said = text(&refused["message"], "message")?;
-    for part in [
-        "list streams.sallyport.dev of namespace",
-        "sallyport-stream-operator",
-        "create rolebinding",
-    ] {
-        assert!(said.contains(part), "{said}");
-    }
-    let row = |verb: &str, resource: &str, decision: &str| {
-        [verb, &format!("{resource}.sallyport.dev"), decision].map(str::to_owned)
-    };
-    assert_eq!(scene.reads("bob")?, [row("list", "streams", "deny")]);
-
-    // With it: in that namespace, and in no other.
-    let rules = json!([
-        {"apiGroups": ["sallyport.dev"], "resources": ["records"], "verbs": ["get", "list", "watch"]},
-        {"apiGroups": ["sallyport.dev"], "resources": ["streams"], "verbs": ["list", "delete"]},
-    ]);
-    scene.grant("alice", &alice, &rules, &streams)?;
-    for elsewhere in [
-        "/v1/streams",
-        "/v1/records?follow=true",
-        "/v1/records?namespace=default",
-    ] {
-        scene.evidence.get(&alice, elsewhere)?.refusal(403)?;
-    }
-
-    let (person, direct) = (scene.site.terminal(&alice)?, scene.direct());
-    let direct: Vec<&str> = direct.iter().map(String::as_str).collect();
-    let at = |arguments: &[&str]| {
-        let place = ["-n", scene.namespace()];
-        [arguments, &place, &direct]
-            .concat()
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-    };
-    let tail = at(&["audit", "tail", "-o", "json"]);
-    let tail = person.follow(&tail.iter().map(String::as_str).collect::<Vec<_>>())?;
-    let line =
-        scene.meanwhile_creating(|| tail.wait_for("a call", |line| line.contains("configmaps")))?;
-    let line: Value = serde_json::from_str(&line)?;
-    assert_eq!(line["objectRef"]["namespace"], scene.namespace());
-
-    // What runs, and its end.
-    let _watch = scene.watch()?;
-    let run = |arguments: &[&str]| -> Result<harness::Output> {
-        let arguments = at(arguments);
-        person.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
-    };
-    let listed: Value = serde_json::from_str(&run(&["streams", "list", "-o", "json"])?.success()?)?;
-    let stream = &listed["items"][0];
-    assert_eq!(
-        (&stream["kind"], &stream["verb"]),
-        (&json!("watch"), &json!("watch")),
-        "{listed}"
-    );
-    let id = text(&stream["auditID"], "auditID")?.to_owned();
-    let mut end = at(&["streams", "end", "--reason", "it watches too much"]);
-    end.push(id.clone());
-    let ended = person
-        .run(&end.iter().map(String::as_str).collect::<Vec<_>>())?
-        .success()?;
-    assert!(ended.contains("ended on gateway"), "{ended}");
-    eventually("the end of the watch", LIMIT, || {
-        let listed = run(&["streams", "list", "-o", "json"])?.success()?;
-        Ok((!listed.contains(&id)).then_some(()))
-    })?;
-
-    // The finished record, with its digests computed at the person's own.
-    let shown = eventually("the record in the store", LIMIT, || {
-        let target = format!("/v1/records/{id}{here}");
-        let answer = scene.evidence.get(&alice, &target)?;
-        Ok((answer.status == 200)
-            .then(|| answer.json())
-            .transpose()?
-            .filter(|found| found["outcome"].is_object()))
-    })?;
-    let outcome = shown["outcome"]["record"].to_string();
-    assert!(
-        outcome.contains(&scene.site.username("alice")) && outcome.contains("it watches too much"),
-        "{outcome}"
-    );
-    let calls: Value = serde_json::from_str(&run(&["audit", "list", "-o", "json"])?.success()?)?;
-    assert!(
-        calls
-            .as_array()
-            .is_some_and(|calls| calls.iter().any(|call| call["auditID"] == id.as_str())),
-        "{calls}"
-    );
-
-    traces_a_placeholder(&scene, &run)?;
+    let streams = format!("/v1/streams?namespace={}", scene.namespace());
+    who_has_no_right_is_told_which(&scene, &streams)?;
+    let alice = Terminal::new(&scene, "alice")?;
+    rights_of_one_namespace_are_of_no_other(&scene, &alice, &streams)?;
+    calls_are_told_as_they_come(&alice)?;
+    let ended = what_runs_is_listed_and_ended(&alice)?;
+    the_finished_record_is_shown(&alice, &ended)?;
+    traces_a_placeholder(&alice)?;
 
     let reads = scene.reads("alice")?;
     for read in [
@@ -413,26 +356,112 @@ fn people_see_and_end_what_they_may_and_that_they_did_is_recorded() -> Result<()
     Ok(())
 }
 
-/// From the record to the call, through the controller.
-fn traces_a_placeholder(
+/// In words, and the refusal is a row of its own.
+fn who_has_no_right_is_told_which(scene: &Scene, streams: &str) -> Result<()> {
+    let bob = scene.site.person("bob")?;
+    let said = scene.evidence.get(&bob, streams)?.message(403)?;
+    for part in [
+        "list streams.sallyport.dev of namespace",
+        "sallyport-stream-operator",
+        "create rolebinding",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert_eq!(scene.reads("bob")?, [row("list", "streams", "deny")]);
+    Ok(())
+}
+
+fn rights_of_one_namespace_are_of_no_other(
     scene: &Scene,
-    run: &impl Fn(&[&str]) -> Result<harness::Output>,
+    alice: &Terminal<'_>,
+    streams: &str,
 ) -> Result<()> {
+    let rules = json!([
+        {"apiGroups": ["sallyport.dev"], "resources": ["records"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["sallyport.dev"], "resources": ["streams"], "verbs": ["list", "delete"]},
+    ]);
+    scene.grant("alice", &alice.token, &rules, streams)?;
+    for elsewhere in [
+        "/v1/streams",
+        "/v1/records?follow=true",
+        "/v1/records?namespace=default",
+    ] {
+        alice.get(elsewhere)?.refusal(403)?;
+    }
+    Ok(())
+}
+
+fn calls_are_told_as_they_come(alice: &Terminal<'_>) -> Result<()> {
+    let tail = alice.at(&["audit", "tail", "-o", "json"]);
+    let tail: Vec<_> = tail.iter().map(String::as_str).collect();
+    let tail = alice.person.follow(&tail)?;
+    let told = || tail.wait_for("a call", |line| line.contains("configmaps"));
+    let line: Value = serde_json::from_str(&alice.scene.meanwhile_creating(told)?)?;
+    assert_eq!(line["objectRef"]["namespace"], alice.scene.namespace());
+    Ok(())
+}
+
+/// Gives the audit id of the watch.
+fn what_runs_is_listed_and_ended(alice: &Terminal<'_>) -> Result<String> {
+    let _watch = alice.scene.watch()?;
+    let listed = alice.json(&["streams", "list"])?;
+    let stream = &listed["items"][0];
+    assert_eq!(
+        (&stream["kind"], &stream["verb"]),
+        (&json!("watch"), &json!("watch")),
+        "{listed}"
+    );
+    let id = text(&stream["auditID"], "auditID")?.to_owned();
+    let end = ["streams", "end", "--reason", "it watches too much", &id];
+    let ended = alice.run(&end)?.success()?;
+    assert!(ended.contains("ended on gateway"), "{ended}");
+    eventually("the end of the watch", LIMIT, || {
+        let listed = alice.json(&["streams", "list"])?;
+        Ok((!listed.to_string().contains(&id)).then_some(()))
+    })?;
+    Ok(id)
+}
+
+/// With its digests computed at the person's own.
+fn the_finished_record_is_shown(alice: &Terminal<'_>, id: &str) -> Result<()> {
+    let shown = eventually("the record in the store", LIMIT, || {
+        let target = format!("/v1/records/{id}?namespace={}", alice.scene.namespace());
+        let answer = alice.get(&target)?;
+        Ok((answer.status == 200)
+            .then(|| answer.json())
+            .transpose()?
+            .filter(|found| found["outcome"].is_object()))
+    })?;
+    let outcome = shown["outcome"]["record"].to_string();
+    let by = alice.scene.site.username("alice");
+    assert!(
+        outcome.contains(&by) && outcome.contains("it watches too much"),
+        "{outcome}"
+    );
+    let calls = alice.json(&["audit", "list"])?;
+    let mut all = calls.as_array().context("a list")?.iter();
+    assert!(all.any(|call| call["auditID"] == id), "{calls}");
+    Ok(())
+}
+
+/// From the record to the call, through the controller.
+fn traces_a_placeholder(alice: &Terminal<'_>) -> Result<()> {
+    let scene = alice.scene;
     let secret = json!({"metadata": {"name": "door"}, "stringData": {"key": "canary-4711"}});
     let path = scene.site.namespace.path("secrets");
     let made = post(&scene.gateway, &scene.coder, &path, &secret)?;
     let id = made.header("audit-id").context("an audit id")?.to_owned();
     let shown = eventually("the Secret's record in the store", LIMIT, || {
-        let shown = run(&["audit", "show", &id, "-o", "json"])?;
+        let shown = alice.run(&["audit", "show", &id, "-o", "json"])?;
         Ok((shown.status == 0).then_some(shown.stdout))
     })?;
     let (_, from) = shown.split_once("masked:").context("it is masked")?;
     let placeholder = format!("masked:{}", &from[..41]);
-    let traced = run(&["trace", &placeholder])?.success()?;
+    let traced = alice.run(&["trace", &placeholder])?.success()?;
     assert!(traced.contains(&id), "{traced}");
     assert!(!traced.contains("canary-4711"), "{traced}");
     let unknown = "masked:deadbeef:0123456789abcdef0123456789abcdef";
-    let nothing = run(&["trace", unknown])?;
+    let nothing = alice.run(&["trace", unknown])?;
     assert!(
         nothing.status == 1 && nothing.stdout.contains("No call in this record has it"),
         "{nothing:?}"

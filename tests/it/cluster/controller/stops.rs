@@ -46,10 +46,8 @@ impl Pair {
     }
 
     fn start(&self, gateway: &Gateway, target: &str) -> Result<Exchange> {
-        let bearer = format!("Bearer {}", self.token);
-        let headers = [("Authorization", bearer.as_str())];
         let path = self.site.namespace.path(target);
-        gateway.client()?.start("GET", &path, &headers, &[])
+        gateway.agent(&self.token)?.start("GET", &path, &[], &[])
     }
 
     fn account(&self) -> String {

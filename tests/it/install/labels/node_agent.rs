@@ -10,7 +10,6 @@ use super::super::agents_namespace::said;
 struct NodeAgent {
     installation: Installation,
     client: RawClient,
-    bearer: String,
     node: String,
 }
 
@@ -36,8 +35,7 @@ impl NodeAgent {
         )?;
         let token = token["status"]["token"].as_str().context("a token")?;
         Ok(Self {
-            client: installation.cluster.anonymous()?,
-            bearer: format!("Bearer {token}"),
+            client: installation.cluster.anonymous()?.as_bearer(token),
             installation,
             node,
         })
@@ -48,12 +46,10 @@ impl NodeAgent {
             "PATCH" => "application/merge-patch+json",
             _ => "application/json",
         };
-        let headers = [
-            ("Authorization", self.bearer.as_str()),
-            ("Content-Type", content_type),
-        ];
-        self.client
-            .request(method, path, &headers, &serde_json::to_vec(object)?)
+        let mut sent = self
+            .client
+            .start_object(method, path, content_type, object)?;
+        sent.response()
     }
 
     fn patch(&self, node: &str, patch: &Value) -> Result<Response> {

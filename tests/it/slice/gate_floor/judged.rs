@@ -50,7 +50,7 @@ fn what_is_judged_by_its_object_works_with_every_patch_and_says_so_in_the_record
         assert_eq!(aside["upstreamUser"], call["upstreamUser"]);
         let seen = scene
             .cluster
-            .audit_events(|event| event["auditID"] == aside["auditID"])?;
+            .audit_events_of(aside["auditID"].as_str().context("no id")?)?;
         ensure!(!seen.is_empty(), "the cluster's audit log has no {rule}");
     }
     Ok(())

@@ -23,7 +23,7 @@ fn a_watch_that_is_reset_is_aborted_here_and_ends_there() -> Result<()> {
     eventually("the end of the watch at the API server", LIMIT, || {
         let events = scene
             .cluster
-            .audit_events(|event| event["auditID"] == record["auditID"])?;
+            .audit_events_of(record["auditID"].as_str().context("no id")?)?;
         Ok(events
             .iter()
             .any(|event| event["stage"] == "ResponseComplete")
