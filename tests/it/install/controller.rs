@@ -234,7 +234,7 @@ fn controller_may_do_nothing_else() -> Result<()> {
             answer.text()
         );
     }
-    let controller = site.client.clone().as_bearer(&token);
+    let controller = site.client.as_bearer(&token);
     let alice = [("Impersonate-User", "alice@example.com")];
     let answer = controller.request("GET", "/api/v1/namespaces", &alice, &[])?;
     ensure!(answer.status == 403, "{}", answer.text());

@@ -146,10 +146,7 @@ fn the_record_shows_what_was_hidden_and_which_placeholders_were_given() -> Resul
     // The length on record is of what the API server sent, and not of what the agent got.
     let sent = scene.namespace.api().read(&target, "application/json")?;
     ensure!(sent.len() != response.body.len(), "they differ in nothing");
-    ensure!(
-        record["responseBytes"] == sent.len().to_string(),
-        "{record}"
-    );
+    assert_eq!(record["responseBytes"], sent.len().to_string());
     Ok(())
 }
 
