@@ -1,4 +1,4 @@
-//! A real HTTPS server that keeps what it is sent: the other end of webhooks.
+//! A real HTTPS server that keeps what it is sent: the other end of webhooks, and of whatever else calls out.
 
 use std::{
     collections::BTreeMap,
@@ -40,12 +40,14 @@ struct State {
 }
 
 /// What senders get.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Answers {
     #[default]
     Accept,
     /// This status.
     Refuse(u16),
+    /// This JSON.
+    Say(String),
     /// None until this changes.
     Hang,
 }
@@ -53,6 +55,7 @@ pub enum Answers {
 /// One request, whole.
 #[derive(Clone, Debug)]
 pub struct Received {
+    pub method: String,
     pub path: String,
     /// Names in lower case.
     pub headers: BTreeMap<String, String>,
@@ -116,6 +119,10 @@ impl Receiver {
         format!("https://{}{path}", self.address)
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub fn ca_file(&self) -> PathBuf {
         self.directory.path().join("ca.crt")
     }
@@ -176,13 +183,16 @@ impl Inner {
             .changed
             .wait_while(state, hangs)
             .unwrap_or_else(PoisonError::into_inner);
-        let status = match state.answers {
-            Answers::Refuse(status) => status,
-            Answers::Accept | Answers::Hang => 200,
+        let (status, said) = match &state.answers {
+            Answers::Refuse(status) => (*status, String::new()),
+            Answers::Say(said) => (200, said.clone()),
+            Answers::Accept | Answers::Hang => (200, String::new()),
         };
         drop(state);
-        let answer =
-            format!("HTTP/1.1 {status} -\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let length = said.len();
+        let answer = format!(
+            "HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{said}"
+        );
         reader.get_mut().write_all(answer.as_bytes())?;
         reader.get_mut().conn.send_close_notify();
         Ok(reader.get_mut().flush()?)
@@ -200,7 +210,9 @@ fn read(reader: &mut impl BufRead) -> Result<Received> {
         Ok(line.trim_end().to_owned())
     };
     let first = line()?;
-    let path = first.split(' ').nth(1).context("no path")?.to_owned();
+    let mut words = first.split(' ').map(str::to_owned);
+    let method = words.next().context("no method")?;
+    let path = words.next().context("no path")?;
     let mut headers = BTreeMap::new();
     loop {
         let line = line()?;
@@ -209,12 +221,13 @@ fn read(reader: &mut impl BufRead) -> Result<Received> {
         };
         headers.insert(name.to_lowercase(), value.trim().to_owned());
     }
-    let length = headers.get("content-length").context("no length")?;
-    let length: usize = length.parse()?;
+    let length = headers.get("content-length");
+    let length: usize = length.map_or(Ok(0), |length| length.parse())?;
     anyhow::ensure!(length <= LONGEST_BODY, "a body of {length} bytes");
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     Ok(Received {
+        method,
         path,
         headers,
         body,
