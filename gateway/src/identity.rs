@@ -226,6 +226,8 @@ pub struct Attributes<'a> {
     pub dry_run: bool,
     /// Every pod in the request's namespace is an agent, so one that is made there is no way around the gateway.
     pub namespace_is_agents: bool,
+    /// kube-apiserver serves the resource itself and passes it on to nobody. False where that is not known.
+    pub is_served_locally: bool,
 }
 
 impl<'a> Attributes<'a> {
@@ -237,6 +239,7 @@ impl<'a> Attributes<'a> {
             applies: false,
             dry_run: request.is_dry_run(),
             namespace_is_agents: false,
+            is_served_locally: false,
         }
     }
 

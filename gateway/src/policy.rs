@@ -19,6 +19,7 @@ pub use self::{
     glass::{Glass, Glasses, Over, Phase},
     judgement::{DryRunPermit, Judgement, LookupPermit, Undecided},
     level::LevelPolicy,
+    local_apis::LocalApis,
     namespaces::AgentNamespaces,
     obligations::Obligations,
     permit::{Audited, Decision, NotApproved, PendingPermit, Permit, Unenforced, usable},
@@ -48,6 +49,7 @@ mod judgement;
 mod judging;
 pub mod level;
 mod lifting;
+mod local_apis;
 mod matching;
 mod namespaces;
 mod obligations;

@@ -53,7 +53,7 @@ use crate::{
     drain::DrainWatcher,
     identity::{Attributes, Identity},
     mask,
-    policy::{AgentNamespaces, Denial, Glasses, LevelPolicy, Permit, PolicySet, Stops},
+    policy::{AgentNamespaces, Denial, Glasses, LevelPolicy, LocalApis, Permit, PolicySet, Stops},
     request_info::RequestInfo,
 };
 
@@ -119,6 +119,7 @@ pub struct Gateway {
     stops: watch::Receiver<Arc<Stops>>,
     glasses: watch::Receiver<Arc<Glasses>>,
     namespaces: watch::Receiver<Arc<AgentNamespaces>>,
+    apis: watch::Receiver<Arc<LocalApis>>,
     levels: watch::Receiver<Arc<LevelPolicy>>,
     recorder: Arc<Recorder>,
     folding: Folding,
@@ -175,6 +176,8 @@ pub struct Parts {
     pub glasses: watch::Receiver<Arc<Glasses>>,
     /// Those that are agents'; empty while that is not known.
     pub namespaces: watch::Receiver<Arc<AgentNamespaces>>,
+    /// Those that the API server serves itself; empty while that is not known.
+    pub apis: watch::Receiver<Arc<LocalApis>>,
     pub levels: watch::Receiver<Arc<LevelPolicy>>,
     pub log: Log,
     pub key: Arc<mask::Key>,
@@ -217,6 +220,7 @@ impl Gateway {
             stops: parts.stops,
             glasses: parts.glasses,
             namespaces: parts.namespaces,
+            apis: parts.apis,
             levels: parts.levels,
             recorder: Arc::new(recorder),
             folding: Folding::default(),
@@ -306,6 +310,7 @@ impl Gateway {
                 || content::is_dry_deletion(&arrival, info, &received.body.bytes),
             namespace_is_agents: is_own_namespace(&arrival, info)
                 || self.namespaces.borrow().contains(&info.namespace),
+            is_served_locally: self.apis.borrow().serve(info),
         };
         let level = self.levels.borrow().level(&attributes);
         let may_lag = self.read_lag && info.is_read_only();

@@ -46,6 +46,7 @@ pub(super) async fn gateway(
         stops: given.told.stops,
         glasses: given.told.glasses,
         namespaces: given.told.namespaces,
+        apis: given.told.apis,
         levels: reload.levels(),
         log: given.log,
         key: reload.key(),

@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::{
+    api::core::v1::Namespace, kube_aggregator::pkg::apis::apiregistration::v1::APIService,
+};
 use kube::{Client, ResourceExt as _};
 use tokio::{
     sync::{mpsc, watch},
@@ -22,7 +24,7 @@ use crate::{
     config::Config,
     control::StopPush,
     informer::{self, Known, changed},
-    policy::{AgentNamespaces, Glasses, Stops},
+    policy::{AgentNamespaces, Glasses, LocalApis, Stops},
     readiness::BlockReady,
 };
 
@@ -49,6 +51,7 @@ pub(super) struct Told {
     pub(super) pushing: Option<mpsc::Sender<StopPush>>,
     pub(super) glasses: watch::Receiver<Arc<Glasses>>,
     pub(super) namespaces: watch::Receiver<Arc<AgentNamespaces>>,
+    pub(super) apis: watch::Receiver<Arc<LocalApis>>,
 }
 
 impl Objects {
@@ -67,13 +70,16 @@ impl Objects {
     }
 
     /// Everyone is stopped until everything has been heard and `in_force` says that it was valid once. Readiness waits
-    /// for the same.
+    /// for the same. For APIServices nobody waits: without them less is decided, and an older install lets no gateway
+    /// read them.
     pub(super) fn tell(self, in_force: watch::Receiver<bool>, waiting: BlockReady) -> Told {
         let (stops, told_stops) = watch::channel(Arc::new(Stops::not_heard()));
         let (glasses, told_glasses) = watch::channel(Arc::default());
         let (namespaces, told_namespaces) = watch::channel(Arc::default());
+        let (apis, told_apis) = watch::channel(Arc::default());
         let heard = informer::follow(&self.client);
-        tokio::spawn(tell_namespaces(heard.clone(), namespaces));
+        tokio::spawn(tell(heard.clone(), of_agents, namespaces));
+        tokio::spawn(tell(informer::follow(&self.client), local, apis));
         tokio::spawn(tell_glasses(informer::follow(&self.client), glasses));
         let (pushing, pushes) = mpsc::channel(PUSHES);
         let needed = Needed {
@@ -87,18 +93,20 @@ impl Objects {
             pushing: Some(pushing),
             glasses: told_glasses,
             namespaces: told_namespaces,
+            apis: told_apis,
         }
     }
 }
 
 impl Told {
-    /// Nobody can be stopped, no glass broken, and no namespace is known to be agents'.
+    /// Nobody can be stopped, no glass broken, no namespace is known to be agents', and no API to be the API server's own.
     pub(super) fn nothing() -> Self {
         Self {
             stops: watch::channel(Arc::default()).1,
             pushing: None,
             glasses: watch::channel(Arc::default()).1,
             namespaces: watch::channel(Arc::default()).1,
+            apis: watch::channel(Arc::default()).1,
         }
     }
 }
@@ -126,13 +134,14 @@ async fn by_the_clock(next: Option<Timestamp>) {
     sleep(wait.min(LOOKS_EVERY)).await;
 }
 
-async fn tell_namespaces(
-    mut known: Receiver<Namespace>,
-    namespaces: watch::Sender<Arc<AgentNamespaces>>,
+async fn tell<K, T: PartialEq>(
+    mut known: Receiver<K>,
+    of: fn(&Known<K>) -> T,
+    telling: watch::Sender<Arc<T>>,
 ) {
     loop {
-        let now = of_agents(&known.borrow_and_update());
-        namespaces.send_if_modified(|told| {
+        let now = of(&known.borrow_and_update());
+        telling.send_if_modified(|told| {
             let differs = **told != now;
             if differs {
                 *told = Arc::new(now);
@@ -140,7 +149,7 @@ async fn tell_namespaces(
             differs
         });
         tokio::select! {
-            () = namespaces.closed() => return,
+            () = telling.closed() => return,
             () = changed(&mut known) => {}
         }
     }
@@ -152,4 +161,49 @@ fn of_agents(known: &Known<Namespace>) -> AgentNamespaces {
         Some((name.clone(), Enforcement::of_label(label)?))
     });
     labelled.collect()
+}
+
+/// Without a Service behind it: kube-apiserver serves it. With one, an aggregated API server does.
+fn local(known: &Known<APIService>) -> LocalApis {
+    let is_local = |api: &APIService| {
+        let spec = api.spec.as_ref();
+        spec.is_some_and(|spec| spec.service.is_none())
+    };
+    let local = known.valid().filter(|(_, api)| is_local(api));
+    local.map(|((_, name), _)| name.as_str()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn an_api_is_local_only_where_its_apiservice_says_so() {
+        let heard = |name: &str, spec: Value| {
+            let api = serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec}));
+            let api = api.map(Arc::new).map_err(|error| error.to_string().into());
+            ((String::new(), name.to_owned()), api)
+        };
+        let spec = json!({"groupPriorityMinimum": 1, "versionPriority": 1});
+        let mut aggregated = spec.clone();
+        aggregated["service"] = json!({"namespace": "shop", "name": "api"});
+        let mut odd = spec.clone();
+        odd["service"] = json!({});
+        let known = Known {
+            synced: true,
+            objects: [
+                heard("v1.local.dev", spec),
+                heard("v1.aggregated.dev", aggregated),
+                heard("v1.odd.dev", odd),
+                heard("v1.nothing.dev", Value::Null),
+                heard("v1.unreadable.dev", json!({"service": "api"})),
+            ]
+            .into(),
+            version: 1,
+        };
+        assert_eq!(local(&known), LocalApis::from_iter(["v1.local.dev"]));
+        assert_eq!(local(&Known::default()), LocalApis::default());
+    }
 }

@@ -120,7 +120,7 @@
 //!
 //! ## Whose rights
 //!
-//! The gateway holds no right on what agents work on. It reads Sallyport's own objects and namespaces, asks for approvals
+//! The gateway holds no right on what agents work on. It reads Sallyport's own objects, namespaces and APIServices, asks for approvals
 //! and marks them used, and makes an AgentStop where `decoys.stopSession` is set. It may review tokens, and be the users that `sallyport rbac generate` names,
 //! one by one, since RBAC knows no prefix. As any of them it can do no more than the ClusterRole
 //! `sallyport-gateway-ceiling` says, in the namespaces where that is bound: constrained impersonation, of Kubernetes 1.36.

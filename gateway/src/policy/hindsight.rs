@@ -182,6 +182,7 @@ impl PastCall {
             applies: world.applies,
             dry_run: self.dry_run.unwrap_or_default(),
             namespace_is_agents: world.namespace_is_agents,
+            is_served_locally: false,
         }
     }
 }

@@ -252,6 +252,7 @@ impl Running {
             applies,
             dry_run,
             namespace_is_agents,
+            ..
         } = call.attributes;
         let pod = call.arrival.pod.as_ref();
         Self {
@@ -288,11 +289,10 @@ impl Running {
     /// Resolves when the call has to end.
     pub(super) async fn ends(self, drained: impl Future<Output = ()>) -> Ending {
         let attributes = Attributes {
-            identity: &self.identity,
-            request: &self.request,
             applies: self.applies,
             dry_run: self.dry_run,
             namespace_is_agents: self.namespace_is_agents,
+            ..Attributes::new(&self.identity, &self.request)
         };
         let is_labelled = self.sources.are_agents(&self.request.namespace);
         let revocation = Revocation {

@@ -233,9 +233,14 @@ fn gateway_hears_of_the_objects_that_count_and_changes_none() -> Result<()> {
             .request("DELETE", &path, &headers, b"{}")?
             .refusal(403)?;
     }
-    ok(&site
-        .client
-        .request("GET", "/api/v1/namespaces", &headers, &[])?)
+    let apis = "/apis/apiregistration.k8s.io/v1/apiservices";
+    site.client
+        .request("POST", apis, &headers, b"{}")?
+        .refusal(403)?;
+    for path in ["/api/v1/namespaces", apis] {
+        ok(&site.client.request("GET", path, &headers, &[])?)?;
+    }
+    Ok(())
 }
 
 #[test]

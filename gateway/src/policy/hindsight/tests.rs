@@ -592,6 +592,7 @@ proptest! {
             applies: truth.applies,
             dry_run: false,
             namespace_is_agents: truth.namespace_is_agents,
+            is_served_locally: false,
         };
         let facts = Facts { object: Fact::Known(truth.object.clone()), old_object: Fact::Known(truth.object) };
         let truly = Verdict::of(&policies.conclude(&attributes, &facts));
