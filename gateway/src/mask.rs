@@ -30,7 +30,7 @@ pub use self::{
     key::{Digest, Key, KeyError},
     output::{OutputMasker, RecordedOutput},
     placeholder::{Kind as PlaceholderKind, Placeholder, TooMuchEncoded},
-    quotes::unquoted,
+    quotes::{hides, unquoted},
     rule::{Decoys, Rule, SecretName},
     session::{ExitStatus, session},
     shown::{Disguised, is_disguise, shown_parameter, shown_text, shown_uri},

@@ -85,11 +85,14 @@
 //! Answers to writes, and refusals of them, show no more than the caller may read: what is read only masked is masked
 //! there too, and a refusal then gives code and reason without the API server's words. What is left: a server-side
 //! apply without `--force-conflicts` conflicts only where the value differs, and replacing a value tests one guess;
-//! each try is a recorded write. A field that cannot be changed answers 200 for the value it has and 422 for another. A
-//! dry run is refused where its body has something in it that would be masked, cannot be read, or is a JSON Patch, and
-//! always where it changes a Secret; others pass, so `kubectl diff` works where nothing in them is masked. A pod is
-//! given no Secret that its maker sees only masked, whether in volumes or in variables, unless the rule that masks it
-//! says `secretReferences: Allow`: then whoever chooses the pod's image can have it print the values.
+//! each try is a recorded write. Where a decision has to try an apply in a dry run, nothing would be written by it, so
+//! of a Secret or a kind with sensitive fields that is seen only masked it is refused by `built-in/masked-view` without
+//! `--force-conflicts`, as is a patch of an immutable Secret. A field that cannot be changed answers 200 for the value
+//! it has and 422 for another. A dry run is refused where its body has something in it that would be masked, cannot be
+//! read, or is a JSON Patch, and always where it changes a Secret; others pass, so `kubectl diff` works where nothing
+//! in them is masked. A pod is given no Secret that its maker sees only masked, whether in volumes or in variables,
+//! unless the rule that masks it says `secretReferences: Allow`: then whoever chooses the pod's image can have it print
+//! the values.
 //!
 //! A warning of the API server's, which admission webhooks and policies write, is withheld where detectors find a
 //! secret in it, where it quotes a value of an object with environment variables or sensitive fields, and for every

@@ -158,6 +158,7 @@
 //! | kubectl says | why | what to do |
 //! |---|---|---|
 //! | `denied by rule "built-in/not-approvable"` | nobody can be shown all of the call | the hint says what to send instead |
+//! | `denied by rule "built-in/dry-run"` | only the API server can tell what the apply makes, and it cannot safely be tried | apply without `--server-side`; of custom resources, let the gateway list and watch `apiservices`, as the installed roles do |
 //! | `denied by rule "built-in/masked-view"`, of a dry run | what is written would be masked | leave it out, or make the change without `--dry-run=server` |
 //! | `objects in CBOR are not accepted` | 415: it could not be masked | send JSON, YAML or protobuf |
 //! | `Forbidden: … denied by rule "p/r"` | that rule of that policy | ask its owner; repeating it changes nothing |

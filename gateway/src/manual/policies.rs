@@ -88,10 +88,14 @@
 //! that the object is still the one it was; if it is not, the call is judged anew. Each of these reads is a record of its
 //! own, by the rules `built-in/lookup` and `built-in/dry-run`.
 //!
-//! Secrets and custom resources are never tried in a dry run. A strategic merge patch of a Secret, which `kubectl apply`
-//! and `edit` send, is applied here, its directives and lists excepted. A server-side apply that creates is read from its
-//! body; one that changes a Secret or a custom resource, only the API server can work out, so where a decision reads the
-//! object it is denied by `built-in/dry-run`: use `kubectl apply` without `--server-side`.
+//! A server-side apply and a strategic merge patch, which `kubectl apply` and `edit` send, only the API server can work
+//! out. They are tried where kube-apiserver itself stores the object, so that a dry run stores nothing: Kubernetes' own
+//! resources, and custom resources whose APIService `kubectl get apiservices` shows as `Local`, which the gateway hears
+//! with `objects` in its configuration. The read as the agent comes first: who may not get the object is denied by
+//! `built-in/lookup`, and nothing is tried. An aggregated API server might carry a dry run out, so it is sent none; there,
+//! and while the gateway does not know who serves a group, an apply that creates is read from its body, and one that
+//! changes is denied by `built-in/dry-run`: use `kubectl apply` without `--server-side`. An admission webhook that has
+//! side effects makes the API server refuse a dry run, and so the call.
 //!
 //! `risk` is the gateway's own class of a call, `low`, `medium`, `high` or `critical`, with its reasons in plain words.
 //! `risk.reachesNode` tells that pods would be made which may do to their node what they like. What a pod or a template

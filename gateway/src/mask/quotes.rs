@@ -35,6 +35,12 @@ pub fn unquoted(key: &Key, request: &RequestInfo, message: &str) -> String {
     }
 }
 
+/// Whether such objects are hidden, as Secrets are, or have fields that somebody called sensitive.
+pub fn hides(key: &Key, request: &RequestInfo) -> bool {
+    let rule = Rule::select(request);
+    rule.hides_all() || key.fields(&rule).is_some()
+}
+
 pub(super) fn has_environment(request: &RequestInfo) -> bool {
     WITH_ENVIRONMENT.contains(&&*request.resource)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Decision, PendingPermit, resources};
-use crate::{identity::Attributes, request_info::RequestInfo};
+use crate::identity::Attributes;
 
 #[derive(Debug)]
 #[must_use]
@@ -33,7 +33,7 @@ pub struct LookupPermit {
     policy_digest: Arc<str>,
 }
 
-/// The right to send one call as a server-side dry run.
+/// The right to send one patch as a server-side dry run.
 #[derive(Debug)]
 #[must_use = "a permit that is not consumed by a forward permits nothing"]
 pub struct DryRunPermit {
@@ -45,7 +45,7 @@ impl Undecided {
         Self {
             object: wants.object,
             old_object: wants.old_object,
-            may_dry_run: may_dry_run(attributes.request),
+            may_dry_run: may_dry_run(attributes),
             policy_digest: Arc::clone(policy_digest),
         }
     }
@@ -82,7 +82,7 @@ impl PendingPermit {
 
     /// `None` where a dry run could have effects of its own.
     pub fn dry_run(&self, attributes: &Attributes<'_>) -> Option<DryRunPermit> {
-        may_dry_run(attributes.request).then(|| DryRunPermit {
+        may_dry_run(attributes).then(|| DryRunPermit {
             policy_digest: self.policy_digest().into(),
         })
     }
@@ -120,15 +120,22 @@ impl Wants {
     }
 }
 
-/// Kubernetes' own objects, written whole: nothing behind them acts on a dry run, and their answers show nothing
-/// that must not be asked for. Secrets are told apart since their dry run answers with what is stored.
-fn may_dry_run(request: &RequestInfo) -> bool {
-    let writes = matches!(request.verb.as_str(), "create" | "update" | "patch");
-    writes
-        && matches!(
-            request.subresource.as_str(),
-            "" | "ephemeralcontainers" | "resize" | "scale" | "status"
-        )
-        && resources::is_stored_by_kubernetes(&request.api_group, &request.resource)
-        && (request.api_group.as_str(), request.resource.as_str()) != ("", "secrets")
+/// Only a patch has to be tried: what else is written is in its body.
+///
+/// What kube-apiserver stores itself, Kubernetes' own objects and custom resources with their subresources, it leaves
+/// as it is in a dry run, and where an admission webhook may have side effects it refuses one without calling it. A
+/// webhook that converts between versions is called as for a read, and is not told what for. An aggregated API server
+/// may know nothing of `dryRun`, and write. Whoever may put one in the place of a definition after the judgement may
+/// write APIServices, and needs no agent for that.
+fn may_dry_run(attributes: &Attributes<'_>) -> bool {
+    let request = attributes.request;
+    let (group, resource) = (&*request.api_group, &*request.resource);
+    let is_stored = resources::is_stored_by_kubernetes(group, resource);
+    let is_custom = attributes.is_served_locally && !resources::is_own_group(group);
+    let honours = match &*request.subresource {
+        "" | "scale" | "status" => is_stored || is_custom,
+        "ephemeralcontainers" | "resize" => is_stored,
+        _ => false,
+    };
+    request.verb == "patch" && honours
 }

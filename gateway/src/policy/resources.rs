@@ -13,6 +13,11 @@ pub(super) fn is_unknown(request: &RequestInfo) -> bool {
     !is_stored_by_kubernetes(group, resource) && !answered(group).contains(&resource)
 }
 
+/// Whether Kubernetes itself names resources in the group, so that nobody else's are expected there.
+pub(super) fn is_own_group(api_group: &str) -> bool {
+    !stored(api_group).is_empty() || !answered(api_group).is_empty()
+}
+
 fn stored(api_group: &str) -> &'static [&'static str] {
     match api_group {
         "" => &[

@@ -29,7 +29,6 @@ use crate::{
 mod digest;
 mod json;
 mod patch;
-mod strategic;
 mod target;
 mod unreadable;
 mod yaml;

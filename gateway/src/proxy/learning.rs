@@ -3,8 +3,9 @@
 //! Whatever is asked of the API server for it is asked as the agent, so that nobody learns through a decision what
 //! they may not read, and is recorded as a call of its own.
 
-use self::denials::{
-    denial, no_version, not_applied, other_collection, part_of_collection, unreadable,
+use self::{
+    asking::MayGet,
+    denials::{denial, no_version, not_applied, other_collection, part_of_collection, unreadable},
 };
 use super::{
     Call, Gateway, content,
@@ -170,7 +171,8 @@ impl Gateway {
     ) -> Result<(), Unlearned> {
         self.read_options(call, recording).await?;
         call.content.facts.object = Fact::Absent;
-        self.learn_current(wanted.look_up, call, recording).await
+        self.learn_current(wanted.look_up, call, recording).await?;
+        Ok(())
     }
 
     async fn learn_patch(
@@ -184,7 +186,7 @@ impl Gateway {
             return Err(unreadable(call, &Unreadable::Format(named)).into());
         };
         self.read_patch(kind, call, recording).await?;
-        self.learn_current(wanted.look_up, call, recording).await?;
+        let may_get = self.learn_current(wanted.look_up, call, recording).await?;
         match kind {
             PatchType::Json | PatchType::Merge => apply_here(kind, call)?,
             // A strategic merge changes what is there, and an apply creates what is not.
@@ -193,8 +195,9 @@ impl Gateway {
             }
             PatchType::Strategic | PatchType::Apply if wanted.object => match wanted.dry_run {
                 Some(permit) => {
+                    self.check_trial(call)?;
                     pin(call)?;
-                    let after = self.dry_run(permit, call, recording).await?;
+                    let after = self.dry_run(permit, may_get, call, recording).await?;
                     call.content.facts.object = without_our_version(after, call);
                 }
                 None => apply_here(kind, call)?,
@@ -210,14 +213,14 @@ impl Gateway {
         permit: LookupPermit,
         call: &mut Call<'_>,
         recording: &mut Recording,
-    ) -> Result<(), Unlearned> {
-        let found = self.look_up(permit, call, recording).await?;
+    ) -> Result<MayGet, Unlearned> {
+        let (found, may_get) = self.look_up(permit, call, recording).await?;
         if let Some(object) = found.known() {
             let target = Target::of(object).ok_or_else(|| no_version(call))?;
             call.content.set_targets(vec![target]);
         }
         call.content.facts.old_object = found;
-        Ok(())
+        Ok(may_get)
     }
 
     async fn read_object(

@@ -9,10 +9,15 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header, response::Parts};
 use hyper::body::Body as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
-    Call, Gateway, recorder::INLINE_LIMIT, token_request, upstream::UpstreamBody, warning,
+    Call, Gateway,
+    content::{self, PatchType},
+    recorder::INLINE_LIMIT,
+    token_request,
+    upstream::UpstreamBody,
+    warning,
 };
 use crate::{
     api::v1alpha1::agent_policy::AgentView as Extent,
@@ -20,7 +25,7 @@ use crate::{
     identity::Attributes,
     mask::{self, BodyMasker, Rule, Unmaskable, View, Viewer},
     policy::{Decision, Denial, Permit, PolicySet},
-    request_info::{RequestInfo, media_type},
+    request_info::{self, RequestInfo, media_type},
 };
 
 mod json_patch;
@@ -96,6 +101,33 @@ impl Gateway {
             unseen,
         )
     }
+
+    /// What a decision tries in a dry run writes nothing, and may be refused only because a value is another than the one
+    /// there is: whoever must not see that one could guess as often as they like.
+    pub(super) fn check_trial(&self, call: &Call<'_>) -> Result<(), Denial> {
+        let (info, target) = (call.attributes.request, &call.arrival.target);
+        let compares = match (content::patch_type(call), call.content.current()) {
+            (Some(kind), Some(current)) => compares(kind, target, current),
+            _ => false,
+        };
+        if compares && mask::hides(&self.recorder.key, info) && self.writes_unseen(call) {
+            return Err(trial());
+        }
+        Ok(())
+    }
+}
+
+/// Whether the API server refuses such a change for what the object holds.
+fn compares(kind: PatchType, target: &str, current: &Value) -> bool {
+    let is_secret = current["kind"] == "Secret" && current["apiVersion"] == "v1";
+    is_secret && current["immutable"] == true || kind == PatchType::Apply && !is_forced(target)
+}
+
+/// As the API server reads it: the first value, which is true unless it says no.
+fn is_forced(target: &str) -> bool {
+    let parameters = request_info::parameters(target).unwrap_or_default();
+    let force = parameters.into_iter().find(|(name, _)| name == "force");
+    force.is_some_and(|(_, value)| value != "0" && !value.eq_ignore_ascii_case("false"))
 }
 
 fn check_guesses(
@@ -391,6 +423,17 @@ fn selects_by_hidden(selector: &str) -> Denial {
             "the {selector} selector compares with what policy lets you see only masked"
         ),
         hint: "Leave that out of the selector.".into(),
+    }
+}
+
+fn trial() -> Denial {
+    Denial {
+        rule: "built-in/masked-view".into(),
+        reason: "the decision depends on the object after the change, and trying that would tell whether a value equals one \
+                 that policy lets you see only masked"
+            .into(),
+        hint: "Use kubectl apply --server-side --force-conflicts; change an immutable Secret with kubectl patch --type=merge."
+            .into(),
     }
 }
 

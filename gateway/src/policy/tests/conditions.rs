@@ -19,9 +19,14 @@ fn rule(name: &str, effect: &str, condition: &str) -> String {
 }
 
 fn judged(set: &PolicySet, line: &str, facts: &Facts) -> String {
+    judged_of_api(set, line, facts, false)
+}
+
+fn judged_of_api(set: &PolicySet, line: &str, facts: &Facts, is_served_locally: bool) -> String {
     let (identity, request) = (bot(), request(line));
     let attributes = Attributes {
         namespace_is_agents: true,
+        is_served_locally,
         ..Attributes::new(&identity, &request)
     };
     match set.judge(&attributes, facts) {
@@ -172,18 +177,49 @@ fn the_old_object_is_compared_with_the_new_one() {
 #[test]
 fn a_dry_run_is_offered_only_where_nothing_acts_on_it() {
     let set = set(&[ALL, &rule("r", "Deny", "when: \"object.x == 1\"")]);
-    for (line, offered) in [
-        ("POST /api/v1/namespaces/ci/configmaps", true),
+    const WIDGET: &str = "PATCH /apis/example.com/v1/namespaces/ci/widgets/x";
+    let scale = "PATCH /apis/apps/v1/namespaces/ci/deployments/web/scale";
+    let of_widget = |subresource: &str| format!("{WIDGET}/{subresource}");
+    for (line, is_served_locally, offered) in [
+        ("PATCH /api/v1/namespaces/ci/configmaps/x", false, true),
+        (scale, false, true),
+        ("PATCH /api/v1/namespaces/ci/secrets/x", false, true),
+        ("PATCH /api/v1/namespaces/ci/pods/x/resize", false, true),
+        (WIDGET, false, false),
+        (WIDGET, true, true),
+        (&of_widget("status"), false, false),
+        (&of_widget("status"), true, true),
+        (&of_widget("scale"), true, true),
+        (&of_widget("resize"), true, false),
+        (&of_widget("eviction"), true, false),
+        ("PATCH /apis/apps/v1/namespaces/ci/widgets/x", true, false),
+        ("PATCH /api/v1/namespaces/ci/widgets/x", true, false),
         (
-            "PUT /apis/apps/v1/namespaces/ci/deployments/web/scale",
+            "PATCH /apis/metrics.k8s.io/v1/namespaces/ci/pods/x",
             true,
+            false,
         ),
-        ("PATCH /api/v1/namespaces/ci/secrets/x", false),
-        ("PATCH /apis/example.com/v1/namespaces/ci/widgets/x", false),
-        ("POST /api/v1/namespaces/ci/pods/x/eviction", false),
-        ("POST /api/v1/namespaces/ci/serviceaccounts/x/token", false),
+        // What is written whole is in its body.
+        ("POST /api/v1/namespaces/ci/secrets", false, false),
+        ("PUT /api/v1/namespaces/ci/secrets/x", false, false),
+        (
+            "POST /apis/example.com/v1/namespaces/ci/widgets",
+            true,
+            false,
+        ),
+        (
+            "PUT /apis/example.com/v1/namespaces/ci/widgets/x",
+            true,
+            false,
+        ),
+        ("POST /api/v1/namespaces/ci/pods/x/eviction", true, false),
+        (
+            "POST /api/v1/namespaces/ci/serviceaccounts/x/token",
+            true,
+            false,
+        ),
     ] {
-        let judged = judged(&set, line, &Facts::default());
+        let judged = judged_of_api(&set, line, &Facts::default(), is_served_locally);
         assert!(judged.starts_with("undecided"), "{line}: {judged}");
         assert_eq!(judged.ends_with("dry-run=true"), offered, "{line}");
     }

@@ -7,8 +7,6 @@
 use json_patch::PatchOperation;
 use serde_json::Value;
 
-use super::strategic;
-
 /// The server's own limit on the operations of a patch.
 const OPERATIONS: usize = 10_000;
 
@@ -66,10 +64,6 @@ pub enum NotApplied {
     Failed { index: usize, problem: String },
     #[error("its copies add up to more than {COPIED} bytes")]
     TooLarge,
-    #[error(
-        "of a strategic merge patch of a Secret maps and single values of its own fields are applied, and it has {0:?}: send that as a JSON merge patch (kubectl patch --type=merge)"
-    )]
-    NotPlain(String),
     #[error("only the API server can apply it")]
     NeedsServer,
 }
@@ -83,8 +77,7 @@ pub fn apply(kind: PatchType, current: Value, patch: &Value) -> Result<Value, No
             json_patch::merge(&mut object, patch);
             Ok(object)
         }
-        PatchType::Strategic => strategic::apply(current, patch),
-        PatchType::Apply => Err(NotApplied::NeedsServer),
+        PatchType::Strategic | PatchType::Apply => Err(NotApplied::NeedsServer),
     }
 }
 

@@ -32,6 +32,10 @@ const METADATA: &str =
 const ITS_METADATA: &str =
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
+/// The API server let the agent read the object of its call, or said that there is none. A dry run takes one: it answers
+/// with what is stored, also to somebody who may only change it.
+pub(super) struct MayGet(());
+
 impl Gateway {
     /// Reads the object of the call as the agent.
     pub(super) async fn look_up(
@@ -39,14 +43,15 @@ impl Gateway {
         permit: LookupPermit,
         call: &Call<'_>,
         recording: &mut Recording,
-    ) -> Result<Fact, Unlearned> {
+    ) -> Result<(Fact, MayGet), Unlearned> {
         let asked = RequestInfo {
             verb: "get".to_owned(),
             ..call.attributes.request.clone()
         };
         let target = path(call);
         let answer = self.ask(permit, call, recording, &asked, target, "application/json");
-        self.read_found(answer.await?, call, recording).await
+        let found = self.read_found(answer.await?, call, recording).await?;
+        Ok((found, MayGet(())))
     }
 
     /// Reads the pod that the call is about a part of, as the agent.
@@ -150,6 +155,7 @@ impl Gateway {
     pub(super) async fn dry_run(
         &self,
         permit: DryRunPermit,
+        _may_get: MayGet,
         call: &Call<'_>,
         recording: &mut Recording,
     ) -> Result<Fact, Unlearned> {

@@ -3,7 +3,11 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::{mask, proxy::rejection::Rejection, request_info::RequestInfo};
+use crate::{
+    mask::{self, Rule},
+    proxy::rejection::Rejection,
+    request_info::RequestInfo,
+};
 
 /// Fields that a message names.
 const NAMED: usize = 10;
@@ -24,9 +28,13 @@ impl Refused {
         request: &RequestInfo,
     ) -> Self {
         let message = status["message"].as_str().unwrap_or_default();
+        let message = match Rule::select(request).hides_all() {
+            true => of_a_secret(&status),
+            false => mask::unquoted(key, request, message),
+        };
         Self {
             is_of_field_managers: is_of_field_managers(&status),
-            message: mask::unquoted(key, request, message),
+            message,
             body: status,
         }
     }
@@ -64,6 +72,15 @@ impl Refused {
             body: self.body.to_string().into(),
         }
     }
+}
+
+/// What is no text where one should be, such as a number, is quoted behind no word that is known.
+fn of_a_secret(status: &Value) -> String {
+    let reason = status["reason"].as_str().unwrap_or("Unknown");
+    format!(
+        "{reason}{}; the API server's words are withheld, because they may quote a Secret",
+        named(status)
+    )
 }
 
 fn is_of_field_managers(status: &Value) -> bool {
@@ -128,6 +145,20 @@ mod tests {
         assert_eq!(refused.body, invalid());
         assert!(!refused.message.contains("hunter2"), "{}", refused.message);
         assert!(refused.message.contains("spec: Forbidden: withheld"));
+    }
+
+    #[test]
+    fn the_record_of_a_refused_secret_has_no_words_about_it() {
+        let secrets = RequestInfo {
+            resource: "secrets".into(),
+            ..RequestInfo::default()
+        };
+        let words = ".stringData.pin: expected string, got &value.valueUnstructured{Value:4711}";
+        let status = json!({"kind": "Status", "message": words, "code": 500});
+        let key = mask::Key::from_bytes([7; 32]);
+        let refused = Refused::in_its_words(&key, status.clone(), &secrets);
+        assert_eq!(refused.body, status);
+        assert!(!refused.message.contains("4711"), "{}", refused.message);
     }
 
     #[test]

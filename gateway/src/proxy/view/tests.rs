@@ -288,3 +288,27 @@ fn a_warning_that_quotes_what_somebody_called_sensitive_is_withheld() {
     assert!(shown("lockers", "spec.port is deprecated"));
     assert!(shown("others", quotes));
 }
+
+#[test]
+fn a_try_compares_where_the_api_server_refuses_other_values() {
+    use PatchType::{Apply, Merge, Strategic};
+
+    let of = |kind: &str, immutable: bool| json!({"apiVersion": "v1", "kind": kind, "immutable": immutable});
+    for (patch, query, kind, immutable, expected) in [
+        (Apply, "", "Secret", false, true),
+        (Apply, "?force=false", "Secret", false, true),
+        (Apply, "?force=0&force=true", "Secret", false, true),
+        (Apply, "?force=true", "Secret", false, false),
+        (Apply, "?fieldManager=a&force", "Secret", false, false),
+        (Apply, "?force=true", "Secret", true, true),
+        (Apply, "", "Widget", false, true),
+        (Apply, "?force=true", "Widget", true, false),
+        (Strategic, "", "Secret", false, false),
+        (Strategic, "", "Secret", true, true),
+        (Merge, "", "Secret", false, false),
+    ] {
+        let target = format!("/api/v1/namespaces/shop/secrets/db{query}");
+        let compares = compares(patch, &target, &of(kind, immutable));
+        assert_eq!(compares, expected, "{patch:?} {query} {kind} {immutable}");
+    }
+}

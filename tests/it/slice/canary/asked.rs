@@ -89,6 +89,10 @@ fn ask_for_objects(kubectl: &Kubectl, canary: &str) -> Result<usize> {
         (&["create"][..], secret("made", canary)),
         (&["apply"], secret("applied", canary)),
         (&["apply", "--server-side"], careless.clone()),
+        (
+            &["apply", "--server-side", "--force-conflicts"],
+            secret("before", canary),
+        ),
         (&["replace"], secret("before", canary)),
         (&["apply"], careless),
         (&["apply"], configmap),
