@@ -45,6 +45,7 @@ mod quotas;
 mod reload;
 mod self_review;
 mod sensitive_fields;
+mod server_side_apply;
 mod shipped;
 mod silence;
 mod stops;
