@@ -29,7 +29,7 @@ pub use self::{
     findings::{Findings, ObjectFacts, SecretPassed, StatusFacts},
     key::{Digest, Key, KeyError},
     output::{OutputMasker, RecordedOutput},
-    placeholder::{Kind as PlaceholderKind, Placeholder, TooMuchEncoded},
+    placeholder::{Budget, Kind as PlaceholderKind, Placeholder, TooMuchEncoded},
     quotes::{hides, unquoted},
     rule::{Decoys, Rule, SecretName},
     session::{ExitStatus, session},

@@ -9,7 +9,7 @@ use memchr::memmem;
 use self::reading::Reading;
 use super::content;
 use crate::{
-    mask::{Placeholder, TooMuchEncoded},
+    mask::{Budget, Placeholder, TooMuchEncoded},
     policy::Denial,
     request_info::media_type,
 };
@@ -43,7 +43,9 @@ fn has_placeholder(body: &[u8]) -> Result<bool, TooMuchEncoded> {
 
 /// The first field that has one in it, whatever the format.
 fn field(content_type: Option<&[u8]>, body: &[u8]) -> Option<String> {
-    let in_json = Reading::field(&mut serde_json::Deserializer::from_slice(body));
+    // For all fields together: each may cost as much as a whole body.
+    let mut budget = Budget::of(body);
+    let in_json = Reading::field(&mut serde_json::Deserializer::from_slice(body), &mut budget);
     if in_json.is_some() || body.len() > NAMED {
         return in_json;
     }
@@ -52,7 +54,7 @@ fn field(content_type: Option<&[u8]>, body: &[u8]) -> Option<String> {
         "application/apply-patch+yaml" => "application/yaml",
         other => other,
     };
-    Reading::field(&content::read_object(format, body).ok()?)
+    Reading::field(&content::read_object(format, body).ok()?, &mut budget)
 }
 
 /// What is escaped and no ASCII is of no interest.

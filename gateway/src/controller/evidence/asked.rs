@@ -243,7 +243,7 @@ impl Parameters {
         let Some(text) = self.take("placeholder")? else {
             return Ok(None);
         };
-        let found = Placeholder::find(text.as_bytes());
+        let found = Placeholder::find_within(text.as_bytes()).ok().flatten();
         let whole = found.filter(|found| found.to_string() == text);
         whole.map(Some).ok_or_else(|| {
             Refusal::Malformed(

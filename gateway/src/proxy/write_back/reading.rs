@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::mask::Placeholder;
+use crate::mask::{Budget, Placeholder, TooMuchEncoded};
 
 /// How JSON in a text in JSON may be nested: `last-applied-configuration` in itself.
 const TEXTS: u32 = 4;
@@ -15,20 +15,37 @@ const LEVELS: u32 = 128;
 const NAME: usize = 256;
 
 /// The way to where the reading is, as people write paths: `data.password`, `spec.containers[0].env[2].value`.
-#[derive(Default)]
-pub(super) struct Reading {
+pub(super) struct Reading<'b> {
     path: String,
     found: bool,
+    budget: &'b mut Budget,
+    /// Nobody can tell what is in the rest.
+    is_spent: bool,
     levels: u32,
     texts: u32,
 }
 
-impl Reading {
-    /// The first field that has a placeholder in it; `None` where there is none, or the text breaks off before one.
-    pub(super) fn field<'de, D: Deserializer<'de>>(deserializer: D) -> Option<String> {
-        let mut reading = Self::default();
+impl<'b> Reading<'b> {
+    /// The first field that has a placeholder in it; `None` where there is none, or the text breaks off before one, or
+    /// what is encoded in the fields before it is more than the budget allows.
+    pub(super) fn field<'de, D: Deserializer<'de>>(
+        deserializer: D,
+        budget: &'b mut Budget,
+    ) -> Option<String> {
+        let mut reading = Self::new(budget);
         reading.read(deserializer);
         reading.found.then_some(reading.path)
+    }
+
+    fn new(budget: &'b mut Budget) -> Self {
+        Self {
+            path: String::new(),
+            found: false,
+            budget,
+            is_spent: false,
+            levels: 0,
+            texts: 0,
+        }
     }
 
     /// An error ends the reading where something is found, and where the text is none.
@@ -39,11 +56,11 @@ impl Reading {
     fn name(&mut self, name: &str) {
         let end = name.floor_char_boundary(NAME);
         step(&mut self.path, &name[..end]);
-        self.found = Placeholder::find(name.as_bytes()).is_some();
+        self.found = self.holds(name);
     }
 
     fn text(&mut self, text: &str) {
-        if Placeholder::find(text.as_bytes()).is_none() {
+        if !self.holds(text) {
             return;
         }
         if self.texts < TEXTS && self.levels < LEVELS && text.trim_start().starts_with(['{', '[']) {
@@ -52,11 +69,17 @@ impl Reading {
         self.found = true;
     }
 
+    fn holds(&mut self, text: &str) -> bool {
+        let found = Placeholder::find_for(text.as_bytes(), self.budget);
+        self.is_spent |= found == Err(TooMuchEncoded);
+        found.is_ok_and(|found| found.is_some())
+    }
+
     fn inside(&mut self, text: &str) {
-        let mut inner = Self {
+        let mut inner = Reading {
             levels: self.levels,
             texts: self.texts + 1,
-            ..Self::default()
+            ..Reading::new(self.budget)
         };
         inner.read(&mut serde_json::Deserializer::from_str(text));
         if inner.found {
@@ -66,8 +89,8 @@ impl Reading {
     }
 
     fn stop<E: Error>(&self) -> Result<(), E> {
-        match self.found {
-            true => Err(E::custom("found")),
+        match self.found || self.is_spent {
+            true => Err(E::custom("read far enough")),
             false => Ok(()),
         }
     }
@@ -91,9 +114,9 @@ fn step(path: &mut String, name: &str) {
 }
 
 /// A value at the path.
-struct Element<'r>(&'r mut Reading);
+struct Element<'r, 'b>(&'r mut Reading<'b>);
 
-impl<'de> DeserializeSeed<'de> for Element<'_> {
+impl<'de> DeserializeSeed<'de> for Element<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -101,7 +124,7 @@ impl<'de> DeserializeSeed<'de> for Element<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Element<'_> {
+impl<'de> Visitor<'de> for Element<'_, '_> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -163,9 +186,9 @@ impl<'de> Visitor<'de> for Element<'_> {
 }
 
 /// The name of a member, which becomes the end of the path.
-struct Name<'r>(&'r mut Reading);
+struct Name<'r, 'b>(&'r mut Reading<'b>);
 
-impl<'de> DeserializeSeed<'de> for Name<'_> {
+impl<'de> DeserializeSeed<'de> for Name<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -173,7 +196,7 @@ impl<'de> DeserializeSeed<'de> for Name<'_> {
     }
 }
 
-impl Visitor<'_> for Name<'_> {
+impl Visitor<'_> for Name<'_, '_> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -195,7 +218,8 @@ mod tests {
         let objects = r#"{"a":0,"b":{"c":["\u00e9"]}},"#.repeat(100_000);
         let long = "n".repeat(1 << 20);
         let body = format!(r#"[{objects}{{"{long}":{{"{long}":null}}}}]"#);
-        let mut reading = Reading::default();
+        let mut budget = Budget::of(body.as_bytes());
+        let mut reading = Reading::new(&mut budget);
         reading.read(&mut serde_json::Deserializer::from_str(&body));
         assert!(!reading.found);
         assert!(reading.kept() < 4 << 10, "{}", reading.kept());

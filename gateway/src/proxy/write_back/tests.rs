@@ -113,6 +113,18 @@ fn a_release_of_helms_with_a_placeholder_is_refused() {
 }
 
 #[test]
+fn fields_that_cost_much_to_search_are_searched_for_one_budget() {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all("V".repeat(3 << 20).as_bytes()).unwrap();
+    let much = BASE64_STANDARD.encode(gzip.finish().unwrap());
+    let fields = vec![much; 4];
+    let body = json!({"a": fields[..1], "b": SEEN}).to_string();
+    assert!(refused(body.as_bytes()).is_some_and(|reason| reason.starts_with("b holds")));
+    let body = json!({"a": fields, "b": SEEN}).to_string();
+    assert!(refused(body.as_bytes()).is_some_and(|reason| reason.starts_with("the body holds")));
+}
+
+#[test]
 fn a_target_with_a_placeholder_is_refused() {
     for target in [
         format!("/api/v1/namespaces/shop/pods/p/exec?command=login&command={SEEN}"),
