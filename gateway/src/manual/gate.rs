@@ -113,10 +113,10 @@
 //! In records, protobuf and YAML are the JSON of the same object, with the same placeholders. Fields that only a newer
 //! API server knows are left out of records; in a request that has to be judged they are refused. Environment variables
 //! are recorded by name, never by their literal values. What an exec runs is recorded as it came, but for what detectors
-//! find, what looks random, and what follows a telling name: `--password cat`, `DB_PASSWORD=cat`. Every string is
-//! searched for what looks like a secret: tokens, private keys, passwords in URLs, and values that look random behind a
-//! name like `password`; a private key whose body only stands for one (nothing, dots, a name in brackets) is shown,
-//! but for what programs print.
+//! find, what looks random, and what follows a telling name and is no variable: `--password cat`, `--env=DB_PASSWORD=cat`,
+//! `"password":"cat"`. Every string is searched for what looks like a secret: tokens, private keys, passwords in URLs,
+//! and values that look random behind a name like `password`; a private key whose body only stands for one (nothing,
+//! dots, a name in brackets) is shown, but for what programs print.
 //! `managedFields` are empty. No answer in CBOR is asked for, and an object in CBOR is refused with 415. YAML over 1 MiB and YAML whose
 //! aliases multiply are recorded by length and digest alone. A cell of a table that prints an environment variable or
 //! what kubectl applied holds a placeholder, if its column names its path.

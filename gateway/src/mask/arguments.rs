@@ -2,11 +2,14 @@
 
 use std::ops::Range;
 
+use self::announced::{announced, stands_for_one};
 use super::{
-    detectors::{is_placeholder, is_telling, looks_chosen_by_no_one},
+    detectors::{is_telling, looks_chosen_by_no_one},
     key::Key,
     text::replaced,
 };
+
+mod announced;
 
 /// The arguments so far.
 #[derive(Debug, Default)]
@@ -37,31 +40,18 @@ fn secrets(key: &Key, text: &str) -> Vec<Range<usize>> {
     let mut found = detectors.secrets(bytes);
     found.extend(detectors.told(bytes));
     found.extend(announced(bytes));
-    let random = |word: &Range<usize>| looks_chosen_by_no_one(&bytes[word.clone()]);
+    let random = |word: &Range<usize>| looks_random(&bytes[word.clone()]);
     found.extend(pieces(bytes, b"\"'`=:,;()<>|&{}[]@").filter(random));
     found
 }
 
-/// `--password value` and `PASSWORD=value` in what a shell is to run.
-fn announced(text: &[u8]) -> Vec<Range<usize>> {
-    let (mut found, mut announces) = (Vec::new(), false);
-    for word in pieces(text, b"\"'`;|&()") {
-        let written = &text[word.clone()];
-        let begins_flag = written.starts_with(b"-");
-        if std::mem::take(&mut announces) && !begins_flag && !is_placeholder(written) {
-            found.push(word);
-            continue;
-        }
-        let Some(sign) = memchr::memchr(b'=', written) else {
-            announces = begins_flag && is_telling(written);
-            continue;
-        };
-        let value = word.start + sign + 1..word.end;
-        if is_telling(&written[..sign]) && !is_placeholder(&text[value.clone()]) {
-            found.push(value);
-        }
-    }
-    found
+/// Also where it begins as what stands for a value does, and does not only stand for one.
+fn looks_random(word: &[u8]) -> bool {
+    let behind = match word {
+        [b'$' | b'%' | b'*', behind @ ..] => behind,
+        _ => word,
+    };
+    looks_chosen_by_no_one(behind) && !stands_for_one(word)
 }
 
 /// What is between spaces and these.
@@ -119,6 +109,49 @@ mod tests {
             ],
             &["cat", "/var/run/secrets/kubernetes.io/serviceaccount/token"],
             &["kubectl", "get", "pods", "--all-namespaces", "-o=json"],
+            &[
+                "sh",
+                "-c",
+                "TOKEN=$(cat /t) && curl -H \"Authorization: Bearer $TOKEN\" $URL",
+            ],
+            &[
+                "sh",
+                "-c",
+                "PASSWORD=\"$(cat /p)\"; PASSWORD=`cat /p`; login --token $(cat /t)",
+            ],
+            &[
+                "sh",
+                "-c",
+                "A_TOKEN=$TOKEN B_TOKEN=\"${TOKEN}\" login --password=<password>",
+            ],
+            &[
+                "sh",
+                "-c",
+                "grep \"password=\" /etc/app && rm -rf \"x\"; grep 'token=' y; echo 'z'",
+            ],
+            &[
+                "kubectl",
+                "patch",
+                "sa/x",
+                "-p",
+                r#"{"automountServiceAccountToken":false}"#,
+            ],
+            &[
+                "kubectl",
+                "patch",
+                "pod/x",
+                "-p",
+                r#"{"secret": {"secretName": "db"}}"#,
+            ],
+            &[
+                "login",
+                "--password",
+                "--token",
+                "--user=$JAVA_HOME_17_OPTS_2024",
+                "date",
+                "+%Y-%m-%dT%H:%M",
+            ],
+            &["find", "/data", "-name", "*-2024-11-27.log"],
         ] {
             assert_eq!(masked(arguments), arguments);
         }
@@ -153,6 +186,66 @@ mod tests {
             (
                 &["curl", "https://a:hunter2@host/x"],
                 &["curl", "https://a:*@host/x"],
+            ),
+            (
+                &["kubectl", "create", "--from-literal=password=hunter2"],
+                &["kubectl", "create", "--from-literal=password=*"],
+            ),
+            (
+                &["run", "--env=DB_PASSWORD=cat"],
+                &["run", "--env=DB_PASSWORD=*"],
+            ),
+            (&["login", "--password=$ecret1"], &["login", "--password=*"]),
+            (&["login", "--password=$(ecret"], &["login", "--password=*"]),
+            (
+                &[
+                    "env",
+                    "PASSWORD=%xyz",
+                    "TOKEN=**x",
+                    "SECRET={x}",
+                    "PASSWD=<a",
+                ],
+                &["env", "PASSWORD=*", "TOKEN=*", "SECRET=*", "PASSWD=*"],
+            ),
+            (
+                &["env", "PASSWORD=masked:not", "TOKEN=${A:-cat}"],
+                &["env", "PASSWORD=*", "TOKEN=*"],
+            ),
+            (
+                &["login", "admin", "$ecret1XyzQ9", "*Xy1zAb2!q"],
+                &["login", "admin", "*", "*"],
+            ),
+            (
+                &["curl", "-d", r#"{"user":"cat","password":"cat"}"#],
+                &["curl", "-d", r#"{"user":"cat","password":"*"}"#],
+            ),
+            (
+                &["curl", "-d", r#"{"apiKey": 123, "a":{"token" : "a \" b"}}"#],
+                &["curl", "-d", r#"{"apiKey": *, "a":{"token" : "*"}}"#],
+            ),
+            (
+                &[
+                    "sh",
+                    "-c",
+                    r#"curl -d "{\"password\":\"a'b\"}" -d '{"token": "cat"}'"#,
+                ],
+                &[
+                    "sh",
+                    "-c",
+                    r#"curl -d "{\"password\":\"*\"}" -d '{"token": "*"}'"#,
+                ],
+            ),
+            (
+                &[
+                    "sh",
+                    "-c",
+                    "a --password='a b' c --token \"a b\" d --x=secret=cat",
+                ],
+                &[
+                    "sh",
+                    "-c",
+                    "a --password='*' c --token \"*\" d --x=secret=*",
+                ],
             ),
         ] {
             assert_eq!(masked(arguments), expected);

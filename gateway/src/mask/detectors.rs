@@ -25,7 +25,7 @@ mod telling;
 pub use self::own::{OwnDetector, Problem};
 pub(super) use self::private_key::{Rest, Step};
 pub use self::telling::is_telling;
-pub(super) use self::telling::{is_placeholder, looks_chosen_by_no_one};
+pub(super) use self::telling::looks_chosen_by_no_one;
 
 #[cfg(test)]
 mod tests;

@@ -74,7 +74,7 @@ pub(in super::super) fn looks_chosen_by_no_one(value: &[u8]) -> bool {
 }
 
 /// Stands for a value: one of ours, a variable, a template, stars.
-pub(in super::super) fn is_placeholder(value: &[u8]) -> bool {
+pub(super) fn is_placeholder(value: &[u8]) -> bool {
     value.is_empty()
         || value.starts_with(b"masked:")
         || matches!(value[0], b'$' | b'{' | b'<' | b'%' | b'*')
