@@ -52,7 +52,12 @@ pub(super) fn value_end(json: &[u8], start: usize) -> usize {
 }
 
 fn container_end(json: &[u8], start: usize) -> usize {
-    let (mut at, mut depth) = (start, 0);
+    closing(json, start + 1).map_or(json.len(), |bracket| bracket + 1)
+}
+
+/// The bracket that ends the container which what stands at `at` is in.
+pub(super) fn closing(json: &[u8], mut at: usize) -> Option<usize> {
+    let mut depth: usize = 0;
     while let Some(byte) = json.get(at) {
         match byte {
             b'"' => {
@@ -60,15 +65,13 @@ fn container_end(json: &[u8], start: usize) -> usize {
                 continue;
             }
             b'{' | b'[' => depth += 1,
+            b'}' | b']' if depth == 0 => return Some(at),
             b'}' | b']' => depth -= 1,
             _ => {}
         }
         at += 1;
-        if depth == 0 {
-            return at;
-        }
     }
-    json.len()
+    None
 }
 
 /// The first byte from `at` that is no space.

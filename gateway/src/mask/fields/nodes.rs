@@ -39,6 +39,11 @@ impl<'t> Nodes<'t> {
         self.trees.is_empty() && self.through.is_empty() && !self.hides
     }
 
+    /// Whether it makes no difference what a member is called.
+    pub(in crate::mask) fn leads_anywhere(&self) -> bool {
+        self.hides || self.trees.iter().any(|tree| tree.any().is_some())
+    }
+
     /// At the member `name`; one that cannot be read may have any.
     pub(in crate::mask) fn member(&self, name: Option<&str>) -> Self {
         if self.hides {

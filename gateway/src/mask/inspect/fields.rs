@@ -26,7 +26,7 @@ const NESTED: usize = 4;
 /// The longest part of a path that is kept as it is.
 const PART: usize = 64;
 
-/// Where more is hidden of one object, whole parts of it are.
+/// Where more is hidden of one body, whole parts of it are: what stands for a value is longer than most are.
 const MOST: usize = 10_000;
 
 /// A copy of the object, in a text. Elsewhere it is read.
@@ -147,6 +147,10 @@ impl<'w, 'a> Walk<'w, 'a> {
     fn cells(&mut self, start: usize) {
         for (index, cell) in spans::elements(self.json, start).enumerate() {
             let column = self.columns.get(index).copied().unwrap_or_default();
+            if !column.is_plain && self.is_full() {
+                self.hide_rest(cell.start);
+                return;
+            }
             if !column.is_plain {
                 self.at(&index.to_be_bytes(), |walk| {
                     walk.value(cell.start, &Nodes::all())
@@ -196,11 +200,6 @@ impl<'w, 'a> Walk<'w, 'a> {
     fn value(&mut self, start: usize, nodes: &Nodes<'_>) -> usize {
         match self.json.get(start) {
             _ if nodes.is_empty() => spans::value_end(self.json, start),
-            Some(b'{' | b'[') if nodes.hides && self.inspection.edits.len() >= MOST => {
-                let end = spans::value_end(self.json, start);
-                self.hide(start..end);
-                end
-            }
             Some(b'{') => self.members(start, nodes),
             Some(b'[') => self.elements(start, nodes),
             _ => {
@@ -223,6 +222,9 @@ impl<'w, 'a> Walk<'w, 'a> {
             };
             let text = spans::decoded(&json[name.clone()]);
             let below = nodes.member(text.as_deref());
+            if self.is_full() && nodes.leads_anywhere() && !below.is_empty() {
+                return self.hide_rest(value);
+            }
             let is_bytes = self.path.is_empty()
                 && self.fields.is_config_map
                 && text
@@ -241,10 +243,24 @@ impl<'w, 'a> Walk<'w, 'a> {
         let mut at = start + 1;
         let mut index: usize = 0;
         while let Some(element) = spans::past_separator(self.json, at) {
+            if self.is_full() && !below.is_empty() {
+                return self.hide_rest(element);
+            }
             at = self.at(&index.to_be_bytes(), |walk| walk.value(element, &below));
             index += 1;
         }
         spans::past_space(self.json, at) + 1
+    }
+
+    fn is_full(&self) -> bool {
+        self.inspection.edits.len() >= MOST
+    }
+
+    /// Hides what begins here and all that is behind it in the same container; where that ends.
+    fn hide_rest(&mut self, start: usize) -> usize {
+        let end = spans::closing(self.json, start).unwrap_or(self.json.len());
+        self.hide(start..end);
+        end + 1
     }
 
     fn at<T>(&mut self, part: &[u8], read: impl FnOnce(&mut Self) -> T) -> T {

@@ -332,6 +332,46 @@ fn cells_that_kubernetes_prints_stay() {
 }
 
 #[test]
+fn of_very_many_values_whole_parts_are_hidden() {
+    let most = 10_000;
+    let many = 2 * most;
+    let list = |element: &str| vec![element; many].join(",");
+    let members = (0..many).map(|index| format!(r#""{index}":1"#));
+    let members = members.collect::<Vec<_>>().join(",");
+    for (path, value) in [
+        (".spec.list", format!("[{}]", list("1"))),
+        (".spec.list", format!("[{}]", list("[1]"))),
+        (".spec.list", format!(r#"[{}]"#, list(r#"{"a":"b"}"#))),
+        (".spec.list[*].a", format!(r#"[{}]"#, list(r#"{"a":1}"#))),
+        (".spec.list.a", format!(r#"[{}]"#, list(r#"{"a":1}"#))),
+        (".spec.list", format!("{{{members}}}")),
+        (".spec.list.*", format!("{{{members}}}")),
+    ] {
+        let key = things(&[path]);
+        let body = format!(
+            r#"{{"metadata":{{"name":"one"}},"spec":{{"list":{value},"other":"{CANARY}"}},"status":{{"on":true}}}}"#
+        );
+        for (seen, marker) in [
+            (recorded(&key, thing("", "one"), &body), key.marker()),
+            (
+                shown(&key, thing("", "one"), &body).expect("it can be shown"),
+                "sallyport-masked-".to_owned(),
+            ),
+        ] {
+            assert!(seen.matches(&marker).count() <= most + 1, "{path}");
+            assert!(seen.len() < body.len() + 100 * most, "{path}");
+            let read: Value = serde_json::from_str(&seen).expect("JSON");
+            assert_eq!(read["spec"]["other"], CANARY);
+            assert_eq!(read["status"], json!({"on": true}));
+        }
+    }
+    let rows = format!(r#"{{"kind":"Table","rows":[{{"cells":[{}]}}]}}"#, list("1"));
+    let seen = recorded(&things(&PATHS), thing("", ""), &rows);
+    assert!(seen.matches(&key().marker()).count() <= most + 1);
+    assert!(serde_json::from_str::<Value>(&seen).is_ok());
+}
+
+#[test]
 fn a_config_map_of_bytes_stays_one_for_its_readers() {
     let key = hiding(fields(
         ("", "configmaps"),
