@@ -220,6 +220,7 @@
 //! All five lists are required. A path is a JSONPath of kubectl's in one object: `.name`, `['a.b']`, `.*` and `[*]`, of at
 //! most 16 segments; an index, a filter, a slice and `..` are refused. Names are compared without case. All that is at
 //! or below a path is hidden, in objects, subresources, lists, watches, patches and what kubectl noted of the object, and
-//! so is every cell of a table of such custom resources but name and age. Behind 10,000 hidden values of one body, whole
-//! lists and objects are hidden. An object that says neither in the body nor in the URL what it is called, or where it
-//! is, counts as one that is meant. A policy has at most 64 entries, all together 256.
+//! so is every cell of a table of such objects but name and age, whoever prints it; those of ConfigMaps, Secrets and
+//! ApprovalRequests only where they show such a field. Behind 10,000 hidden values of one body, whole lists and objects
+//! are hidden. An object that says neither in the body nor in the URL what it is called, or where it is, counts as one
+//! that is meant. A policy has at most 64 entries, all together 256.

@@ -32,6 +32,22 @@ const PATHS_MOST: usize = 64;
 
 const GROUP: &str = "sallyport.dev";
 
+/// What their Tables print of objects beside name, age and counts, as JSON Pointers. Any other may print anything.
+const PRINTED: [(&str, &str, &[&str]); 3] = [
+    ("", "configmaps", &[]),
+    ("", "secrets", &["/type"]),
+    (
+        GROUP,
+        "approvalrequests",
+        &[
+            "/spec/requester/agent",
+            "/spec/call/summary",
+            "/spec/risk/level",
+            "/status/state",
+        ],
+    ),
+];
+
 /// What people are shown of a call.
 const SHOWN: [&str; 5] = [
     ".spec.call.argv",
@@ -199,6 +215,8 @@ pub(super) struct Selected {
     of_url: Identity,
     /// Its Tables are printed by what its definition says, and not by Kubernetes.
     pub(super) is_custom: bool,
+    /// Where that is known.
+    printed: Option<&'static [&'static str]>,
     /// Of what Kubernetes itself defines, the one with a field of bytes outside of Secrets that people fill.
     pub(super) is_config_map: bool,
 }
@@ -231,7 +249,11 @@ impl Selected {
                 namespaces: known(&rule.namespace).into_iter().collect(),
                 is_unsure: false,
             },
-            is_custom: !protobuf::has_group(group) && group != GROUP,
+            is_custom: !protobuf::has_group(group),
+            printed: PRINTED
+                .iter()
+                .find(|(of_group, plural, _)| (*of_group, *plural) == (group, resource))
+                .map(|(_, _, pointers)| *pointers),
             is_config_map: (group, resource) == ("", "configmaps"),
         })
     }
@@ -239,6 +261,17 @@ impl Selected {
     /// What is hidden in the object that the URL names.
     pub(super) fn of_url(&self) -> Nodes<'_> {
         self.of(&Identity::default())
+    }
+
+    /// Whether a row of an object that says this of itself may print what is hidden in it.
+    pub(super) fn is_printed(&self, own: &Identity) -> bool {
+        let nodes = self.of(own);
+        match self.printed {
+            Some(pointers) => pointers
+                .iter()
+                .any(|pointer| !nodes.pointer(pointer).is_empty()),
+            None => !nodes.is_empty(),
+        }
     }
 
     /// What is hidden in an object that says this of itself.

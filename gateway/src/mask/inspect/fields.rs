@@ -1,8 +1,8 @@
 //! Values at the places that somebody called sensitive: in objects, in lists, Tables and watch events of them, and in
 //! patches.
 //!
-//! Every scalar at or below a path becomes a placeholder, and so does every cell of a Table of custom resources that may
-//! print one. Names and structure stay.
+//! Every scalar at or below a path becomes a placeholder, and so does every cell of a Table that may print one: also
+//! Kubernetes' own show fields, as the hosts of an Ingress or the message of an Event. Names and structure stay.
 
 use std::{ops::Range, sync::LazyLock};
 
@@ -129,17 +129,17 @@ impl<'w, 'a> Walk<'w, 'a> {
                 _ => {}
             }
         }
-        let is_meant = |identity: &Identity| !self.fields.of(identity).is_empty();
+        let fields = self.fields;
         let is_hidden = match objects.is_empty() {
-            true => is_meant(&Identity::default()),
+            true => fields.is_printed(&Identity::default()),
             false => objects
                 .iter()
-                .any(|object| is_meant(&identity(json, *object))),
+                .any(|object| fields.is_printed(&identity(json, *object))),
         };
         objects
             .into_iter()
             .for_each(|object| self.document(object, depth + 1));
-        if self.fields.is_custom && is_hidden {
+        if is_hidden {
             cells.into_iter().for_each(|cells| self.cells(cells));
         }
     }
@@ -147,15 +147,16 @@ impl<'w, 'a> Walk<'w, 'a> {
     fn cells(&mut self, start: usize) {
         for (index, cell) in spans::elements(self.json, start).enumerate() {
             let column = self.columns.get(index).copied().unwrap_or_default();
-            if !column.is_plain && self.is_full() {
+            if column.is_plain || column.is_age && !self.fields.is_custom {
+                continue;
+            }
+            if self.is_full() {
                 self.hide_rest(cell.start);
                 return;
             }
-            if !column.is_plain {
-                self.at(&index.to_be_bytes(), |walk| {
-                    walk.value(cell.start, &Nodes::all())
-                });
-            }
+            self.at(&index.to_be_bytes(), |walk| {
+                walk.value(cell.start, &Nodes::all())
+            });
         }
     }
 

@@ -1,7 +1,7 @@
 //! Cells of a Table (`meta.k8s.io/v1`) that print what is hidden in the objects themselves.
 //!
-//! Kubernetes' own printers show names, counts and ages. A column of a custom resource prints whatever its JSONPath
-//! leads to, and unless its author describes it, its description is that path.
+//! Kubernetes' own printers show no environment variable and no annotation. A column of a custom resource prints
+//! whatever its JSONPath leads to, and unless its author describes it, its description is that path.
 
 use std::ops::Range;
 
@@ -25,6 +25,8 @@ pub(in super::super) struct Column {
     is_telling: bool,
     /// The API server's own name of the object, or how old something is.
     pub(super) is_plain: bool,
+    /// Where Kubernetes itself prints the Table, it is how old the object is.
+    pub(super) is_age: bool,
 }
 
 impl Column {
@@ -35,6 +37,7 @@ impl Column {
             is_hidden: path.is_some_and(prints_hidden),
             is_telling: is_telling(name.as_bytes()) || is_telling(last.as_bytes()),
             is_plain: false,
+            is_age: false,
         }
     }
 }
@@ -67,6 +70,7 @@ fn column(json: &[u8], start: usize, is_first: bool) -> Column {
     Column {
         // Whoever defines another column may say that it is a name, too.
         is_plain: kind == "date" || is_first && format == "name",
+        is_age: name == "Age",
         ..Column::new(&name, &description)
     }
 }

@@ -331,6 +331,55 @@ fn cells_that_kubernetes_prints_stay() {
     assert_shows(&key, &rule, &table("1", &row("one", "3")));
 }
 
+/// As kube-apiserver prints Services.
+fn services(name: &str, cells: &str) -> String {
+    format!(
+        r#"{{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{{}},"columnDefinitions":[
+{{"name":"Name","type":"string","format":"name","description":"Name must be unique","priority":0}},
+{{"name":"External-IP","type":"string","format":"","description":"externalIPs","priority":0}},
+{{"name":"Age","type":"string","format":"","description":"CreationTimestamp","priority":0}},
+{{"name":"Selector","type":"string","format":"","description":"","priority":1}}],"rows":[{{"cells":["{name}",{cells}],"object":{{"kind":"PartialObjectMetadata","metadata":{{"name":"{name}"}}}}}}]}}"#
+    )
+}
+
+#[test]
+fn cells_that_kubernetes_prints_of_fields_show_none_of_them() {
+    let paths = [".spec.externalName", ".spec.selector"];
+    let cells = format!(r#""{CANARY}","5d","{CANARY}""#);
+    for names in ["*", "one"] {
+        let key = hiding(fields(("", "services"), &[names], &paths));
+        let rule = Rule::select(&request("", "services", ""));
+        assert_hides(&key, &rule, &services("one", &cells));
+        let event = format!(
+            r#"{{"type":"MODIFIED","object":{}}}"#,
+            services("one", &cells)
+        );
+        assert_hides(&key, &rule, &event);
+    }
+    let key = hiding(fields(("", "services"), &["one"], &paths));
+    let rule = Rule::select(&request("", "services", ""));
+    assert_shows(&key, &rule, &services("two", r#""plain","5d","app=x""#));
+    // Only where Kubernetes prints it is a column that is called so one of ages.
+    let cells = format!(r#""{CANARY}","{CANARY}","{CANARY}""#);
+    assert_hides(&things(&PATHS), &thing("", ""), &services("one", &cells));
+}
+
+#[test]
+fn cells_of_a_known_column_stay_unless_its_field_is_hidden() {
+    for (group, resource, path, is_shown) in [
+        ("", "secrets", ".data.*", true),
+        ("", "secrets", ".type", false),
+        ("sallyport.dev", "approvalrequests", ".spec.body", true),
+        ("sallyport.dev", "approvalrequests", ".spec.call", false),
+    ] {
+        let key = hiding(fields((group, resource), &["*"], &[path]));
+        let rule = Rule::select(&request(group, resource, ""));
+        let body = services("one", r#""one of them","5d","3""#);
+        let is_same = recorded(&key, rule, &body) == body;
+        assert_eq!(is_same, is_shown, "{resource} {path}");
+    }
+}
+
 #[test]
 fn of_very_many_values_whole_parts_are_hidden() {
     let most = 10_000;
