@@ -39,6 +39,11 @@ spec:
     namespaces: [{namespace}]
     names: [sealed]
     paths: [".data.*", ".binaryData.*"]
+  - apiGroups: [""]
+    resources: [services]
+    namespaces: ["*"]
+    names: ["*"]
+    paths: [".spec.externalName"]
 "#
     )
 }
@@ -142,6 +147,7 @@ fn what_a_policy_calls_sensitive_is_in_no_answer_and_no_record() -> Result<()> {
     patch_and_guess(&story)?;
     write_back(&story)?;
     use_a_sealed_config_map(&story)?;
+    list_what_kubernetes_prints(&story)?;
     let records = records(&story)?;
     let Story { scene, canary, .. } = story;
     sweep_files(scene, records, &[&canary])
@@ -273,6 +279,34 @@ fn use_a_sealed_config_map(story: &Story) -> Result<()> {
             .ok(&["get", "configmap", "open", "-o", "yaml"])?
             .contains(MARKER)
     );
+    Ok(())
+}
+
+/// Kubernetes' own columns show fields too.
+fn list_what_kubernetes_prints(story: &Story) -> Result<()> {
+    let name = format!("{}.example", story.canary.to_lowercase());
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "elsewhere"},
+        "spec": {"type": "ExternalName", "externalName": name}});
+    let applied = story.kubectl.run_with(&["apply"], &service)?;
+    applied.success()?;
+    for wide in [&[][..], &["-o", "wide"]] {
+        let shown = story.kubectl.ok(&[&["get", "services"], wide].concat())?;
+        ensure!(
+            !shown.contains(&name) && shown.contains(PLACEHOLDER),
+            "{shown}"
+        );
+        let columns = shown.lines().find(|line| line.starts_with("elsewhere "));
+        let columns: Vec<_> = columns
+            .context("its name is hidden")?
+            .split_whitespace()
+            .collect();
+        ensure!(
+            columns.get(5).is_some_and(|age| age.len() < 5),
+            "its age is hidden: {shown}"
+        );
+    }
+    let shown = story.kubectl.ok(&["get", "configmaps"])?;
+    ensure!(!shown.contains(PLACEHOLDER), "{shown}");
     Ok(())
 }
 
