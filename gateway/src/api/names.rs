@@ -1,5 +1,7 @@
 //! Names of the installation, and those that make an agent's pod, as the manifests write them too.
 
+/// Of all our objects.
+pub const GROUP: &str = "sallyport.dev";
 /// Where it is installed.
 pub const NAMESPACE: &str = "sallyport-system";
 /// On a namespace, `enforce` or `observe`: its pods are agents, whose policy is enforced or only observed.

@@ -13,9 +13,13 @@ pub(super) use self::{
 };
 use super::{key::Key, rule::Rule};
 use crate::{
-    api::v1alpha1::{
-        matching::ANY,
-        selectors::{self, check_group, check_name, check_namespace, check_resource},
+    api::{
+        names::GROUP,
+        v1alpha1::{
+            agent_policy::MAX_SENSITIVE_PATHS,
+            matching::ANY,
+            selectors::{self, check_group, check_name, check_namespace, check_resource},
+        },
     },
     config, protobuf,
     request_info::RequestInfo,
@@ -27,10 +31,6 @@ mod tree;
 
 #[cfg(test)]
 mod tests;
-
-const PATHS_MOST: usize = 64;
-
-const GROUP: &str = "sallyport.dev";
 
 /// What their Tables print of objects beside name, age and counts, as JSON Pointers. Any other may print anything.
 const PRINTED: [(&str, &str, &[&str]); 3] = [
@@ -169,11 +169,11 @@ fn check_plural(resource: &str) -> Option<String> {
 
 fn tree_of(paths: &[String], problems: &mut Vec<FieldProblem>) -> Tree {
     let mut tree = Tree::default();
-    if !(1..=PATHS_MOST).contains(&paths.len()) {
+    if !(1..=MAX_SENSITIVE_PATHS).contains(&paths.len()) {
         problems.push(FieldProblem {
             field: "paths".into(),
             message: format!(
-                "must have 1 to {PATHS_MOST} entries, as [\".spec.token\"], has {}",
+                "must have 1 to {MAX_SENSITIVE_PATHS} entries, as [\".spec.token\"], has {}",
                 paths.len()
             ),
         });

@@ -8,7 +8,12 @@
 //! is a read of it, asks for rules, and is an effect of policies as any other.
 
 use super::{Denial, expression::Scope, reach::Reach};
-use crate::{AUDIENCE, api::names::NAMESPACE, identity::Attributes, request_info::RequestInfo};
+use crate::{
+    AUDIENCE,
+    api::names::{GROUP, NAMESPACE},
+    identity::Attributes,
+    request_info::RequestInfo,
+};
 
 mod credentials;
 pub(super) mod objects;
@@ -16,7 +21,6 @@ pub(super) mod running;
 
 pub use self::objects::read_by_pods;
 
-const OWN_GROUP: &str = "sallyport.dev";
 /// What the names of our own admission policies, webhooks and roles begin with.
 const OWN_NAMES: &str = "sallyport";
 /// The API server takes the content of such a Secret for a bearer token; kubeadm turns that on.
@@ -107,7 +111,7 @@ fn is_own_object(request: &RequestInfo) -> bool {
         }
         _ => false,
     };
-    own || request.api_group == OWN_GROUP
+    own || request.api_group == GROUP
 }
 
 /// Everything there may be read but the keys of the gateway.
@@ -157,12 +161,12 @@ pub(super) fn proxied_name(name: &str) -> &str {
 
 /// Whether a CustomResourceDefinition or APIService of this name serves our group, or one below it.
 pub fn defines_own(name: &str) -> bool {
-    name.strip_suffix(OWN_GROUP)
+    name.strip_suffix(GROUP)
         .is_some_and(|before| before.ends_with('.'))
 }
 
 pub fn is_own(api_group: &str) -> bool {
-    api_group == OWN_GROUP || defines_own(api_group)
+    api_group == GROUP || defines_own(api_group)
 }
 
 pub fn own_objects() -> Denial {

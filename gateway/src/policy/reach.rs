@@ -1,6 +1,6 @@
 //! Which namespaces a request touches.
 
-use crate::request_info::RequestInfo;
+use crate::{api::names::GROUP, request_info::RequestInfo};
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Reach<'a> {
@@ -62,7 +62,7 @@ pub(super) fn is_cluster_scoped(api_group: &str, resource: &str) -> bool {
         "node.k8s.io" => &["runtimeclasses"],
         "rbac.authorization.k8s.io" => &["clusterrolebindings", "clusterroles"],
         "resource.k8s.io" => &["deviceclasses", "devicetaintrules", "resourceslices"],
-        "sallyport.dev" => &[
+        GROUP => &[
             "agentpolicies",
             "agents",
             "agentstops",

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::Gateway;
 use crate::{
+    api::names::GROUP,
     audit::{
         log::{Following, TooManyReaders, Wanted},
         record::{DecisionKind, ObjectRef, Record},
@@ -59,7 +60,7 @@ impl Gateway {
             (DecisionKind::Deny, 403)
         };
         let object = ObjectRef {
-            api_group: "sallyport.dev".into(),
+            api_group: GROUP.into(),
             resource: read.resource,
             namespace: read.namespace,
             name: read.name,

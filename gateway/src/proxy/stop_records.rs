@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::Gateway;
 use crate::{
+    api::names::GROUP,
     audit::record::{ObjectRef, Record},
     drain::DrainWatcher,
     identity::UserInfo,
@@ -78,7 +79,7 @@ impl Gateway {
             ..UserInfo::default()
         });
         let object = ObjectRef {
-            api_group: "sallyport.dev".into(),
+            api_group: GROUP.into(),
             api_version: "v1alpha1".into(),
             resource: "agentstops".into(),
             name: stop.name.clone(),

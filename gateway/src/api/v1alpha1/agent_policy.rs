@@ -42,8 +42,11 @@ use super::matching::{OidcMatch, ServiceAccountMatch};
 /// The most detectors of one policy.
 pub const MAX_DETECTORS: usize = 64;
 
-/// The most entries of `sensitiveFields` of one policy, and the most paths of one.
+/// The most entries of `sensitiveFields` of one policy.
 pub const MAX_SENSITIVE_FIELDS: usize = 64;
+/// The most paths of one entry, and the most bytes of one path.
+pub const MAX_SENSITIVE_PATHS: usize = 64;
+pub const MAX_PATH_BYTES: usize = 1024;
 
 /// The most subjects and the most rules of one policy.
 pub const MAX_ITEMS: usize = 1000;
@@ -140,8 +143,8 @@ pub struct SensitiveFields {
     /// As kubectl writes a JSONPath: `.spec.data[*].value`, `.data['tls.key']`, `.data.*`. All that is at or below one is
     /// hidden.
     #[schemars(
-        length(min = 1, max = "MAX_SENSITIVE_FIELDS"),
-        inner(length(min = 1, max = 1024))
+        length(min = 1, max = "MAX_SENSITIVE_PATHS"),
+        inner(length(min = 1, max = "MAX_PATH_BYTES"))
     )]
     pub paths: Vec<String>,
 }

@@ -8,9 +8,8 @@ use k8s_openapi::api::authorization::v1::{
 use kube::Client;
 
 use super::person::{ReviewError, answered};
-use crate::identity::UserInfo;
+use crate::{api::names::GROUP, identity::UserInfo};
 
-pub(super) const GROUP: &str = "sallyport.dev";
 pub(super) const RECORDS: &str = "records";
 pub(super) const STREAMS: &str = "streams";
 pub(super) const STOPS: &str = "agentstops";

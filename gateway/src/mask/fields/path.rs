@@ -1,8 +1,9 @@
 //! Paths as kubectl writes them, as far as a place in an object can be told from its members' names alone.
 
+use crate::api::v1alpha1::agent_policy::MAX_PATH_BYTES;
+
 /// Of one path.
 const SEGMENTS_MOST: usize = 16;
-const BYTES_MOST: usize = 1024;
 
 /// Where lists, Tables and watch events have their objects: each is looked at as an object of its own.
 const OF_OBJECTS: [&str; 3] = ["items", "rows", "object"];
@@ -22,7 +23,7 @@ pub(in crate::mask) enum Problem {
     #[error("begins with .{0}, where lists have their objects; write the path in one object")]
     OfLists(String),
     #[error(
-        "is longer than {SEGMENTS_MOST} segments or {BYTES_MOST} bytes; write where its beginning leads"
+        "is longer than {SEGMENTS_MOST} segments or {MAX_PATH_BYTES} bytes; write where its beginning leads"
     )]
     TooLong,
     #[error("has braces around a part of it; write them around all of it, or none")]
@@ -48,7 +49,7 @@ pub(in crate::mask) enum Problem {
 }
 
 pub(super) fn parse(text: &str) -> Result<Vec<Segment>, Problem> {
-    if text.len() > BYTES_MOST {
+    if text.len() > MAX_PATH_BYTES {
         return Err(Problem::TooLong);
     }
     let mut rest = without_braces(text.trim())?;

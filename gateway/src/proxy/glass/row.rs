@@ -2,7 +2,10 @@
 
 use super::changes::Change;
 use crate::{
-    api::v1alpha1::{agent_policy::Channel, approval_request::Verdict},
+    api::{
+        names::GROUP,
+        v1alpha1::{agent_policy::Channel, approval_request::Verdict},
+    },
     audit::record::{Approval, ObjectRef, Record},
     identity::UserInfo,
     mask,
@@ -34,7 +37,7 @@ impl Gateway {
             ..UserInfo::default()
         });
         let object = ObjectRef {
-            api_group: "sallyport.dev".into(),
+            api_group: GROUP.into(),
             api_version: "v1alpha1".into(),
             resource: "breakglasses".into(),
             name: glass.name.clone(),
