@@ -1,4 +1,4 @@
-use super::{path::Segment, *};
+use super::{checked::tree_of, path::Segment, *};
 
 fn written(paths: &[&str]) -> config::SensitiveFields {
     let any = vec![ANY.to_owned()];
