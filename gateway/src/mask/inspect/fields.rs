@@ -8,6 +8,7 @@ use std::{ops::Range, sync::LazyLock};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
+use self::identity::{folded, identity};
 use super::{
     super::{
         fields::{Identity, Nodes, Selected, Tree, fold},
@@ -19,6 +20,9 @@ use super::{
     patches::operations,
     quoted,
 };
+
+mod identity;
+mod managed;
 
 /// A Table in a watch event, its rows and the objects of these are nested less. What is nested more is hidden whole.
 const NESTED: usize = 4;
@@ -291,93 +295,4 @@ impl<'w, 'a> Walk<'w, 'a> {
         };
         self.inspection.edits.push((value, quoted(&placeholder)));
     }
-
-    /// `managedFields`, which only an agent is shown, have elements of sets and keys of lists in their names.
-    fn managers(&mut self, metadata: usize, nodes: &Nodes<'_>) {
-        let json = self.json;
-        if self.inspection.by_name || nodes.is_empty() {
-            return;
-        }
-        let managers = named(json, metadata, "managedfields", b'[');
-        let managers = managers.flat_map(|managers| spans::elements(json, managers));
-        let managers = managers.filter(|manager| json[manager.start] == b'{');
-        for fields in managers.flat_map(|manager| named(json, manager.start, "fieldsv1", b'{')) {
-            if tells(json, fields, nodes) {
-                let fields = fields..spans::value_end(json, fields);
-                self.inspection.edits.push((fields, "{}".to_owned()));
-            }
-        }
-    }
-}
-
-/// What an object says of itself.
-fn identity(json: &[u8], start: usize) -> Identity {
-    let mut identity = Identity::default();
-    for metadata in named(json, start, "metadata", b'{') {
-        for (name, value) in spans::members(json, metadata) {
-            let known = match &*folded(&json[name]) {
-                "name" => &mut identity.names,
-                "namespace" => &mut identity.namespaces,
-                _ => continue,
-            };
-            match spans::decoded(&json[value]) {
-                // Hidden from the agent already.
-                Some(text) if Placeholder::is_one(text.as_bytes()) => identity.is_unsure = true,
-                Some(text) if text.is_empty() => {}
-                Some(text) => known.push(text),
-                None => identity.is_unsure = true,
-            }
-        }
-    }
-    identity
-}
-
-/// Where the values of the members called `wanted` begin that are of one shape.
-fn named<'j>(
-    json: &'j [u8],
-    start: usize,
-    wanted: &'j str,
-    shape: u8,
-) -> impl Iterator<Item = usize> + 'j {
-    spans::members(json, start)
-        .filter(move |(name, value)| {
-            json.get(value.start) == Some(&shape) && folded(&json[name.clone()]) == wanted
-        })
-        .map(|(_, value)| value.start)
-}
-
-fn folded(name: &[u8]) -> String {
-    spans::decoded(name)
-        .as_deref()
-        .map(fold)
-        .unwrap_or_default()
-}
-
-/// Whether a name in `fieldsV1` is, or holds, a value that is hidden.
-fn tells(json: &[u8], start: usize, nodes: &Nodes<'_>) -> bool {
-    if nodes.is_empty() || json.get(start) != Some(&b'{') {
-        return false;
-    }
-    spans::members(json, start).any(|(name, value)| {
-        let Some(name) = spans::decoded(&json[name]) else {
-            return true;
-        };
-        match name.split_once(':') {
-            Some(("f", name)) => tells(json, value.start, &nodes.member(Some(name))),
-            Some(("i", _)) => tells(json, value.start, &nodes.element()),
-            Some(("v", _)) => nodes.element().hides,
-            Some(("k", keys)) => {
-                let element = nodes.element();
-                are_told(keys, &element) || tells(json, value.start, &element)
-            }
-            _ => false,
-        }
-    })
-}
-
-fn are_told(keys: &str, element: &Nodes<'_>) -> bool {
-    let keys = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(keys);
-    keys.map_or(!element.is_empty(), |keys| {
-        keys.keys().any(|name| element.member(Some(name)).hides)
-    })
 }
