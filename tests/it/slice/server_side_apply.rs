@@ -35,9 +35,7 @@ struct Definition {
 impl Gadgets {
     /// Returns once the gateway knows who serves the kind.
     fn new(policy: impl FnOnce(&str, &str) -> String) -> Result<Self> {
-        let asked = Asked::with_settings("{hold: 0s}", |settings| {
-            let namespace = settings.config["objects"]["namespace"].clone();
-            let namespace = namespace.as_str().unwrap_or_default();
+        let asked = Asked::with_settings("{hold: 0s}", |settings, namespace| {
             let policy = policy(namespace, &group(namespace));
             settings.with_policy("judge.yaml", &policy)
         })?;

@@ -7,7 +7,7 @@ use harness::{Kubectl, Output};
 use super::*;
 use crate::slice::{
     approvals::approval,
-    canary::{MARKER, canary, sweep_files},
+    canary::{MARKER, canary, sweep::sweep_files},
 };
 
 fn asking(namespace: &str, group: &str) -> String {

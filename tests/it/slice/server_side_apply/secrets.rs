@@ -1,7 +1,7 @@
 //! Secrets that are applied: tried as others are, and seen by nobody.
 
 use super::*;
-use crate::slice::canary::{MARKER, canary, sweep_files};
+use crate::slice::canary::{MARKER, canary, sweep::sweep_files};
 
 /// No text, where one should be.
 const PIN: u64 = 902_107_771_234;
@@ -36,10 +36,8 @@ spec:
 }
 
 fn asked(view: &str) -> Result<Asked> {
-    Asked::with_settings("{hold: 0s}", |settings| {
-        let namespace = settings.config["objects"]["namespace"].clone();
-        let policy = of_secrets(namespace.as_str().unwrap_or_default(), view);
-        settings.with_policy("judge.yaml", &policy)
+    Asked::with_settings("{hold: 0s}", |settings, namespace| {
+        settings.with_policy("judge.yaml", &of_secrets(namespace, view))
     })
 }
 
