@@ -429,6 +429,9 @@ impl Gateway {
         call: &mut Call<'_>,
         recording: &mut Recording,
     ) -> Result<Option<Permit>, Rejection> {
+        if let Some(denial) = self.enforced_since(&permit, call.arrival) {
+            return deny(recording, &denial, call.attributes);
+        }
         let open = self.open_glass(call.attributes);
         let is_closed = |name: &str| open.is_none_or(|open| *open.name != *name);
         if permit.glass().is_some_and(is_closed) {

@@ -13,6 +13,7 @@ use super::{
     token_request,
 };
 use crate::{
+    audit::record::Enforcement,
     policy::{Audited, Decision, Denial, Judgement, PendingPermit, Permit, PolicySet, Unenforced},
     request_info::RequestInfo,
 };
@@ -153,6 +154,20 @@ impl Gateway {
             }
             decided => Ok(decided),
         }
+    }
+
+    /// Policies do not let it pass, and they count by now.
+    pub(super) fn enforced_since(&self, permit: &Permit, arrival: &Arrival) -> Option<Denial> {
+        let would_be = permit.would_be()?;
+        let namespace = &arrival.pod.as_ref()?.workload.namespace;
+        let enforcement = self.namespaces.borrow().enforcement(namespace);
+        (enforcement == Enforcement::Enforce).then(|| Denial {
+            rule: permit.rule().to_owned(),
+            reason: would_be.reason.clone(),
+            hint: format!(
+                "Policies count in namespace {namespace:?} since a moment ago; send it again to be judged by them."
+            ),
+        })
     }
 
     fn check_before_learning(&self, call: &Call<'_>) -> Result<(), Denial> {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use harness::{
-    Api, Cluster, Exchange, Namespace, Oidc, Output, Response, Sallyport, Settings, WebSocket,
-    eventually,
+    Api, Cluster, Exchange, Namespace, Oidc, Output, RawClient, Response, Sallyport, Settings,
+    WebSocket, eventually,
 };
 use serde_json::{Value, json};
 
@@ -61,13 +61,19 @@ impl Scene {
     }
 }
 
-/// Of 2 MiB it leaves less room than an answer may take, until it is dropped.
-pub(super) fn stalled_upload(scene: &Scene) -> Result<Exchange> {
+/// One user's bodies have 2 MiB.
+pub(super) fn with_little_room(mut settings: Settings) -> Settings {
+    settings.config["limits"] = json!({"perPrincipal": {"bufferedBytes": "2MiB"}});
+    settings
+}
+
+/// Of [`with_little_room`] it leaves less than an answer may take, until it is dropped.
+pub(super) fn stalled_upload(client: &RawClient, configmaps: &str) -> Result<Exchange> {
     let headers = [
         ("Content-Type", "application/json"),
         ("Content-Length", "1572864"),
     ];
-    let mut slow = scene.start("POST", &scene.configmaps(), &headers, &[])?;
+    let mut slow = client.start("POST", configmaps, &headers, &[])?;
     slow.send_again(&vec![b' '; 5 << 18])?;
     Ok(slow)
 }
@@ -356,11 +362,7 @@ fn a_stop_of_all_ends_everything_on_every_gateway_and_outlives_a_restart() -> Re
 #[test]
 fn a_call_that_waits_for_room_when_its_agent_is_stopped_is_not_sent() -> Result<()> {
     Cluster::from_env()?.serve_objects()?;
-    let scene = Scene::with(|settings, _| {
-        let mut settings = with_objects(settings)?;
-        settings.config["limits"] = json!({"perPrincipal": {"bufferedBytes": "2MiB"}});
-        Ok(settings)
-    })?;
+    let scene = Scene::with(|settings, _| with_objects(with_little_room(settings)))?;
     // Where the deletion comes before the upload has taken its room, it has been sent when the stop comes.
     for attempt in 0..5 {
         let name = format!("kept-{attempt}");
@@ -379,7 +381,7 @@ fn a_call_that_waits_for_room_when_its_agent_is_stopped_is_not_sent() -> Result<
 }
 
 fn delete_while_stopping(scene: &Scene, name: &str) -> Result<Response> {
-    let slow = stalled_upload(scene)?;
+    let slow = stalled_upload(&scene.agent()?, &scene.configmaps())?;
     let target = format!("{}/{name}", scene.configmaps());
     let mut delete = scene.start("DELETE", &target, &[], &[])?;
     eventually("the intent to delete", LIMIT, || {

@@ -3,7 +3,10 @@
 use anyhow::{Result, ensure};
 
 use super::*;
-use crate::slice::{JSON, stops::stalled_upload};
+use crate::slice::{
+    JSON,
+    stops::{stalled_upload, with_little_room},
+};
 
 const CANARY: &str = "open-sesame";
 
@@ -15,9 +18,8 @@ fn policy(namespace: &str, view: &str) -> String {
 /// An agent that fills its own room could otherwise see what it was approved for as policies were before.
 #[test]
 fn what_is_hidden_since_is_hidden_of_what_was_approved() -> Result<()> {
-    let asked = Asked::with_settings("{hold: 60s}", |mut settings, namespace| {
-        settings.config["limits"] = json!({"perPrincipal": {"bufferedBytes": "2MiB"}});
-        settings.with_policy("ask.yaml", &policy(namespace, "Clear"))
+    let asked = Asked::with_settings("{hold: 60s}", |settings, namespace| {
+        with_little_room(settings).with_policy("ask.yaml", &policy(namespace, "Clear"))
     })?;
     // Where the approval is used before the upload has taken its room, it has been sent before policy changes.
     for attempt in 0..5 {
@@ -46,7 +48,7 @@ fn approved_while_policy_changes(asked: &Asked, name: &str) -> Result<String> {
         .agent()?
         .start_object("POST", &secrets, JSON, &secret)?;
     let request = asked.open_request()?;
-    let slow = stalled_upload(scene)?;
+    let slow = stalled_upload(&scene.agent()?, &scene.configmaps())?;
     asked.vote(&request, &approval("ann"))?;
     asked.request("its use", |one| {
         one["metadata"]["uid"] == request["metadata"]["uid"] && one["status"]["uses"][0].is_object()

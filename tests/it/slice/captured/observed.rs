@@ -5,7 +5,7 @@ use harness::{Cluster, Exchange, Response, Settings, WebSocket, eventually};
 use serde_json::{Value, json};
 
 use super::{LIMIT, Node};
-use crate::slice::stops::with_objects;
+use crate::slice::stops::{stalled_upload, with_little_room, with_objects};
 
 /// The channel of a WebSocket.
 const ERROR: u8 = 3;
@@ -50,10 +50,14 @@ struct Observed {
 
 impl Observed {
     fn new() -> Result<Self> {
+        Self::with(|settings| settings)
+    }
+
+    fn with(change: impl FnOnce(Settings) -> Settings) -> Result<Self> {
         Cluster::from_env()?.serve_objects()?;
         let observed =
             |settings: Settings| with_objects(settings.with_policy("observed.yaml", OBSERVED));
-        let node = Node::with(observed)?;
+        let node = Node::with(|settings| observed(change(settings)))?;
         let namespace = &node.namespace;
         let secret = json!({"metadata": {"name": "db"}, "stringData": {"password": "tr0ub4dor"}});
         namespace
@@ -197,4 +201,47 @@ fn what_would_be_denied_is_recorded_and_counted(site: &Observed) -> Result<()> {
         assert!(gateway.metric(&name)? >= 1.0, "{decision}");
     }
     Ok(())
+}
+
+/// An agent that fills its own room could otherwise keep calls that were judged while policies were only observed.
+#[test]
+fn what_waits_for_room_when_policies_begin_to_count_is_not_sent() -> Result<()> {
+    let site = Observed::with(with_little_room)?;
+    // Where the deletion comes before the upload has taken its room, it has been sent when they do.
+    for _ in 0..5 {
+        site.label("observe", 200)?;
+        site.make_keep()?;
+        let answer = site.delete_while_enforcing()?;
+        if answer.status == 403 {
+            let message = answer.message(403)?;
+            assert!(message.contains("Policies count in namespace"), "{message}");
+            let record = site.record(&answer)?;
+            assert_eq!(record["enforcement"], "enforce", "{record:#}");
+            site.node.namespace.api().get(&site.keep)?;
+            return Ok(());
+        }
+    }
+    anyhow::bail!("each was sent, although policies count")
+}
+
+impl Observed {
+    fn delete_while_enforcing(&self) -> Result<Response> {
+        let client = self.node.own_client()?;
+        let slow = stalled_upload(&client, &self.configmaps)?;
+        let mut delete = self.node.start("DELETE", &self.keep)?;
+        eventually("the intent to delete", LIMIT, || {
+            let calls = self.node.gateway.audit_list(&["--verb", "delete"])?;
+            let is_intended = calls.iter().any(|call| call["responseStatus"].is_null());
+            Ok(is_intended.then_some(()))
+        })?;
+        let label = json!({"sallyport.dev/agents": "enforce"});
+        self.node.namespace.label(&label)?;
+        eventually("policies that count", LIMIT, || {
+            let watch = format!("{}?watch=true&timeoutSeconds=1", self.configmaps);
+            let status = self.node.start("GET", &watch)?.head()?.status;
+            Ok((status == 403).then_some(()))
+        })?;
+        drop(slow);
+        delete.response()
+    }
 }
