@@ -158,7 +158,7 @@ sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[2:])))
 fn exec_has_a_terminal() -> Result<()> {
     let scene = Scene::with_shell()?;
     let tools = Tools::from_env()?;
-    for websockets in ["true", "false"] {
+    for (websockets, verb) in [("true", "get"), ("false", "create")] {
         let kubectl = scene.kubectl()?;
         let kubeconfig = kubectl.kubeconfig().display().to_string();
         let program = tools.kubectl.display().to_string();
@@ -168,8 +168,10 @@ fn exec_has_a_terminal() -> Result<()> {
             &exec,
         ];
         let output = tools.run_python(IN_TERMINAL, &arguments.concat())?;
-        assert_eq!(output.status, 3, "{output:?}");
-        assert!(output.stdout.contains("/dev/pts/"), "{output:?}");
+        // What passed here says whether something was lost before or behind.
+        let call = scene.stream("exec", verb)?;
+        assert_eq!(output.status, 3, "{output:?}\n{call:#}");
+        assert!(output.stdout.contains("/dev/pts/"), "{output:?}\n{call:#}");
     }
     Ok(())
 }
