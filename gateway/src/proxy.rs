@@ -73,6 +73,7 @@ mod follow;
 mod glass;
 mod growing;
 mod headers;
+pub mod json_patch;
 mod judging;
 mod learning;
 mod linger;

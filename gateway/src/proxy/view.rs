@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::{
     Call, Gateway,
     content::{self, PatchType},
+    json_patch,
     recorder::INLINE_LIMIT,
     token_request,
     upstream::UpstreamBody,
@@ -27,8 +28,6 @@ use crate::{
     policy::{Decision, Denial, Permit, PolicySet},
     request_info::{self, RequestInfo, media_type},
 };
-
-mod json_patch;
 
 /// What a view holds back, as a rule: a text that is looked into.
 pub(super) const ROOM: usize = 128 << 10;

@@ -2,10 +2,8 @@
 //! `test` answers a guess. Which places are masked is not written down a second time here: what is known to be no
 //! such place passes.
 
-use crate::{
-    policy::Denial,
-    proxy::operations::{self, Operation},
-};
+use super::operations::{self, Operation};
+use crate::policy::Denial;
 
 /// Last names of pointers to what is never hidden.
 const PLAIN: [&str; 14] = [
@@ -27,8 +25,8 @@ const PLAIN: [&str; 14] = [
 /// What may have any names in it.
 const FREE: [&str; 4] = ["annotations", "data", "stringData", "env"];
 
-/// `is_sensitive` knows what somebody named, which may be anything.
-pub(super) fn check(body: &[u8], is_sensitive: impl Fn(&str) -> bool) -> Result<(), Denial> {
+/// Denies a patch that could read what is hidden. `is_sensitive` knows what somebody named, which may be anything.
+pub fn check(body: &[u8], is_sensitive: impl Fn(&str) -> bool) -> Result<(), Denial> {
     let reads_hidden = |operation: &Operation| {
         read_by(operation).is_some_and(|pointer| !is_plain(pointer) || is_sensitive(pointer))
     };
