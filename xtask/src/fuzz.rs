@@ -3,6 +3,7 @@
 //! What was found interesting stays in `target/fuzz/corpus`, so that each run begins where the one before ended.
 
 use std::{
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -84,10 +85,15 @@ fn existing() -> Result<Vec<String>> {
     let directory = sources().join("fuzz_targets");
     let entries =
         fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))?;
-    let name = |path: PathBuf| Some(path.file_stem()?.to_string_lossy().into_owned());
     let mut names = Vec::new();
     for entry in entries {
-        names.extend(name(entry?.path()));
+        let path = entry?.path();
+        // Beside a target may be a directory of its parts.
+        if let (Some(name), Some("rs")) =
+            (path.file_stem(), path.extension().and_then(OsStr::to_str))
+        {
+            names.push(name.to_string_lossy().into_owned());
+        }
     }
     names.sort();
     Ok(names)
