@@ -1,10 +1,14 @@
 //! Callbacks: whose word counts, once, and what is said to whom.
 
-use harness::{RawClient, Received, Receiver, Response, signature};
+use std::time::Instant;
+
+use harness::{RawClient, Received, Receiver, Relay, Response, signature};
 
 use super::*;
 
 const SECRET: &str = "the signing secret of a chat";
+/// Slack waits for three seconds; the rest is for a machine that is busy.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A controller with a listener for callbacks, and where it says what became of them.
 struct Chat {
@@ -17,8 +21,13 @@ struct Chat {
 impl Chat {
     fn new() -> Result<Self> {
         let site = Site::new()?;
+        let config = site.config();
+        Self::of(site, config)
+    }
+
+    fn of(site: Site, config: Value) -> Result<Self> {
         let receiver = Receiver::start()?;
-        let controller = start(&site, &receiver)?;
+        let controller = start_with(&site, &receiver, config)?;
         controller.wait_until_it_leads()?;
         Ok(Self {
             client: client(&controller)?,
@@ -81,7 +90,10 @@ impl Chat {
 }
 
 fn start(site: &Site, receiver: &Receiver) -> Result<Controller> {
-    let mut config = site.config();
+    start_with(site, receiver, site.config())
+}
+
+fn start_with(site: &Site, receiver: &Receiver, mut config: Value) -> Result<Controller> {
     config["decisions"] = json!({
         "listen": "127.0.0.1:0",
         "tls": {"local": {"directory": "tls", "names": ["127.0.0.1"]}},
@@ -254,6 +266,36 @@ fn accepted_vote_is_written_before_the_process_ends() -> Result<()> {
     chat.controller.stop()?;
     assert_eq!(chat.votes("a")?[0]["by"], "alice@example.com");
     Ok(())
+}
+
+/// The deadline is the contract here: who asks waits no longer.
+#[test]
+fn callback_is_acknowledged_while_the_api_server_hangs() -> Result<()> {
+    let site = Site::new()?;
+    let relay = Relay::before(&site.cluster)?;
+    let mut config = site.config();
+    config["kubeconfig"] = json!(relay.kubeconfig());
+    let chat = Chat::of(site, config)?;
+    let (pressed, decided) = (chat.ask("pressed", |_| {})?, chat.ask("decided", |_| {})?);
+    relay.hold();
+    let asked = Instant::now();
+    let slack = chat.press("U1", "sallyport_approve", &pressed)?;
+    let other = chat.decide(SECRET, Timestamp::now(), "U1", &decided)?;
+    let waited = asked.elapsed();
+    assert_eq!((slack.status, other.status), (200, 202), "{}", other.text());
+    assert!(waited < ACKNOWLEDGED_WITHIN, "{waited:?}");
+    chat.wait_for_outcome("the API server did not answer")?;
+    for name in ["pressed", "decided"] {
+        assert_eq!(chat.votes(name)?, json!([]), "{name}");
+    }
+
+    relay.pass();
+    chat.controller.wait_until_it_leads()?;
+    eventually("a vote that counts", LIMIT, || {
+        let pressed = chat.press("U1", "sallyport_approve", &pressed)?;
+        Ok((pressed.status == 200).then_some(()))
+    })?;
+    chat.site.wait_for_state("pressed", "Approved")
 }
 
 #[test]
