@@ -14,12 +14,14 @@ use rustls::{
 pub use self::{
     both_ways::{client_with_certificate, with_optional_client_certificates},
     client_certificates::ClientCertificates,
+    dates::hint_of_dates,
     leaves::Leaves,
 };
 
 mod authority;
 mod both_ways;
 mod client_certificates;
+mod dates;
 mod leaves;
 mod local;
 

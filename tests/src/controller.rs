@@ -80,6 +80,11 @@ impl Controller {
         Ok(Self { directory, server })
     }
 
+    /// Of a controller that was started with a clock.
+    pub fn set_clock(&self, seconds: i64) -> Result<()> {
+        clock::set(self.directory.path(), seconds)
+    }
+
     /// What `sallyport controller --check` says.
     pub fn check(cluster: &Cluster, config: &Value, files: &[(&str, &str)]) -> Result<Output> {
         let directory = write(cluster, config, files)?;

@@ -3,7 +3,7 @@ use std::{path::Path, process::Command};
 use anyhow::Result;
 use tempfile::TempDir;
 
-use crate::{Follower, Output, environment, process};
+use crate::{Follower, Output, clock, environment, process};
 
 /// The `sallyport` binary at a person's terminal, with a home of its own.
 pub struct Sallyport {
@@ -22,6 +22,12 @@ impl Sallyport {
 
     pub fn run(&self, arguments: &[&str]) -> Result<Output> {
         process::run(self.command()?.args(arguments), &[])
+    }
+
+    /// By a clock that is so many seconds ahead of the others, or behind.
+    pub fn run_with_clock(&self, arguments: &[&str], seconds: i64) -> Result<Output> {
+        let clock = clock::of(self.home.path(), Some(seconds))?;
+        process::run(self.command()?.envs(clock).args(arguments), &[])
     }
 
     /// Starts what goes on until it is dropped.

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::tls;
+
 const PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
@@ -27,9 +29,10 @@ impl Complaints {
                 %client,
                 %error,
                 untold,
+                hint = tls::hint_of_dates(error),
                 "a connection to the control API was refused: it takes a client certificate of control.clientCaFile \
                  for {:?}, which `sallyport ca control` makes",
-                crate::tls::CONTROLLER
+                tls::CONTROLLER
             ),
             None => tracing::debug!(%client, %error, "a connection to the control API was refused"),
         }

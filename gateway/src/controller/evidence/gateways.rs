@@ -285,9 +285,10 @@ async fn refused(response: Response<Incoming>) -> CallError {
 
 impl CallError {
     pub(super) fn of(&self, gateway: &Gateway) -> Unreachable {
+        let hint = tls::hint_of_dates(self).map_or_else(String::new, |hint| format!(" ({hint})"));
         Unreachable {
             gateway: gateway.name.clone(),
-            error: causes(self),
+            error: causes(self) + &hint,
         }
     }
 

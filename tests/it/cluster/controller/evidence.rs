@@ -9,6 +9,7 @@ use harness::{Gateway, RawClient, Response, Sallyport, Settings};
 
 use super::*;
 
+mod clocks;
 mod pods;
 mod policies;
 
@@ -41,10 +42,16 @@ impl Evidence {
     }
 
     /// Before gateways that are found in this way.
-    fn of(
+    fn of(site: &Site, way: (&str, Value), store: Option<&std::path::Path>) -> Result<Self> {
+        Self::by_clock(site, way, store, None)
+    }
+
+    /// With a clock that can be set.
+    fn by_clock(
         site: &Site,
         (way, gateways): (&str, Value),
         store: Option<&std::path::Path>,
+        clock: Option<i64>,
     ) -> Result<Self> {
         let made = certificates(site)?;
         let mut config = site.config();
@@ -61,7 +68,7 @@ impl Evidence {
         if let Some(store) = store {
             config["evidence"]["store"] = json!({"directory": store});
         }
-        let controller = Controller::start(&site.cluster, &config, &[])?;
+        let controller = Controller::start_with_clock(&site.cluster, &config, &[], clock)?;
         let ca = fs::read(controller.path("tls/ca.crt"))?;
         let client = RawClient::new(&format!("https://{}", controller.evidence()), &ca, None)?;
         Ok(Self { controller, client })
