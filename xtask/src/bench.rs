@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: measures against a reference.
 //!
-//! A bench is a program in `gateway/benches` that prints one JSON line per measurement; this verb runs
-//! them and works out what the numbers mean. A goal that is missed is news and no failure: the numbers
+//! A bench is a program in `gateway/benches`, or `tests/benches/gate.rs`, that prints one JSON line per measurement; this
+//! verb runs them and works out what the numbers mean. A goal that is missed is news and no failure: the numbers
 //! depend on the machine and on what else it does. [`detectors`] alone measures no cost.
 
 use std::{fs, io::ErrorKind, process::Command};
@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod detectors;
+mod gate;
 mod table;
 mod verdict;
 
@@ -29,6 +30,8 @@ const DATA_PATH: &str = "data_path";
 const CONNECT: &str = "connect";
 /// The bench that counts what is found in manifests.
 const DETECTORS: &str = "detectors";
+/// The bench over the tests' control plane, which is not the gateway's own.
+const GATE: &str = "gate";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -104,12 +107,16 @@ fn existing() -> Result<Vec<String>> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
     let mut names: Vec<_> = rust
         .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
+        .chain([GATE.to_owned()])
         .collect();
     names.sort();
     Ok(names)
 }
 
 fn measure(bench: &str, args: &Args) -> Result<String> {
+    if bench == GATE {
+        return gate::measure(args);
+    }
     let mut command = cargo();
     command.args([
         "bench",
@@ -121,15 +128,19 @@ fn measure(bench: &str, args: &Args) -> Result<String> {
         "--",
     ]);
     command.args(&args.topics);
-    if let Some(rounds) = args.rounds {
-        command.env("SALLYPORT_BENCH_ROUNDS", rounds.to_string());
-    }
+    set_rounds(&mut command, args);
     match bench {
         DATA_PATH => bring_others(&mut command)?,
         CONNECT => bring_programs(&mut command)?,
         _ => {}
     }
     progress::step(format!("bench {bench}"), || capture(&mut command))
+}
+
+fn set_rounds(command: &mut Command, args: &Args) {
+    if let Some(rounds) = args.rounds {
+        command.env("SALLYPORT_BENCH_ROUNDS", rounds.to_string());
+    }
 }
 
 /// The proxies that the gateway is compared with. nginx may be absent: no goal depends on it.
