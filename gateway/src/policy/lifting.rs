@@ -149,6 +149,7 @@ impl PolicySet {
         if !certain.clone().any(may_pass) {
             // No rule says what the agent may see.
             obligations.agent_view = AgentView::Masked;
+            obligations.hides_manifests = true;
         }
         permit::behind_glass(
             glass,

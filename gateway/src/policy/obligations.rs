@@ -11,6 +11,8 @@ pub struct Obligations {
     pub agent_view: AgentView,
     /// What the view masks is given to no pod either.
     pub withholds_secrets: bool,
+    /// The view has nothing of the manifests in helm's releases.
+    pub hides_manifests: bool,
     /// At least so much is recorded.
     pub record: Option<RecordLevel>,
     /// The idle limit of a stream.
@@ -38,6 +40,7 @@ impl Obligations {
     pub(super) fn join(&mut self, other: &Self) {
         self.agent_view = self.agent_view.max(other.agent_view);
         self.withholds_secrets |= other.withholds_secrets;
+        self.hides_manifests |= other.hides_manifests;
         self.record = self.record.max(other.record);
         self.idle = shorter(self.idle, other.idle);
         self.duration = shorter(self.duration, other.duration);
@@ -48,11 +51,17 @@ impl Obligations {
         self.agent_view == AgentView::Masked
     }
 
+    /// Whether the agent sees the manifests in helm's releases, masked.
+    pub fn shows_manifests(&self) -> bool {
+        self.masks() && !self.hides_manifests
+    }
+
     /// Whether they narrow what passes.
     pub(super) fn restrict(&self) -> bool {
         let Self {
             agent_view,
             withholds_secrets,
+            hides_manifests,
             record,
             idle,
             duration,
@@ -60,6 +69,7 @@ impl Obligations {
         } = self;
         *agent_view == AgentView::Masked
             || *withholds_secrets
+            || *hides_manifests
             || record.is_some()
             || idle.is_some()
             || duration.is_some()

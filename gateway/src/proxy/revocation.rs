@@ -162,7 +162,7 @@ impl Revocation<'_> {
         if now.record > self.bounds.record {
             return Err(begun(rule, "more of it is recorded now"));
         }
-        if answers_with_objects(attributes.request) && now.agent_view > self.bounds.agent_view {
+        if answers_with_objects(attributes.request) && now.show_less_than(&self.bounds) {
             let mut rules = policies.explain(&attributes, self.facts).into_iter();
             let masking = rules.find(|rule| rule.masks);
             let rule = masking.map_or(rule, |masking| masking.rule.to_string());

@@ -245,6 +245,9 @@ pub enum Everyone {
 }, {
     "rule": "!has(self.secretReferences) || has(self.agentView) && self.agentView == 'Masked'",
     "message": "secretReferences belongs to agentView Masked",
+}, {
+    "rule": "!has(self.helmManifests) || has(self.agentView) && self.agentView == 'Masked'",
+    "message": "helmManifests belongs to agentView Masked",
 }]))]
 pub struct Rule {
     /// Names the rule in records and in messages to denied callers; unique in the policy.
@@ -300,6 +303,11 @@ pub struct Rule {
     /// can have it print them. Of several rules that match, `Deny` wins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_references: Option<SecretReferences>,
+    /// Whether releases of helm's in the answer have their manifests, each object of them masked as it would be by
+    /// itself: `Hide` where absent. Charts put secrets into other objects than Secrets too, where only detectors and
+    /// `sensitiveFields` find them. Of several rules that match, `Hide` wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub helm_manifests: Option<HelmManifests>,
     /// Records at least this much of the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordLevel>,
@@ -338,6 +346,14 @@ pub enum SecretReferences {
     Deny,
     /// What the agent makes runs with values that the agent itself does not see.
     Allow,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum HelmManifests {
+    #[default]
+    Hide,
+    /// Then helm upgrades and removes what it installed.
+    Show,
 }
 
 #[derive(

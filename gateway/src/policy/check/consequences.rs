@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Fields;
 use crate::{
     api::v1alpha1::agent_policy::{
-        AgentView, ApprovalTerms, Channel, Effect, Rule, Scope, SecretReferences,
+        AgentView, ApprovalTerms, Channel, Effect, HelmManifests, Rule, Scope, SecretReferences,
     },
     config::HumanDuration,
     policy::{obligations::Obligations, terms::Terms},
@@ -39,11 +39,17 @@ fn obligations(rule: &Rule, fields: &mut Fields<'_>) -> Option<Obligations> {
         masks || rule.secret_references.is_none(),
         "belongs to agentView Masked: what the agent sees may be given to pods anyway",
     );
+    fields.require(
+        "helmManifests",
+        masks || rule.helm_manifests.is_none(),
+        "belongs to agentView Masked: without it releases are shown as they are",
+    );
     let idle = duration("streams.idle", streams.idle.as_deref(), fields);
     let lasting = duration("streams.duration", streams.duration.as_deref(), fields);
     Some(Obligations {
         agent_view: rule.agent_view.unwrap_or_default(),
         withholds_secrets: masks && rule.secret_references != Some(SecretReferences::Allow),
+        hides_manifests: masks && rule.helm_manifests != Some(HelmManifests::Show),
         record: rule.record,
         idle: idle?,
         duration: lasting?,

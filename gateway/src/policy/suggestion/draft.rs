@@ -111,6 +111,7 @@ impl Draft {
             warn: None,
             agent_view: self.agent_view(),
             secret_references: None,
+            helm_manifests: None,
             record: None,
             streams: None,
             approval: None,

@@ -3,8 +3,8 @@ use proptest::{prelude::*, sample::select};
 use super::*;
 use crate::api::v1alpha1::{
     agent_policy::{
-        AgentPolicySpec, AgentSubject, AgentView, Effect, Everyone, Mode, RecordLevel, Rule,
-        StreamLimits, Subject,
+        AgentPolicySpec, AgentSubject, AgentView, Effect, Everyone, HelmManifests, Mode,
+        RecordLevel, Rule, StreamLimits, Subject,
     },
     manifest::{Manifest, Outline, Place},
     matching::ServiceAccountMatch,
@@ -56,6 +56,7 @@ pub(super) fn rule(effect: impl Strategy<Value = Effect>) -> impl Strategy<Value
                 (when, unless, asked),
             )| {
                 let (agent_view, record, streams) = asked;
+                let shows = agent_view == Some(AgentView::Masked) && record.is_none();
                 let objects = paths.is_none();
                 let verbs = if objects { verbs } else { vec!["*".to_owned()] };
                 Rule {
@@ -73,6 +74,7 @@ pub(super) fn rule(effect: impl Strategy<Value = Effect>) -> impl Strategy<Value
                     warn: None,
                     agent_view,
                     secret_references: None,
+                    helm_manifests: shows.then_some(HelmManifests::Show),
                     record,
                     streams,
                     approval: None,
@@ -363,6 +365,7 @@ proptest! {
         specs in specs(), subject in subject(), mut added in rule(Just(Effect::RequireApproval)), line in request_line(), facts in facts(), agents: bool,
     ) {
         added.agent_view = None;
+        added.helm_manifests = None;
         let policies = named(specs);
         let before = whole(&policies, &line, agents, &facts);
         let after = whole(&extended(&policies, subject, added), &line, agents, &facts);

@@ -139,6 +139,55 @@ fn bounds_and_record_levels_reach_as_far_and_warnings_do_not() {
 }
 
 #[test]
+fn manifests_in_releases_are_hidden_unless_every_rule_that_masks_shows_them() {
+    let shows = format!("{MASKED}, helmManifests: Show");
+    let hides = format!("{MASKED}, helmManifests: Hide");
+    let other = shows.replace("name: masked", "name: other");
+    for (rules, hidden) in [
+        (&[CLEAR, MASKED][..], true),
+        (&[CLEAR, &hides], true),
+        (&[CLEAR, &shows], false),
+        (&[CLEAR, &other, MASKED], true),
+        (&[CLEAR, &other, &shows], false),
+    ] {
+        for line in [
+            "GET /api/v1/namespaces/prod/secrets/x",
+            "GET /api/v1/namespaces/prod/secrets",
+        ] {
+            let obligations = obligations(&set(rules), line);
+            assert!(obligations.masks());
+            assert_eq!(obligations.hides_manifests, hidden, "{rules:?} {line}");
+        }
+    }
+}
+
+#[test]
+fn behind_broken_glass_manifests_are_hidden_where_no_rule_says_what_is_seen() {
+    let denying = MASKED.replace("effect: Allow", "effect: Deny") + ", helmManifests: Show";
+    let set = set(&[&denying]);
+    let permit = on("GET /api/v1/namespaces/prod/secrets/x", |attributes| {
+        set.conclude_behind(Some(&glass("outage")), attributes, &Facts::default())
+    });
+    let Decision::Allow(permit) = permit else {
+        panic!("{permit:?}");
+    };
+    assert!(permit.obligations().masks() && permit.obligations().hides_manifests);
+}
+
+#[test]
+fn manifests_without_a_masked_view_are_no_choice() {
+    let rule = format!("{CLEAR}, helmManifests: Show");
+    let refused = load(&[("p.yaml", &policy("p", &[&rule]))]).expect_err("it is refused");
+    let refused = refused.to_string();
+    assert!(
+        refused.contains("helmManifests") && refused.contains("belongs to agentView Masked"),
+        "{refused}"
+    );
+    let misspelt = MASKED.to_owned() + ", helmManifest: Show";
+    assert!(load(&[("p.yaml", &policy("p", &[&misspelt]))]).is_err());
+}
+
+#[test]
 fn a_policy_in_audit_mode_masks_nothing() {
     let masked = policy("q", &[MASKED]).replace("spec:", "spec:\n  mode: Audit");
     let set = load(&[("p.yaml", &policy("p", &[CLEAR])), ("q.yaml", &masked)]).expect("valid");
@@ -194,6 +243,7 @@ proptest! {
             let (before, after) = (before.obligations(), after.obligations());
             prop_assert!(after.agent_view >= before.agent_view);
             prop_assert!(after.withholds_secrets >= before.withholds_secrets);
+            prop_assert!(after.hides_manifests >= before.hides_manifests);
             prop_assert!(after.record >= before.record);
             for (before, after) in [(before.idle, after.idle), (before.duration, after.duration)] {
                 prop_assert!(before.is_none_or(|before| after.is_some_and(|after| after <= before)));

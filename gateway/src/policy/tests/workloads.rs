@@ -347,17 +347,19 @@ proptest! {
 }
 
 /// How much an answer gives: nothing, a question, or a call with what is shown of it.
-fn given(decision: Result<Decision, Denial>) -> (u8, bool, bool) {
+fn given(decision: Result<Decision, Denial>) -> (u8, bool, bool, bool) {
     match decision {
-        Err(_) | Ok(Decision::Deny(_)) => (0, false, false),
-        Ok(Decision::Hold(_)) => (1, false, false),
+        Err(_) | Ok(Decision::Deny(_)) => (0, false, false, false),
+        Ok(Decision::Hold(_)) => (1, false, false, false),
         Ok(Decision::Allow(permit)) => {
             let Obligations {
                 agent_view,
                 withholds_secrets,
+                hides_manifests,
                 ..
             } = permit.obligations();
-            (2, *agent_view == AgentView::Clear, !withholds_secrets)
+            let is_clear = *agent_view == AgentView::Clear;
+            (2, is_clear, !withholds_secrets, !hides_manifests)
         }
     }
 }

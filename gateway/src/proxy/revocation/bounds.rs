@@ -21,6 +21,7 @@ pub(in crate::proxy) struct Bounds {
     /// At least so much is recorded.
     pub(in crate::proxy) record: Option<Level>,
     pub(super) agent_view: AgentView,
+    pub(super) hides_manifests: bool,
 }
 
 /// Since when a call runs, and how long nothing has passed.
@@ -43,7 +44,13 @@ impl Bounds {
             duration: obligations.duration,
             record: obligations.record.map(level),
             agent_view: obligations.agent_view,
+            hides_manifests: obligations.hides_manifests,
         }
+    }
+
+    /// Whether an answer that began under the others shows what it would not show now.
+    pub(super) fn show_less_than(&self, others: &Self) -> bool {
+        self.agent_view > others.agent_view || self.hides_manifests && !others.hides_manifests
     }
 
     /// What is longer now stays as it was.

@@ -86,6 +86,7 @@ async fn what_runs_is_judged_again_also_when_nothing_is_heard() {
         bounds: Bounds {
             record: Some(Level::RequestResponse),
             agent_view: AgentView::Masked,
+            hides_manifests: true,
             ..Bounds::default()
         },
         clock: Clock::of(Counters::default()),
@@ -95,4 +96,27 @@ async fn what_runs_is_judged_again_also_when_nothing_is_heard() {
     let text = ending.to_string();
     assert!(text.starts_with("ended by rule \"default\""), "{text}");
     assert!(began.elapsed() >= AGAIN);
+}
+
+#[test]
+fn an_answer_shows_less_where_it_is_masked_now_or_has_no_manifests() {
+    let bounds = |agent_view, hides_manifests| Bounds {
+        agent_view,
+        hides_manifests,
+        ..Bounds::default()
+    };
+    let views = [
+        bounds(AgentView::Clear, false),
+        bounds(AgentView::Masked, false),
+        bounds(AgentView::Masked, true),
+    ];
+    for (before, began) in views.iter().enumerate() {
+        for (after, now) in views.iter().enumerate() {
+            assert_eq!(
+                now.show_less_than(began),
+                after > before,
+                "{now:?} {began:?}"
+            );
+        }
+    }
 }
