@@ -14,7 +14,8 @@
 //!   find anywhere.
 //! - `output` looks line by line for the same things in what a program prints, which has no structure.
 //! - [`BodyMasker`] is what the data path feeds; [`RecordedBody`] is what the record gets.
-//! - [`View`] is the same scanner with an agent's own placeholders: what it sees instead of the answer.
+//! - [`View`] is the same scanner with an agent's own placeholders: what it sees instead of the answer. Of a release of
+//!   helm's, `release` shows what helm lists, and `manifest` the objects in it where policy says so.
 //! - [`Placeholder`] finds either kind where somebody wrote it back.
 //!
 //! Whatever cannot be followed (other formats, malformed or ambiguous JSON, a body cut short) leaves
@@ -49,6 +50,7 @@ mod gzip;
 mod inspect;
 mod key;
 mod lexer;
+mod manifest;
 mod object;
 mod output;
 mod placeholder;

@@ -34,6 +34,11 @@ pub fn has_group(group: &str) -> bool {
     description::has_group(group)
 }
 
+/// Whether Kubernetes itself defines a kind.
+pub fn has_kind(api_version: &str, kind: &str) -> bool {
+    description::message_of(api_version, kind).is_some()
+}
+
 /// The JSON of a whole body of `application/vnd.kubernetes.protobuf`, exactly as the API server will read it.
 pub fn to_json(body: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut json = Vec::with_capacity(2 * body.len());

@@ -116,7 +116,8 @@ impl Selected {
     pub(super) fn new(all: &[SensitiveFields], rule: &Rule) -> Option<Self> {
         let (group, resource) = (&*rule.api_group, &*rule.resource);
         let is_of = |fields: &&SensitiveFields| {
-            has(&fields.0.api_groups, group) && has(&fields.0.resources, resource)
+            let is_named = resource == ANY || has(&fields.0.resources, resource);
+            has(&fields.0.api_groups, group) && is_named
         };
         if resource.is_empty() {
             return None;

@@ -43,6 +43,8 @@ pub(super) enum Slot {
     LastApplied,
     /// Of helm's, for an agent.
     Release,
+    /// By which helm knows what is its own, for an agent.
+    Owner,
     Message,
     Secret(Encoding),
     /// A list that is left out: it says who set which fields, and with them values that lists are keyed by.

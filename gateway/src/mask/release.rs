@@ -1,15 +1,24 @@
 //! A release of helm's in a Secret: gzipped JSON, in base64 twice.
 //!
 //! `helm list`, `status` and `history` need what a release says of itself, and would leave out one that they cannot
-//! decode. So what an agent sees is a release with that and no more: values, templates and notes are gone. A manifest and
-//! a hook that are no YAML make `helm upgrade`, `rollback` and `uninstall` fail before they change anything: helm 3.8 takes
-//! a manifest that it cannot read for nothing to delete, and removes the release.
+//! decode. So what an agent sees is a release with that and no more: values, templates and notes are gone.
+//!
+//! Without manifests `helm upgrade`, `rollback` and `uninstall` fail before they change anything, because a manifest and a
+//! hook are no YAML: helm 3.8 takes a manifest that it cannot read for nothing to delete, and removes the release.
+//!
+//! With manifests nothing is to be mistaken for the release that was stored. helm keeps values where it reuses them, and
+//! the chart where it rolls back, and stores them before it changes anything: each holds a placeholder, which nobody can
+//! write back. It runs the hooks of a stored release only to delete it, so if one of those is not what was stored, a hook
+//! that is no YAML comes first.
 
-use std::io::{BufReader, Read, Write};
+use std::{
+    collections::BTreeMap,
+    io::{BufReader, Read, Write},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned, de::IgnoredAny};
 
 use super::Placeholder;
 
@@ -18,7 +27,13 @@ pub(super) const NAME: &str = "sh.helm.release.v1.";
 
 /// Helm stores nothing longer than what a Secret holds; this is what it may inflate to, and those of one answer together.
 const INFLATED: u64 = 16 << 20;
-pub(super) const INFLATED_IN_ALL: u64 = 64 << 20;
+const INFLATED_IN_ALL: u64 = 64 << 20;
+/// Manifests of one release, and of one answer: every object in them is parsed.
+const MANIFESTS: usize = 4 << 20;
+const MANIFESTS_IN_ALL: usize = 16 << 20;
+
+/// Above the values that are not there.
+const MASKED: &str = "masked by policy";
 
 /// What helm itself says of a release that went well. Other words may quote what failed.
 const PLAIN: [&str; 8] = [
@@ -32,27 +47,80 @@ const PLAIN: [&str; 8] = [
     "Upgrade complete",
 ];
 
+/// What the releases in one answer may still take.
+#[derive(Debug, Default)]
+pub(super) struct Allowance {
+    inflated: u64,
+    manifests: usize,
+}
+
+impl Allowance {
+    pub(super) fn of_answer() -> Self {
+        Self {
+            inflated: INFLATED_IN_ALL,
+            manifests: MANIFESTS_IN_ALL,
+        }
+    }
+}
+
 #[derive(Deserialize, Serialize)]
-struct Release {
+pub(super) struct Release {
     name: String,
     info: Info,
     chart: Chart,
     version: i64,
     namespace: String,
+    /// helm 4 changes objects as the release before was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    apply_method: Option<String>,
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    config: Option<Values>,
     #[serde(skip_deserializing)]
     manifest: String,
     #[serde(skip_deserializing)]
     hooks: Vec<Hook>,
 }
 
-#[derive(Serialize)]
-struct Hook {
-    name: &'static str,
-    kind: &'static str,
+type Values = BTreeMap<&'static str, String>;
+
+/// What is applied of a release, and whether it was given values.
+#[derive(Deserialize)]
+pub(super) struct Manifests {
+    #[serde(default)]
+    pub(super) manifest: String,
+    #[serde(default)]
+    pub(super) hooks: Option<Vec<Hook>>,
+    #[serde(default)]
+    config: Option<BTreeMap<String, IgnoredAny>>,
+}
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct Hook {
+    pub(super) name: String,
+    pub(super) kind: String,
     /// What helm names in its error.
-    path: &'static str,
-    manifest: String,
-    events: [&'static str; 3],
+    pub(super) path: String,
+    pub(super) manifest: String,
+    events: Vec<String>,
+    weight: i64,
+    delete_policies: Vec<String>,
+    output_log_policies: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_run: Option<LastRun>,
+    /// Whoever applies the manifest gets what was stored.
+    #[serde(skip)]
+    pub(super) is_whole: bool,
+}
+
+#[derive(Deserialize, Serialize)]
+struct LastRun {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    started_at: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    completed_at: Option<String>,
+    #[serde(default)]
+    phase: String,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -71,6 +139,8 @@ struct Info {
 #[derive(Deserialize, Serialize)]
 struct Chart {
     metadata: Metadata,
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    values: Option<Values>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -86,38 +156,119 @@ struct Metadata {
     description: String,
 }
 
-/// The release in `text` (a member of a Secret's `data`) as an agent sees it; `None` where it is none.
-/// `left` is what may still be inflated.
-pub(super) fn shown(text: &[u8], placeholder: &Placeholder, left: &mut u64) -> Option<String> {
-    let mut release = read(text, left)?;
-    release.manifest = format!("[{placeholder}, the manifest is masked by policy");
-    release.hooks = vec![Hook {
-        name: "masked",
-        kind: "Masked",
-        path: "(masked by policy: releases can be listed, not changed)",
-        manifest: release.manifest.clone(),
-        events: ["pre-upgrade", "pre-rollback", "pre-delete"],
-    }];
-    if !PLAIN
-        .iter()
-        .any(|plain| release.info.description.starts_with(plain))
-    {
-        release.info.description = "masked by policy".to_owned();
+impl Release {
+    /// The one in `text`, a member of a Secret's `data`; `None` where it is none.
+    pub(super) fn read(text: &[u8], allowance: &mut Allowance) -> Option<Self> {
+        let mut release: Self = read(text, allowance)?;
+        let info = &mut release.info;
+        if !PLAIN
+            .iter()
+            .any(|plain| info.description.starts_with(plain))
+        {
+            info.description = MASKED.to_owned();
+        }
+        let method = &mut release.apply_method;
+        *method = method
+            .take()
+            .filter(|method| method == "ssa" || method == "csa");
+        Some(release)
     }
-    let json = serde_json::to_vec(&release).ok()?;
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-    gzip.write_all(&json).ok()?;
-    Some(STANDARD.encode(STANDARD.encode(gzip.finish().ok()?)))
+
+    /// In the place of the one that was read.
+    pub(super) fn shown_without(mut self, placeholder: &Placeholder) -> Option<String> {
+        self.manifest = unreadable("the manifest", placeholder);
+        self.hooks = vec![Hook {
+            name: "masked".to_owned(),
+            kind: "Masked".to_owned(),
+            path: "(masked by policy: releases can be listed, not changed)".to_owned(),
+            manifest: self.manifest.clone(),
+            events: ["pre-upgrade", "pre-rollback", "pre-delete"]
+                .map(str::to_owned)
+                .into(),
+            ..Hook::default()
+        }];
+        self.encoded()
+    }
+
+    /// The same with manifests that were masked.
+    pub(super) fn shown_with(
+        mut self,
+        manifests: Manifests,
+        placeholder: &Placeholder,
+    ) -> Option<String> {
+        let values = || Some(Values::from([(MASKED, placeholder.to_string())]));
+        self.chart.values = values();
+        // Without values of its own nothing is reused, and an upgrade without any is right.
+        let was_given = manifests.config.is_some_and(|config| !config.is_empty());
+        self.config = was_given.then(values).flatten();
+        self.manifest = manifests.manifest;
+        self.hooks = manifests.hooks.unwrap_or_default();
+        if self
+            .hooks
+            .iter()
+            .any(|hook| hook.runs_on_deletion() && !hook.is_whole)
+        {
+            self.hooks.insert(0, Hook::against_deletion(placeholder));
+        }
+        self.encoded()
+    }
+
+    fn encoded(&self) -> Option<String> {
+        let json = serde_json::to_vec(self).ok()?;
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(&json).ok()?;
+        Some(STANDARD.encode(STANDARD.encode(gzip.finish().ok()?)))
+    }
 }
 
-fn read(text: &[u8], left: &mut u64) -> Option<Release> {
+impl Manifests {
+    /// `None` also where they are more than is shown.
+    pub(super) fn read(text: &[u8], allowance: &mut Allowance) -> Option<Self> {
+        let manifests: Self = read(text, allowance)?;
+        let hooks = manifests.hooks.iter().flatten();
+        let length =
+            manifests.manifest.len() + hooks.map(|hook| hook.manifest.len()).sum::<usize>();
+        if length > MANIFESTS.min(allowance.manifests) {
+            return None;
+        }
+        allowance.manifests -= length;
+        Some(manifests)
+    }
+}
+
+impl Hook {
+    fn runs_on_deletion(&self) -> bool {
+        let on_deletion = |event: &String| event == "pre-delete" || event == "post-delete";
+        self.events.iter().any(on_deletion)
+    }
+
+    /// The first that helm would run, and cannot.
+    fn against_deletion(placeholder: &Placeholder) -> Self {
+        Self {
+            name: "masked".to_owned(),
+            kind: "Masked".to_owned(),
+            path: "(masked by policy: a hook of this release is not shown whole, so nothing may run it)".to_owned(),
+            manifest: unreadable("a hook", placeholder),
+            events: vec!["pre-delete".to_owned()],
+            weight: i32::MIN.into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// A flow sequence that does not end is no YAML.
+fn unreadable(what: &str, placeholder: &Placeholder) -> String {
+    format!("[{placeholder}, {what} is masked by policy")
+}
+
+fn read<T: DeserializeOwned>(text: &[u8], allowance: &mut Allowance) -> Option<T> {
     let stored = STANDARD.decode(text).ok()?;
     let zipped = STANDARD.decode(stored).ok()?;
-    let most = INFLATED.min(*left);
+    let most = INFLATED.min(allowance.inflated);
     let mut json = BufReader::new(MultiGzDecoder::new(&zipped[..]).take(most));
-    let release = serde_json::from_reader(&mut json).ok();
-    *left -= most - json.get_ref().limit();
-    release
+    let read = serde_json::from_reader(&mut json).ok();
+    allowance.inflated -= most - json.get_ref().limit();
+    read
 }
 
 #[cfg(test)]
@@ -141,6 +292,10 @@ mod tests {
         Placeholder::of_view("00aa11bb22cc", "0123456789abcdef01234567")
     }
 
+    fn shown(text: &[u8]) -> Option<String> {
+        Release::read(text, &mut Allowance::of_answer())?.shown_without(&placeholder())
+    }
+
     #[test]
     fn a_release_keeps_what_lists_show_and_nothing_else() {
         let release = json!({
@@ -153,12 +308,7 @@ mod tests {
             "manifest": "stringData: {password: canary}",
             "hooks": [{"manifest": "canary"}],
         });
-        let text = shown(
-            stored(&release).as_bytes(),
-            &placeholder(),
-            &mut INFLATED_IN_ALL.clone(),
-        )
-        .unwrap();
+        let text = shown(stored(&release).as_bytes()).unwrap();
         let seen = seen(&text);
         assert!(!seen.to_string().contains("canary"), "{seen}");
         assert_eq!(seen["chart"]["metadata"]["appVersion"], "1");
@@ -180,12 +330,7 @@ mod tests {
             "name": "site", "namespace": "shop", "version": 1, "chart": {"metadata": {"name": "w", "version": "1"}},
             "info": {"status": "failed", "description": "Upgrade failed: canary"},
         });
-        let text = shown(
-            stored(&release).as_bytes(),
-            &placeholder(),
-            &mut INFLATED_IN_ALL.clone(),
-        )
-        .unwrap();
+        let text = shown(stored(&release).as_bytes()).unwrap();
         assert_eq!(seen(&text)["info"]["description"], "masked by policy");
     }
 
@@ -196,15 +341,7 @@ mod tests {
             "cGxhaW4=",
             &STANDARD.encode(STANDARD.encode([0x1f, 0x8b, 8])),
         ] {
-            assert_eq!(
-                shown(
-                    text.as_bytes(),
-                    &placeholder(),
-                    &mut INFLATED_IN_ALL.clone()
-                ),
-                None,
-                "{text}"
-            );
+            assert_eq!(shown(text.as_bytes()), None, "{text}");
         }
     }
 }

@@ -3,14 +3,14 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::quotes;
-use crate::request_info::RequestInfo;
+use crate::{api::v1alpha1::matching::ANY, protobuf, request_info::RequestInfo};
 
 /// Selected by the URL and never by what the body says of itself: the API server reads a body as what
 /// its URL names, whatever `kind` it claims.
 #[derive(Clone, Debug)]
 pub struct Rule {
     pub(super) secret: Secret,
-    /// Whose fields somebody may have called sensitive. Empty where the URL is of no resource.
+    /// Whose fields somebody may have called sensitive. Empty where the URL is of no resource, `"*"` where it may be any.
     pub(super) api_group: String,
     pub(super) resource: String,
     /// From the URL, for bodies that do not name their object.
@@ -99,11 +99,40 @@ impl Rule {
         }
     }
 
+    /// For an object in a manifest, which no URL names. Which resource a kind belongs to is only known of Kubernetes' own.
+    pub(super) fn of_kind(&self, api_version: &str, kind: &str) -> Self {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        let rule = match kind {
+            "Secret" => self.secrets(),
+            _ => self.embedded(),
+        };
+        Self {
+            api_group: group.to_owned(),
+            resource: match protobuf::has_kind(api_version, kind) {
+                true => plural(kind),
+                false => ANY.to_owned(),
+            },
+            namespace: String::new(),
+            ..rule
+        }
+    }
+
     /// For the object inside `last-applied-configuration`.
     pub(super) fn embedded(&self) -> Self {
         Self {
             secret: Secret::Embedded,
             ..self.secrets()
         }
+    }
+}
+
+/// As Kubernetes names the resources of its own kinds.
+fn plural(kind: &str) -> String {
+    let kind = kind.to_ascii_lowercase();
+    match kind.strip_suffix('y') {
+        _ if kind == "endpoints" => kind,
+        Some(stem) => format!("{stem}ies"),
+        None if kind.ends_with('s') => format!("{kind}es"),
+        None => format!("{kind}s"),
     }
 }

@@ -1,9 +1,9 @@
 //! Chunks in, masked bytes out: follows the lexer to the places that [`super::object`] knows.
 //!
 //! Every byte is copied as it came, except the spans of secret values. Two things can still change after
-//! they were copied: a text that may itself contain a secret (at most [`TEXT_LIMIT`]), and an object that
-//! says only at its end that it is a Secret. Their beginnings are marks in the output; what stands before
-//! the oldest mark is final.
+//! they were copied: a text that may itself contain a secret (at most [`TEXT_LIMIT`], a release of helm's at most
+//! [`RELEASE_LIMIT`]), and an object that says only at its end that it is a Secret. Their beginnings are marks in
+//! the output; what stands before the oldest mark is final.
 
 use std::sync::Arc;
 
@@ -24,9 +24,12 @@ use super::{
 mod again;
 mod eyes;
 mod learn;
+mod release;
 
 /// The longest text that is looked into; kubectl writes annotations up to 256 KiB.
 pub(super) const TEXT_LIMIT: usize = 256 << 10;
+/// The longest release of helm's: as much as a Secret holds, in base64.
+const RELEASE_LIMIT: usize = 3 << 19;
 /// Longer than any name in Kubernetes; what is cut off equals nothing we look for.
 const NAME_LIMIT: usize = 1024;
 
@@ -99,7 +102,17 @@ enum Task {
 enum Text {
     LastApplied,
     Release,
+    Owner,
     Message,
+}
+
+impl Text {
+    fn limit(self) -> usize {
+        match self {
+            Self::Release => RELEASE_LIMIT,
+            Self::LastApplied | Self::Owner | Self::Message => TEXT_LIMIT,
+        }
+    }
 }
 
 impl Scanner {
@@ -274,6 +287,7 @@ impl Scanner {
             }
             (Slot::LastApplied, Shape::String) => self.begin_text(chunk, start, Text::LastApplied),
             (Slot::Release, Shape::String) => self.begin_text(chunk, start, Text::Release),
+            (Slot::Owner, Shape::String) => self.begin_text(chunk, start, Text::Owner),
             (Slot::Message, Shape::String) => self.begin_text(chunk, start, Text::Message),
             (Slot::Field(field), Shape::String | Shape::Scalar) => {
                 self.begin_capture(chunk, start, field, shape)
@@ -338,7 +352,7 @@ impl Scanner {
     /// Where a value stands that has not the shape it should, it may be anything.
     fn must_replace(&self, slot: Slot) -> bool {
         match slot {
-            Slot::LastApplied | Slot::Release | Slot::Inside(Place::Tokens) => true,
+            Slot::LastApplied | Slot::Release | Slot::Owner | Slot::Inside(Place::Tokens) => true,
             Slot::Status if self.rule.secret == Secret::Tokens => true,
             Slot::Inside(_)
             | Slot::Top
@@ -439,6 +453,7 @@ impl Scanner {
             Some(Place::Annotations) if name == LAST_APPLIED && self.reads_applied_secret() => {
                 Slot::LastApplied
             }
+            Some(Place::Annotations) if self.is_read_by_helm(name) => Slot::Owner,
             Some(Place::Annotations) if self.in_secret() => Slot::Secret(Encoding::Plain),
             Some(Place::Annotations) if name == LAST_APPLIED && self.nested => {
                 Slot::Secret(Encoding::Plain)

@@ -13,6 +13,7 @@ mod gzip;
 mod kubernetes;
 mod reference;
 mod refusal;
+mod release;
 mod streaming;
 mod view;
 

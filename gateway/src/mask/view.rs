@@ -34,6 +34,8 @@ pub struct Viewer {
     pub(super) refusals_are_plain: bool,
     /// The answer refuses what was sent, and may quote that and what is stored.
     pub(super) refusals_quote: bool,
+    /// Releases of helm's have their manifests.
+    pub(super) shows_manifests: bool,
 }
 
 impl Viewer {
@@ -47,7 +49,14 @@ impl Viewer {
             tag: Placeholder::tag_of(session),
             refusals_are_plain: false,
             refusals_quote: false,
+            shows_manifests: false,
         }
+    }
+
+    /// In releases of helm's the objects are seen, each masked as it would be by itself.
+    pub fn with_manifests(mut self) -> Self {
+        self.shows_manifests = true;
+        self
     }
 
     /// The answer is the API server's judgement of an object, whatever resource it is of.

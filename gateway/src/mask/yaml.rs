@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
+use serde_saphyr::Options;
 
 use super::scanner::Refused;
 
@@ -71,11 +72,35 @@ impl Yaml {
 /// Members stay in their order, so that an object says what it is where its author said it.
 fn to_json(text: &[u8]) -> Result<Vec<u8>, Refused> {
     let text = std::str::from_utf8(text).map_err(|_| Refused::Malformed)?;
+    json_of(text, options())
+}
+
+/// A document in JSON.
+pub(super) struct Read {
+    pub(super) json: Vec<u8>,
+    /// Every version of YAML reads it so.
+    pub(super) is_unambiguous: bool,
+}
+
+/// A document as helm reads it, which is YAML 1.1: `yes` is a boolean and `0644` is 420. A name that is one of these is
+/// refused.
+pub(super) fn as_helm_reads(text: &str) -> Result<Read, Refused> {
+    if text.len() > LIMIT {
+        return Err(Refused::TooLong);
+    }
+    let json = json_of(text, of_helm())?;
+    Ok(Read {
+        is_unambiguous: json_of(text, options())? == json,
+        json,
+    })
+}
+
+fn json_of(text: &str, options: Options) -> Result<Vec<u8>, Refused> {
     if text.contains(LINE_BREAKS) {
         return Err(Refused::Malformed);
     }
     let mut json = Vec::with_capacity(text.len());
-    let read = serde_saphyr::with_deserializer_from_str_with_options(text, options(), |document| {
+    let read = serde_saphyr::with_deserializer_from_str_with_options(text, options, |document| {
         Written(&mut json).deserialize(document)
     });
     match read {
@@ -84,7 +109,7 @@ fn to_json(text: &[u8]) -> Result<Vec<u8>, Refused> {
     }
 }
 
-fn options() -> serde_saphyr::Options {
+fn options() -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_anchors: ALIASES,
@@ -99,6 +124,17 @@ fn options() -> serde_saphyr::Options {
         underscored_numbers_as_strings: true,
         with_snippet: false,
     }
+}
+
+fn of_helm() -> Options {
+    let mut options = options();
+    options.strict_booleans = false;
+    options.legacy_octal_numbers = true;
+    options.leading_zero_numbers_as_strings = false;
+    options.underscored_numbers_as_strings = false;
+    options.no_schema = true;
+    options.reject_unsupported_tags = true;
+    options
 }
 
 /// Writes what it reads.
@@ -231,6 +267,41 @@ mod tests {
             yaml += &format!("a{level}: &a{level} [{inner}]\n");
         }
         assert_eq!(json(&yaml), Err(Refused::Malformed));
+    }
+
+    fn read_by_helm(yaml: &str) -> Option<(String, bool)> {
+        let read = as_helm_reads(yaml).ok()?;
+        let json = String::from_utf8(read.json).unwrap();
+        Some((json, read.is_unambiguous))
+    }
+
+    #[test]
+    fn helm_reads_the_yaml_of_before() {
+        for (yaml, json, is_unambiguous) in [
+            ("a: yes", r#"{"a":true}"#, false),
+            ("a: [Off, 'on']", r#"{"a":[false,"on"]}"#, false),
+            ("mode: 0644", r#"{"mode":420}"#, false),
+            ("a: 1_000", r#"{"a":1000}"#, false),
+            ("a: '0644'", r#"{"a":"0644"}"#, true),
+            ("'on': 'yes'", r#"{"on":"yes"}"#, true),
+            ("'80': true", r#"{"80":true}"#, true),
+            (
+                "a: [x, 1, 1.5, ~, \"\", 1.2.3]",
+                r#"{"a":["x",1,1.5,null,"",1.2.3]}"#,
+                true,
+            ),
+            (r#"{"a":"b","c":[{}]}"#, r#"{"a":"b","c":[{}]}"#, true),
+        ] {
+            let json = json.replace("1.2.3", "\"1.2.3\"");
+            assert_eq!(read_by_helm(yaml), Some((json, is_unambiguous)), "{yaml}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_helm_may_read_as_something_else_is_refused() {
+        for yaml in ["on: a", "yes: a", "No: a", "a: {off: b}", "0644: a"] {
+            assert_eq!(read_by_helm(yaml), None, "{yaml}");
+        }
     }
 
     #[test]

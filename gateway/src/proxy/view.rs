@@ -78,7 +78,7 @@ impl Gateway {
         }
         let (content_type, key) = (super::content_type(call.arrival), &self.recorder.key);
         check_oracles(info, content_type, &call.body.bytes, key)?;
-        Ok(Some(AgentView::of(call, &self.recorder.key)))
+        Ok(Some(AgentView::of(call, permit, &self.recorder.key)))
     }
 
     pub(super) fn writes_unseen(&self, call: &Call<'_>) -> bool {
@@ -254,7 +254,7 @@ fn holds_masked(
 }
 
 impl AgentView {
-    fn of(call: &Call<'_>, key: &mask::Key) -> Self {
+    fn of(call: &Call<'_>, permit: &Permit, key: &mask::Key) -> Self {
         let Attributes {
             identity, request, ..
         } = call.attributes;
@@ -264,8 +264,12 @@ impl AgentView {
         // What a write answers is comparable with nothing, or a dry run would be a way to test guesses.
         let call_alone = if reads { "" } else { &call.arrival.audit_id };
         let scope = [&*request.api_group, &*request.resource, call_alone];
+        let viewer = Viewer::new(key, principal, session, &scope);
         Self {
-            viewer: Viewer::new(key, principal, session, &scope),
+            viewer: match reads && permit.obligations().shows_manifests() {
+                true => viewer.with_manifests(),
+                false => viewer,
+            },
             rule: Rule::select(request),
             reads,
         }

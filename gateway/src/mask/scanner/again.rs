@@ -23,7 +23,10 @@ impl Scanner {
 
     /// Collects up to the limit to the byte, so that where chunks end changes nothing.
     pub(super) fn examine(&mut self, chunk: &[u8], start: usize, end: usize) {
-        let room = TEXT_LIMIT + 1 - self.collected.len();
+        let Task::Examine(text, _) = self.task else {
+            return;
+        };
+        let room = text.limit() + 1 - self.collected.len();
         let fits = end.min(start + room);
         self.emit(chunk, fits);
         self.collected.extend_from_slice(&chunk[start..fits]);
@@ -34,10 +37,10 @@ impl Scanner {
     }
 
     pub(super) fn replace_if_too_long(&mut self) {
-        let Task::Examine(_, mark) = self.task else {
+        let Task::Examine(text, mark) = self.task else {
             return;
         };
-        if self.collected.len() <= TEXT_LIMIT {
+        if self.collected.len() <= text.limit() {
             return;
         }
         self.sink.truncate(mark);
@@ -54,6 +57,7 @@ impl Scanner {
         let masked = match text {
             Text::LastApplied => self.last_applied(&collected),
             Text::Release => Some(self.release(&collected)),
+            Text::Owner => self.owner(&collected),
             Text::Message => self.message(&collected),
         };
         if let Some(masked) = masked {
@@ -78,7 +82,7 @@ impl Scanner {
         let read = inside.feed(text).and_then(|()| inside.finish());
         let one_object =
             read.is_ok() && inside.documents == 1 && text.trim_ascii_start().starts_with(b"{");
-        self.take_issued(&mut inside);
+        self.take_back(&mut inside);
         let fields = inside.fields();
         let (mut findings, masked) = inside.into_parts();
         let masked = masked.filter(|_| one_object).map(|masked| {
@@ -159,7 +163,7 @@ impl Scanner {
         again.eyes = self.eyes_inside();
         again.feed(&copied)?;
         again.finish()?;
-        self.take_issued(&mut again);
+        self.take_back(&mut again);
         let (findings, masked) = again.into_parts();
         self.findings.absorb(findings);
         match masked {

@@ -12,7 +12,7 @@ use super::{
         fields::fold,
         inspect::{Column, columns_of, inspect_known, inspect_row},
         object::{Object, Place, Slot},
-        release,
+        release::Allowance,
         rule::Secret,
         spans,
         value::Encoding,
@@ -22,15 +22,15 @@ use super::{
 };
 
 /// Hexadecimal digits of a record's placeholder.
-const DIGITS: usize = Placeholder::RECORD_DIGITS;
+pub(super) const DIGITS: usize = Placeholder::RECORD_DIGITS;
 
 pub(in crate::mask) struct Eyes {
-    viewer: Arc<Viewer>,
+    pub(super) viewer: Arc<Viewer>,
     marker: Finder<'static>,
     /// What was written before has the agent's placeholders.
     told: usize,
     /// The member that was named last, and what it is a member of.
-    member: Vec<u8>,
+    pub(super) member: Vec<u8>,
     /// Where this reads a part of an object: which, and which member of it.
     within: Vec<u8>,
     /// Objects so far, for those without a name.
@@ -39,26 +39,39 @@ pub(in crate::mask) struct Eyes {
     columns: Vec<Column>,
     /// A row, or what defines the columns, is read: in how many containers it is, and where it begins in the output.
     read_whole: Option<(usize, usize)>,
-    issued: Issued,
-    /// What releases of helm's may still inflate to.
-    inflates: u64,
+    pub(super) issued: Issued,
+    /// What releases of helm's in this answer may still take.
+    pub(super) allowance: Allowance,
+}
+
+impl Eyes {
+    fn new(
+        viewer: Arc<Viewer>,
+        marker: Finder<'static>,
+        within: Vec<u8>,
+        allowance: Allowance,
+    ) -> Self {
+        Self {
+            viewer,
+            marker,
+            told: 0,
+            member: Vec::new(),
+            within,
+            objects: 0,
+            columns: Vec::new(),
+            read_whole: None,
+            issued: Issued::default(),
+            allowance,
+        }
+    }
 }
 
 impl Scanner {
     /// From here on the output is what `viewer` sees.
     pub(in crate::mask) fn show_to(&mut self, viewer: Arc<Viewer>) {
-        self.eyes = Some(Box::new(Eyes {
-            marker: Finder::new(&self.key.marker()).into_owned(),
-            viewer,
-            told: 0,
-            member: Vec::new(),
-            within: Vec::new(),
-            objects: 0,
-            columns: Vec::new(),
-            read_whole: None,
-            issued: Issued::default(),
-            inflates: release::INFLATED_IN_ALL,
-        }));
+        let marker = Finder::new(&self.key.marker()).into_owned();
+        let eyes = Eyes::new(viewer, marker, Vec::new(), Allowance::of_answer());
+        self.eyes = Some(Box::new(eyes));
     }
 
     /// What is final since the last call.
@@ -86,26 +99,27 @@ impl Scanner {
         (self.findings.masked, issued.unwrap_or_default())
     }
 
-    /// For a part of the innermost object that is read on its own.
-    pub(super) fn eyes_inside(&self) -> Option<Box<Eyes>> {
-        let eyes = self.eyes.as_ref()?;
-        Some(Box::new(Eyes {
-            viewer: Arc::clone(&eyes.viewer),
-            marker: eyes.marker.clone(),
-            told: 0,
-            member: Vec::new(),
-            within: [&self.seen_object()[..], &eyes.member].join(&0),
-            objects: 0,
-            columns: Vec::new(),
-            read_whole: None,
-            issued: Issued::default(),
-            inflates: release::INFLATED_IN_ALL,
-        }))
+    /// For a part of the innermost object that is read on its own. What is left for releases goes along until
+    /// [`Self::take_back`].
+    pub(super) fn eyes_inside(&mut self) -> Option<Box<Eyes>> {
+        let member = self.eyes.as_ref()?.member.clone();
+        self.eyes_within(&[&member])
     }
 
-    pub(super) fn take_issued(&mut self, part: &mut Self) {
+    /// For the part of the innermost object to which these lead.
+    pub(super) fn eyes_within(&mut self, parts: &[&[u8]]) -> Option<Box<Eyes>> {
+        let object = self.seen_object();
+        let within = [&[&object[..]], parts].concat().join(&0);
+        let eyes = self.eyes.as_mut()?;
+        let allowance = std::mem::take(&mut eyes.allowance);
+        let (viewer, marker) = (Arc::clone(&eyes.viewer), eyes.marker.clone());
+        Some(Box::new(Eyes::new(viewer, marker, within, allowance)))
+    }
+
+    pub(super) fn take_back(&mut self, part: &mut Self) {
         if let (Some(eyes), Some(read)) = (&mut self.eyes, part.eyes.take()) {
             eyes.issued.join(read.issued);
+            eyes.allowance = read.allowance;
         }
     }
 
@@ -282,38 +296,6 @@ impl Scanner {
         self.eyes.is_some() && !self.nested && self.in_secret() && !self.masked_at_end()
     }
 
-    /// The member `name` of a Secret's data is a release of helm's.
-    pub(super) fn is_release(&self, name: &[u8]) -> bool {
-        let of_helm = |object: &Object| {
-            let name = object.name.as_deref();
-            object.secret && name.is_some_and(|name| name.starts_with(release::NAME))
-        };
-        name == b"release"
-            && self.eyes.is_some()
-            && !self.nested
-            && self.places.last() == Some(&Place::Values(Encoding::Base64))
-            && self.objects.last().is_some_and(of_helm)
-    }
-
-    /// A release as it is seen, or a placeholder where it is none.
-    pub(super) fn release(&mut self, text: &[u8]) -> String {
-        self.count_masked(1);
-        let recorded = self.key.placeholder_base64(text);
-        let object = self.seen_object();
-        let Some(eyes) = &mut self.eyes else {
-            return recorded;
-        };
-        let digest = &recorded.as_bytes()[recorded.len() - DIGITS..];
-        let placeholder = eyes.viewer.placeholder(&object, &eyes.member, digest);
-        match release::shown(text, &placeholder, &mut eyes.inflates) {
-            Some(release) => {
-                eyes.issued.add(placeholder);
-                release
-            }
-            None => recorded,
-        }
-    }
-
     /// A refusal of a call on Secrets must still say why, and one of a change of anything else not quote it.
     pub(super) fn slot_in_refusal(&self, name: &[u8]) -> Option<Slot> {
         if self.places.last() != Some(&Place::Object) || !self.is_refusal() {
@@ -435,7 +417,7 @@ impl Scanner {
     }
 
     /// Which object the reader sees: equal values in two must not look equal.
-    fn seen_object(&self) -> Vec<u8> {
+    pub(super) fn seen_object(&self) -> Vec<u8> {
         let Some(eyes) = &self.eyes else {
             return Vec::new();
         };
