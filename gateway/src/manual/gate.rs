@@ -105,6 +105,24 @@
 //! helm can install, list and, up to helm 3, show releases under a masked view. `upgrade`, `rollback` and `uninstall`
 //! fail before they change anything; do not add `--no-hooks`.
 //!
+//! With `helmManifests: Show`, in every rule that masks the release, its manifest and its hooks are shown, each object in
+//! them masked as it would be by itself. It is a choice because charts put secrets into ConfigMaps, custom resources and
+//! arguments too, where only detectors and `sensitiveFields` find them. Values, templates, notes and comments are never
+//! shown. Then `helm status`, `get manifest`, `uninstall`, and `upgrade` with all its values given anew (`-f`, `--set`)
+//! work with helm 3 and 4. What would store a placeholder is refused before anything changes: `rollback`, `upgrade
+//! --reuse-values`, and `upgrade` without values where the release has some. So an upgrade that fails is not rolled back,
+//! whatever `--atomic` or `--rollback-on-failure` say: upgrade again. `uninstall` is refused where a hook that runs on
+//! deletion has something masked in it, or a value that YAML 1.1 and 1.2 read differently; with `--no-hooks` helm deletes
+//! and runs none. helm cannot note anything in a release that it saw masked. So after an upgrade `helm history` says
+//! `deployed` of the revision before as well, and helm goes by the newest; `helm test` runs and then fails; and after
+//! `uninstall --keep-history` all is deleted while the release still says `deployed`: leave `--keep-history` out.
+//!
+//! A manifest stays hidden as a whole, as without `Show`, where a document in it can be read in two ways, is a list or
+//! is longer than 1 MiB, and where there are more than 2000 documents or 4 MiB in the release, or 16 MiB in the answer.
+//! On Secrets an agent sees the annotation `helm.sh/resource-policy` where it says `keep`, and with `Show` whose they
+//! are (`meta.helm.sh/release-name` and `release-namespace`): helm would delete what it is to keep, and leave what is
+//! its own.
+//!
 //! A request that carries a placeholder, plain, in base64, in YAML, protobuf, the URL or an exec's arguments, is
 //! refused by `built-in/write-back` with the field's path, whatever the rule: it would be written in the value's place.
 //! `sallyport trace PLACEHOLDER` says which agent, model, session and call was shown one that turned up elsewhere; it
