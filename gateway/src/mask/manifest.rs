@@ -73,12 +73,12 @@ pub(super) fn documents(stream: &str) -> Option<Vec<Document<'_>>> {
             start = at + line.len();
         }
         at += line.len();
-        if found.len() == DOCUMENTS {
+        if found.len() > DOCUMENTS {
             return None;
         }
     }
     found.extend(document(&stream[start..]));
-    Some(found)
+    (found.len() <= DOCUMENTS).then_some(found)
 }
 
 /// `None` where some take it for one, and some do not.
@@ -171,7 +171,7 @@ mod tests {
         ] {
             assert_eq!(parts(stream), None, "{stream:?}");
         }
-        assert!(parts(&"---\na: 1\n".repeat(DOCUMENTS - 1)).is_some());
+        assert!(parts(&"---\na: 1\n".repeat(DOCUMENTS)).is_some());
         assert_eq!(parts(&"---\na: 1\n".repeat(DOCUMENTS + 1)), None);
     }
 

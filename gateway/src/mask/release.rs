@@ -196,11 +196,11 @@ impl Release {
         manifests: Manifests,
         placeholder: &Placeholder,
     ) -> Option<String> {
-        let values = || Some(Values::from([(MASKED, placeholder.to_string())]));
-        self.chart.values = values();
+        let values = Values::from([(MASKED, placeholder.to_string())]);
         // Without values of its own nothing is reused, and an upgrade without any is right.
         let was_given = manifests.config.is_some_and(|config| !config.is_empty());
-        self.config = was_given.then(values).flatten();
+        self.config = was_given.then(|| values.clone());
+        self.chart.values = Some(values);
         self.manifest = manifests.manifest;
         self.hooks = manifests.hooks.unwrap_or_default();
         if self

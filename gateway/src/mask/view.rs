@@ -144,7 +144,7 @@ pub struct Shown {
 }
 
 /// JSON on its way to an agent. Holds one object, at most 4 MiB, and twice that for a moment; of Secrets a
-/// text.
+/// text, and for a moment what the manifests of a release take.
 pub struct View(Result<Scanner, Unmaskable>);
 
 impl View {

@@ -75,24 +75,19 @@ fn to_json(text: &[u8]) -> Result<Vec<u8>, Refused> {
     json_of(text, options())
 }
 
-/// A document in JSON.
-pub(super) struct Read {
-    pub(super) json: Vec<u8>,
-    /// Every version of YAML reads it so.
-    pub(super) is_unambiguous: bool,
-}
-
 /// A document as helm reads it, which is YAML 1.1: `yes` is a boolean and `0644` is 420. A name that is one of these is
 /// refused.
-pub(super) fn as_helm_reads(text: &str) -> Result<Read, Refused> {
-    if text.len() > LIMIT {
-        return Err(Refused::TooLong);
+pub(super) fn as_helm_reads(text: &str) -> Result<Vec<u8>, Refused> {
+    match text.len() > LIMIT {
+        true => Err(Refused::TooLong),
+        false => json_of(text, of_helm()),
     }
-    let json = json_of(text, of_helm())?;
-    Ok(Read {
-        is_unambiguous: json_of(text, options())? == json,
-        json,
-    })
+}
+
+/// Whether every version of YAML reads the same in it.
+pub(super) fn is_unambiguous(text: &str) -> bool {
+    let read = as_helm_reads(text);
+    read.is_ok() && read == json_of(text, options())
 }
 
 fn json_of(text: &str, options: Options) -> Result<Vec<u8>, Refused> {
@@ -270,9 +265,8 @@ mod tests {
     }
 
     fn read_by_helm(yaml: &str) -> Option<(String, bool)> {
-        let read = as_helm_reads(yaml).ok()?;
-        let json = String::from_utf8(read.json).unwrap();
-        Some((json, read.is_unambiguous))
+        let json = String::from_utf8(as_helm_reads(yaml).ok()?).unwrap();
+        Some((json, is_unambiguous(yaml)))
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Where policy shows manifests, each document of them is read by a scanner of its own, with the rule that the URL of its
 //! object would have. What cannot be read in one way, or would name another object once it is masked, keeps the whole
-//! release without a manifest: helm would take an object that is missing there for one to remove.
+//! release without a manifest: what is missing there helm would leave behind.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::{
         text::hide_known,
         value::Encoding,
         view::HELD,
-        yaml,
+        yaml::{as_helm_reads, is_unambiguous},
     },
     Scanner,
     eyes::DIGITS,
@@ -32,8 +32,7 @@ const OWNERS: [&[u8]; 2] = [
 /// A document as it is seen.
 struct Seen {
     text: String,
-    /// Whoever applies it gets what was stored.
-    is_whole: bool,
+    is_masked: bool,
 }
 
 impl Scanner {
@@ -86,8 +85,10 @@ impl Scanner {
             if !self.names_nothing_secret(hook) {
                 return None;
             }
+            let mut documents = documents(&hook.manifest)?.into_iter();
+            hook.is_whole =
+                !seen.is_masked && documents.all(|document| is_unambiguous(document.body));
             hook.manifest = seen.text;
-            hook.is_whole = seen.is_whole;
         }
         Some(stored)
     }
@@ -104,25 +105,25 @@ impl Scanner {
         stream: &str,
         places: &mut impl Iterator<Item = usize>,
     ) -> Option<Seen> {
-        let (mut text, mut is_whole) = (String::new(), true);
+        let (mut text, mut is_masked) = (String::new(), false);
         for (document, place) in documents(stream)?.into_iter().zip(places) {
             let seen = self.seen_document(&document, place)?;
             text += &seen.text;
-            is_whole &= seen.is_whole;
+            is_masked |= seen.is_masked;
         }
-        Some(Seen { text, is_whole })
+        Some(Seen { text, is_masked })
     }
 
     /// `place`: among the documents of the release. Equal values in two of them look different.
     fn seen_document(&mut self, document: &Document<'_>, place: usize) -> Option<Seen> {
-        let read = yaml::as_helm_reads(document.body).ok()?;
-        let head = Head::of(&read.json)?;
+        let json = as_helm_reads(document.body).ok()?;
+        let head = Head::of(&json)?;
         let rule = self.rule.of_kind(&head.api_version, &head.kind);
         let member = self.eyes.as_ref()?.member.clone();
         let mut inside = Self::new(Arc::clone(&self.key), rule, Sink::new(HELD));
         inside.nested = true;
         inside.eyes = self.eyes_within(&[&member, &place.to_be_bytes()]);
-        let followed = inside.feed(&read.json).and_then(|()| inside.finish());
+        let followed = inside.feed(&json).and_then(|()| inside.finish());
         self.take_back(&mut inside);
         followed.ok()?;
         let (findings, seen) = inside.into_parts();
@@ -132,7 +133,7 @@ impl Scanner {
         let source = source.filter(|source| hide_known(&self.key, source) == **source);
         (Head::of(seen.as_bytes())? == head).then(|| Seen {
             text: written(source, &seen),
-            is_whole: findings.masked == 0 && read.is_unambiguous,
+            is_masked: findings.masked > 0,
         })
     }
 
