@@ -20,6 +20,8 @@ use self::{
 
 #[path = "view/hidden.rs"]
 mod hidden;
+#[path = "view/json.rs"]
+mod json;
 #[path = "view/objects.rs"]
 mod objects;
 #[path = "view/patches.rs"]

@@ -9,7 +9,10 @@ use libfuzzer_sys::{arbitrary, arbitrary::Arbitrary};
 use sallyport::request_info::RequestInfo;
 use serde_json::Value;
 
-use self::Json::{Map, Text};
+use super::json::{
+    Json::{self, List, Map, Text},
+    Printer, member, plain,
+};
 
 /// In every value that is secret, and what it is in base64 where a value begins with it.
 const SECRET: &str = "canary";
@@ -45,14 +48,6 @@ pub(crate) struct Objects<'a> {
     turned: u8,
     /// Texts are escaped whole.
     escaped: bool,
-}
-
-/// JSON whose members keep their order.
-enum Json {
-    Text(String),
-    Plain(&'static str),
-    List(Vec<Self>),
-    Map(Vec<(String, Self)>),
 }
 
 impl Scene {
@@ -105,10 +100,15 @@ impl Objects<'_> {
         };
         let mut text = String::new();
         for _ in 0..frames {
-            self.write(&one, &mut text);
+            text += &self.printed(&one);
             text.push('\n');
         }
         text
+    }
+
+    fn printed(&self, json: &Json) -> String {
+        let (turned, escaped) = (usize::from(self.turned), self.escaped);
+        Printer { turned, escaped }.print(json)
     }
 
     fn secret(&self, name: &str) -> Json {
@@ -166,12 +166,9 @@ impl Objects<'_> {
         let container = Map(vec![
             member("name", plain("c")),
             member("image", plain("registry.example/a:1")),
-            member(
-                "env",
-                Json::List(self.members.iter().map(variable).collect()),
-            ),
+            member("env", List(self.members.iter().map(variable).collect())),
         ]);
-        let spec = Map(vec![member("containers", Json::List(vec![container]))]);
+        let spec = Map(vec![member("containers", List(vec![container]))]);
         let applied = self.printed(&Map(vec![
             member("kind", plain("Secret")),
             member("data", Map(vec![member("a", value(""))])),
@@ -189,7 +186,7 @@ impl Objects<'_> {
         };
         let spec = Map(vec![
             member("token", value("")),
-            member("data", Json::List(self.members.iter().map(entry).collect())),
+            member("data", List(self.members.iter().map(entry).collect())),
         ]);
         object(
             "tests.example/v1",
@@ -213,7 +210,7 @@ impl Objects<'_> {
             member("kind", plain(kind)),
             member("apiVersion", plain("v1")),
             member("metadata", Map(vec![member("resourceVersion", plain("1"))])),
-            member("items", Json::List(items.collect())),
+            member("items", List(items.collect())),
         ])
     }
 
@@ -222,7 +219,7 @@ impl Objects<'_> {
         let row = |index: u8| {
             let name = format!("o{index}");
             Map(vec![
-                member("cells", Json::List(vec![plain(&name)])),
+                member("cells", List(vec![plain(&name)])),
                 member("object", object(&name)),
             ])
         };
@@ -230,47 +227,9 @@ impl Objects<'_> {
             member("kind", plain("Table")),
             member("apiVersion", plain("meta.k8s.io/v1")),
             member("metadata", Map(Vec::new())),
-            member("columnDefinitions", Json::List(vec![columns])),
-            member("rows", Json::List((0..self.copies % 4).map(row).collect())),
+            member("columnDefinitions", List(vec![columns])),
+            member("rows", List((0..self.copies % 4).map(row).collect())),
         ])
-    }
-
-    fn printed(&self, json: &Json) -> String {
-        let mut text = String::new();
-        self.write(json, &mut text);
-        text
-    }
-
-    fn write(&self, json: &Json, text: &mut String) {
-        match json {
-            Text(value) => self.write_text(value, text),
-            Json::Plain(plain) => text.push_str(plain),
-            Json::List(elements) => {
-                let elements = elements.iter().map(|element| self.printed(element));
-                *text += &format!("[{}]", elements.collect::<Vec<_>>().join(","));
-            }
-            Map(members) => {
-                let turn = usize::from(self.turned) % members.len().max(1);
-                let members = members[turn..].iter().chain(&members[..turn]);
-                let members = members.map(|(name, value)| {
-                    let name = self.printed(&Text(name.clone()));
-                    format!("{name}:{}", self.printed(value))
-                });
-                *text += &format!("{{{}}}", members.collect::<Vec<_>>().join(","));
-            }
-        }
-    }
-
-    fn write_text(&self, value: &str, text: &mut String) {
-        if !self.escaped {
-            *text += &Value::from(value).to_string();
-            return;
-        }
-        text.push('"');
-        for unit in value.encode_utf16() {
-            *text += &format!("\\u{unit:04x}");
-        }
-        text.push('"');
     }
 }
 
@@ -302,14 +261,6 @@ fn event(object: Json) -> Json {
         member("type", plain("ADDED")),
         member("object", object),
     ])
-}
-
-fn member(name: &str, value: Json) -> (String, Json) {
-    (name.to_owned(), value)
-}
-
-fn plain(text: &str) -> Json {
-    Text(text.to_owned())
 }
 
 fn value(rest: &str) -> Json {
