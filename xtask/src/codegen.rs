@@ -10,6 +10,8 @@ use crate::{
     workspace,
 };
 
+pub(crate) use self::messages::descriptors;
+
 mod go_structs;
 mod messages;
 

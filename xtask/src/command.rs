@@ -115,11 +115,11 @@ pub(crate) fn last_lines(output: &str) -> String {
     lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
 }
 
-/// Writes `text` to `path`, making the directories above it.
-pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
+/// Writes `content` to `path`, making the directories above it.
+pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)
             .with_context(|| format!("cannot make {}", parent.display()))?;
     }
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    std::fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
 }

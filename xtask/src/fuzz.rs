@@ -12,13 +12,18 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
-    command::{capture, cargo, ends_with_us, last_lines, line},
+    codegen,
+    command::{capture, cargo, ends_with_us, last_lines, line, write},
     progress, workspace,
 };
 
 /// An input that takes longer than this many seconds, or more memory than this many MB, is a finding.
 const SLOW: u32 = 20;
 const LARGE: u32 = 2048;
+
+/// The target that compares with another reader of protobuf, and where that finds the messages.
+const REFERENCE: &str = "protobuf_reference";
+const DESCRIPTORS: &str = "SALLYPORT_FUZZ_DESCRIPTORS";
 
 /// Files that are inputs of a target as they are, or behind a byte of theirs.
 const SEEDS: [(&str, &str); 5] = [
@@ -50,6 +55,11 @@ impl Args {
 
 pub(crate) fn run(args: Args) -> Result<()> {
     let targets = chosen(&args.targets)?;
+    if targets.iter().any(|target| target == REFERENCE) {
+        progress::step("descriptors of Kubernetes' messages", || {
+            write(&descriptors(), codegen::descriptors()?)
+        })?;
+    }
     progress::step("building the fuzz targets", || build(&targets))?;
     let mut findings = Vec::new();
     for target in &targets {
@@ -142,6 +152,7 @@ fn fuzz(target: &str, seconds: u32) -> Result<String> {
     }
     let mut command = ends_with_us(program(target));
     command
+        .env(DESCRIPTORS, descriptors())
         .arg(&corpus)
         .args(beside(target))
         .arg(format!("-artifact_prefix={}/", found.display()))
@@ -188,7 +199,14 @@ fn finding(target: &str, said: &str) -> anyhow::Error {
         .find_map(|line| line.split_once("Test unit written to "))
         .map(|(_, path)| workspace::relative(Path::new(path)).display().to_string());
     let program = program(target);
-    let program = workspace::relative(&program).display();
+    let program = match target {
+        REFERENCE => format!(
+            "{DESCRIPTORS}={} {}",
+            workspace::relative(&descriptors()).display(),
+            workspace::relative(&program).display()
+        ),
+        _ => workspace::relative(&program).display().to_string(),
+    };
     let again = match input {
         Some(input) => format!("the input is {input}; run it again with `{program} {input}`"),
         None => "it left no input".to_owned(),
@@ -198,6 +216,10 @@ fn finding(target: &str, said: &str) -> anyhow::Error {
 
 fn program(target: &str) -> PathBuf {
     workspace::target().join("debug").join(target)
+}
+
+fn descriptors() -> PathBuf {
+    workspace::target().join("fuzz/descriptors.bin")
 }
 
 fn sources() -> PathBuf {

@@ -15,9 +15,12 @@ use anyhow::{Context, Result};
 use protox::{
     Compiler, Error,
     file::{File, FileResolver},
-    prost_reflect::prost_types::{
-        DescriptorProto, FieldDescriptorProto, field_descriptor_proto::Label,
-        field_descriptor_proto::Type,
+    prost_reflect::{
+        prost::Message as _,
+        prost_types::{
+            DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
+            field_descriptor_proto::Label, field_descriptor_proto::Type,
+        },
     },
 };
 
@@ -87,22 +90,43 @@ struct Message {
 
 /// The file, and what belongs into it.
 pub(super) fn file() -> Result<(PathBuf, String)> {
-    let cache = Cache::open()?;
-    let cluster = workspace::root().join("tests/cluster");
-    let modules = MODULES
-        .iter()
-        .map(|(module, _)| golang::module(&cache, &cluster, module));
-    let sources = Sources {
-        modules: modules.collect::<Result<_>>()?,
-    };
-    let text = sources.schema()?;
+    let text = Sources::bring()?.schema()?;
     Ok((
         workspace::root().join("gateway/src/protobuf/schema.rs"),
         text,
     ))
 }
 
+/// The messages for another reader, as a `FileDescriptorSet`. A field's JSON name is Go's; it is empty where the
+/// fields of its message are members of the message around it.
+pub(crate) fn descriptors() -> Result<Vec<u8>> {
+    let sources = Sources::bring()?;
+    let mut file = sources.files()?;
+    for file in &mut file {
+        let package = sources.package(package_of(file))?;
+        for message in &mut file.message_type {
+            let name = message.name().to_owned();
+            for field in &mut message.field {
+                let json = json_name(&package, &name, field).0.to_owned();
+                field.json_name = Some(json);
+            }
+        }
+    }
+    Ok(FileDescriptorSet { file }.encode_to_vec())
+}
+
 impl Sources {
+    fn bring() -> Result<Self> {
+        let cache = Cache::open()?;
+        let cluster = workspace::root().join("tests/cluster");
+        let modules = MODULES
+            .iter()
+            .map(|(module, _)| golang::module(&cache, &cluster, module));
+        Ok(Self {
+            modules: modules.collect::<Result<_>>()?,
+        })
+    }
+
     fn schema(&self) -> Result<String> {
         let messages = self.messages()?;
         let packages = self.packages(&messages)?;
@@ -118,8 +142,7 @@ impl Sources {
         schema.print(&versions.collect::<Vec<_>>().join(", "))
     }
 
-    /// All messages by their full names.
-    fn messages(&self) -> Result<BTreeMap<String, Message>> {
+    fn files(&self) -> Result<Vec<FileDescriptorProto>> {
         let mut compiler = Compiler::with_file_resolver(Resolver(Rc::clone(&self.modules)));
         compiler.include_imports(true);
         for (module, (_, below)) in self.modules.iter().zip(MODULES) {
@@ -128,12 +151,16 @@ impl Sources {
                 compiler.open_file(Path::new(&module.path).join(inside))?;
             }
         }
+        Ok(compiler.file_descriptor_set().file)
+    }
+
+    /// All messages by their full names.
+    fn messages(&self) -> Result<BTreeMap<String, Message>> {
         let mut messages = BTreeMap::new();
-        for file in compiler.file_descriptor_set().file {
-            let package = file.name().trim_end_matches(PROTO).trim_end_matches('/');
+        for file in self.files()? {
             for descriptor in &file.message_type {
                 let message = Message {
-                    package: package.to_owned(),
+                    package: package_of(&file).to_owned(),
                     descriptor: descriptor.clone(),
                 };
                 messages.insert(format!("{}.{}", file.package(), descriptor.name()), message);
@@ -277,13 +304,7 @@ impl Schema<'_> {
 
     fn field(&self, message: &Message, field: &FieldDescriptorProto) -> Result<String> {
         let number = field.number();
-        let member = self
-            .package(message)
-            .member(message.descriptor.name(), number);
-        let (json, omitted) = match member {
-            Some(member) if member.json != "-" => (&*member.json, member.omitted),
-            _ => (field.name(), false),
-        };
+        let (json, omitted) = json_name(self.package(message), message.descriptor.name(), field);
         if let Some(value) = map_value(&message.descriptor, field) {
             return Ok(format!("map({number}, {json:?}, {})", self.holds(value)?));
         }
@@ -337,6 +358,23 @@ impl Schema<'_> {
             }
         }
         kinds
+    }
+}
+
+/// The Go package of a file.
+fn package_of(file: &FileDescriptorProto) -> &str {
+    file.name().trim_end_matches(PROTO).trim_end_matches('/')
+}
+
+/// What Go calls a field in JSON, and whether it leaves it out where it is empty.
+fn json_name<'n>(
+    package: &'n Package,
+    message: &str,
+    field: &'n FieldDescriptorProto,
+) -> (&'n str, bool) {
+    match package.member(message, field.number()) {
+        Some(member) if member.json != "-" => (&member.json, member.omitted),
+        _ => (field.name(), false),
     }
 }
 

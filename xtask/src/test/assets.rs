@@ -251,7 +251,7 @@ impl Authority {
             "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
         });
         let path = self.path("admin.kubeconfig");
-        write(&path, &kubeconfig.to_string())?;
+        write(&path, kubeconfig.to_string())?;
         Ok(path)
     }
 }
