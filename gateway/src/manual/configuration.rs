@@ -67,9 +67,10 @@
 //! | `limits.perPrincipal.calls` | `512` | one user's calls in flight, watches included |
 //! | `limits.drain` | `25s` | how long SIGTERM waits for calls in flight, and for upgraded connections to end by themselves |
 //!
-//! Fixed: a request body has 3 MiB and 30 s, as with kube-apiserver; a request head 64 KiB, over HTTP/1.1 100 headers and 30 s; a
-//! token 16 KiB; there are 4096 connections at most, of which an address may hold a quarter and a captured pod a sixteenth and the pods of a namespace a quarter,
-//! and 8192 listeners inside of pods. Where few files may be open there are fewer of both, and the log says so.
+//! Fixed: a request body has 3 MiB and 30 s, as with kube-apiserver; a request head 64 KiB, over HTTP/1.1 100 headers
+//! and 30 s; a token 16 KiB; there are 4096 connections at most, of which an address may hold a quarter and a captured
+//! pod a sixteenth and the pods of a namespace a quarter, and 8192 listeners inside of pods. Where few files may be
+//! open there are fewer of both, and the log says so.
 //!
 //! ## A bucket as store
 //!

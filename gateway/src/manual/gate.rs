@@ -51,11 +51,11 @@
 //! not exist is held to that: if one is made meanwhile, the API server answers 409 and nothing is overwritten.
 //!
 //! People see all of a call or are not asked: a command with parameters over 8 KiB, a change over 48 KiB, and one that
-//! cannot be masked are denied by `built-in/not-approvable`. So is one in which something looks like a secret and may be
-//! more than one: what detectors hide from people may hold no space and nothing that means something to a shell. Of a
-//! deletion the first 48 KiB are shown, with a note that the rest goes too. Where a call goes, and how, is shown too: its parameters, and for a proxied call or one outside of the
-//! resources its method, path and query, to which the approval is bound as they came. A chat's message has buttons only
-//! where it shows everything.
+//! cannot be masked are denied by `built-in/not-approvable`. So is one in which something looks like a secret and may
+//! be more than one: what detectors hide from people may hold no space and nothing that means something to a shell. Of
+//! a deletion the first 48 KiB are shown, with a note that the rest goes too. Where a call goes, and how, is shown too:
+//! its parameters, and for a proxied call or one outside of the resources its method, path and query, to which the
+//! approval is bound as they came. A chat's message has buttons only where it shows everything.
 //!
 //! Votes only grow, and each is its writer's: the admission policies `sallyport-approval-*` check that `by` is who
 //! writes, that groups are those the rule asks for, that only gateways ask and use, and that agents, ServiceAccounts
@@ -65,9 +65,9 @@
 //! one longer than 512 bytes, cannot ask. Who may impersonate users in the cluster may vote as them: that shows only in
 //! the API server's audit log.
 //!
-//! The gateway judges again, and an approval expires by its clock or the API server's, whichever is later: a gateway that is
-//! behind sends nothing late, but gets nothing approved where `expires` is shorter than it is behind. Keep gateways' clocks
-//! within 30 s: one that is further behind refuses tokens that were just made.
+//! The gateway judges again, and an approval expires by its clock or the API server's, whichever is later: a gateway
+//! that is behind sends nothing late, but gets nothing approved where `expires` is shorter than it is behind. Keep
+//! gateways' clocks within 30 s: one that is further behind refuses tokens that were just made.
 //!
 //! ## Masked views
 //!
@@ -98,9 +98,10 @@
 //! secret in it, where it quotes a value of an object with environment variables or sensitive fields, and for every
 //! write of a Secret.
 //!
-//! What [`sensitiveFields`](super::policies#how-much-of-it-is-kept) name holds a placeholder too, which is a text whatever
-//! the field is: a client that decodes a number there fails. A JSON Patch that reads or tests such a field is refused, and
-//! so is a field selector that names one. `managedFields` lose the fields of an entry that would name a hidden value.
+//! What [`sensitiveFields`](super::policies#how-much-of-it-is-kept) name holds a placeholder too, which is a text
+//! whatever the field is: a client that decodes a number there fails. A JSON Patch that reads or tests such a field is
+//! refused, and so is a field selector that names one. `managedFields` lose the fields of an entry that would name a
+//! hidden value.
 //!
 //! helm can install, list and, up to helm 3, show releases under a masked view. `upgrade`, `rollback` and `uninstall`
 //! fail before they change anything; do not add `--no-hooks`.
@@ -130,14 +131,14 @@
 //!
 //! In records, protobuf and YAML are the JSON of the same object, with the same placeholders. Fields that only a newer
 //! API server knows are left out of records; in a request that has to be judged they are refused. Environment variables
-//! are recorded by name, never by their literal values. What an exec runs is recorded as it came, but for what detectors
-//! find, what looks random, and what follows a telling name and is no variable: `--password cat`, `--env=DB_PASSWORD=cat`,
-//! `"password":"cat"`. Every string is searched for what looks like a secret: tokens, private keys, passwords in URLs,
-//! and values that look random behind a name like `password`; a private key whose body only stands for one (nothing,
-//! dots, a name in brackets) is shown, but for what programs print.
-//! `managedFields` are empty. No answer in CBOR is asked for, and an object in CBOR is refused with 415. YAML over 1 MiB and YAML whose
-//! aliases multiply are recorded by length and digest alone. A cell of a table that prints an environment variable or
-//! what kubectl applied holds a placeholder, if its column names its path.
+//! are recorded by name, never by their literal values. What an exec runs is recorded as it came, but for what
+//! detectors find, what looks random, and what follows a telling name and is no variable: `--password cat`,
+//! `--env=DB_PASSWORD=cat`, `"password":"cat"`. Every string is searched for what looks like a secret: tokens, private
+//! keys, passwords in URLs, and values that look random behind a name like `password`; a private key whose body only
+//! stands for one (nothing, dots, a name in brackets) is shown, but for what programs print. `managedFields` are empty.
+//! No answer in CBOR is asked for, and an object in CBOR is refused with 415. YAML over 1 MiB and YAML whose aliases
+//! multiply are recorded by length and digest alone. A cell of a table that prints an environment variable or what
+//! kubectl applied holds a placeholder, if its column names its path.
 //!
 //! ## Decoys
 //!
