@@ -142,7 +142,7 @@ fn is_document(bytes: &[u8], json: &Value) -> bool {
     }
 }
 
-/// What is an envelope in it has been compared as a body of its own.
+/// Of an envelope in it only that it has a kind: what an envelope holds is compared where it is the whole body.
 fn is_extension(bytes: &[u8], json: &Value) -> bool {
     bytes.starts_with(b"k8s\0") && json["kind"].is_string() || is_document(bytes, json)
 }
