@@ -56,7 +56,10 @@ pub(super) fn reach_node(request: &RequestInfo, object: &Value, before: Option<&
     let before = before.filter(|before| !starts(object, before));
     let before = before.and_then(|before| spec_of(request, before));
     let spec = spec_of(request, object);
-    spec.is_some_and(|spec| !added(spec, before, |spec| ways_to_node(spec).collect()).is_empty())
+    spec.is_some_and(|spec| {
+        let before = before.filter(|before| before["nodeName"] == spec["nodeName"]);
+        !added(spec, before, |spec| ways_to_node(spec).collect()).is_empty()
+    })
 }
 
 fn spec_of<'o>(request: &RequestInfo, object: &'o Value) -> Option<&'o Value> {
@@ -91,12 +94,16 @@ fn others(spec: &Value) -> BTreeMap<&String, &Value> {
 /// Whether a workload that made no pods, or made them at other times, would make them now.
 fn starts(object: &Value, before: &Value) -> bool {
     let (spec, before) = (&object["spec"], &before["spec"]);
+    let differs = |field: &str| before[field] != spec[field];
+    makes_pods_anew(spec, before)
+        || makes_pods_anew(&spec["jobTemplate"]["spec"], &before["jobTemplate"]["spec"])
+        || ["schedule", "timeZone"].into_iter().any(differs)
+}
+
+fn makes_pods_anew(spec: &Value, before: &Value) -> bool {
     let began = |field: &str| before[field] == 0 && spec[field] != 0;
     let resumed = before["suspend"] == true && spec["suspend"] != true;
-    let differs = |field: &str| before[field] != spec[field];
-    resumed
-        || ["replicas", "parallelism"].into_iter().any(began)
-        || ["schedule", "timeZone"].into_iter().any(differs)
+    resumed || ["replicas", "parallelism"].into_iter().any(began)
 }
 
 fn ways_to_node(spec: &Value) -> impl Iterator<Item = String> {

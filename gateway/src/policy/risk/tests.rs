@@ -382,6 +382,14 @@ fn all_counts_where_a_workload_begins_to_make_pods() {
         let template = json!({"spec": {"template": running()}});
         json!({"spec": {"suspend": suspend, "schedule": schedule, "jobTemplate": template}})
     };
+    let job = |field: &str, value: Value| {
+        let mut cron_job = timed(false, "@daily");
+        cron_job["spec"]["jobTemplate"]["spec"][field] = value;
+        cron_job
+    };
+    let (held, none) = (job("suspend", json!(true)), job("parallelism", json!(0)));
+    assert_eq!(risk(line, &held, &job("suspend", json!(false))), High);
+    assert_eq!(risk(line, &none, &job("parallelism", json!(3))), High);
     let suspended = timed(true, "@daily");
     assert_eq!(risk(line, &suspended, &timed(false, "@daily")), High);
     assert_eq!(risk(line, &suspended, &timed(true, "* * * * *")), High);
