@@ -4,7 +4,7 @@
 //! is encoded, in the body and in the target. What is looked for is an accident. Who takes a placeholder apart to get it
 //! through only overwrites what it may overwrite anyway.
 
-use memchr::memmem;
+use std::borrow::Cow;
 
 use self::reading::Reading;
 use super::content;
@@ -19,6 +19,9 @@ mod reading;
 /// What is no JSON is read into memory to name the field, up to this length.
 const NAMED: usize = 64 << 10;
 
+/// How often escapes are looked behind, the text as it is included.
+const ESCAPED: usize = 3;
+
 /// Refuses a call whose target or body has a placeholder in it. `content_type` is the header as it came.
 pub(super) fn check(target: &str, content_type: Option<&[u8]>, body: &[u8]) -> Result<(), Denial> {
     let in_target = Placeholder::find_within(&percent_decoded(target));
@@ -32,13 +35,21 @@ pub(super) fn check(target: &str, content_type: Option<&[u8]>, body: &[u8]) -> R
     Err(denial(field.as_deref().unwrap_or("the body")))
 }
 
-/// As it is written, or behind the escapes that JSON and YAML share.
+/// As it is written, or behind the escapes that JSON and YAML share. Base64 that was broken into lines is whole again only
+/// without them, and an object may be a text in another.
 fn has_placeholder(body: &[u8]) -> Result<bool, TooMuchEncoded> {
-    if Placeholder::find_within(body)?.is_some() {
-        return Ok(true);
+    let mut budget = Budget::of(body);
+    let mut text = Cow::Borrowed(body);
+    for _ in 0..ESCAPED {
+        if Placeholder::find_for(&text, &mut budget)?.is_some() {
+            return Ok(true);
+        }
+        if !text.contains(&b'\\') {
+            break;
+        }
+        text = Cow::Owned(unescaped(&text));
     }
-    let is_escaped = memmem::find(body, b"\\u").is_some();
-    Ok(is_escaped && Placeholder::find_within(&unescaped(body))?.is_some())
+    Ok(false)
 }
 
 /// The first field that has one in it, whatever the format.

@@ -112,6 +112,23 @@ fn a_release_of_helms_with_a_placeholder_is_refused() {
     );
 }
 
+/// As `base64` prints it, and as kubectl keeps what it applied.
+#[test]
+fn base64_in_lines_is_searched_as_one() {
+    let text = BASE64_STANDARD.encode(format!("the password of the shop is {SEEN}"));
+    let lines: Vec<_> = text
+        .as_bytes()
+        .chunks(20)
+        .map(String::from_utf8_lossy)
+        .collect();
+    let in_lines = json!({"stringData": {"note": lines.join("\n")}});
+    assert!(refused(in_lines.to_string().as_bytes()).is_some());
+    let applied = json!({"metadata": {"annotations": {"applied": in_lines.to_string()}}});
+    assert!(refused(applied.to_string().as_bytes()).is_some());
+    let harmless = json!({"stringData": {"note": lines[..2].join("\n")}});
+    assert_eq!(refused(harmless.to_string().as_bytes()), None);
+}
+
 #[test]
 fn fields_that_cost_much_to_search_are_searched_for_one_budget() {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
