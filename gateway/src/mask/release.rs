@@ -13,12 +13,17 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     io::{BufReader, Read, Write},
+    marker::PhantomData,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
-use serde::{Deserialize, Serialize, de::DeserializeOwned, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 
 use super::Placeholder;
 
@@ -28,7 +33,11 @@ pub(super) const NAME: &str = "sh.helm.release.v1.";
 /// Helm stores nothing longer than what a Secret holds; this is what it may inflate to, and those of one answer together.
 const INFLATED: u64 = 16 << 20;
 const INFLATED_IN_ALL: u64 = 64 << 20;
-/// Manifests of one release, and of one answer: every object in them is parsed.
+/// What helm of any platform reads.
+const LEAST_WEIGHT: i64 = i32::MIN as i64;
+/// No chart has so many hooks, and no hook so many words of a kind.
+const ELEMENTS: usize = 500;
+/// Manifests of one release as they are stored, and what those of one answer take: stored, parsed and masked.
 const MANIFESTS: usize = 4 << 20;
 const MANIFESTS_IN_ALL: usize = 16 << 20;
 
@@ -61,6 +70,12 @@ impl Allowance {
             manifests: MANIFESTS_IN_ALL,
         }
     }
+
+    /// Of what manifests may take; `None` where that is not left.
+    pub(super) fn take(&mut self, bytes: usize) -> Option<()> {
+        self.manifests = self.manifests.checked_sub(bytes)?;
+        Some(())
+    }
 }
 
 #[derive(Deserialize, Serialize)]
@@ -88,10 +103,10 @@ type Values = BTreeMap<&'static str, String>;
 pub(super) struct Manifests {
     #[serde(default)]
     pub(super) manifest: String,
-    #[serde(default)]
-    pub(super) hooks: Option<Vec<Hook>>,
-    #[serde(default)]
-    config: Option<BTreeMap<String, IgnoredAny>>,
+    #[serde(default, deserialize_with = "few")]
+    pub(super) hooks: Vec<Hook>,
+    #[serde(default, rename = "config", deserialize_with = "has_members")]
+    was_given: bool,
 }
 
 #[derive(Default, Deserialize, Serialize)]
@@ -102,9 +117,12 @@ pub(super) struct Hook {
     /// What helm names in its error.
     pub(super) path: String,
     pub(super) manifest: String,
+    #[serde(deserialize_with = "few")]
     events: Vec<String>,
     weight: i64,
+    #[serde(deserialize_with = "few")]
     delete_policies: Vec<String>,
+    #[serde(deserialize_with = "few")]
     output_log_policies: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_run: Option<LastRun>,
@@ -198,11 +216,10 @@ impl Release {
     ) -> Option<String> {
         let values = Values::from([(MASKED, placeholder.to_string())]);
         // Without values of its own nothing is reused, and an upgrade without any is right.
-        let was_given = manifests.config.is_some_and(|config| !config.is_empty());
-        self.config = was_given.then(|| values.clone());
+        self.config = manifests.was_given.then(|| values.clone());
         self.chart.values = Some(values);
         self.manifest = manifests.manifest;
-        self.hooks = manifests.hooks.unwrap_or_default();
+        self.hooks = manifests.hooks;
         if self
             .hooks
             .iter()
@@ -225,13 +242,15 @@ impl Manifests {
     /// `None` also where they are more than is shown.
     pub(super) fn read(text: &[u8], allowance: &mut Allowance) -> Option<Self> {
         let manifests: Self = read(text, allowance)?;
-        let hooks = manifests.hooks.iter().flatten();
+        let hooks = manifests.hooks.iter();
         let length =
             manifests.manifest.len() + hooks.map(|hook| hook.manifest.len()).sum::<usize>();
-        if length > MANIFESTS.min(allowance.manifests) {
+        // Nothing may run before the hook against deletion.
+        let comes_first = |hook: &Hook| hook.weight <= LEAST_WEIGHT;
+        if length > MANIFESTS || manifests.hooks.iter().any(comes_first) {
             return None;
         }
-        allowance.manifests -= length;
+        allowance.take(length)?;
         Some(manifests)
     }
 }
@@ -250,7 +269,7 @@ impl Hook {
             path: "(masked by policy: a hook of this release is not shown whole, so nothing may run it)".to_owned(),
             manifest: unreadable("a hook", placeholder),
             events: vec!["pre-delete".to_owned()],
-            weight: i32::MIN.into(),
+            weight: LEAST_WEIGHT,
             ..Self::default()
         }
     }
@@ -259,6 +278,67 @@ impl Hook {
 /// A flow sequence that does not end is no YAML.
 fn unreadable(what: &str, placeholder: &Placeholder) -> String {
     format!("[{placeholder}, {what} is masked by policy")
+}
+
+/// A list, or null. More than a chart has are refused before they are held.
+fn few<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Few<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Few<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of {ELEMENTS} at most")
+        }
+
+        fn visit_unit<E>(self) -> Result<Vec<T>, E> {
+            Ok(Vec::new())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<T>, A::Error> {
+            let mut few = Vec::new();
+            while let Some(element) = elements.next_element()? {
+                if few.len() == ELEMENTS {
+                    return Err(A::Error::invalid_length(ELEMENTS + 1, &self));
+                }
+                few.push(element);
+            }
+            Ok(few)
+        }
+    }
+
+    deserializer.deserialize_any(Few(PhantomData))
+}
+
+/// Of an object, or null; nothing of it is held.
+fn has_members<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    struct HasMembers;
+
+    impl<'de> Visitor<'de> for HasMembers {
+        type Value = bool;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_unit<E>(self) -> Result<bool, E> {
+            Ok(false)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<bool, A::Error> {
+            let mut has_members = false;
+            while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+                has_members = true;
+            }
+            Ok(has_members)
+        }
+    }
+
+    deserializer.deserialize_any(HasMembers)
 }
 
 fn read<T: DeserializeOwned>(text: &[u8], allowance: &mut Allowance) -> Option<T> {
@@ -332,6 +412,30 @@ mod tests {
         });
         let text = shown(stored(&release).as_bytes()).unwrap();
         assert_eq!(seen(&text)["info"]["description"], "masked by policy");
+    }
+
+    fn manifests(release: &Value) -> Option<Manifests> {
+        Manifests::read(stored(release).as_bytes(), &mut Allowance::of_answer())
+    }
+
+    #[test]
+    fn more_hooks_than_a_chart_has_are_refused() {
+        let hooks = |hooks: usize, events: usize| {
+            let hook = json!({"name": "h", "events": vec![""; events]});
+            manifests(&json!({"hooks": vec![hook; hooks]})).map(|manifests| manifests.hooks.len())
+        };
+        assert_eq!(hooks(ELEMENTS, 1), Some(ELEMENTS));
+        assert_eq!(hooks(ELEMENTS + 1, 1), None);
+        assert_eq!(hooks(1, ELEMENTS), Some(1));
+        let first = json!({"hooks": [{"weight": LEAST_WEIGHT}]});
+        assert!(manifests(&first).is_none());
+        assert_eq!(hooks(1, ELEMENTS + 1), None);
+        let none = manifests(&json!({"hooks": null, "config": null}));
+        assert!(none.is_some_and(|none| none.hooks.is_empty() && !none.was_given));
+        for (config, was_given) in [(json!({}), false), (json!({"a": {"b": 1}}), true)] {
+            let read = manifests(&json!({"config": config}));
+            assert_eq!(read.map(|read| read.was_given), Some(was_given));
+        }
     }
 
     #[test]

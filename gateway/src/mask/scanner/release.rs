@@ -80,7 +80,7 @@ impl Scanner {
     fn seen_manifests(&mut self, mut stored: Manifests) -> Option<Manifests> {
         let mut places = 0..;
         stored.manifest = self.seen_stream(&stored.manifest, &mut places)?.text;
-        for hook in stored.hooks.iter_mut().flatten() {
+        for hook in &mut stored.hooks {
             let seen = self.seen_stream(&hook.manifest, &mut places)?;
             if !self.names_nothing_secret(hook) {
                 return None;
@@ -117,7 +117,13 @@ impl Scanner {
     /// `place`: among the documents of the release. Equal values in two of them look different.
     fn seen_document(&mut self, document: &Document<'_>, place: usize) -> Option<Seen> {
         let json = as_helm_reads(document.body).ok()?;
+        // What aliases stand for is written out: a short document may become a long one.
+        self.charge(json.len())?;
         let head = Head::of(&json)?;
+        // By their URLs what is in them is a token; a release has no business with one.
+        if ["TokenRequest", "TokenReview"].contains(&&*head.kind) {
+            return None;
+        }
         let rule = self.rule.of_kind(&head.api_version, &head.kind);
         let member = self.eyes.as_ref()?.member.clone();
         let mut inside = Self::new(Arc::clone(&self.key), rule, Sink::new(HELD));
@@ -129,12 +135,18 @@ impl Scanner {
         let (findings, seen) = inside.into_parts();
         self.count_masked(findings.masked);
         let seen = String::from_utf8(seen?).ok()?;
+        self.charge(seen.len())?;
         let source = document.source;
         let source = source.filter(|source| hide_known(&self.key, source) == **source);
         (Head::of(seen.as_bytes())? == head).then(|| Seen {
             text: written(source, &seen),
             is_masked: findings.masked > 0,
         })
+    }
+
+    /// To what manifests may take of the answer.
+    fn charge(&mut self, bytes: usize) -> Option<()> {
+        self.eyes.as_mut()?.allowance.take(bytes)
     }
 
     /// The annotation `name` of a Secret is one that helm decides by.

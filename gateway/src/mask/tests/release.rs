@@ -414,6 +414,35 @@ fn by_what_helm_knows_a_secret_is_shown_where_it_says_what_helm_writes() {
     }
 }
 
+/// Short documents that aliases make long are counted as long as they become.
+#[test]
+fn what_aliases_stand_for_is_counted() {
+    let long = "x".repeat(100);
+    let thirty = |alias: &str| vec![alias; 30].join(", ");
+    let document = format!(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c}}\na: &a \"{long}\"\nb: &b [{}]\nc: [{}]\n",
+        thirty("*a"),
+        thirty("*b")
+    );
+    // About 90 kB each once they are written out, parsed and masked.
+    let of = |documents: usize| shown(&release(&document.repeat(documents), &[], &json!({})));
+    assert!(!is_hidden(&of(10)));
+    assert!(is_hidden(&of(100)));
+}
+
+#[test]
+fn a_release_with_a_token_in_it_is_hidden_whole() {
+    for kind in ["TokenReview", "TokenRequest"] {
+        let manifest = format!(
+            "apiVersion: authentication.k8s.io/v1\nkind: {kind}\nmetadata: {{name: t}}\nspec: {{token: opaque}}\n"
+        );
+        assert!(
+            is_hidden(&shown(&release(&manifest, &[], &json!({})))),
+            "{kind}"
+        );
+    }
+}
+
 /// Every placeholder alike.
 fn levelled(value: &Value) -> Value {
     let is_one = |text: &str| {
