@@ -10,6 +10,11 @@ use sallyport::{
 };
 use serde_json::Value;
 
+use self::chunks::chunks;
+
+#[path = "parts/chunks.rs"]
+mod chunks;
+
 static KEY: LazyLock<Arc<Key>> = LazyLock::new(|| Arc::new(Key::from_bytes([7; 32])));
 
 const FORMATS: [&str; 6] = [
@@ -70,17 +75,6 @@ fn masked<'a>(
     let mut masker = BodyMasker::new(&KEY, rule, Some(format), encoding, 64 << 10, true);
     chunks.into_iter().for_each(|chunk| masker.update(chunk));
     masker.finish()
-}
-
-fn chunks<'a>(mut body: &'a [u8], lengths: &[u8]) -> Vec<&'a [u8]> {
-    let mut chunks = Vec::new();
-    for length in lengths {
-        let (chunk, rest) = body.split_at(usize::from(*length).min(body.len()));
-        chunks.push(chunk);
-        body = rest;
-    }
-    chunks.push(body);
-    chunks
 }
 
 /// By another reader of JSON: every text in `data` and `stringData` of a Secret is a placeholder. Of a name that

@@ -5,6 +5,9 @@ use libfuzzer_sys::{arbitrary, arbitrary::Arbitrary, fuzz_target};
 use sallyport::protobuf::{Framing, Malformed, Strictness, Transcoder, to_json};
 use serde_json::Value;
 
+#[path = "parts/envelope.rs"]
+mod envelope;
+
 /// Kinds whose messages have everything that is special.
 const KINDS: [(&str, &str); 6] = [
     ("v1", "Pod"),
@@ -58,20 +61,7 @@ fn assert_is_json(text: &[u8]) {
 
 fn body(input: &Input<'_>) -> Vec<u8> {
     let (api_version, kind) = KINDS[usize::from(input.kind) % KINDS.len()];
-    let kind = [field(1, api_version.as_bytes()), field(2, kind.as_bytes())].concat();
-    [b"k8s\0".to_vec(), field(1, &kind), field(2, input.object)].concat()
-}
-
-fn field(number: u8, value: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![number << 3 | 2];
-    let mut length = value.len();
-    while length >= 0x80 {
-        bytes.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    bytes.push(length as u8);
-    bytes.extend(value);
-    bytes
+    envelope::body(api_version, kind, input.object)
 }
 
 fn read<'a>(

@@ -14,6 +14,8 @@ use serde_json::Value;
 
 #[path = "protobuf_reference/compare.rs"]
 mod compare;
+#[path = "parts/envelope.rs"]
+mod envelope;
 #[path = "protobuf_reference/make.rs"]
 mod make;
 
@@ -106,7 +108,7 @@ fuzz_target!(|input: Input<'_>| {
         Object::Made(choices) => (made(&message, choices), true),
         Object::Any(bytes) => (bytes.to_vec(), false),
     };
-    match to_json(&body(api_version, kind, &object)) {
+    match to_json(&envelope::body(api_version, kind, &object)) {
         Ok(json) => compare(message, &object, &json),
         Err(reason) => assert!(!is_made, "an object is refused: {reason}"),
     }
@@ -133,21 +135,4 @@ fn compare(message: MessageDescriptor, object: &[u8], json: &[u8]) {
         "another reader decodes something else than {}",
         String::from_utf8_lossy(json)
     );
-}
-
-fn body(api_version: &str, kind: &str, object: &[u8]) -> Vec<u8> {
-    let kind = [field(1, api_version.as_bytes()), field(2, kind.as_bytes())].concat();
-    [b"k8s\0".to_vec(), field(1, &kind), field(2, object)].concat()
-}
-
-fn field(number: u8, value: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![number << 3 | 2];
-    let mut length = value.len();
-    while length >= 0x80 {
-        bytes.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    bytes.push(length as u8);
-    bytes.extend(value);
-    bytes
 }

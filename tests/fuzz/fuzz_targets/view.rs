@@ -14,10 +14,13 @@ use sallyport::{
 use serde_json::Value;
 
 use self::{
+    chunks::chunks,
     objects::{Objects, Scene, is_revealed},
     patches::Patch,
 };
 
+#[path = "parts/chunks.rs"]
+mod chunks;
 #[path = "view/hidden.rs"]
 mod hidden;
 #[path = "view/json.rs"]
@@ -140,17 +143,6 @@ fn see<'a>(
     }
     let shown = view.finish().map(|shown| seen.extend(shown.rest));
     (seen, shown)
-}
-
-fn chunks<'a>(mut body: &'a [u8], lengths: &[u8]) -> Vec<&'a [u8]> {
-    let mut chunks = Vec::new();
-    for length in lengths {
-        let (chunk, rest) = body.split_at(usize::from(*length).min(body.len()));
-        chunks.push(chunk);
-        body = rest;
-    }
-    chunks.push(body);
-    chunks
 }
 
 fn documents(body: &[u8]) -> Option<Vec<Value>> {
