@@ -120,13 +120,14 @@
 //!
 //! ## Whose rights
 //!
-//! The gateway holds no right on what agents work on. It reads Sallyport's own objects, namespaces and APIServices, asks for approvals
-//! and marks them used, and makes an AgentStop where `decoys.stopSession` is set. It may review tokens, and be the users that `sallyport rbac generate` names,
-//! one by one, since RBAC knows no prefix. As any of them it can do no more than the ClusterRole
-//! `sallyport-gateway-ceiling` says, in the namespaces where that is bound: constrained impersonation, of Kubernetes 1.36.
-//! **One rule with the old verb `impersonate` beside it lifts the ceiling, silently**; the metric
-//! `apiserver_impersonation_attempts_total{mode="legacy"}` of the API server must stay 0, and an audit event without
-//! `authenticationMetadata` was such a call. `kubectl auth can-i` answers the agent's RBAC and knows no ceiling.
+//! The gateway holds no right on what agents work on. It reads Sallyport's own objects, namespaces and APIServices,
+//! asks for approvals and marks them used, and makes an AgentStop where `decoys.stopSession` is set. It may review
+//! tokens, and be the users that `sallyport rbac generate` names, one by one, since RBAC knows no prefix. As any of
+//! them it can do no more than the ClusterRole `sallyport-gateway-ceiling` says, in the namespaces where that is bound:
+//! constrained impersonation, of Kubernetes 1.36. **One rule with the old verb `impersonate` beside it lifts the
+//! ceiling, silently**; the metric `apiserver_impersonation_attempts_total{mode="legacy"}` of the API server must stay
+//! 0, and an audit event without `authenticationMetadata` was such a call. `kubectl auth can-i` answers the agent's
+//! RBAC and knows no ceiling.
 //!
 //! Copies leave out `impersonate` and `create` on `serviceaccounts/token`, which ClusterRole `admin` has: a copy of it is a
 //! role of its own that does not follow the original. Run `rbac generate` again when ServiceAccounts or bindings change.

@@ -95,14 +95,16 @@
 //! `built-in/lookup`, and nothing is tried. An aggregated API server might carry a dry run out, so it is sent none; there,
 //! and while the gateway does not know who serves a group, an apply that creates is read from its body, and one that
 //! changes is denied by `built-in/dry-run`: use `kubectl apply` without `--server-side`. An admission webhook that has
-//! side effects makes the API server refuse a dry run, and so the call.
+//! side effects makes the API server refuse a dry run, and so the call. What the gateway heard of APIServices stays known
+//! while its watch fails: put no API server of your own behind a group that was `Local` before the gateways hear again.
 //!
 //! `risk` is the gateway's own class of a call, `low`, `medium`, `high` or `critical`, with its reasons in plain words.
 //! `risk.reachesNode` tells that pods would be made which may do to their node what they like. What a pod or a template
-//! is already counts for nothing as long as its programs and what they were given stay: a label on a privileged pod is
-//! harmless, another image in it is not. `deploy/policies` has
-//! policies to begin with, `read-only`, `developer-agent`, `ci-deployer` and `guardrails`, each with its cases. A policy in
-//! `mode: Audit` decides nothing.
+//! is already counts for nothing as long as its programs, what they were given and all else of its spec stay, and a
+//! workload that made no pods makes none: a label on a privileged pod is harmless; another image or user in it, another
+//! node, or a schedule that resumes, is not. `kubectl scale` shows no template, so a start by it is not told.
+//! `deploy/policies` has policies to begin with, `read-only`, `developer-agent`, `ci-deployer` and `guardrails`, each
+//! with its cases. A policy in `mode: Audit` decides nothing.
 //!
 //! A captured pod may present a user's OIDC token instead of its own. Such a token proves no pod, so an `Allow` counts only
 //! with a subject `workload`, which names both: `serviceAccount`, as the kernel saw the pod, and either `oidc` or `agent`.
